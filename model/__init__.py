@@ -1,0 +1,1 @@
+"""What a radiograph is and what the classifier says of it."""

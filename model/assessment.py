@@ -1,0 +1,99 @@
+"""The values that one assessment is made of. No tensorflow, no input or output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from model.radiograph import Radiograph
+
+Finding = Literal["PNEUMONIA", "NO_PNEUMONIA"]
+
+
+@dataclass(frozen=True, slots=True)
+class InputIssue:
+    """Something about the file that the reader must know; a blocking one means that nothing was assessed."""
+
+    code: str
+    blocking: bool
+    message: str
+
+    def __post_init__(self) -> None:
+        """Refuse a code that is not in capitals."""
+        if not self.code or self.code != self.code.upper():
+            raise ValueError(f"expected a code in capitals. Received: {self.code!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the classifier says of one radiograph.
+
+    `probability` is the calibrated probability of pneumonia and `operating_point` the probability from which the
+    finding is PNEUMONIA, both in [0, 1]. `logit` is the network's own output before calibration. `is_near` tells that
+    small changes to the picture could move the probability across the operating point.
+    """
+
+    logit: float
+    probability: float
+    operating_point: float
+    is_near: bool
+
+    def __post_init__(self) -> None:
+        """Refuse anything but probabilities."""
+        for value in (self.probability, self.operating_point):
+            if not 0 <= value <= 1:
+                raise ValueError(f"expected a probability in [0, 1]. Received: {value}")
+
+    @property
+    def finding(self) -> Finding:
+        """Which side of the operating point the probability lies on."""
+        return "PNEUMONIA" if self.probability >= self.operating_point else "NO_PNEUMONIA"
+
+    @property
+    def words(self) -> str:
+        """The finding as the page and the report say it."""
+        if self.is_near:
+            return "Near the operating point: read with care"
+        return "Pneumonia likely" if self.finding == "PNEUMONIA" else "Pneumonia unlikely"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heatmap:
+    """Where the influence on the logit came from: `values` is float32 (H, W) in [0, 1] on the radiograph's own grid.
+
+    All zeros, with `is_empty` set, when no region raised the logit. It shows influence, not the outline of a lesion.
+    """
+
+    values: npt.NDArray[np.float32]
+    layer: str
+    is_empty: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Assessment:
+    """The answer to one file: a prediction with its influence map, or blocking issues and neither.
+
+    `radiograph` is None when the file could not be decoded. `assessed_at` is in UTC; `seconds` is how long it took.
+    """
+
+    radiograph: Radiograph | None
+    issues: tuple[InputIssue, ...]
+    prediction: Prediction | None
+    heatmap: Heatmap | None
+    classifier_version: str
+    assessed_at: datetime
+    seconds: float
+
+    def __post_init__(self) -> None:
+        """Refuse an assessment that both answers and refuses, or does neither."""
+        if (self.prediction is None) != self.is_refused:
+            raise ValueError("expected either a prediction or a blocking issue")
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the file was not assessed."""
+        return any(issue.blocking for issue in self.issues)

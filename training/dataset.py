@@ -1,0 +1,218 @@
+"""A folder of radiographs → samples → a split by patient → batches.
+
+Only `batches`, the last function, needs tensorflow.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from model.errors import DatasetError, RadiographError
+from model.radiograph import decode_radiograph, squash
+from training.augment import Augmentation, augment
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+CLASSES = ("NORMAL", "PNEUMONIA")
+SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
+Part = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled file: `label` is 1 for pneumonia; `patient` is the best guess that the file name allows."""
+
+    path: Path
+    label: int
+    patient: str
+    patient_known: bool
+    pathogen: Literal["bacteria", "virus", ""] = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFolder:
+    """What a dataset folder holds, by the parts that its sub-folders name."""
+
+    root: Path
+    train: tuple[Sample, ...]
+    val: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+
+
+def patient_of(name: str) -> tuple[str, bool]:
+    """Read the patient from an official file name; an unknown name is its own patient.
+
+    "person12_bacteria_47" is patient person12. "IM-0115-0001" and "NORMAL2-IM-0115-0001" are taken for the same
+    patient: nothing proves it, and holding both out together costs nothing.
+    """
+    if match := re.match(r"person(\d+)_", name):
+        return f"person{int(match[1])}", True
+    if match := re.search(r"IM-(\d+)", name):
+        return f"IM-{int(match[1])}", True
+    return Path(name).stem, False
+
+
+def scan_folder(root: Path) -> DatasetFolder:
+    """List the radiographs below `root`, which holds NORMAL/ and PNEUMONIA/, or train/ [val/] [test/] above them.
+
+    Raises DatasetError when the folder or a class is missing.
+    """
+    if not root.is_dir():
+        raise DatasetError(f"expected a folder. Received: {root}", advice="Name a folder that exists on this machine.")
+    if (root / "train").is_dir():
+        found = {part: _scan_part(root / part) for part in ("train", "val", "test") if (root / part).is_dir()}
+    else:
+        found = {"train": _scan_part(root)}
+    counts = {name: sum(s.label == label for s in found["train"]) for label, name in enumerate(CLASSES)}
+    if not all(counts.values()):
+        raise DatasetError(
+            f"expected radiographs in {' and '.join(CLASSES)}. Received: {counts} in {root}",
+            advice="Put the radiographs into two sub-folders called NORMAL and PNEUMONIA.")
+    return DatasetFolder(root, found["train"], found.get("val", ()), found.get("test", ()))
+
+
+def _scan_part(folder: Path) -> tuple[Sample, ...]:
+    samples = []
+    for label, name in enumerate(CLASSES):
+        if not (folder / name).is_dir():
+            continue
+        for path in sorted((folder / name).rglob("*")):
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+                patient, known = patient_of(path.name)
+                germ: Literal["bacteria", "virus", ""] = (
+                    "bacteria" if "_bacteria_" in path.name else "virus" if "_virus_" in path.name else "")
+                samples.append(Sample(path, label, patient, known, germ))
+    return tuple(samples)
+
+
+def read_samples(
+    samples: Sequence[Sample], detail_px: int, progress: Any = None, workers: int = 2
+) -> tuple[list[Sample], npt.NDArray[np.uint8], list[tuple[Path, str]]]:
+    """Decode every sample once: (readable samples with their sha256, uint8 (n, detail_px, detail_px), failures).
+
+    `progress` is called after each file with no arguments. A failure is (path, message).
+    """
+    def one(sample: Sample) -> tuple[str, npt.NDArray[np.uint8]] | str:
+        try:
+            data = sample.path.read_bytes()
+            return hashlib.sha256(data).hexdigest(), squash(decode_radiograph(data), detail_px)
+        except (OSError, RadiographError) as error:
+            return str(error)
+        finally:
+            if progress is not None:
+                progress()
+
+    kept, pictures, failures = [], [], []
+    with ThreadPoolExecutor(workers) as pool:
+        for sample, result in zip(samples, pool.map(one, samples), strict=True):
+            if isinstance(result, str):
+                failures.append((sample.path, result))
+            else:
+                kept.append(replace(sample, sha256=result[0]))
+                pictures.append(result[1])
+    stacked = np.stack(pictures) if pictures else np.zeros((0, detail_px, detail_px), np.uint8)
+    return kept, stacked, failures
+
+
+def split_by_patient(samples: Sequence[Sample], fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Choose which samples are held out: bool (n,), about `fraction` of the patients of each class.
+
+    No patient lies on both sides, and neither do byte-identical files under two patients' names. The same samples and
+    seed give the same split, in whatever order they come.
+
+    Raises ValueError unless 0 < fraction < 1.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"expected a fraction between 0 and 1. Received: {fraction}")
+    group = _joined_groups(samples)
+    held_out: set[str] = set()
+    ill = {group[s.patient] for s in samples if s.label}
+    for members in (ill, set(group.values()) - ill):
+        ordered = sorted(members)
+        np.random.default_rng(seed).shuffle(ordered)
+        held_out.update(ordered[: max(1, round(fraction * len(ordered)))] if len(ordered) > 1 else [])
+    return np.array([group[s.patient] in held_out for s in samples], dtype=bool)
+
+
+def _joined_groups(samples: Sequence[Sample]) -> dict[str, str]:
+    """Map each patient to the first name of its group; patients that share a file's bytes share a group."""
+    parent = {s.patient: s.patient for s in samples}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    seen: dict[str, str] = {}
+    for sample in samples:
+        if sample.sha256:
+            first = seen.setdefault(sample.sha256, sample.patient)
+            low, high = sorted((root(first), root(sample.patient)))
+            parent[high] = low
+    return {name: root(name) for name in parent}
+
+
+def digest(samples: Iterable[Sample]) -> str:
+    """Name a set of samples: sha256 over the sorted (file digest, label) pairs."""
+    lines = sorted(f"{s.sha256} {s.label}" for s in samples)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def write_manifest(path: Path, samples: Sequence[Sample], held_out: npt.NDArray[np.bool_], root: Path) -> None:
+    """Write split.csv: path below the dataset folder, label, patient, sha256, part."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "label", "patient", "patient_known", "sha256", "part"))
+        for sample, out in zip(samples, held_out, strict=True):
+            writer.writerow((sample.path.relative_to(root).as_posix(), CLASSES[sample.label], sample.patient,
+                             int(sample.patient_known), sample.sha256, "validation" if out else "train"))
+
+
+def epoch_order(labels: npt.NDArray[np.int_], max_ratio: float, rng: np.random.Generator) -> npt.NDArray[np.int_]:
+    """Draw one epoch: every sample of the smaller class and at most `max_ratio` times as many of the larger one.
+
+    int (m,), indices in random order. Which ones of the larger class are drawn changes from epoch to epoch.
+    """
+    by_class = [np.flatnonzero(labels == label) for label in (0, 1)]
+    smaller = min(len(members) for members in by_class)
+    limit = max(1, int(smaller * max_ratio))
+    drawn = [rng.permutation(members)[:limit] for members in by_class]
+    return rng.permutation(np.concatenate(drawn))
+
+
+def batches(
+    pictures: npt.NDArray[np.uint8], labels: npt.NDArray[np.int_], order: npt.NDArray[np.int_],
+    recipe: Augmentation, input_px: int, batch_size: int, seed: int,
+) -> tf.data.Dataset:
+    """Return one epoch of augmented batches: float32 (b, input_px, input_px, 1) in [0, 255], float32 (b, 1).
+
+    Each picture's random numbers come from (seed, position in the epoch), so a resumed run draws what the
+    interrupted one would have drawn.
+    """
+    import tensorflow as tf
+
+    def one(position: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        rng = np.random.default_rng((seed, int(position)))
+        return augment(pictures[order[int(position)]], rng, recipe, input_px)[..., None].astype(np.float32)
+
+    def load(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        picture = tf.numpy_function(one, [position], tf.float32)
+        picture.set_shape((input_px, input_px, 1))
+        return picture, tf.gather(targets, position)
+
+    targets = tf.constant(labels[order].astype(np.float32)[:, None])
+    positions = tf.data.Dataset.range(len(order))
+    return positions.map(load, num_parallel_calls=2, deterministic=True).batch(batch_size).prefetch(4)
