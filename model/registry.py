@@ -1,0 +1,148 @@
+"""Classifier versions on disk: which there are, which is in use, and whether their files are what their cards say.
+
+A version is a folder <version>/ with `card.json` and the weights file that the card names. The product ships one; an
+installation adds its own below its data folder. No tensorflow here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+from model.card import ModelCard, card_from_json, card_to_json
+from model.errors import ClassifierError
+from model.files import sync_folder, write_atomically
+from model.settings import Settings
+
+CARD = "card.json"
+ACTIVE = "active.json"
+_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
+
+
+def list_versions(settings: Settings) -> tuple[str, ...]:
+    """Return every version that has a card, oldest first."""
+    found = {path.parent.name for root in _roots(settings) for path in root.glob(f"*/{CARD}")
+             if not path.parent.name.startswith(".")}
+    return tuple(sorted(found, key=_version_key))
+
+
+def _version_key(version: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"[.\-]", version)]
+
+
+def _roots(settings: Settings) -> tuple[Path, Path]:
+    return settings.versions_dir, settings.shipped_weights
+
+
+def version_folder(settings: Settings, version: str) -> Path:
+    """Return the folder of a version; raises ClassifierError when there is none."""
+    if _VERSION.fullmatch(version):
+        for root in _roots(settings):
+            if (root / version / CARD).is_file():
+                return root / version
+    raise ClassifierError(
+        f"expected a version of {list(list_versions(settings))}. Received: {version!r}",
+        advice="Choose a classifier version that is installed.")
+
+
+def active_version(settings: Settings) -> str:
+    """Return the version in use: the setting's, else the promoted one, else the one that shipped.
+
+    Raises ClassifierError when there is none.
+    """
+    if settings.classifier:
+        return settings.classifier
+    for root in (settings.data_dir, settings.shipped_weights):
+        pointer = root / ACTIVE
+        if pointer.is_file():
+            try:
+                return str(json.loads(pointer.read_text())["version"])
+            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                raise ClassifierError(f"expected the active version in {ACTIVE}. Received: a damaged file",
+                                      advice="Ask an administrator to promote a classifier again.") from error
+    raise ClassifierError("expected a classifier version in use. Received: none",
+                          advice="Install or train a classifier, then promote it.")
+
+
+def promote(settings: Settings, version: str) -> None:
+    """Put a version into use; raises ClassifierError when it is missing or its weights are damaged."""
+    verify(version_folder(settings, version))
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    write_atomically(settings.data_dir / ACTIVE, json.dumps({"version": version}))
+
+
+def load_card(settings: Settings, version: str) -> ModelCard:
+    """Read a version's card; raises ClassifierError when it is missing or damaged."""
+    return read_card(version_folder(settings, version))
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read the card in a version's folder."""
+    try:
+        return card_from_json((folder / CARD).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ClassifierError(f"expected a readable {CARD}. Received: {type(error).__name__}",
+                              advice="The classifier's card is missing; install the version again.") from error
+
+
+def verify(folder: Path) -> ModelCard:
+    """Compare the weights with the checksum on the card and return the card.
+
+    Raises ClassifierError when they differ: such weights are never loaded.
+    """
+    card = read_card(folder)
+    path = folder / card.weights_file
+    if path.parent != folder or not path.is_file():
+        raise ClassifierError(f"expected {card.weights_file} beside the card of {card.version}. Received: no such file",
+                              advice=f"The weights of version {card.version} are missing; install it again.")
+    if (received := file_sha256(path)) != card.sha256:
+        raise ClassifierError(
+            f"expected sha256 {card.sha256[:12]}… for {card.version}. Received: {received[:12]}…",
+            advice=f"The weights of version {card.version} were changed or damaged and will not be used.")
+    return card
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def next_version(root: Path, settings: Settings, today: date) -> str:
+    """Return the first free name of the form 2026.11.20-2."""
+    taken = {*list_versions(settings), *(path.name for path in root.glob("*"))}
+    number = 1
+    while (name := f"{today:%Y.%m.%d}-{number}") in taken:
+        number += 1
+    return name
+
+
+def add_version(root: Path, card: ModelCard, write_weights: Callable[[Path], object]) -> Path:
+    """Create <root>/<version>/ whole or not at all; the card's checksum is filled in from what was written.
+
+    Raises ClassifierError when the version exists.
+    """
+    from dataclasses import replace
+
+    folder = root / card.version
+    if folder.exists():
+        raise ClassifierError(f"expected a new version. Received: {card.version}, which exists",
+                              advice="Give the new classifier another version name.")
+    staging = root / f".{card.version}.tmp"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        write_weights(staging / card.weights_file)
+        complete = replace(card, sha256=file_sha256(staging / card.weights_file))
+        write_atomically(staging / CARD, card_to_json(complete))
+        staging.rename(folder)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    sync_folder(root)
+    return folder

@@ -1,0 +1,63 @@
+"""Everything that an installation may set. The only reader of the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.errors import SettingsError
+
+SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: the environment variable that holds it, its default, and what it does."""
+
+    name: str
+    default: str
+    help: str
+
+
+SETTINGS = (
+    Setting("PNEUMOLENS_DATA_DIR", "var", "Folder for what the app keeps: classifier versions, the active one."),
+    Setting("PNEUMOLENS_CLASSIFIER", "", "Classifier version to serve, whatever is active; empty: the active one."),
+    Setting("PNEUMOLENS_BACKBONE_WEIGHTS", "imagenet",
+            "Starting weights of training: a local file, or imagenet to let Keras download its own."),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings in force."""
+
+    data_dir: Path
+    classifier: str | None = None
+    backbone_weights: str = "imagenet"
+    shipped_weights: Path = SHIPPED_WEIGHTS
+
+    @property
+    def versions_dir(self) -> Path:
+        """Where classifier versions made on this installation lie."""
+        return self.data_dir / "versions"
+
+    @property
+    def runs_dir(self) -> Path:
+        """Where training runs keep their state."""
+        return self.data_dir / "runs"
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read the settings from `environ`; raises SettingsError for a PNEUMOLENS_ variable that does not exist."""
+    known = {setting.name: setting.default for setting in SETTINGS}
+    for name in environ:
+        if name.startswith("PNEUMOLENS_") and name not in known and not name.startswith("PNEUMOLENS_TEST_"):
+            raise SettingsError(f"expected a setting of {', '.join(known)}. Received: {name}",
+                                advice=f"Correct or remove the environment variable {name}.")
+    values = {name: environ.get(name) or default for name, default in known.items()}
+    return Settings(
+        data_dir=Path(values["PNEUMOLENS_DATA_DIR"]).expanduser(),
+        classifier=values["PNEUMOLENS_CLASSIFIER"] or None,
+        backbone_weights=values["PNEUMOLENS_BACKBONE_WEIGHTS"],
+    )
