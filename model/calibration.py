@@ -12,6 +12,7 @@ from model.assessment import Prediction
 from model.card import Calibration, OperatingPoint
 
 Array = npt.NDArray[Any]
+MAX_TEMPERATURE = 1000.0
 
 
 def sigmoid(values: Array) -> npt.NDArray[np.float64]:
@@ -37,18 +38,19 @@ def fit_calibration(labels: Array, logits: Array, weights: Array | None = None) 
     """Fit temperature and bias by maximum likelihood on held-out patients.
 
     labels (n,) in {0, 1}, logits (n,); weights (n,) count a radiograph more or less than once. Newton's method on two
-    parameters; a weak prior (one pseudo-observation of each class at the middle) keeps the temperature finite when the
-    classes are perfectly separated.
+    parameters, with Platt's target values ((n₁ + 1) / (n₁ + 2) instead of 1, 1 / (n₀ + 2) instead of 0), which keep the
+    temperature above zero when the classes are perfectly separated. Logits that do not rise with the label get `MAX_TEMPERATURE`, which says that
+    they are worth nothing: every probability is then near one half.
 
     Raises ValueError when a class is missing. Platt 1999; Guo et al. 2017, https://arxiv.org/abs/1706.04599
     """
     y, x = np.asarray(labels, np.float64), np.asarray(logits, np.float64)
     if len(np.unique(y)) < 2:
         raise ValueError("expected both classes among the labels. Received: one")
-    w = np.ones(len(y)) if weights is None else np.asarray(weights, np.float64)
-    middle = float((x[y == 0].mean() + x[y == 1].mean()) / 2)
-    design = np.column_stack((np.append(x, (middle, middle)), np.ones(len(x) + 2)))
-    target, weight = np.append(y, (0.0, 1.0)), np.append(w, (1.0, 1.0))
+    weight = np.ones(len(y)) if weights is None else np.asarray(weights, np.float64)
+    n_well, n_ill = int((y == 0).sum()), int((y == 1).sum())
+    target = np.where(y == 1, (n_ill + 1) / (n_ill + 2), 1 / (n_well + 2))
+    design = np.column_stack((x, np.ones(len(x))))
     beta = np.array([1.0, 0.0])
 
     def loss(b: Array) -> float:
@@ -65,6 +67,7 @@ def fit_calibration(labels: Array, logits: Array, weights: Array | None = None) 
         beta = beta - step
         if np.abs(step).max() < 1e-10:
             break
-    if beta[0] <= 0:
-        raise ValueError("expected logits that rise with the label. Received: logits that do not")
+    if beta[0] < 1 / MAX_TEMPERATURE:
+        share = float((weight * target).sum() / weight.sum())
+        return Calibration(MAX_TEMPERATURE, math.log(share / (1 - share)))
     return Calibration(float(1 / beta[0]), float(beta[1]))

@@ -57,7 +57,8 @@ def load_classifier(folder: Path) -> Classifier:
     from model import network as networks  # seconds and hundreds of MB: only who assesses pays for it
 
     try:
-        network = networks.load_network(folder / card.weights_file, card.architecture, int(card.preprocessing["input_px"]))
+        input_px = int(card.preprocessing["input_px"])
+        network = networks.load_network(folder / card.weights_file, card.architecture, input_px)
     except (KeyError, ValueError) as error:
         raise ClassifierError(f"expected the weights of {card.architecture} in {card.version}. Received: {error}",
                               advice=f"Version {card.version} does not fit this software; choose another.") from error

@@ -1,13 +1,22 @@
-"""How well scores separate and how true probabilities are."""
+"""How well scores separate the classes, and how true the probabilities are, with bootstrap intervals."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from model.card import MEASURES, Evaluation, Measure, ReliabilityBin
+
 Array = npt.NDArray[Any]
+ECE_BINS = 10
+HISTOGRAM_BINS = 40
+RESAMPLES = 2000
+# Proportions of a count, for which a sample without errors has a Wilson interval but no bootstrap one.
+_PROPORTIONS = {"accuracy": ("tp tn", "tp fp tn fn"), "sensitivity": ("tp", "tp fn"), "specificity": ("tn", "tn fp"),
+                "ppv": ("tp", "tp fp"), "npv": ("tn", "tn fn")}
 
 
 def auroc(labels: Array, scores: Array) -> float:
@@ -20,3 +29,131 @@ def auroc(labels: Array, scores: Array) -> float:
         return float("nan")
     below = np.searchsorted(well, ill, "left") + np.searchsorted(well, ill, "right")
     return float(below.mean() / (2 * len(well)))
+
+
+def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """95 % interval of a proportion (Wilson 1927); (nan, nan) when n is 0."""
+    if n == 0:
+        return float("nan"), float("nan")
+    centre = (successes + z * z / 2) / (n + z * z)
+    half = z / (n + z * z) * (successes * (n - successes) / n + z * z / 4) ** 0.5
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def evaluate(
+    split: str, labels: Array, probabilities: Array, operating_point: float, groups: Sequence[str] | None = None,
+    seed: int = 0, resamples: int = RESAMPLES,
+) -> Evaluation:
+    """Evaluate calibrated probabilities at an operating point.
+
+    labels (n,) in {0, 1}; probabilities (n,) in [0, 1]; `groups` (n,) names each radiograph's patient, and patients
+    rather than radiographs are then resampled, since two films of one child are not two observations. Intervals are
+    2.5th to 97.5th percentiles of `resamples` bootstrap samples; a proportion without a single error has Wilson's
+    interval instead, because every bootstrap sample would repeat it.
+
+    Raises ValueError when the arrays are empty or differ in length.
+    """
+    y, p = np.asarray(labels).astype(int), np.asarray(probabilities, np.float64)
+    if not len(y) or len(y) != len(p):
+        raise ValueError(f"expected as many labels as probabilities, at least one. Received: {len(y)} and {len(p)}")
+    point = _measures(y, p, operating_point, np.ones((1, len(y))))
+    names = np.unique(np.asarray(groups if groups is not None else np.arange(len(y))), return_inverse=True)[1]
+    rng = np.random.default_rng(seed)
+    sampled: dict[str, list[Array]] = {name: [] for name in MEASURES}
+    for start in range(0, resamples, 250):
+        some = min(250, resamples - start)
+        counts = rng.multinomial(names.max() + 1, np.full(names.max() + 1, 1 / (names.max() + 1)), size=some)
+        for name, values in _measures(y, p, operating_point, counts[:, names].astype(np.float64)).items():
+            sampled[name].append(values)
+    ill = p >= operating_point
+    cells = {"tp": int((ill & (y == 1)).sum()), "fp": int((ill & (y == 0)).sum()),
+             "tn": int((~ill & (y == 0)).sum()), "fn": int((~ill & (y == 1)).sum())}
+    measures = {name: _with_interval(name, float(point[name][0]), np.concatenate(sampled[name]), cells)
+                for name in MEASURES}
+    bins = np.linspace(0, 1, HISTOGRAM_BINS + 1)
+    return Evaluation(
+        split, len(y), **cells, operating_point=operating_point, measures=measures,
+        roc=_thin(_roc(y, p)), precision_recall=_thin(_precision_recall(y, p)), reliability=_reliability(y, p),
+        histogram_normal=tuple(int(c) for c in np.histogram(p[y == 0], bins)[0]),
+        histogram_pneumonia=tuple(int(c) for c in np.histogram(p[y == 1], bins)[0]),
+        unit="radiograph" if groups is None else "patient")
+
+
+def ppv_npv(sensitivity: float, specificity: float, prevalence: float) -> tuple[float, float]:
+    """Predictive values at a prevalence in [0, 1], by Bayes' theorem; nan where undefined."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ppv = np.float64(sensitivity * prevalence) / (sensitivity * prevalence + (1 - specificity) * (1 - prevalence))
+        npv = np.float64(specificity * (1 - prevalence)) / (
+            specificity * (1 - prevalence) + (1 - sensitivity) * prevalence)
+    return float(ppv), float(npv)
+
+
+def _measures(y: Array, p: Array, operating_point: float, counts: Array) -> dict[str, Array]:
+    """Compute every measure for each row of `counts` (b, n), which says how often each radiograph was drawn."""
+    ill, ones = counts * (y == 1), counts * (y == 0)
+    above = p >= operating_point
+    tp, fn = ill[:, above].sum(1), ill[:, ~above].sum(1)
+    fp, tn = ones[:, above].sum(1), ones[:, ~above].sum(1)
+    order = np.argsort(-p, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(p[order])), len(p) - 1)  # the last of each group of equal scores
+    hits, alarms = np.cumsum(ill[:, order], 1)[:, ends], np.cumsum(ones[:, order], 1)[:, ends]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall, false_rate = hits / hits[:, -1:], alarms / alarms[:, -1:]
+        precision = np.nan_to_num(hits / (hits + alarms))
+        start = np.zeros((len(counts), 1))
+        recall_step = np.diff(recall, axis=1, prepend=start)
+        total = counts.sum(1)
+        bins = np.minimum((p * ECE_BINS).astype(int), ECE_BINS - 1)
+        member = np.eye(ECE_BINS)[bins]
+        gap = np.abs((counts * p) @ member - (counts * y) @ member).sum(1)
+        return {
+            "accuracy": (tp + tn) / total,
+            "auroc": 1 - (np.diff(recall, axis=1, prepend=start)
+                          * (false_rate + np.concatenate((start, false_rate[:, :-1]), 1)) / 2).sum(1),
+            "auprc": (recall_step * precision).sum(1),
+            "sensitivity": tp / (tp + fn), "specificity": tn / (tn + fp),
+            "ppv": tp / (tp + fp), "npv": tn / (tn + fn), "f1": 2 * tp / (2 * tp + fp + fn),
+            "brier": (counts * (p - y) ** 2).sum(1) / total, "ece": gap / total}
+
+
+def _with_interval(name: str, value: float, sampled: Array, cells: dict[str, int]) -> Measure:
+    usable = sampled[np.isfinite(sampled)]
+    if not np.isfinite(value) or not len(usable):
+        return Measure(value, float("nan"), float("nan"))
+    if name in _PROPORTIONS and value in (0.0, 1.0):
+        hits, all_ = (sum(cells[cell] for cell in part.split()) for part in _PROPORTIONS[name])
+        return Measure(value, *wilson(hits, all_))
+    low, high = np.percentile(usable, (2.5, 97.5))
+    return Measure(value, float(low), float(high))
+
+
+def _roc(y: Array, p: Array) -> Array:
+    order = np.argsort(-p, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(p[order])), len(p) - 1)
+    tp, fp = np.cumsum(y[order] == 1)[ends], np.cumsum(y[order] == 0)[ends]
+    points = np.column_stack((fp / max(1, fp[-1]), tp / max(1, tp[-1])))
+    return np.vstack(((0.0, 0.0), points))
+
+
+def _precision_recall(y: Array, p: Array) -> Array:
+    order = np.argsort(-p, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(p[order])), len(p) - 1)
+    tp, fp = np.cumsum(y[order] == 1)[ends], np.cumsum(y[order] == 0)[ends]
+    points = np.column_stack((tp / max(1, tp[-1]), tp / (tp + fp)))
+    return np.vstack(((0.0, points[0, 1]), points))
+
+
+def _thin(points: Array, most: int = 300) -> tuple[tuple[float, float], ...]:
+    """Keep the corners of a curve and, if there are more than `most`, an even choice of them."""
+    steps = np.diff(points, axis=0)
+    turns = np.abs(steps[:-1, 0] * steps[1:, 1] - steps[:-1, 1] * steps[1:, 0]) > 1e-12
+    kept = points[np.concatenate(([True], turns, [True]))] if len(points) > 2 else points
+    if len(kept) > most:
+        kept = kept[np.linspace(0, len(kept) - 1, most).round().astype(int)]
+    return tuple((round(float(x), 5), round(float(v), 5)) for x, v in kept)
+
+
+def _reliability(y: Array, p: Array) -> tuple[ReliabilityBin, ...]:
+    bins = np.minimum((p * ECE_BINS).astype(int), ECE_BINS - 1)
+    return tuple(ReliabilityBin(float(p[bins == b].mean()), float(y[bins == b].mean()), int((bins == b).sum()))
+                 for b in range(ECE_BINS) if (bins == b).any())

@@ -103,7 +103,7 @@ def save_network(network: keras.Model, path: Path) -> None:
 
     Nothing in the file is pickled. Rounding the kernels moves probabilities by less than 1e-3.
     """
-    arrays = {_key(i, variable): _stored(variable.numpy()) for i, variable in enumerate(network.weights)}
+    arrays: dict[str, Any] = {_key(i, v): _stored(v.numpy()) for i, v in enumerate(network.weights)}
     write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
 
 

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from model.radiograph import enlarge
+
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
@@ -44,13 +46,23 @@ PLAIN = Augmentation("plain")
 STRONG = Augmentation(
     "strong", area=(0.15, 1.0), aspect=(0.7, 1.43), degrees=10.0, p_flip=0.5, contrast=(0.5, 1.6), brightness=50.0,
     gamma=(0.6, 1.7), p_equalise=0.1, p_blur=0.3, p_sharpen=0.2, p_jpeg=0.35, p_noise=0.3, p_erase=0.25)
-RECIPES = {recipe.name: recipe for recipe in (PLAIN, STRONG)}
+# What another hospital's films plausibly look like; calibration and the operating point have to hold under it.
+SHIFT = Augmentation(
+    "shift", area=(0.6, 1.0), aspect=(0.8, 1.25), degrees=5.0, p_flip=0.5, contrast=(0.6, 1.4), brightness=40.0,
+    gamma=(0.7, 1.4), p_blur=0.3, blur_sigma=(0.3, 1.2), p_sharpen=0.2, p_jpeg=0.3, p_noise=0.2, noise=(1.0, 6.0))
+# Changes that no reader would notice; how far they move the logit says what "near the operating point" means.
+SLIGHT = Augmentation(
+    "slight", area=(0.92, 1.0), aspect=(0.97, 1.03), degrees=2.0, p_flip=0.5, contrast=(0.93, 1.07), brightness=8.0,
+    gamma=(0.94, 1.06))
+RECIPES = {recipe.name: recipe for recipe in (PLAIN, STRONG, SHIFT, SLIGHT)}
 
 
 def augment(
     picture: npt.NDArray[np.uint8], rng: np.random.Generator, recipe: Augmentation, output_px: int
 ) -> npt.NDArray[np.uint8]:
     """Return a changed copy of a square picture: uint8 (px, px) → uint8 (output_px, output_px)."""
+    if recipe == PLAIN:
+        return enlarge(picture, output_px)
     changed = _frame(picture, rng, recipe, output_px)
     if rng.random() < recipe.p_erase:
         changed = _erase(changed, rng)
@@ -96,14 +108,14 @@ def _frame(
     linear = turn @ scale
     offset = np.array([centre_x, centre_y]) - 0.5 - linear @ np.full(2, (output_px - 1) / 2)
     choice = rng.random()
-    if recipe.area == (1.0, 1.0):
-        choice = 0.0
     how = cv2.INTER_LINEAR if choice < 0.7 else cv2.INTER_NEAREST if choice < 0.85 else cv2.INTER_CUBIC
     return cv2.warpAffine(picture, np.column_stack((linear, offset + 0.0)), (output_px, output_px),
                           flags=how | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_CONSTANT).astype(np.uint8)
 
 
-def _tone_curve(picture: npt.NDArray[np.uint8], rng: np.random.Generator, recipe: Augmentation) -> npt.NDArray[np.uint8]:
+def _tone_curve(
+    picture: npt.NDArray[np.uint8], rng: np.random.Generator, recipe: Augmentation
+) -> npt.NDArray[np.uint8]:
     """Draw a look-up table, uint8 (256,): gamma, then contrast about the mean, then brightness."""
     grey = 255 * (np.arange(256) / 255) ** _log_uniform(rng, recipe.gamma)
     mean = float(picture.mean())

@@ -165,6 +165,19 @@ def _joined_groups(samples: Sequence[Sample]) -> dict[str, str]:
     return {name: root(name) for name in parent}
 
 
+def hold_out(train: Sequence[Sample], val: Sequence[Sample], fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Mark the validation radiographs among [*train, *val]: bool (len(train) + len(val),).
+
+    Validation is carved out of `train` by patient; an existing `val`, which may be 16 pictures, joins it, and so do the
+    films in `train` of the patients that it shows.
+    """
+    everything = [*train, *val]
+    group = _joined_groups(everything)
+    chosen = {group[s.patient] for s, out in zip(train, split_by_patient(train, fraction, seed), strict=True) if out}
+    chosen |= {group[s.patient] for s in val}
+    return np.array([group[s.patient] in chosen for s in everything], dtype=bool)
+
+
 def digest(samples: Iterable[Sample]) -> str:
     """Name a set of samples: sha256 over the sorted (file digest, label) pairs."""
     lines = sorted(f"{s.sha256} {s.label}" for s in samples)

@@ -171,7 +171,8 @@ def fit(
     drawn = np.minimum(counts, counts.min() * config.max_class_ratio)
     weights = drawn.sum() / (2 * drawn)
     trainer = Trainer(network, config, (float(weights[0]), float(weights[1])))
-    done, history = 0, []
+    done = 0
+    history: list[dict[str, Any]] = []
     if (run_dir / CHECKPOINT).exists():
         done, history = trainer.load(run_dir / CHECKPOINT)
     seconds_per_pixel = 0.0

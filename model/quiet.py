@@ -1,0 +1,30 @@
+"""Start TensorFlow without its native start-up lines on the terminal.
+
+They come from C++ before any logging level is read ("Could not find cuda drivers …"), so a command whose output people
+read can only hold back the file descriptor. For command lines; a server keeps its log whole.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import tempfile
+
+
+def start_tensorflow() -> None:
+    """Import tensorflow and let it look for devices, showing what it printed only if that fails."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held_back:
+        os.dup2(held_back.fileno(), 2)
+        try:
+            importlib.import_module("tensorflow").config.list_logical_devices()
+        except BaseException:
+            held_back.seek(0)
+            os.write(kept, held_back.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
