@@ -129,7 +129,7 @@ def contour(
     """Draw lines of equal influence on the radiograph: RGB uint8 (H, W, 3).
 
     pixels is uint8 (H, W); values is float32 (H, W) in [0, 1]. Each level in (0, 1] has its colour of `colour_table`
-    and a dark edge, which keeps it visible on bone; lines are as thick as suits the picture's size.
+    and, from 375 px up, a dark edge that keeps it visible on bone; thickness follows the picture's size.
 
     Raises ValueError if the shapes differ or a level lies outside (0, 1].
     """
@@ -138,7 +138,7 @@ def contour(
         raise ValueError(f"expected levels in (0, 1]. Received: {tuple(levels)}")
     result = np.repeat(pixels[..., None], 3, axis=2)
     thickness = max(1, round(min(pixels.shape) / 250))
-    edge = thickness + 2 * max(1, thickness // 2)
+    edge = thickness + 2 * (thickness // 2)
     # A region that reaches the picture's border is closed outside it, so that no line runs along the border.
     margin = edge + 1
     for level in sorted(levels):
