@@ -126,9 +126,11 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
         except ValueError as error:
             print(error, file=sys.stderr)
             return 2
+        weights = options.backbone_weights or settings.backbone_weights
+        if Path(weights).is_file():
+            weights = str(Path(weights).resolve())
         create_run(run_dir, config, RunRequest(
-            options.data.resolve(), (options.out or settings.versions_dir).resolve(),
-            options.backbone_weights or settings.backbone_weights, options.source, options.promote, extra))
+            options.data.resolve(), (options.out or settings.versions_dir).resolve(), weights, options.source, options.promote, extra))
     print(f"run {run_dir}", file=sys.stderr)
     with tqdm(disable=None, leave=False) as bar:
         try:

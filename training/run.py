@@ -28,7 +28,7 @@ import numpy.typing as npt
 from model.calibration import probabilities
 from model.card import Evaluation, ModelCard
 from model.engine import Classifier, wrap_network
-from model.errors import DatasetError
+from model.errors import ClassifierError, DatasetError
 from model.files import write_atomically
 from model.metrics import evaluate
 from model.network import build_inception_v3, load_network, round_to_half, save_network
@@ -103,8 +103,13 @@ class _Loaded:
 
 
 def create_run(run_dir: Path, config: TrainingConfig, request: RunRequest) -> None:
-    """Write down what is asked; raises DatasetError at once when the folder cannot be used."""
+    """Write down what is asked; raises DatasetError or ClassifierError at once when that cannot work."""
     scan_folder(request.data)
+    for _, folder in request.extra_evaluations:
+        scan_folder(folder)
+    if request.backbone_weights not in ("imagenet", "random") and not Path(request.backbone_weights).is_file():
+        raise ClassifierError(f"expected a file with the backbone's weights. Received: {request.backbone_weights}",
+                              advice='Name a file that exists, or "imagenet" to let Keras download its own.')
     run_dir.mkdir(parents=True)
     write_atomically(run_dir / "config.json", config.to_json())
     asked = dataclasses.asdict(request) | {"created_at": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -137,8 +142,7 @@ def execute(run_dir: Path, settings: Settings, watcher: Watcher) -> Path:
     keras.utils.set_random_seed(config.seed)
     policy = precision_policy(config.precision)
     keras.mixed_precision.set_global_policy(policy)
-    weights = None if (run_dir / CHECKPOINT).exists() else request.backbone_weights
-    network = build_inception_v3(weights, input_px=None, dropout=config.dropout)
+    network = _start_network("random" if (run_dir / CHECKPOINT).exists() else request.backbone_weights, config)
 
     def fitting(progress: Progress) -> None:
         write_atomically(run_dir / "status.json", json.dumps(
@@ -188,6 +192,17 @@ def _remember_digest(run_dir: Path, data_digest: str) -> None:
         raise DatasetError("expected the radiographs with which the run began. Received: a changed folder",
                            advice="Restore the folder, or start a new run.")
     write_atomically(path, data_digest)
+
+
+def _start_network(backbone_weights: str, config: TrainingConfig) -> keras.Model:
+    try:
+        return build_inception_v3(None if backbone_weights == "random" else backbone_weights, input_px=None,
+                                  dropout=config.dropout)
+    except Exception as error:  # Keras raises a bare Exception for a failed download, OSError or ValueError for a file
+        raise ClassifierError(
+            f"expected the backbone's weights. Received: {type(error).__name__} for {backbone_weights!r}: {error}",
+            advice="Name a local weights file with --backbone-weights, or check that this machine may download "
+                   "them.") from error
 
 
 def _at_serving_size(network: keras.Model, config: TrainingConfig, run_dir: Path) -> keras.Model:

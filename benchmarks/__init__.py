@@ -1,0 +1,1 @@
+"""Measurements against named peers; see README.md beside this file."""

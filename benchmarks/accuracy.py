@@ -1,0 +1,55 @@
+"""Evaluate the classifier in use on folders and print it beside what others published for the official test split."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from model.engine import load_classifier
+from model.errors import AppError
+from model.quiet import start_tensorflow
+from model.registry import active_version, version_folder
+from model.settings import load_settings
+from training.dataset import scan_folder
+from training.evaluate import evaluate_folder
+
+# (accuracy, AUROC, sensitivity, specificity) on all 624 radiographs of the official test split, as published.
+PUBLISHED = {
+    "Kermany 2018 (Cell), InceptionV3 transfer": (0.928, 0.968, 0.932, 0.901),
+    "MedMNIST v2, ResNet-50 at 224 px": (0.884, 0.962, None, None),
+    "MedMNIST v2, Google AutoML Vision": (0.946, 0.991, None, None),
+    "Horizon-42, chosen on the test set": (0.950, 0.992, 0.995, 0.876),
+}
+COLUMNS = ("accuracy", "auroc", "sensitivity", "specificity", "ece")
+
+
+def main() -> int:
+    """Print one row per folder and per published result, as a Markdown table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR")
+    parser.add_argument("--classifier", metavar="VERSION", help="(default: the version in use)")
+    options = parser.parse_args()
+    try:
+        settings = load_settings(os.environ)
+        start_tensorflow()
+        classifier = load_classifier(version_folder(settings, options.classifier or active_version(settings)))
+        print(f"| {classifier.version} | n | " + " | ".join(COLUMNS) + " |\n|" + "---|" * (len(COLUMNS) + 2))
+        for folder in options.folders:
+            with tqdm(total=len(scan_folder(folder).train), desc=folder.name, disable=None, leave=False) as bar:
+                evaluation, _ = evaluate_folder(classifier, folder, progress=bar.update)
+            cells = [f"{m.value:.3f} ({m.low:.3f}–{m.high:.3f})" for m in map(evaluation.measures.get, COLUMNS) if m]
+            print(f"| {folder.name} | {evaluation.n} | " + " | ".join(cells) + " |", flush=True)
+    except AppError as error:
+        print(f"{error}\n{error.advice}", file=sys.stderr)
+        return 1
+    for name, values in PUBLISHED.items():
+        print(f"| {name} | 624 | " + " | ".join("–" if v is None else f"{v:.3f}" for v in (*values, None)) + " |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""How long an assessment takes relative to one plain forward pass of the same network in the same process.
+
+The peer is `network(x, training=False)` in a tf.function on a ready float32 batch of one: no decoding, no gate, no
+influence map. A ratio of 1.2 says that everything around the network costs a fifth of the network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from model.engine import load_classifier
+from model.errors import AppError
+from model.pipeline import assess
+from model.quiet import start_tensorflow
+from model.radiograph import decode_radiograph, network_input
+from model.registry import active_version, version_folder
+from model.settings import load_settings
+from tests.phantoms import as_jpeg, chest
+
+
+def seconds(act: Callable[[], object], repeats: int) -> list[float]:
+    """Return how long each repetition took."""
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        act()
+        times.append(time.perf_counter() - started)
+    return times
+
+
+def main() -> int:
+    """Print the ratio for each file, or for drawn radiographs of three sizes."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.assessment", description=__doc__)
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="(default: drawn films of three sizes)")
+    parser.add_argument("--repeats", type=int, default=15, metavar="N", help="(%(default)s)")
+    options = parser.parse_args()
+    films = {path.name: path.read_bytes() for path in options.files} or {
+        f"drawn {h}×{w} JPEG": as_jpeg(chest(1, (h, w))) for h, w in ((224, 224), (1200, 1500), (2000, 2500))}
+    try:
+        settings = load_settings(os.environ)
+        start_tensorflow()
+        folder = version_folder(settings, active_version(settings))
+        classifier = load_classifier(folder)
+    except AppError as error:
+        print(f"{error}\n{error.advice}", file=sys.stderr)
+        return 1
+    import tensorflow as tf
+
+    from model.network import load_network
+
+    network = load_network(folder / classifier.card.weights_file, classifier.card.architecture, classifier.input_px)
+    plain = tf.function(lambda x: network(x, training=False))
+    print("| film | one forward pass, ms | assessment, ms | ratio |\n|---|---|---|---|")
+    for name, data in films.items():
+        square = network_input(decode_radiograph(data), classifier.input_px, classifier.detail_px)
+        batch = tf.constant(square[None, ..., None].astype(np.float32))
+        plain(batch)
+        assess(data, classifier)
+        ratios, peers, ours = [], [], []
+        # One after the other in turn, so that a machine that slows down slows both.
+        for _ in range(options.repeats):
+            peer, = seconds(lambda batch=batch: plain(batch).numpy(), 1)
+            own, = seconds(lambda data=data: assess(data, classifier), 1)
+            ratios.append(own / peer)
+            peers.append(peer)
+            ours.append(own)
+        middle = statistics.median
+        print(f"| {name} | {middle(peers) * 1e3:.0f} | {middle(ours) * 1e3:.0f} | {middle(ratios):.2f} |", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from model.card import Calibration, ModelCard, OperatingPoint
+from model.errors import ClassifierError
+from model.registry import (
+    active_version,
+    add_version,
+    list_versions,
+    load_card,
+    next_version,
+    promote,
+    verify,
+    version_folder,
+)
+from model.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def card(version: str) -> ModelCard:
+    return ModelCard(
+        version, None, "2026-11-21T00:00:00+00:00", "classifier.npz", "", "inception_v3", 1, "use", ("limit",), {}, {},
+        {}, (), Calibration(1.0), OperatingPoint(0.5, 0.4, 0.6, "test"), {}, {})
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    shipped = tmp_path / "shipped"
+    add_version(shipped, card("2026.11.1-1"), lambda path: path.write_bytes(b"first"))
+    (shipped / "active.json").write_text('{"version": "2026.11.1-1"}')
+    return Settings(tmp_path / "data", shipped_weights=shipped)
+
+
+def add(settings: Settings, version: str) -> Path:
+    return add_version(settings.versions_dir, card(version), lambda path: path.write_bytes(version.encode()))
+
+
+def test_shipped_version_serves_until_another_is_promoted(settings: Settings) -> None:
+    assert active_version(settings) == "2026.11.1-1"
+    add(settings, "2026.11.2-1")
+    assert active_version(settings) == "2026.11.1-1"
+    promote(settings, "2026.11.2-1")
+    assert active_version(settings) == "2026.11.2-1"
+    promote(settings, "2026.11.1-1")
+    assert active_version(settings) == "2026.11.1-1"
+    assert active_version(dataclasses.replace(settings, classifier="2026.11.2-1")) == "2026.11.2-1"
+
+
+def test_versions_are_listed_in_order_of_date_and_number(settings: Settings) -> None:
+    for version in ("2026.11.2-10", "2026.11.2-9", "2025.12.31-1"):
+        add(settings, version)
+    assert list_versions(settings) == ("2025.12.31-1", "2026.11.1-1", "2026.11.2-9", "2026.11.2-10")
+    assert next_version(settings.versions_dir, settings, date(2026, 11, 2)) == "2026.11.02-1"
+
+
+def test_changed_weights_are_refused_by_name(settings: Settings) -> None:
+    folder = add(settings, "2026.11.2-1")
+    assert verify(folder).version == "2026.11.2-1"
+    weights = folder / "classifier.npz"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    with pytest.raises(ClassifierError, match="2026.11.2-1") as error:
+        promote(settings, "2026.11.2-1")
+    assert "changed or damaged" in error.value.advice
+    assert active_version(settings) == "2026.11.1-1"
+    weights.unlink()
+    with pytest.raises(ClassifierError, match="no such file"):
+        verify(folder)
+
+
+def test_card_may_not_point_outside_its_folder(settings: Settings) -> None:
+    folder = add(settings, "2026.11.2-1")
+    values = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(values | {"weights_file": "../../shipped/2026.11.1-1/classifier.npz"}))
+    with pytest.raises(ClassifierError, match="no such file"):
+        verify(folder)
+
+
+@pytest.mark.parametrize("version", ["2026.1.1-9", "../shipped/2026.11.1-1", "", ".", "a/b"])
+def test_unknown_or_crooked_names_are_refused(settings: Settings, version: str) -> None:
+    with pytest.raises(ClassifierError, match="expected a version of"):
+        version_folder(settings, version)
+
+
+def test_a_version_is_added_whole_or_not_at_all(settings: Settings) -> None:
+    def fail(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        add_version(settings.versions_dir, card("2026.11.3-1"), fail)
+    assert list(settings.versions_dir.iterdir()) == []
+    add(settings, "2026.11.3-1")
+    with pytest.raises(ClassifierError, match="which exists"):
+        add(settings, "2026.11.3-1")
+
+
+def test_damaged_pointer_or_card_gives_a_sentence(settings: Settings) -> None:
+    add(settings, "2026.11.2-1")
+    promote(settings, "2026.11.2-1")
+    (settings.data_dir / "active.json").write_text("{")
+    with pytest.raises(ClassifierError, match="damaged"):
+        active_version(settings)
+    (settings.versions_dir / "2026.11.2-1" / "card.json").write_text("[]")
+    with pytest.raises(ClassifierError, match="model card"):
+        load_card(settings, "2026.11.2-1")
+
+
+def test_no_classifier_at_all_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ClassifierError) as error:
+        active_version(Settings(tmp_path / "a", shipped_weights=tmp_path / "b"))
+    assert "train a classifier" in error.value.advice
+
+
+@pytest.mark.parametrize("module", [
+    "model.registry", "model.report", "model.pipeline", "model.engine", "model.__main__", "training.dataset",
+    "training.evaluate", "training.__main__"])
+def test_importing_does_not_pull_tensorflow_in(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=dict(os.environ), timeout=60).returncode == 0

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model.errors import SettingsError
+from model.settings import SETTINGS, load_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_defaults_and_values() -> None:
+    assert load_settings({}).data_dir == Path("var")
+    assert load_settings({}).classifier is None
+    settings = load_settings({"PNEUMOLENS_DATA_DIR": "/srv/x", "PNEUMOLENS_CLASSIFIER": "v", "HOME": "/root"})
+    assert (settings.versions_dir, settings.classifier) == (Path("/srv/x/versions"), "v")
+
+
+def test_a_misspelt_setting_is_refused_by_name() -> None:
+    with pytest.raises(SettingsError, match="PNEUMOLENS_DATADIR"):
+        load_settings({"PNEUMOLENS_DATADIR": "/srv/x"})
+
+
+def test_every_setting_stands_in_the_readme_with_its_default_and_help() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for setting in SETTINGS:
+        row = next((line for line in readme.splitlines() if line.startswith(f"| `{setting.name}`")), "")
+        assert f"`{setting.default}`" in row or not setting.default, setting.name
+        assert setting.help in row, setting.name

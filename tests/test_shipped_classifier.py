@@ -1,0 +1,118 @@
+"""The classifier that ships: its files, and what it says of forty real radiographs where there are any."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.engine import Classifier, load_classifier
+from model.pipeline import assess
+from model.registry import active_version, load_card, verify, version_folder
+from model.settings import Settings
+from tests.phantoms import as_jpeg, as_png, chest
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings(tmp_path_factory.mktemp("empty"))
+
+
+@pytest.fixture(scope="module")
+def classifier(settings: Settings) -> Classifier:
+    return load_classifier(version_folder(settings, active_version(settings)))
+
+
+def test_shipped_files_are_whole_and_small_enough(settings: Settings) -> None:
+    version = active_version(settings)
+    card = verify(version_folder(settings, version))
+    assert card.version == version
+    assert (version_folder(settings, version) / card.weights_file).stat().st_size <= 60e6
+    assert {"validation", "validation_shifted"} <= set(load_card(settings, version).evaluations)
+    assert "children" in card.intended_use and card.limitations and card.data["digest"]
+
+
+def test_assessment_is_whole_and_repeatable(classifier: Classifier) -> None:
+    data = as_png(chest(4, (700, 820), pneumonia=True))
+    first, second = assess(data, classifier), assess(data, classifier)
+    assert first.prediction and first.heatmap and second.prediction
+    assert first.prediction.probability == second.prediction.probability
+    assert first.heatmap.values.shape == (700, 820)
+    assert first.classifier_version == classifier.version
+
+
+def test_two_threads_get_the_answers_that_one_gets(classifier: Classifier) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    films = [as_png(chest(seed, (256, 256))) for seed in range(6)]
+
+    def probability(data: bytes) -> float:
+        prediction = assess(data, classifier).prediction
+        assert prediction is not None
+        return prediction.probability
+
+    alone = [probability(film) for film in films]
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(probability, films)) == pytest.approx(alone, abs=1e-6)
+
+
+def test_a_refused_file_is_an_answer(classifier: Classifier) -> None:
+    answer = assess(b"not a picture", classifier)
+    assert answer.is_refused and answer.prediction is None and answer.radiograph is None
+    blank = assess(as_png(np.full((300, 300), 90, np.uint8)), classifier)
+    assert [issue.code for issue in blank.issues] == ["NEARLY_UNIFORM"] and blank.prediction is None
+
+
+def test_a_colour_photograph_is_assessed_with_a_warning(classifier: Classifier) -> None:
+    rng = np.random.default_rng(0)
+    photo = np.repeat(np.repeat(rng.integers(0, 256, (30, 30, 3), np.uint8), 10, 0), 10, 1)
+    answer = assess(as_png(photo), classifier)
+    assert answer.prediction is not None
+    assert [(issue.code, issue.blocking) for issue in answer.issues] == [("COLOUR", False)]
+
+
+def test_forty_real_radiographs(classifier: Classifier, test_data: Path) -> None:
+    """Twenty of each class: most are right, and saving them again as a JPEG changes little."""
+    right, moved = 0, []
+    for label in ("NORMAL", "PNEUMONIA"):
+        files = sorted((test_data / "kermany" / "test_half" / label).iterdir())[::5][:20]
+        assert len(files) == 20
+        for path in files:
+            answer = assess(path.read_bytes(), classifier)
+            assert answer.prediction is not None and answer.heatmap is not None and answer.radiograph is not None
+            right += answer.prediction.finding == ("PNEUMONIA" if label == "PNEUMONIA" else "NO_PNEUMONIA")
+            again = assess(as_jpeg(answer.radiograph.pixels, 80), classifier).prediction
+            assert again is not None
+            moved.append(abs(again.probability - answer.prediction.probability))
+    assert right >= 35
+    assert float(np.median(moved)) < 0.03
+
+
+def test_blurring_what_the_map_marks_lowers_the_score_more(classifier: Classifier, test_data: Path) -> None:
+    """A deletion test (after Petsiuk et al. 2018): blur the marked 15 % of a film, or as much somewhere else."""
+    import cv2
+
+    rng = np.random.default_rng(0)
+    marked, random = [], []
+    files = sorted((test_data / "kermany" / "test_half" / "PNEUMONIA").iterdir())[::19][:10]
+    for path in files:
+        answer = assess(path.read_bytes(), classifier)
+        assert answer.prediction and answer.heatmap and answer.radiograph
+        pixels = answer.radiograph.pixels
+        blurred = cv2.GaussianBlur(pixels, (0, 0), 12)
+        values = answer.heatmap.values
+        shifted = np.roll(values, (int(rng.integers(60, 160)), int(rng.integers(60, 160))), (0, 1))
+        for where, kept in ((values, marked), (shifted, random)):
+            mask = where >= np.quantile(where, 0.85)
+            changed = assess(as_png(np.where(mask, blurred, pixels).astype(np.uint8)), classifier).prediction
+            assert changed is not None
+            kept.append(answer.prediction.logit - changed.logit)
+    assert np.mean(marked) > np.mean(random)
+
+
+def test_version_can_be_chosen_by_setting(settings: Settings) -> None:
+    version = active_version(settings)
+    assert active_version(dataclasses.replace(settings, classifier="another")) == "another"
+    assert active_version(dataclasses.replace(settings, classifier=version)) == version
