@@ -1,0 +1,1 @@
+"""What a person sees: Streamlit lives here and nowhere else."""

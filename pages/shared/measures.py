@@ -1,0 +1,91 @@
+"""How the pages write figures: names of measures and splits, intervals, predictive values at a prevalence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from model.card import Evaluation, Measure
+from model.metrics import ppv_npv
+
+MEASURE_NAMES = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "accuracy": "Accuracy",
+    "ppv": "PPV in this set",
+    "npv": "NPV in this set",
+    "f1": "F1",
+    "brier": "Brier score",
+    "ece": "Calibration error (ECE)",
+}
+OUTSIDE = "outside"
+_WORDS = {"nih": "NIH", "rsna": "RSNA", "kermany": "Kermany", "a": "A", "b": "B", "c": "C"}
+
+
+@dataclass(frozen=True, slots=True)
+class PredictiveValues:
+    """PPV and NPV at one prevalence; the intervals run between the ends of both rates' intervals."""
+
+    ppv: Measure
+    npv: Measure
+
+
+def rate(value: float) -> str:
+    """Write a rate with two decimals; a dash where it is not defined."""
+    return "–" if math.isnan(value) else f"{value:.2f}"
+
+
+def probability(value: float) -> str:
+    """Write a calibrated probability; what would round to 0.00 or 1.00 is not certainty and must not look like it."""
+    if value >= 0.995:
+        return "> 0.99"
+    return "< 0.01" if value < 0.005 else f"{value:.2f}"
+
+
+def interval(measure: Measure, decimals: int = 2) -> str:
+    """Write the 95 % interval in brackets, or nothing where there is none."""
+    if math.isnan(measure.low) or math.isnan(measure.high):
+        return ""
+    return f"({measure.low:.{decimals}f}–{measure.high:.{decimals}f})"
+
+
+def with_interval(measure: Measure, decimals: int = 2) -> str:
+    """Write a figure and its interval."""
+    if math.isnan(measure.value):
+        return "–"
+    return f"{measure.value:.{decimals}f} {interval(measure, decimals)}".rstrip()
+
+
+def predictive_values(evaluation: Evaluation, prevalence: float) -> PredictiveValues:
+    """Return what a finding is worth where `prevalence`, in (0, 1), of the children have pneumonia.
+
+    Bayes' rule on sensitivity and specificity, which unlike PPV and NPV do not depend on how the set was put together.
+    """
+    sensitivity, specificity = evaluation.measures["sensitivity"], evaluation.measures["specificity"]
+    ends = [ppv_npv(getattr(sensitivity, end), getattr(specificity, end), prevalence)
+            for end in ("value", "low", "high")]
+    return PredictiveValues(ppv=Measure(*(ppv for ppv, _ in ends)), npv=Measure(*(npv for _, npv in ends)))
+
+
+def is_outside(name: str) -> bool:
+    """Tell whether a set of radiographs lies outside the intended population."""
+    return name.split("_")[0] == OUTSIDE
+
+
+def split_name(name: str) -> str:
+    """Write the key of an evaluation as words: "validation_shifted" becomes "Validation, shifted"."""
+    parts = [part for part in name.split("_") if part]
+    outside = is_outside(name)
+    words = [_WORDS.get(part.lower(), part) for part in (parts[1:] if outside else parts)] or [name]
+    words[0] = words[0][0].upper() + words[0][1:]
+    if outside:
+        return f"{' '.join(words)} (outside)"
+    return ", ".join((words[0], " ".join(words[1:]))) if len(words) > 1 else words[0]
+
+
+def sample(evaluation: Evaluation, name: str) -> str:
+    """Write which radiographs a figure rests on."""
+    ill, well = evaluation.tp + evaluation.fn, evaluation.tn + evaluation.fp
+    return f"{split_name(name)}, n = {evaluation.n} ({ill} pneumonia, {well} normal)"

@@ -1,0 +1,80 @@
+"""What every page needs of the installation: the frame's guard, the settings, cards, and the classifier in memory.
+
+The only place that caches resources, so that the process holds two classifiers at most.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import streamlit as st
+
+from model.card import ModelCard
+from model.engine import Classifier, load_classifier
+from model.errors import AppError
+from model.registry import active_version, load_card, version_folder
+from model.settings import Settings, load_settings
+
+_FRAME = "frame.is_drawn"
+_LOADING = "Loading the classifier and checking its files. About ten seconds, once after each start."
+
+
+@contextmanager
+def frame() -> Iterator[None]:
+    """Mark that app.py has drawn the safety sentence for the page that runs inside."""
+    st.session_state[_FRAME] = True
+    try:
+        yield
+    finally:
+        st.session_state[_FRAME] = False
+
+
+def require_frame() -> None:
+    """Stop a page script that runs without app.py, since nothing then says what the product is not for."""
+    if not st.session_state.get(_FRAME, False):
+        st.write("Open PneumoLens from its start page.")
+        st.stop()
+
+
+def settings() -> Settings:
+    """Return the settings of this installation; raises SettingsError."""
+    return load_settings(os.environ)
+
+
+def card_in_use() -> ModelCard:
+    """Return the card of the classifier in use; raises ClassifierError when there is none."""
+    return card_of(active_version(settings()))
+
+
+def card_of(version: str) -> ModelCard:
+    """Return the card of a version; raises ClassifierError when it is missing or damaged."""
+    return _card(str(version_folder(settings(), version)), version)
+
+
+def classifier_of(version: str) -> Classifier:
+    """Return a version ready to assess; the first call takes seconds and says so on the page.
+
+    Raises ClassifierError when it is missing, damaged or does not fit this software.
+    """
+    return _classifier(str(version_folder(settings(), version)))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _card(folder: str, version: str) -> ModelCard:
+    return load_card(settings(), version)
+
+
+# Two, so that the version before a promotion can finish its queue; each costs hundreds of MB.
+@st.cache_resource(max_entries=2, show_spinner=_LOADING)
+def _classifier(folder: str) -> Classifier:
+    return load_classifier(Path(folder))
+
+
+def show_error(error: AppError) -> None:
+    """Say what happened and what to do; the technical sentence stands below for whoever is asked."""
+    with st.container(key="app_error"):
+        st.markdown(f"**{error.advice}**")
+        st.caption(f"For technical support: {error}")
