@@ -84,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
                        help="share of the patients held out (%(default)s)")
     train.add_argument("--precision", default="auto", choices=("auto", "float32", "mixed_bfloat16"))
     train.add_argument("--source", default="", metavar="TEXT", help="where the data comes from, for the card")
+    train.add_argument("--note", action="append", default=[], metavar="TEXT",
+                       help="a remark for the card; may be repeated")
     train.add_argument("--also-evaluate", action="append", default=[], metavar="NAME=DIR",
                        help="evaluate on a further folder and put the result onto the card; may be repeated")
     train.add_argument("--promote", action="store_true", help="put the new version into use")
@@ -130,7 +132,8 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
         if Path(weights).is_file():
             weights = str(Path(weights).resolve())
         create_run(run_dir, config, RunRequest(
-            options.data.resolve(), (options.out or settings.versions_dir).resolve(), weights, options.source, options.promote, extra))
+            options.data.resolve(), (options.out or settings.versions_dir).resolve(), weights, options.source,
+            options.promote, extra, tuple(options.note)))
     print(f"run {run_dir}", file=sys.stderr)
     with tqdm(disable=None, leave=False) as bar:
         try:
@@ -146,7 +149,7 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _terminal(bar: "tqdm[NoReturn]") -> Watcher:
+def _terminal(bar: tqdm[NoReturn]) -> Watcher:
     """Show a run on one line of a terminal, or as one line an epoch in a log."""
     from training.run import Watcher
 

@@ -67,7 +67,7 @@ LIMITATIONS = (
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What a run was asked for. `extra_evaluations` are (name, folder) pairs that go onto the card."""
+    """What a run was asked for. The results of `extra_evaluations`, (name, folder) pairs, and `notes` go on the card."""
 
     data: Path
     out: Path
@@ -75,6 +75,7 @@ class RunRequest:
     source: str = ""
     promote: bool = False
     extra_evaluations: tuple[tuple[str, Path], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ def read_request(run_dir: Path) -> RunRequest:
         values = json.loads((run_dir / "run.json").read_text())
         return RunRequest(
             Path(values["data"]), Path(values["out"]), values["backbone_weights"], values["source"], values["promote"],
-            tuple((name, Path(folder)) for name, folder in values["extra_evaluations"]))
+            tuple((name, Path(folder)) for name, folder in values["extra_evaluations"]), tuple(values["notes"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"expected the directory of a training run. Received: {run_dir} ({error})",
                            advice="Name a directory that `python -m training train` printed.") from error
@@ -248,7 +249,8 @@ def _scaled_card(
         training=dataclasses.asdict(config) | {"precision_used": policy,
                                                "backbone_weights": Path(request.backbone_weights).name},
         history=tuple(history), calibration=calibration, operating_point=point,
-        evaluations={"validation": validation, "validation_shifted": moved}, libraries=_libraries())
+        evaluations={"validation": validation, "validation_shifted": moved}, libraries=_libraries(),
+        notes=request.notes)
 
 
 def _describe_data(loaded: _Loaded, request: RunRequest) -> dict[str, Any]:
