@@ -38,9 +38,9 @@ def fit_calibration(labels: Array, logits: Array, weights: Array | None = None) 
     """Fit temperature and bias by maximum likelihood on held-out patients.
 
     labels (n,) in {0, 1}, logits (n,); weights (n,) count a radiograph more or less than once. Newton's method on two
-    parameters, with Platt's target values ((n₁ + 1) / (n₁ + 2) instead of 1, 1 / (n₀ + 2) instead of 0), which keep the
-    temperature above zero when the classes are perfectly separated. Logits that do not rise with the label get `MAX_TEMPERATURE`, which says that
-    they are worth nothing: every probability is then near one half.
+    parameters, with Platt's target values: (n₁ + 1) / (n₁ + 2) instead of 1 and 1 / (n₀ + 2) instead of 0 keep the
+    temperature above zero when the classes are perfectly separated. Logits that do not rise with the label get
+    `MAX_TEMPERATURE`, which says that they are worth nothing: every probability is then near one half.
 
     Raises ValueError when a class is missing. Platt 1999; Guo et al. 2017, https://arxiv.org/abs/1706.04599
     """

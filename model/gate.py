@@ -26,8 +26,8 @@ def check(radiograph: Radiograph) -> tuple[InputIssue, ...]:
             "Check the export settings of the viewer and upload the radiograph again."))
     if radiograph.is_colour:
         issues.append(InputIssue(
-            "COLOUR", False, "The picture is in colour, so it may not be a radiograph. The finding means nothing unless "
-            "it is a frontal chest radiograph of a child."))
+            "COLOUR", False, "The picture is in colour, so it may not be a radiograph. The finding means nothing "
+            "unless it is a frontal chest radiograph of a child."))
     if min(radiograph.height, radiograph.width) < LOW_RESOLUTION_PX:
         issues.append(InputIssue(
             "LOW_RESOLUTION", False, f"The picture is only {radiograph.width} × {radiograph.height} px. Fine opacities "

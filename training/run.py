@@ -67,7 +67,7 @@ LIMITATIONS = (
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What a run was asked for. The results of `extra_evaluations`, (name, folder) pairs, and `notes` go on the card."""
+    """What a run was asked for; the results of `extra_evaluations` (name, folder) and the notes go on the card."""
 
     data: Path
     out: Path
