@@ -1,0 +1,94 @@
+"""Whether the serving process stays small: the memory of the app while many radiographs are read in a real browser.
+
+The app is started as a person would start it, a browser drops drawn films on the read page in batches, and after each
+batch the resident memory of the app's process is printed, as a ratio to what it was after the first batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+from playwright.sync_api import sync_playwright
+
+from tests.phantoms import as_jpeg, chest
+
+ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM = "/usr/bin/chromium"
+
+
+def free_port() -> int:
+    """Return a port on the loopback address that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def resident_mb(pid: int) -> float:
+    """Return the resident memory of a process and its children in MB."""
+    parent = psutil.Process(pid)
+    return sum(process.memory_info().rss for process in (parent, *parent.children(recursive=True))) / 1e6
+
+
+def wait_for(url: str, seconds: float) -> None:
+    """Wait until the address answers; raises TimeoutError."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except OSError:
+            time.sleep(0.5)
+    raise TimeoutError(f"{url} did not answer within {seconds:.0f} s")
+
+
+def main() -> int:
+    """Print one row per batch."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
+    parser.add_argument("--films", type=int, default=200, metavar="N", help="(%(default)s)")
+    parser.add_argument("--batch", type=int, default=20, metavar="N", help="dropped at once (%(default)s)")
+    parser.add_argument("--size", type=int, nargs=2, default=(1200, 1500), metavar=("H", "W"), help="%(default)s")
+    options = parser.parse_args()
+    port = free_port()
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.headless",
+               "true", "--server.address", "127.0.0.1"]
+    with tempfile.TemporaryDirectory() as folder, subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as app:
+        try:
+            wait_for(f"http://127.0.0.1:{port}/_stcore/health", 60)
+            with sync_playwright() as playwright:
+                browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+                page = browser.new_page(viewport={"width": 1280, "height": 800})
+                page.goto(f"http://127.0.0.1:{port}/")
+                print("| films read | seconds per film | memory, MB | ratio to the first batch |\n|---|---|---|---|")
+                first = 0.0
+                for start in range(0, options.films, options.batch):
+                    paths = []
+                    for seed in range(start, start + options.batch):
+                        path = Path(folder) / f"film{seed}.jpg"
+                        path.write_bytes(as_jpeg(chest(seed, tuple(options.size))))
+                        paths.append(path)
+                    began = time.monotonic()
+                    page.locator("input[type=file]").first.set_input_files(paths)
+                    reading = page.get_by_text("Reading film")
+                    reading.wait_for(timeout=60_000)
+                    reading.wait_for(state="hidden", timeout=600_000)
+                    per_film = (time.monotonic() - began) / options.batch
+                    memory = resident_mb(app.pid)
+                    first = first or memory
+                    print(f"| {start + options.batch} | {per_film:.2f} | {memory:.0f} | {memory / first:.2f} |", flush=True)
+                browser.close()
+        finally:
+            app.terminate()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
