@@ -160,7 +160,9 @@ def _scale(pdf: FPDF, y: float, prediction: Prediction, evaluation: Evaluation) 
           8, bold=True, align="L" if here < half else "R")
     # On the side away from the other line, unless the scale ends there.
     rightwards = point > here if abs(point - half) < width / 2 - 30 else point < half
-    _text(pdf, point + (1.2 if rightwards else -1.2), top + 0.6, f"operating point {prediction.operating_point:.2f}",
+    beside = max if rightwards else min
+    edge = beside(point, here) if abs(point - here) < 30 else point
+    _text(pdf, edge + (1.2 if rightwards else -1.2), top + 0.6, f"operating point {prediction.operating_point:.2f}",
           7.5, _GREY, align="L" if rightwards else "R")
     return _paragraph(pdf, left - 1, axis + 5.2, width, "Probability of pneumonia. Bars: validation radiographs of "
                       "each class, height by the square root of their number.", 7.5, _GREY) + 2
