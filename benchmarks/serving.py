@@ -83,7 +83,8 @@ def main() -> int:
                     per_film = (time.monotonic() - began) / options.batch
                     memory = resident_mb(app.pid)
                     first = first or memory
-                    print(f"| {start + options.batch} | {per_film:.2f} | {memory:.0f} | {memory / first:.2f} |", flush=True)
+                    row = (start + options.batch, f"{per_film:.2f}", f"{memory:.0f}", f"{memory / first:.2f}")
+                    print("| " + " | ".join(map(str, row)) + " |", flush=True)
                 browser.close()
         finally:
             app.terminate()

@@ -6,6 +6,7 @@ After Mitchell et al. 2019, "Model Cards for Model Reporting", https://arxiv.org
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -65,6 +66,11 @@ class Calibration:
     temperature: float
     bias: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Refuse a scale that would turn or blank the probabilities."""
+        if not 0 < self.temperature < math.inf or not math.isfinite(self.bias):
+            raise ValueError(f"expected a positive temperature and a finite bias. Received: {self}")
+
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
@@ -74,6 +80,11 @@ class OperatingPoint:
     near_low: float
     near_high: float
     chosen: str
+
+    def __post_init__(self) -> None:
+        """Refuse a point outside its band, or a band outside [0, 1]."""
+        if not 0 <= self.near_low <= self.probability <= self.near_high <= 1:
+            raise ValueError(f"expected 0 <= near_low <= probability <= near_high <= 1. Received: {self}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +131,7 @@ def card_from_json(text: str) -> ModelCard:
         for name in ("limitations", "history", "notes"):
             values[name] = tuple(values[name])
         return ModelCard(**values)
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ClassifierError(f"expected a model card. Received: JSON that is not one ({error})",
                               advice="The classifier's card is damaged; install the version again.") from error
 
