@@ -58,8 +58,9 @@ def show_headline(evaluation: Evaluation, name: str) -> None:
         st.html('<p class="pl-warning">Outside the intended population. These figures show where the classifier must '
                 "not be used.</p>")
     tiles = "".join(
-        f"<div><span>{MEASURE_NAMES[key]}</span><strong>{rate(evaluation.measures[key].value)}</strong>"
-        f"<span>{interval(evaluation.measures[key])}</span></div>" for key in HEADLINE if key in evaluation.measures)
+        f"<div><span>{MEASURE_NAMES[key].removesuffix(' (ECE)')}</span><strong>{rate(measure.value)}</strong>"
+        f"<span>{interval(measure)}</span></div>" for key, measure in
+        ((key, evaluation.measures[key]) for key in HEADLINE if key in evaluation.measures))
     st.html(f'<div class="pl-tiles">{tiles}</div><p class="pl-note">{escape(sample(evaluation, name))}. At operating '
             f"point {evaluation.operating_point:.2f}; 95 % intervals over {escape(evaluation.unit)}s.</p>")
 

@@ -44,11 +44,12 @@ def read_next(queue: Films, classifier: Classifier) -> None:
         queue.add(known if known.name == file.name else replace(known, name=file.name))
         return
     try:
-        assessment = assess(file.data, classifier)
+        film = keep(file.name, file.data, assess(file.data, classifier))
     except Exception:  # one film must not stop the others: the log gets everything, the page an apology
         log.exception("assessing %s… failed", digest[:8])
-        assessment = Assessment(None, (FAILED,), None, None, classifier.version, datetime.now(UTC), 0.0)
-    queue.add(keep(file.name, file.data, assessment))
+        nothing = Assessment(None, (FAILED,), None, None, classifier.version, datetime.now(UTC), 0.0)
+        film = keep(file.name, file.data, nothing)
+    queue.add(film)
 
 
 def line(film: Film) -> dict[str, object]:

@@ -23,7 +23,8 @@ class Film:
     """One file and what was said of it, about 1 MB however large the file was.
 
     `kept` is the assessment with the radiograph at display size and without its heat map; `influence` is that map,
-    uint8 (h, w), at a size at which its few cells lose nothing. `size` is the (width, height) of the file's picture.
+    uint8 (h, w), at a size at which its few cells lose nothing. `size` is the (width, height) of the file's picture
+    and `bits` the depth of its grey values.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Film:
     kept: Assessment
     influence: npt.NDArray[np.uint8] | None
     layer: str = ""
+    bits: int = 8
 
     @property
     def pixels(self) -> npt.NDArray[np.uint8] | None:
@@ -55,7 +57,7 @@ class Film:
         radiograph, heatmap = self.kept.radiograph, None
         if radiograph is not None and self.size is not None:
             pixels = np.asarray(Image.fromarray(to_uint8(radiograph)).resize(self.size, Image.Resampling.BILINEAR))
-            radiograph = replace(radiograph, pixels=pixels)
+            radiograph = replace(radiograph, pixels=_deepened(pixels, self.bits), bits=self.bits)
             if self.influence is not None:
                 heatmap = Heatmap(_enlarged(self.influence, self.size), self.layer, self.influence_is_empty)
         return replace(self.kept, radiograph=radiograph, heatmap=heatmap)
@@ -64,15 +66,22 @@ class Film:
 def keep(name: str, data: bytes, assessment: Assessment) -> Film:
     """Reduce an assessment to what the page shows; the file's bytes are not kept."""
     radiograph, heatmap = assessment.radiograph, assessment.heatmap
-    size = None
+    size, bits = None, 8
     if radiograph is not None:
-        size = (radiograph.width, radiograph.height)
-        radiograph = replace(radiograph, pixels=_at_most(to_uint8(radiograph), DISPLAY_PX))
+        size, bits = (radiograph.width, radiograph.height), radiograph.bits
+        radiograph = replace(radiograph, pixels=_at_most(to_uint8(radiograph), DISPLAY_PX), bits=8)
     influence = None
     if heatmap is not None:
         influence = _at_most(np.round(heatmap.values * 255).astype(np.uint8), INFLUENCE_PX)
     return Film(name, hashlib.sha256(data).hexdigest(), size, replace(assessment, radiograph=radiograph, heatmap=None),
-                influence, heatmap.layer if heatmap is not None else "")
+                influence, heatmap.layer if heatmap is not None else "", bits)
+
+
+def _deepened(pixels: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+    """Return uint8 (H, W) over the range of `bits` again."""
+    if bits <= 8:
+        return pixels
+    return np.round(pixels * ((2**bits - 1) / 255)).astype(np.uint16)
 
 
 def _enlarged(influence: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.float32]:
