@@ -15,7 +15,7 @@ ROOMS = ("app", "pages", "training", "records", "model")
 ALLOWED = {
     "app": {"streamlit", "pages", "model"},
     "pages": {"streamlit", "plotly", "model", "records", "training", "numpy", "PIL", "cv2"},
-    "training": {"model", "numpy", "cv2", "tqdm"},
+    "training": {"model", "numpy", "cv2", "tqdm", "sklearn"},
     "records": {"model", "sqlalchemy", "pynetdicom"},
     "model": {"numpy", "PIL", "cv2", "pydicom", "fpdf", "tqdm"},
 }

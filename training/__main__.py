@@ -25,6 +25,7 @@ EXAMPLES = """examples:
   python -m training train --data chest_xray
   python -m training train --data chest_xray --preset quick --backbone-weights inception_v3.h5 --promote
   python -m training train --resume var/runs/2026.11.20-142233
+  python -m training audit --data chest_xray --json audit.json
   python -m training evaluate --data chest_xray/test --json test.json
   python -m training versions
 
@@ -96,6 +97,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--classifier", metavar="VERSION", help="(default: the version in use)")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     evaluate.set_defaults(act=_evaluate)
+
+    audit = acts.add_parser("audit", help="look for what a dataset folder hides: duplicates, leaks, damaged files",
+                            description="Exit status 1 when a finding blocks training.")
+    audit.add_argument("--data", type=Path, required=True, metavar="DIR")
+    audit.add_argument("--json", type=Path, metavar="FILE", help="write all of it there")
+    audit.set_defaults(act=_audit)
 
     versions = acts.add_parser("versions", help="list the classifier versions; * marks the one in use")
     versions.set_defaults(act=_versions)
@@ -215,6 +222,20 @@ def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
         write_atomically(options.json, evaluation_to_json(evaluation, classifier.version) + "\n")
     print(evaluation_to_text(evaluation, classifier.version))
     return 0
+
+
+def _audit(options: argparse.Namespace, settings: Settings) -> int:
+    from training.audit import audit_folder, audit_to_json, audit_to_text
+    from training.dataset import scan_folder
+
+    folder = scan_folder(options.data)
+    total = sum(len(part) for part in (folder.train, folder.val, folder.test))
+    with tqdm(total=total, desc="auditing", disable=None, leave=False) as bar:
+        audit = audit_folder(folder, bar.update)
+    if options.json:
+        write_atomically(options.json, audit_to_json(audit) + "\n")
+    print(audit_to_text(audit))
+    return 1 if audit.is_blocked else 0
 
 
 def _versions(options: argparse.Namespace, settings: Settings) -> int:

@@ -2,6 +2,7 @@
 
     <run>/run.json       what was asked: folder, its digest, starting weights, where the version goes
     <run>/config.json    the configuration
+    <run>/audit.json     what the folder hides
     <run>/split.csv      which file is on which side of the split
     <run>/history.json   one row per finished epoch
     <run>/status.json    where it stands, rewritten while it runs
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +36,7 @@ from model.metrics import evaluate
 from model.network import build_inception_v3, load_network, round_to_half, save_network
 from model.registry import add_version, next_version
 from model.settings import Settings
+from training.audit import Audit, audit_folder, audit_to_json
 from training.augment import SHIFT, SLIGHT
 from training.calibrate import calibrate, choose_operating_point, logits_by_copy
 from training.config import TrainingConfig
@@ -136,6 +139,7 @@ def execute(run_dir: Path, settings: Settings, watcher: Watcher) -> Path:
     """
     request = read_request(run_dir)
     config = TrainingConfig.from_json((run_dir / "config.json").read_text())
+    audit = _audited(request.data, run_dir, watcher)
     loaded = _load(request.data, config, watcher)
     _remember_digest(run_dir, digest(loaded.samples))
     write_manifest(run_dir / "split.csv", loaded.samples, loaded.held_out, loaded.folder.root)
@@ -152,7 +156,7 @@ def execute(run_dir: Path, settings: Settings, watcher: Watcher) -> Path:
 
     history = fit(network, config, loaded.training_data(), run_dir, fitting)
     network = _at_serving_size(network, config, run_dir)
-    card = _scaled_card(network, config, request, loaded, history, policy, settings, watcher)
+    card = _scaled_card(network, config, request, loaded, audit, history, policy, settings, watcher)
     classifier = wrap_network(network, card)
     evaluations = dict(card.evaluations)
     for name, evaluation in _further_evaluations(classifier, loaded.folder, request, watcher):
@@ -160,6 +164,20 @@ def execute(run_dir: Path, settings: Settings, watcher: Watcher) -> Path:
     card = dataclasses.replace(card, evaluations=evaluations)
     request.out.mkdir(parents=True, exist_ok=True)
     return add_version(request.out, card, lambda path: save_network(network, path))
+
+
+def _audited(root: Path, run_dir: Path, watcher: Watcher) -> Audit:
+    """Audit the folder, keep the result beside the run, and refuse to train on what blocks."""
+    folder = scan_folder(root)
+    total = len(folder.train) + len(folder.val) + len(folder.test)
+    tick = _counter("auditing the folder", total, watcher)
+    audit = audit_folder(folder, lambda: tick(1))
+    write_atomically(run_dir / "audit.json", audit_to_json(audit))
+    if blocking := [issue for issue in audit.issues if issue.blocking]:
+        raise DatasetError(
+            f"expected a folder without blocking findings. Received: {', '.join(issue.code for issue in blocking)}",
+            advice=" ".join(issue.message for issue in blocking))
+    return audit
 
 
 def _load(root: Path, config: TrainingConfig, watcher: Watcher) -> _Loaded:
@@ -216,7 +234,7 @@ def _at_serving_size(network: keras.Model, config: TrainingConfig, run_dir: Path
 
 
 def _scaled_card(
-    network: keras.Model, config: TrainingConfig, request: RunRequest, loaded: _Loaded,
+    network: keras.Model, config: TrainingConfig, request: RunRequest, loaded: _Loaded, audit: Audit,
     history: Sequence[Mapping[str, Any]], policy: str, settings: Settings, watcher: Watcher,
 ) -> ModelCard:
     pictures, labels = loaded.pictures[loaded.held_out], loaded.labels[loaded.held_out]
@@ -243,7 +261,7 @@ def _scaled_card(
         version=next_version(request.out, settings, datetime.now(UTC).date()), parent=None,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"), weights_file="classifier.npz", sha256="",
         architecture=config.architecture, parameters=int(network.count_params()), intended_use=INTENDED_USE,
-        limitations=LIMITATIONS, data=_describe_data(loaded, request),
+        limitations=LIMITATIONS, data=_describe_data(loaded, audit, request),
         preprocessing={"input_px": config.input_px, "detail_px": config.detail_px, "channels": 1,
                        "geometry": "whole radiograph squashed to a square", "range": "0–255, rescaled in the network"},
         training=dataclasses.asdict(config) | {"precision_used": policy,
@@ -253,7 +271,7 @@ def _scaled_card(
         notes=request.notes)
 
 
-def _describe_data(loaded: _Loaded, request: RunRequest) -> dict[str, Any]:
+def _describe_data(loaded: _Loaded, audit: Audit, request: RunRequest) -> dict[str, Any]:
     def counts(side: bool) -> dict[str, int]:
         chosen = [s for s, out in zip(loaded.samples, loaded.held_out, strict=True) if out == side]
         return {name: sum(s.label == label for s in chosen) for label, name in enumerate(CLASSES)} | {
@@ -262,7 +280,9 @@ def _describe_data(loaded: _Loaded, request: RunRequest) -> dict[str, Any]:
     return {"source": request.source or "a folder of this installation", "digest": digest(loaded.samples),
             "train": counts(False), "validation": counts(True), "unreadable": loaded.unreadable,
             "unknown_patients": sum(not s.patient_known for s in loaded.samples),
-            "split": "by patient, read from file names"}
+            "split": "by patient, read from file names",
+            "audit": [issue.message for issue in audit.issues],
+            "sees_no_lungs_auroc": audit.sees_no_lungs_auroc if math.isfinite(audit.sees_no_lungs_auroc) else None}
 
 
 def _further_evaluations(
@@ -270,10 +290,11 @@ def _further_evaluations(
 ) -> list[tuple[str, Evaluation]]:
     results = []
     if test := labelled_test(folder):
-        results.append(("test", evaluate_samples(classifier, test, "test", _counter("test", len(test), watcher))[0]))
+        tick = _counter("evaluating on test", len(test), watcher)
+        results.append(("test", evaluate_samples(classifier, test, "test", tick)[0]))
     for name, root in request.extra_evaluations:
-        total = len(scan_folder(root).train)
-        results.append((name, evaluate_folder(classifier, root, name, _counter(name, total, watcher))[0]))
+        tick = _counter(f"evaluating on {name}", len(scan_folder(root).train), watcher)
+        results.append((name, evaluate_folder(classifier, root, name, tick)[0]))
     return results
 
 
@@ -283,7 +304,7 @@ def _counter(name: str, total: int, watcher: Watcher) -> Callable[[int], None]:
     def count(n: int) -> None:
         nonlocal done
         done += n
-        watcher.phase(f"evaluating on {name}", done, total)
+        watcher.phase(name, done, total)
 
     return count
 
