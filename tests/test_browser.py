@@ -107,6 +107,12 @@ def drop(page: Any, *films: tuple[str, bytes]) -> None:
         [{"name": name, "mimeType": "image/png", "buffer": data} for name, data in films])
 
 
+def press(page: Any, key: str) -> None:
+    """Press a key once the page has settled: two presses within one run of the page count as one."""
+    page.locator("[data-test-script-state=notRunning]").wait_for()
+    page.keyboard.press(key)
+
+
 def sideways(page: Any) -> int:
     """How many pixels of the page lie beyond its right edge."""
     return page.evaluate("() => Math.max(...['html', '[data-testid=stMain]'].map(one => {"
@@ -154,12 +160,12 @@ def test_a_queue_is_walked_by_key_and_by_click(browser: Any, app: tuple[str, int
     drop(page, ("one.png", a_film(1)), ("notes.png", b"no picture"), ("three.png", a_film(3)))
     page.locator(".pl-name", has_text="one.png").wait_for()
     page.locator("[data-testid=stProgress]").wait_for(state="detached")
-    page.keyboard.press("n")
+    press(page, "n")
     page.locator(".pl-name", has_text="notes.png").wait_for()
     page.locator(".pl-warning", has_text="Not assessed: This file is not a picture").wait_for()
-    page.keyboard.press("n")
+    press(page, "n")
     page.locator(".pl-name", has_text="three.png").wait_for()
-    page.keyboard.press("p")
+    press(page, "p")
     page.locator(".pl-name", has_text="notes.png").wait_for()
     table = page.locator("[data-testid=stDataFrame]").bounding_box()
     page.mouse.click(table["x"] + 15, table["y"] + 52)

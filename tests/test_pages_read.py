@@ -4,13 +4,16 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from streamlit.runtime.scriptrunner.script_runner import _clean_problem_modules
 from streamlit.testing.v1 import AppTest
 
 from model.engine import Classifier
 from model.pipeline import assess
+from pages.shared import session
 from pages.shared.films import DISPLAY_PX, INFLUENCE_PX, MOST_FILMS, Films, Waiting, keep
 from pages.shared.viewer import CONTOUR
 from tests.phantoms import as_jpeg, as_png, chest
@@ -268,6 +271,16 @@ def test_the_queue_is_bounded() -> None:
     assert queue.shown == MOST_FILMS - 1
     queue.step(-1000)
     assert queue.shown == 0
+
+
+def test_streamlit_cannot_cool_the_classifier_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streamlit clears Keras after every run of a page, which costs each film half a second."""
+    cleared: list[bool] = []
+    keras = SimpleNamespace(backend=SimpleNamespace(clear_session=lambda: cleared.append(True)))
+    monkeypatch.setitem(sys.modules, "keras", keras)
+    session.keep_warm()
+    _clean_problem_modules()
+    assert not cleared
 
 
 def test_importing_a_page_imports_no_tensorflow() -> None:

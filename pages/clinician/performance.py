@@ -12,7 +12,7 @@ import streamlit as st
 from model.card import Evaluation, ModelCard
 from model.errors import AppError
 from pages.shared import charts, session
-from pages.shared.finding import PREVALENCE, show_predictive_values
+from pages.shared.finding import show_predictive_values
 from pages.shared.measures import MEASURE_NAMES, interval, is_outside, rate, sample, split_name, with_interval
 
 session.require_frame()
@@ -83,10 +83,7 @@ def show_figures(card: ModelCard, evaluation: Evaluation, name: str) -> None:
         draw("scores", charts.score_distributions(
             evaluation.histogram_normal, evaluation.histogram_pneumonia, point, text))
         with st.container(key="figure_predictive"):
-            prevalence = st.session_state.get("prevalence", PREVALENCE) / 100
-            st.plotly_chart(charts.predictive_values(sensitivity, specificity, prevalence, text), theme=None,
-                            key="performance.predictive", config={"displayModeBar": False})
-            show_predictive_values(evaluation)
+            show_predictive_values(evaluation, text)
     if card.history:
         left, right = st.columns(2, gap="small")
         with left:

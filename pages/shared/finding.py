@@ -42,8 +42,16 @@ def show_finding(film: Film, card: ModelCard, version_in_use: str, mode: str, op
                 "</p>")
 
 
-def show_predictive_values(evaluation: Evaluation) -> None:
-    """Let the reader set how common pneumonia is, and say what a finding is worth there."""
+@st.fragment
+def show_predictive_values(evaluation: Evaluation, sample: str | None = None) -> None:
+    """Let the reader set how common pneumonia is, and say what a finding is worth there.
+
+    With `sample`, the words for the radiographs behind it, the values are drawn over all prevalences, too.
+    """
+    if sample is not None:
+        measures, chosen = evaluation.measures, st.session_state.get("prevalence", PREVALENCE) / 100
+        figure = charts.predictive_values(measures["sensitivity"].value, measures["specificity"].value, chosen, sample)
+        st.plotly_chart(figure, theme=None, key="performance.predictive", config={"displayModeBar": False})
     prevalence = st.slider("Prevalence of pneumonia among your patients", 1, 90, PREVALENCE, format="%d %%",
                            key="prevalence", persist_state="session",
                            help="What a finding is worth depends on how common pneumonia is where you work.")

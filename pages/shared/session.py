@@ -5,7 +5,9 @@ The only place that caches resources, so that the process holds two classifiers 
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,7 +72,28 @@ def _card(folder: str, version: str) -> ModelCard:
 # Two, so that the version before a promotion can finish its queue; each costs hundreds of MB.
 @st.cache_resource(max_entries=2, show_spinner=_LOADING)
 def _classifier(folder: str) -> Classifier:
-    return load_classifier(Path(folder))
+    gc.unfreeze()
+    classifier = load_classifier(Path(folder))
+    keep_warm()
+    return classifier
+
+
+def keep_warm() -> None:
+    """Keep Streamlit from throwing away, after every run of a page, what makes the next assessment fast.
+
+    It calls `keras.backend.clear_session` whenever Keras is loaded: that empties TensorFlow's kernel cache and
+    collects garbage among half a million objects, 0.6 s for each film and each press of a button. Nothing is built
+    here between two runs that would need clearing; training has its own process.
+    """
+    keras = sys.modules.get("keras")
+    if keras is not None:
+        keras.backend.clear_session = _clear_nothing
+    gc.collect()
+    gc.freeze()
+
+
+def _clear_nothing(free_memory: bool = True) -> None:
+    """Stand in for `keras.backend.clear_session`."""
 
 
 def show_error(error: AppError) -> None:
