@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 from html import escape
@@ -32,7 +33,8 @@ WIDTHS = {"File": 215, "Finding": 170, "Probability": 90, "Remarks": 230, "Statu
 
 def films() -> Films:
     """Return this visit's films."""
-    return st.session_state.setdefault("read.films", Films())
+    queue: Films = st.session_state.setdefault("read.films", Films())
+    return queue
 
 
 def read_next(queue: Films, classifier: Classifier) -> None:
@@ -62,6 +64,15 @@ def line(film: Film) -> dict[str, object]:
     shown = min(max(prediction.probability, 0.0051), 0.9949)
     return {"File": film.name, "Finding": prediction.words.split(":")[0], "Probability": shown, "Remarks": remarks,
             "Status": "Read"}
+
+
+def summary(queue: Films) -> str:
+    """Count the findings of the queue, those to be looked at first in front."""
+    words = Counter("not assessed" if film.kept.prediction is None else
+                    film.kept.prediction.words.split(":")[0].lower() for film in queue.films)
+    order = ("pneumonia likely", "near the operating point", "pneumonia unlikely", "not assessed")
+    counted = [f"{words[name]} {name}" for name in order if words[name]]
+    return f"{len(queue.films)} films: {', '.join(counted)}." if counted else "No film read yet."
 
 
 def waiting_line(name: str, status: str) -> dict[str, object]:
@@ -101,6 +112,7 @@ def show_queue(queue: Films) -> None:
         st.progress(done / len(lines), f"Reading film {done + 1} of {len(lines)}. The films that are done can be "
                     "looked at meanwhile.")
     if len(lines) > 1:
+        st.html(f'<p class="pl-note">{escape(summary(queue))}</p>')
         st.session_state["read.queue"] = {"selection": {"rows": [queue.shown], "columns": [], "cells": []}}
         columns = {name: st.column_config.TextColumn(width=width) for name, width in WIDTHS.items()}
         columns["Probability"] = st.column_config.NumberColumn(format="%.2f", width=WIDTHS["Probability"])
@@ -149,7 +161,7 @@ def page() -> None:
         if is_empty:
             st.html('<h1 class="pl-title">Drop radiographs to read them</h1>')
         files = st.file_uploader(
-            "Frontal chest radiographs as JPEG or PNG, one or several" if is_empty else "Add radiographs",
+            f"{'Frontal chest' if is_empty else 'Add'} radiographs as JPEG or PNG, one or several, up to 200 MB each",
             accept_multiple_files=True, key=f"read.files.{queue.drops}")
     if files:
         # Taken out of the uploader at once, which frees each file's bytes as soon as it is read.

@@ -81,13 +81,13 @@ def _deepened(pixels: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.uint8]
     """Return uint8 (H, W) over the range of `bits` again."""
     if bits <= 8:
         return pixels
-    return np.round(pixels * ((2**bits - 1) / 255)).astype(np.uint16)
+    return np.asarray(np.round(pixels * ((2**bits - 1) / 255)), np.uint16)
 
 
 def _enlarged(influence: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.float32]:
     """Return the stored map as float32 (H, W) in [0, 1] for a `size` of (width, height)."""
     small = Image.fromarray(influence.astype(np.float32) / 255)
-    return np.clip(np.asarray(small.resize(size, Image.Resampling.BICUBIC)), 0, 1)
+    return np.asarray(np.clip(np.asarray(small.resize(size, Image.Resampling.BICUBIC)), 0, 1), np.float32)
 
 
 def _at_most(pixels: npt.NDArray[np.uint8], px: int) -> npt.NDArray[np.uint8]:

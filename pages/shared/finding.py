@@ -12,12 +12,13 @@ from model.report import report_json, report_pdf
 from pages.shared import charts
 from pages.shared.films import Film
 from pages.shared.measures import interval, predictive_values, probability, rate
+from pages.shared.viewer import Mode
 
 VALIDATION = "validation"
 PREVALENCE = 20
 
 
-def show_finding(film: Film, card: ModelCard, version_in_use: str, mode: str, opacity: float) -> None:
+def show_finding(film: Film, card: ModelCard, version_in_use: str, mode: Mode, opacity: float) -> None:
     """Draw the panel for a film that `card`'s version read; `mode` and `opacity` are the viewer's, for the report."""
     prediction, evaluation = film.kept.prediction, card.evaluations.get(VALIDATION)
     answer, worth = st.container(key="finding_answer"), st.container(key="finding_worth")
@@ -73,9 +74,9 @@ def _answer(prediction: Prediction) -> None:
 
 def _refusal(film: Film) -> None:
     reasons = " ".join(issue.message for issue in film.kept.issues if issue.blocking)
-    st.html(f'<section class="pl-finding"><h2>Not assessed</h2></section><p class="pl-warning">Not assessed: '
-            f'{escape(reasons)}</p><p class="pl-note">Nothing is said about this film, and the other films are not '
-            "affected. The original in your archive was not touched.</p>")
+    st.html(f'<section class="pl-warning"><h2>Not assessed: </h2><p>{escape(reasons)}</p></section>')
+    st.html('<p class="pl-note">Nothing is said about this film. The other films are not affected, and the original in '
+            "your archive was not touched.</p>")
 
 
 def _scale(prediction: Prediction, card: ModelCard, evaluation: Evaluation) -> None:
@@ -99,12 +100,12 @@ def _rates(evaluation: Evaluation) -> None:
             f"{rows}</table>")
 
 
-def _downloads(film: Film, card: ModelCard, mode: str, opacity: float) -> None:
+def _downloads(film: Film, card: ModelCard, mode: Mode, opacity: float) -> None:
     # Made when the button is pressed, and named after the file's content: the file's name can hold a patient's.
     name = f"pneumolens-{film.sha256[:8]}"
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="downloads"):
         st.download_button(
-            "Report as PDF", lambda: report_pdf(film.assessment(), card, opacity=opacity, mode=mode.lower()),
+            "Report as PDF", lambda: report_pdf(film.assessment(), card, opacity=opacity, mode=mode),
             file_name=f"{name}.pdf", mime="application/pdf", on_click="ignore", key="read.pdf")
         st.download_button(
             "Data as JSON", lambda: report_json(film.assessment(), card),

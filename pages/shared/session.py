@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 
 import streamlit as st
@@ -97,7 +98,7 @@ def _clear_nothing(free_memory: bool = True) -> None:
 
 
 def show_error(error: AppError) -> None:
-    """Say what happened and what to do; the technical sentence stands below for whoever is asked."""
-    with st.container(key="app_error"):
-        st.markdown(f"**{error.advice}**")
-        st.caption(f"For technical support: {error}")
+    """Say what to do and what it means for the films; the technical sentence stands below for whoever is asked."""
+    advice, technical = (escape(words, quote=False) for words in (error.advice, str(error)))
+    st.html(f'<section class="pl-warning"><p><strong>{advice}</strong></p><p>Until then this page cannot be used. '
+            f'Nothing was lost.</p><p class="pl-note">For technical support: {technical}</p></section>')

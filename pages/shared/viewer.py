@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,18 +13,20 @@ from PIL import Image
 from model.gradcam import colour_table, contour, overlay
 from pages.shared.films import Film
 
-OVERLAY, CONTOUR = "Overlay", "Contour"
+Mode = Literal["overlay", "contour"]
+OVERLAY: Mode = "overlay"
+CONTOUR: Mode = "contour"
 LEVELS = (0.4, 0.6, 0.8)
 OPACITY = 50
 
 
-def show_pictures(film: Film) -> tuple[str, float]:
+def show_pictures(film: Film) -> tuple[Mode, float]:
     """Draw both pictures at one size with the controls below; return (mode, opacity) for the report.
 
     A film without a map is drawn alone, and one that could not be decoded not at all.
     """
     # The controls stand below the pictures that they change, so their values are read before they are drawn.
-    mode = st.session_state.get("read.mode") or OVERLAY
+    mode: Mode = st.session_state.get("read.mode") or OVERLAY
     opacity = st.session_state.get("read.opacity", OPACITY) / 100
     pixels, values = film.pixels, film.influence_values()
     if pixels is None:
@@ -56,11 +59,11 @@ def _picture(png: bytes | None, caption: str) -> None:
         st.image(png, width="stretch", alt=caption)
 
 
-def _controls(mode: str) -> None:
+def _controls(mode: Mode) -> None:
     st.session_state.setdefault("read.mode", OVERLAY)
     with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="influence_controls"):
-        st.segmented_control("Influence map as", (OVERLAY, CONTOUR), key="read.mode", required=True,
-                             label_visibility="collapsed", persist_state="session")
+        st.segmented_control("Influence map as", (OVERLAY, CONTOUR), format_func=str.capitalize, key="read.mode",
+                             required=True, label_visibility="collapsed", persist_state="session")
         with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content", key="opacity"):
             st.html('<span class="pl-label">Opacity</span>', width="content")
             st.slider("Opacity", 0, 100, OPACITY, 5, format="%d %%", key="read.opacity", disabled=mode == CONTOUR,
@@ -70,7 +73,7 @@ def _controls(mode: str) -> None:
             "measured against the strongest region of this film; influence can lie outside the lungs.</p>")
 
 
-def _colour_bar(mode: str) -> str:
+def _colour_bar(mode: Mode) -> str:
     table = colour_table()
     if mode == CONTOUR:
         lines = "".join(f'<span><i style="background:{_css(table[round(level * 255)])}"></i>{level:.0%}</span>'
