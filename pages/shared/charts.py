@@ -18,7 +18,7 @@ TEXT, QUIET, ACCENT = "#d7dde5", "#8b96a5", "#5aa9e6"
 ABOVE, BELOW = "#e0a458", "#7fb7a3"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
 HEIGHT = 340
-TALL = 460
+TALL = 469
 _CHANCE = {"color": QUIET, "width": 1, "dash": "dash"}
 
 
@@ -233,6 +233,7 @@ def _epochs_said(history: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _stages(figure: go.Figure, history: Sequence[Mapping[str, Any]]) -> go.Figure:
+    figure.update_layout(margin={"t": 84})
     figure.update_xaxes(tickformat="d", dtick=max(1, round(len(history) / 10)))
     for previous, row in zip(history, history[1:], strict=False):
         if row.get("stage") != previous.get("stage"):
