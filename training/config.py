@@ -15,8 +15,9 @@ PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 class Stage:
     """Some epochs at one picture size with one part of the network trainable.
 
-    `train_after` names the last frozen layer. `learning_rate` is the peak; consecutive stages with the same
-    `train_after` share one optimiser and one warm-up and cosine.
+    `train_after` names the last frozen layer. `learning_rate` is the peak. Consecutive stages with the same
+    `train_after` share one optimiser and one average of the weights; those with the same peak as well share one warm-up
+    and cosine.
     """
 
     name: str
@@ -24,6 +25,11 @@ class Stage:
     input_px: int
     train_after: str
     learning_rate: float
+
+    @property
+    def schedule(self) -> tuple[str, float]:
+        """What stages have in common that share one warm-up and cosine."""
+        return self.train_after, self.learning_rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,5 +93,6 @@ def fine_tuning_stages(
     """
     stages = (Stage("head", head_epochs, small_px, "pooled_features", 1e-3),
               Stage("small", small_epochs, small_px, train_after, learning_rate),
-              Stage("full", full_epochs, full_px, train_after, learning_rate))
+              # Warmed up anew: at the tail of the small pictures' cosine it could not follow the change of scale.
+              Stage("full", full_epochs, full_px, train_after, learning_rate / 2))
     return tuple(stage for stage in stages if stage.epochs)

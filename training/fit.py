@@ -182,7 +182,7 @@ def fit(
         started = time.monotonic()
         order = epoch_order(labels, config.max_class_ratio, np.random.default_rng((config.seed, index)))
         steps = math.ceil(len(order) / config.batch_size)
-        same = [i for i, s in enumerate(config.epochs) if s.train_after == stage.train_after]
+        same = [i for i, s in enumerate(config.epochs) if s.schedule == stage.schedule]
         feed = batches(data.train_pictures, labels, order, RECIPES[config.augmentation], stage.input_px,
                        config.batch_size, config.seed * 1000 + index)
         losses: list[float] = []
