@@ -89,6 +89,7 @@ def test_one_film_gets_its_finding(stand_in: StandIn) -> None:
                   "<span>1 of 1</span> film.png", "Radiograph, 288 × 240 px"):
         assert words in said
     assert len(pictures(app)) == 2
+    assert all(url.endswith(".png") for url in pictures(app)), "a film must not become a JPEG"
     assert not app.dataframe, "one film needs no queue"
     assert "positive" not in said.lower() and "negative" not in said.lower()
 

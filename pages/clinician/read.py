@@ -82,9 +82,11 @@ def waiting_line(name: str, status: str) -> dict[str, object]:
 
 def choose() -> None:
     """Show the film whose line was pressed."""
-    rows = st.session_state["read.queue"]["selection"]["rows"]
-    if rows and rows[0] < len(films().films):
-        films().shown = rows[0]
+    selection, queue = st.session_state["read.queue"]["selection"], films()
+    # A press into a line selects the cell, one on its circle the row; the line that is shown stays selected as a row.
+    rows = [row for row, _ in selection["cells"]] or selection["rows"]
+    if rows and rows[0] < len(queue.films):
+        queue.shown = rows[0]
 
 
 def start_over() -> None:
@@ -118,7 +120,7 @@ def show_queue(queue: Films) -> None:
         columns["Probability"] = st.column_config.NumberColumn(format="%.2f", width=WIDTHS["Probability"])
         st.dataframe(
             {name: [one[name] for one in lines] for name in WIDTHS}, key="read.queue", hide_index=True,
-            on_select=choose, selection_mode="single-row-required", row_height=32, placeholder="–",
+            on_select=choose, selection_mode=("single-row-required", "single-cell"), row_height=32, placeholder="–",
             height=min(32 * len(lines) + 38, 300), column_config=columns,
             alt="Films of this visit: file, finding, probability, remarks, status")
     if queue.turned_away:

@@ -18,6 +18,16 @@ OVERLAY: Mode = "overlay"
 CONTOUR: Mode = "contour"
 LEVELS = (0.4, 0.6, 0.8)
 OPACITY = 50
+# A slider moved by mouse keeps the focus, and Streamlit then takes N and P for input to it: the next film would not
+# come. Whoever reached the slider by keyboard keeps the focus.
+_RELEASE_FOCUS = """<script>
+if (!window.pneumolensReleasesFocus) {
+  window.pneumolensReleasesFocus = true;
+  document.addEventListener("pointerup", () => {
+    if (document.activeElement?.type === "range") document.activeElement.blur();
+  });
+}
+</script>"""
 
 
 def show_pictures(film: Film) -> tuple[Mode, float]:
@@ -56,7 +66,8 @@ def show_pictures(film: Film) -> tuple[Mode, float]:
 def _picture(png: bytes | None, caption: str) -> None:
     st.html(f'<p class="pl-caption">{caption}</p>')
     if png is not None:
-        st.image(png, width="stretch", alt=caption)
+        # As PNG: left to itself, Streamlit turns a radiograph into a JPEG.
+        st.image(png, width="stretch", output_format="PNG", alt=caption)
 
 
 def _controls(mode: Mode) -> None:
@@ -68,7 +79,7 @@ def _controls(mode: Mode) -> None:
             st.html('<span class="pl-label">Opacity</span>', width="content")
             st.slider("Opacity", 0, 100, OPACITY, 5, format="%d %%", key="read.opacity", disabled=mode == CONTOUR,
                       label_visibility="collapsed", persist_state="session", width=150)
-        st.html(_colour_bar(mode), width="content")
+        st.html(_colour_bar(mode) + _RELEASE_FOCUS, width="content", unsafe_allow_javascript=True)
     st.html('<p class="pl-note">Influence map, not a lesion outline. It shows which regions raised the probability, '
             "measured against the strongest region of this film; influence can lie outside the lungs.</p>")
 
