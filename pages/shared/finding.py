@@ -96,8 +96,8 @@ def _rates(evaluation: Evaluation) -> None:
         f"<tr><th>{name}</th><td>{rate(measure.value)} <span>{interval(measure)}</span></td></tr>"
         for name, measure in (("Sensitivity", evaluation.measures["sensitivity"]),
                               ("Specificity", evaluation.measures["specificity"])))
-    st.html(f'<table class="pl-rows"><caption>At this operating point (95 % interval), n = {evaluation.n}</caption>'
-            f"{rows}</table>")
+    st.html(f'<table class="pl-rows"><caption>At this operating point, on n = {evaluation.n} validation radiographs '
+            f"(95 % interval)</caption>{rows}</table>")
 
 
 def _downloads(film: Film, card: ModelCard, mode: Mode, opacity: float) -> None:
