@@ -204,6 +204,17 @@ def test_nothing_scrolls_sideways(browser: Any, app: tuple[str, int], width: int
     page.close()
 
 
+def test_another_page_can_be_opened_while_films_are_read(browser: Any, app: tuple[str, int]) -> None:
+    page = open_page(browser, app[0])
+    drop(page, *[(f"{seed}.png", a_film(seed)) for seed in range(50, 66)])
+    page.locator(".pl-finding").wait_for()
+    page.get_by_role("link", name="Performance").click()
+    page.locator(".pl-tiles").wait_for()
+    page.get_by_role("link", name="Read").click()
+    page.get_by_text(re.compile(r"^16 films: ")).wait_for()
+    page.close()
+
+
 def test_memory_stays_bounded(browser: Any, app: tuple[str, int]) -> None:
     import psutil
 

@@ -189,6 +189,8 @@ def page() -> None:
         classifier = session.classifier_of(version)
     if queue.waiting:
         read_next(queue, classifier)
+        # Any element lets a press or a change of page through that came meanwhile; st.rerun would replace it.
+        st.empty()
         st.rerun()
 
 
