@@ -141,6 +141,8 @@ def test_a_radiograph_goes_in_and_a_finding_comes_out(browser: Any, app: tuple[s
     finding.wait_for()
     assert re.search(FINDINGS, finding.inner_text())
     assert re.search(r"Probability\s+([<>] )?0\.\d\d", finding.inner_text())
+    page.wait_for_function("() => [...document.querySelectorAll('[data-testid=stImage] img')]"
+                           ".every(one => one.complete && one.naturalWidth)")
     sizes = [box.bounding_box() for box in page.locator("[data-testid=stImage] img").all()]
     assert len(sizes) == 2 and (sizes[0]["width"], sizes[0]["height"]) == (sizes[1]["width"], sizes[1]["height"])
     assert sizes[0]["width"] > 300 and sizes[0]["y"] == sizes[1]["y"]
@@ -192,11 +194,13 @@ def test_nothing_scrolls_sideways(browser: Any, app: tuple[str, int], width: int
     page.locator(".pl-finding").wait_for()
     page.locator("[data-testid=stProgress]").wait_for(state="detached")
     assert sideways(page) == 0
-    panel, film = (page.locator(name).first.bounding_box() for name in (".st-key-finding", "[data-testid=stImage]"))
-    if width < 1100:
-        assert panel["y"] > film["y"] + film["height"], "the finding belongs under the pictures"
-    else:
-        assert panel["x"] > film["x"] + film["width"] and panel["y"] < film["y"] + film["height"]
+    # Waited for in one look: between two, a picture that arrives moves everything below it.
+    page.wait_for_function("""isNarrow => {
+        const [panel, film] = ['.st-key-finding', '[data-testid=stImage] img'].map(
+            one => document.querySelector(one)?.getBoundingClientRect());
+        if (!panel || !film || film.height < 100) return false;
+        return isNarrow ? panel.top > film.bottom : panel.left > film.right && panel.top < film.bottom;
+    }""", arg=width < 1100)
     page.get_by_role("link", name="Performance").click()
     page.locator(".pl-tiles").wait_for()
     page.locator(".js-plotly-plot").nth(5).wait_for()
