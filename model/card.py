@@ -61,15 +61,20 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """probability = sigmoid(logit / temperature + bias); Guo et al. 2017, with Platt's (1999) intercept."""
+    """probability = sigmoid(logit / temperature + bias); Guo et al. 2017, with Platt's (1999) intercept.
+
+    It holds where the share of pneumonia is `prevalence`, in (0, 1).
+    """
 
     temperature: float
     bias: float = 0.0
+    prevalence: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuse a scale that would turn or blank the probabilities."""
-        if not 0 < self.temperature < math.inf or not math.isfinite(self.bias):
-            raise ValueError(f"expected a positive temperature and a finite bias. Received: {self}")
+        if not (0 < self.temperature < math.inf and math.isfinite(self.bias) and 0 < self.prevalence < 1):
+            raise ValueError("expected a positive temperature, a finite bias and a prevalence in (0, 1). "
+                             f"Received: {self}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,8 @@ def a_card(version: str = "2026.01.02-1", **changes: object) -> ModelCard:
     card = ModelCard(
         version=version, parent=None, created_at="2026-01-02T03:04:05+00:00", weights_file="classifier.npz", sha256="",
         architecture="inception_v3", parameters=21_802_784, intended_use="For children with a cough & a film.",
-        limitations=("Not for adults.", "One hospital <only>."), data={"source": "drawn", "train": {"NORMAL": 60}},
+        limitations=("Not for adults.", "One hospital <only>."),
+        data={"source": "drawn", "audit": ["Two films <twice>."], "train": {"NORMAL": 60}},
         preprocessing={"input_px": 299, "detail_px": 224}, training={},
         history=({"epoch": 1, "stage": "head", "loss": 0.6, "train_auroc": 0.7, "val_auroc": 0.8, "val_loss": 0.5},
                  {"epoch": 2, "stage": "fine", "loss": 0.4, "train_auroc": 0.8, "val_auroc": 0.9, "val_loss": 0.3}),
@@ -76,7 +77,8 @@ def test_the_card_is_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not app.exception
     said = text(app)
     for words in ("Decision support, not a diagnosis", "Classifier 2026.01.02-1", "One hospital &lt;only&gt;.",
-                  "For children with a cough &amp; a film.", "Not for adults.", "21.8 million parameters",
+                  "For children with a cough &amp; a film.", "Not for adults.", "Two films &lt;twice&gt;.",
+                  "a prevalence of 50 %", "21.8 million parameters",
                   "chosen for this test", "Validation, n = 200 (140 pneumonia, 60 normal)"):
         assert words in said
     drawn = charts(app)

@@ -121,6 +121,9 @@ def show_about(card: ModelCard) -> None:
     """Draw what the classifier is for and not for, and where it comes from."""
     limits = "".join(f"<li>{escape(limit)}</li>" for limit in card.limitations)
     notes = "".join(f"<li>{escape(note)}</li>" for note in card.notes)
+    # The audit speaks in sentences, which a cell of a table would cram.
+    audit = "".join(f"<li>{escape(one)}</li>" for one in card.data.get("audit", ()))
+    data = {name: value for name, value in card.data.items() if name not in ("audit", "sees_no_lungs_auroc")}
     point = card.operating_point
     facts = {
         "Version": card.version,
@@ -129,12 +132,14 @@ def show_about(card: ModelCard) -> None:
         "Network": f"{card.architecture}, {card.parameters / 1e6:.1f} million parameters",
         "Operating point": f"{point.probability:.2f} (near: {point.near_low:.2f}–{point.near_high:.2f})",
         "Chosen": point.chosen,
+        "Calibrated for": f"a prevalence of {card.calibration.prevalence * 100:.0f} %",
         "Checksum": f"{card.sha256[:16]}…",
     }
     st.html(
         f'<section class="pl-about"><h2>For</h2><p>{escape(card.intended_use)}</p>'
         f"<h2>Limits</h2><ul>{limits}</ul>"
-        f"<h2>Learned from</h2>{table(card.data)}"
+        f"<h2>Learned from</h2>{table(data)}"
+        + (f"<h2>What the audit of the data found</h2><ul>{audit}</ul>" if audit else "") +
         f"<h2>Version</h2>{table(facts)}"
         + (f"<h2>Notes</h2><ul>{notes}</ul>" if notes else "")
         + f"<h2>Made with</h2>{table(card.libraries)}</section>")
