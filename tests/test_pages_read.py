@@ -290,3 +290,23 @@ def test_importing_a_page_imports_no_tensorflow() -> None:
             "('charts', 'films', 'finding', 'measures', 'session', 'viewer')]; import model.pipeline; "
             "sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras')))")
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_streamlit_keeps_no_copy_of_a_film_that_was_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from streamlit.proto.Common_pb2 import FileURLs
+    from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+    from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
+
+    from pages.shared import session
+
+    manager = MemoryUploadedFileManager("")
+    records = [UploadedFileRec(f"file{i}", "film.png", "image/png", bytes([i])) for i in range(2)]
+    for record in records:
+        manager.add_file("visit", record)
+    context = SimpleNamespace(uploaded_file_mgr=manager, session_id="visit")
+    monkeypatch.setattr(session, "get_script_run_ctx", lambda: context)
+    assert session.take(UploadedFile(records[0], FileURLs())) == b"\x00"
+    assert [record.file_id for record in manager.get_files("visit", ["file0", "file1"])] == ["file1"]
+    session.give_memory_back()

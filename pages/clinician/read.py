@@ -52,6 +52,8 @@ def read_next(queue: Films, classifier: Classifier) -> None:
         nothing = Assessment(None, (FAILED,), None, None, classifier.version, datetime.now(UTC), 0.0)
         film = keep(file.name, file.data, nothing)
     queue.add(film)
+    del file
+    session.give_memory_back()
 
 
 def line(film: Film) -> dict[str, object]:
@@ -167,7 +169,7 @@ def page() -> None:
             accept_multiple_files=True, key=f"read.files.{queue.drops}")
     if files:
         # Taken out of the uploader at once, which frees each file's bytes as soon as it is read.
-        queue.drop([Waiting(file.name, file.getvalue()) for file in files])
+        queue.drop([Waiting(file.name, session.take(file)) for file in files])
         st.rerun()
     with pictures:
         if queue.films:

@@ -5,6 +5,7 @@ The only place that caches resources, so that the process holds two classifiers 
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import sys
@@ -14,6 +15,9 @@ from html import escape
 from pathlib import Path
 
 import streamlit as st
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from model.card import ModelCard
 from model.engine import Classifier, load_classifier
@@ -102,3 +106,22 @@ def show_error(error: AppError) -> None:
     advice, technical = (escape(words, quote=False) for words in (error.advice, str(error)))
     st.html(f'<section class="pl-warning"><p><strong>{advice}</strong></p><p>Until then this page cannot be used. '
             f'Nothing was lost.</p><p class="pl-note">For technical support: {technical}</p></section>')
+
+
+def take(file: UploadedFile) -> bytes:
+    """Return an uploaded file's bytes and let go of Streamlit's copy, which it would keep until the visit ends."""
+    data, context = file.getvalue(), get_script_run_ctx()
+    if context is not None and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
+        context.uploaded_file_mgr.remove_file(session_id=context.session_id, file_id=file.file_id)
+    return data
+
+
+def give_memory_back() -> None:
+    """Return freed memory to the system.
+
+    The C library keeps what was freed in a pool for each thread, and Streamlit runs a page in a new thread each time:
+    without this the process grows with every film although it holds nothing more.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
