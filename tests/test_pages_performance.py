@@ -109,7 +109,7 @@ def test_a_set_outside_the_population_can_be_chosen_and_says_so(
     assert not app.exception
     assert "Outside the intended population" in text(app)
     assert charts(app).count("NIH adult A (outside), n = 200") == 6
-    assert f"<strong>{outside.measures['auroc'].value:.2f}</strong>" in text(app)
+    assert f"<strong>{outside.measures['auroc'].value:.3f}</strong>" in text(app)
 
 
 def test_prevalence_moves_the_predictive_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,8 +58,8 @@ def show_headline(evaluation: Evaluation, name: str) -> None:
         st.html('<p class="pl-warning">Outside the intended population. These figures show where the classifier must '
                 "not be used.</p>")
     tiles = "".join(
-        f"<div><span>{MEASURE_NAMES[key].removesuffix(' (ECE)')}</span><strong>{rate(measure.value)}</strong>"
-        f"<span>{interval(measure)}</span></div>" for key, measure in
+        f"<div><span>{MEASURE_NAMES[key].removesuffix(' (ECE)')}</span><strong>{rate(measure.value, 3)}</strong>"
+        f"<span>{interval(measure, 3)}</span></div>" for key, measure in
         ((key, evaluation.measures[key]) for key in HEADLINE if key in evaluation.measures))
     st.html(f'<div class="pl-tiles">{tiles}</div><p class="pl-note">{escape(sample(evaluation, name))}. At operating '
             f"point {evaluation.operating_point:.2f}; 95 % intervals over {escape(evaluation.unit)}s.</p>")

@@ -32,9 +32,9 @@ class PredictiveValues:
     npv: Measure
 
 
-def rate(value: float) -> str:
-    """Write a rate with two decimals; a dash where it is not defined."""
-    return "–" if math.isnan(value) else f"{value:.2f}"
+def rate(value: float, decimals: int = 2) -> str:
+    """Write a rate; a dash where it is not defined."""
+    return "–" if math.isnan(value) else f"{value:.{decimals}f}"
 
 
 def probability(value: float) -> str:
