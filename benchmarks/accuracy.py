@@ -36,7 +36,8 @@ def main() -> int:
     try:
         settings = load_settings(os.environ)
         start_tensorflow()
-        classifier = load_classifier(version_folder(settings, options.classifier or active_version(settings)))
+        classifier = load_classifier(version_folder(settings, options.classifier or active_version(settings)),
+                                     architectures=settings.architectures)
         print(f"| {classifier.version} | n | " + " | ".join(COLUMNS) + " |\n|" + "---|" * (len(COLUMNS) + 2))
         for folder in options.folders:
             with tqdm(total=len(scan_folder(folder).train), desc=folder.name, disable=None, leave=False) as bar:

@@ -48,7 +48,7 @@ def main() -> int:
         settings = load_settings(os.environ)
         start_tensorflow()
         folder = version_folder(settings, active_version(settings))
-        classifier = load_classifier(folder)
+        classifier = load_classifier(folder, settings.architectures)
     except AppError as error:
         print(f"{error}\n{error.advice}", file=sys.stderr)
         return 1
@@ -56,7 +56,8 @@ def main() -> int:
 
     from model.network import load_network
 
-    network = load_network(folder / classifier.card.weights_file, classifier.card.architecture, classifier.input_px)
+    network = load_network(folder / classifier.card.weights_file, classifier.card.architecture, classifier.input_px,
+                           settings.architectures)
     plain = tf.function(lambda x: network(x, training=False))
     print("| film | one forward pass, ms | assessment, ms | ratio |\n|---|---|---|---|")
     for name, data in films.items():

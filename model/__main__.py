@@ -69,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings(os.environ)
         start_tensorflow()
-        classifier = load_classifier(version_folder(settings, options.classifier or active_version(settings)))
+        classifier = load_classifier(version_folder(settings, options.classifier or active_version(settings)),
+                                     architectures=settings.architectures)
         return _assess_all(options.paths, options.json, options.heatmaps, classifier)
     except AppError as error:
         print(f"{error}\n{error.advice}", file=sys.stderr)

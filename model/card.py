@@ -93,12 +93,32 @@ class OperatingPoint:
 
 
 @dataclass(frozen=True, slots=True)
+class PurposePoint:
+    """The probability from which a film counts as pneumonia when it is read for one purpose, and how it was chosen.
+
+    `sensitivity` and `specificity` are those of the held-out radiographs that chose it, in [0, 1].
+    """
+
+    purpose: str
+    probability: float
+    sensitivity: float
+    specificity: float
+    chosen: str
+
+    def __post_init__(self) -> None:
+        """Refuse anything but probabilities and rates."""
+        if not all(0 <= value <= 1 for value in (self.probability, self.sensitivity, self.specificity)):
+            raise ValueError(f"expected a probability and two rates in [0, 1]. Received: {self}")
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """What a classifier version is, what it is for, what it learned from and how it did.
 
     `sha256` is that of `weights_file`. `data` tells source, digest, counts and licences; `preprocessing` holds at least
     input_px and detail_px; `training` the configuration and `history` one row per epoch. `evaluations` are keyed
-    "validation", and by the name of each further set.
+    "validation", and by the name of each further set. `purposes` are further operating points to choose from and
+    `robustness` one row per change to the films (`training.robustness`); cards of older versions have neither.
     """
 
     version: str
@@ -119,6 +139,8 @@ class ModelCard:
     evaluations: Mapping[str, Evaluation]
     libraries: Mapping[str, str]
     notes: tuple[str, ...] = field(default=())
+    purposes: tuple[PurposePoint, ...] = ()
+    robustness: tuple[Mapping[str, Any], ...] = ()
 
 
 def card_to_json(card: ModelCard) -> str:
@@ -135,6 +157,8 @@ def card_from_json(text: str) -> ModelCard:
         values["evaluations"] = {name: evaluation_from(e) for name, e in values["evaluations"].items()}
         for name in ("limitations", "history", "notes"):
             values[name] = tuple(values[name])
+        values["purposes"] = tuple(PurposePoint(**one) for one in values.get("purposes", ()))
+        values["robustness"] = tuple(dict(row) for row in values.get("robustness", ()))
         return ModelCard(**values)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ClassifierError(f"expected a model card. Received: JSON that is not one ({error})",

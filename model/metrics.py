@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,23 +56,19 @@ def evaluate(
     y, p = np.asarray(labels).astype(int), np.asarray(probabilities, np.float64)
     if not len(y) or len(y) != len(p):
         raise ValueError(f"expected as many labels as probabilities, at least one. Received: {len(y)} and {len(p)}")
-    point = _measures(y, p, operating_point, np.ones((1, len(y))))
-    names = np.unique(np.asarray(groups if groups is not None else np.arange(len(y))), return_inverse=True)[1]
-    rng = np.random.default_rng(seed)
+    point = measures(y, p, operating_point, np.ones((1, len(y))))
     sampled: dict[str, list[Array]] = {name: [] for name in MEASURES}
-    for start in range(0, resamples, 250):
-        some = min(250, resamples - start)
-        counts = rng.multinomial(names.max() + 1, np.full(names.max() + 1, 1 / (names.max() + 1)), size=some)
-        for name, values in _measures(y, p, operating_point, counts[:, names].astype(np.float64)).items():
+    for counts in resampled(groups if groups is not None else range(len(y)), seed, resamples):
+        for name, values in measures(y, p, operating_point, counts).items():
             sampled[name].append(values)
     ill = p >= operating_point
     cells = {"tp": int((ill & (y == 1)).sum()), "fp": int((ill & (y == 0)).sum()),
              "tn": int((~ill & (y == 0)).sum()), "fn": int((~ill & (y == 1)).sum())}
-    measures = {name: _with_interval(name, float(point[name][0]), np.concatenate(sampled[name]), cells)
-                for name in MEASURES}
+    figures = {name: _with_interval(name, float(point[name][0]), np.concatenate(sampled[name]), cells)
+               for name in MEASURES}
     bins = np.linspace(0, 1, HISTOGRAM_BINS + 1)
     return Evaluation(
-        split, len(y), **cells, operating_point=operating_point, measures=measures,
+        split, len(y), **cells, operating_point=operating_point, measures=figures,
         roc=_thin(_roc(y, p)), precision_recall=_thin(_precision_recall(y, p)), reliability=_reliability(y, p),
         histogram_normal=tuple(int(c) for c in np.histogram(p[y == 0], bins)[0]),
         histogram_pneumonia=tuple(int(c) for c in np.histogram(p[y == 1], bins)[0]),
@@ -88,8 +84,36 @@ def ppv_npv(sensitivity: float, specificity: float, prevalence: float) -> tuple[
     return float(ppv), float(npv)
 
 
-def _measures(y: Array, p: Array, operating_point: float, counts: Array) -> dict[str, Array]:
-    """Compute every measure for each row of `counts` (b, n), which says how often each radiograph was drawn."""
+def resampled(groups: Sequence[Any], seed: int, resamples: int = RESAMPLES) -> Iterator[Array]:
+    """Draw bootstrap samples of whole groups, in blocks of (b, n): how often each radiograph is in each sample.
+
+    `groups` (n,) names each radiograph's patient. Two classifiers measured on the same blocks are compared in pairs.
+    """
+    member = np.unique(np.asarray(groups), return_inverse=True)[1]
+    n = member.max() + 1
+    rng = np.random.default_rng(seed)
+    for start in range(0, resamples, 250):
+        counts = rng.multinomial(n, np.full(n, 1 / n), size=min(250, resamples - start))
+        yield counts[:, member].astype(np.float64)
+
+
+def percentile_interval(value: float, sampled: Array) -> Measure:
+    """Return a figure with the 2.5th to 97.5th percentile of its bootstrap samples (b,).
+
+    Samples that do not define it are left out; the limits are nan when all are, or the value itself is.
+    """
+    usable = sampled[np.isfinite(sampled)]
+    if not np.isfinite(value) or not len(usable):
+        return Measure(value, float("nan"), float("nan"))
+    low, high = np.percentile(usable, (2.5, 97.5))
+    return Measure(value, float(low), float(high))
+
+
+def measures(y: Array, p: Array, operating_point: float, counts: Array) -> dict[str, Array]:
+    """Compute every measure, (b,), for each row of `counts` (b, n), which says how often each radiograph was drawn.
+
+    y (n,) in {0, 1}; p (n,) in [0, 1]; nan where a sample does not define a measure.
+    """
     ill, ones = counts * (y == 1), counts * (y == 0)
     above = p >= operating_point
     tp, fn = ill[:, above].sum(1), ill[:, ~above].sum(1)
@@ -117,14 +141,10 @@ def _measures(y: Array, p: Array, operating_point: float, counts: Array) -> dict
 
 
 def _with_interval(name: str, value: float, sampled: Array, cells: dict[str, int]) -> Measure:
-    usable = sampled[np.isfinite(sampled)]
-    if not np.isfinite(value) or not len(usable):
-        return Measure(value, float("nan"), float("nan"))
     if name in _PROPORTIONS and value in (0.0, 1.0):
         hits, all_ = (sum(cells[cell] for cell in part.split()) for part in _PROPORTIONS[name])
         return Measure(value, *wilson(hits, all_))
-    low, high = np.percentile(usable, (2.5, 97.5))
-    return Measure(value, float(low), float(high))
+    return percentile_interval(value, sampled)
 
 
 def _roc(y: Array, p: Array) -> Array:

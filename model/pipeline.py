@@ -36,7 +36,7 @@ def _assess_decoded(
     radiograph: Radiograph, issues: tuple[InputIssue, ...], classifier: Classifier, started: float, now: datetime
 ) -> Assessment:
     square = network_input(radiograph, classifier.input_px, classifier.detail_px)
-    logits, features = classifier.run(square[None])
+    logits, features, weights = classifier.explain(square[None])
     prediction = predict(float(logits[0]), classifier.card.calibration, classifier.card.operating_point)
-    heatmap = grad_cam(features[0], classifier.head, (radiograph.height, radiograph.width), layer=classifier.layer)
+    heatmap = grad_cam(features[0], weights[0], (radiograph.height, radiograph.width), layer=classifier.layer)
     return Assessment(radiograph, issues, prediction, heatmap, classifier.version, now, time.perf_counter() - started)

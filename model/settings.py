@@ -25,6 +25,8 @@ SETTINGS = (
     Setting("PNEUMOLENS_CLASSIFIER", "", "Classifier version to serve, whatever is active; empty: the active one."),
     Setting("PNEUMOLENS_BACKBONE_WEIGHTS", "imagenet",
             "Starting weights of training: a local file, or imagenet to let Keras download its own."),
+    Setting("PNEUMOLENS_ARCHITECTURES", "",
+            "Network functions of your own that a version may call for, package.module:function, with commas between."),
 )
 
 
@@ -35,6 +37,7 @@ class Settings:
     data_dir: Path
     classifier: str | None = None
     backbone_weights: str = "imagenet"
+    architectures: tuple[str, ...] = ()
     shipped_weights: Path = SHIPPED_WEIGHTS
 
     @property
@@ -60,4 +63,5 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         data_dir=Path(values["PNEUMOLENS_DATA_DIR"]).expanduser(),
         classifier=values["PNEUMOLENS_CLASSIFIER"] or None,
         backbone_weights=values["PNEUMOLENS_BACKBONE_WEIGHTS"],
+        architectures=tuple(part.strip() for part in values["PNEUMOLENS_ARCHITECTURES"].split(",") if part.strip()),
     )

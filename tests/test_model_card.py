@@ -13,6 +13,7 @@ from model.card import (
     Measure,
     ModelCard,
     OperatingPoint,
+    PurposePoint,
     ReliabilityBin,
     card_from_json,
     card_to_json,
@@ -33,7 +34,10 @@ CARD = ModelCard(
     training={"seed": 0}, history=({"epoch": 1, "loss": 0.4}, {"epoch": 2, "loss": 0.3}),
     calibration=Calibration(1.3, -0.1), operating_point=OperatingPoint(0.41, 0.32, 0.5, "95 % sensitivity"),
     evaluations={"validation": EVALUATION, "adults": replace(EVALUATION, split="adults")},
-    libraries={"tensorflow": "2.21"}, notes=("A note.",))
+    libraries={"tensorflow": "2.21"}, notes=("A note.",),
+    purposes=(PurposePoint("screening", 0.12, 0.98, 0.71, "highest of sensitivity 0.98"),
+              PurposePoint("rule_in", 0.77, 0.84, 0.95, "lowest of specificity 0.95")),
+    robustness=({"name": "clean", "accuracy": 0.95}, {"name": "inverted", "accuracy": None}))
 
 
 def test_a_card_comes_back_from_json_as_it_was():
@@ -57,6 +61,18 @@ def test_a_figure_that_is_not_defined_comes_back_as_nan():
 def test_a_first_version_without_notes_or_parent_comes_back():
     first = replace(CARD, parent=None, notes=(), evaluations={}, history=())
     assert card_from_json(card_to_json(first)) == first
+
+
+def test_a_card_from_before_purposes_and_robustness_still_loads():
+    values = json.loads(card_to_json(CARD))
+    del values["purposes"], values["robustness"]
+    assert card_from_json(json.dumps(values)) == replace(CARD, purposes=(), robustness=())
+
+
+@pytest.mark.parametrize("changes", [{"probability": 1.2}, {"sensitivity": -0.1}, {"specificity": math.nan}])
+def test_a_purpose_without_rates_is_none(changes):
+    with pytest.raises(ValueError, match="two rates"):
+        replace(CARD.purposes[0], **changes)
 
 
 def damaged(**changes: object) -> str:
@@ -86,6 +102,9 @@ def evaluation_with(**changes: object) -> str:
     damaged(calibration={"temperature": -1.0}), damaged(calibration={"temperature": 1.0, "bias": float("nan")}),
     damaged(operating_point={"probability": 1.2, "near_low": 0.1, "near_high": 0.9, "chosen": ""}),
     damaged(operating_point={"probability": 0.5, "near_low": 0.6, "near_high": 0.9, "chosen": ""}),
+    damaged(purposes=[{"purpose": "screening", "probability": 0.5}]), damaged(purposes=[0.5]), damaged(purposes=None),
+    damaged(purposes=[{"purpose": "screening", "probability": 2, "sensitivity": 1, "specificity": 1, "chosen": ""}]),
+    damaged(robustness=["clean"]), damaged(robustness=5),
 ])
 def test_damaged_json_is_a_classifier_error_with_advice(text):
     with pytest.raises(ClassifierError, match="expected a model card. Received: ") as caught:

@@ -1,4 +1,4 @@
-"""The real network at its smallest size; random weights, since what is proved holds for any."""
+"""The real networks at their smallest sizes; random weights, since what is proved holds for any."""
 
 from __future__ import annotations
 
@@ -9,56 +9,145 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
+from model.architectures import ARCHITECTURES, find_architecture  # noqa: E402
 from model.calibration import sigmoid  # noqa: E402
+from model.card import ModelCard  # noqa: E402
+from model.engine import wrap_network  # noqa: E402
+from model.errors import ClassifierError  # noqa: E402
 from model.gradcam import grad_cam  # noqa: E402
 from model.network import (  # noqa: E402
-    FEATURE_LAYER,
     POOL_LAYER,
-    build_inception_v3,
-    head_weights,
+    build_network,
+    build_on_backbone,
+    explaining_function,
+    influence_layer,
     load_network,
+    logit_function,
     save_network,
-    serving_function,
     train_after,
 )
+from model.small_networks import CNN_77K_PARAMETERS  # noqa: E402
 from tests.phantoms import chest  # noqa: E402
+from tests.test_pages_performance import a_card  # noqa: E402
 
 PX = 139
+SMALL = ("simple_cnn", "cnn_2_1", "cnn_4_2", "cnn_3_1", "cnn_77k")
+BACKBONES = ("inception_v3", "inception_v3_scratch", "vgg16", "resnet50", "densenet121")
+
+
+def two_convolutions(input_px: int) -> keras.Model:
+    """A network of one's own, as a user would write it."""
+    inputs = keras.Input((input_px, input_px, 1))
+    x = keras.layers.Conv2D(4, 3, activation="relu")(inputs)
+    x = keras.layers.Conv2D(4, 3, strides=2, activation="relu")(x)
+    return keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Flatten()(x)))
+
+
+def with_sigmoid(input_px: int) -> keras.Model:
+    inputs = keras.Input((input_px, input_px, 1))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(inputs))
+    return keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(x))
+
+
+def in_colour(input_px: int) -> keras.Model:
+    inputs = keras.Input((input_px, input_px, 3))
+    return keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Flatten()(inputs)))
+
+
+OWN = f"{__name__}:{two_convolutions.__name__}"
 
 
 @pytest.fixture(scope="module")
 def network() -> keras.Model:
     keras.utils.set_random_seed(7)
-    return build_inception_v3(None, input_px=PX)
+    return build_network("inception_v3", PX)
 
 
-def picture(seed: int = 0) -> np.ndarray:
-    return chest(seed, (PX, PX), pneumonia=True)
+def picture(seed: int = 0, px: int = PX) -> np.ndarray:
+    return chest(seed, (px, px), pneumonia=True)
+
+
+def card_for(architecture: str, px: int, **preprocessing: object) -> ModelCard:
+    import dataclasses
+
+    return dataclasses.replace(a_card(), architecture=architecture,
+                               preprocessing={"input_px": px, "detail_px": 224, **preprocessing})
 
 
 def test_network_is_flat_with_rescaling_inside_and_one_logit(network: keras.Model) -> None:
     names = [layer.name for layer in network.layers]
-    assert names[1] == "rescaling" and FEATURE_LAYER in names
-    assert names[-4:] == [FEATURE_LAYER, POOL_LAYER, "dropout", "logit"]
+    assert "rescaling" in names[:3] and "mixed10" in names
+    assert names[-4:] == ["mixed10", POOL_LAYER, "dropout", "logit"]
     assert network.output_shape == (None, 1)
     assert network.get_layer("logit").activation is keras.activations.linear
     # 21,802,784 of InceptionV3 without its top, and 2,048 + 1 of the head.
     assert network.count_params() == 21_802_784 + 2049
+    assert influence_layer(network) == ("mixed10", True)
+
+
+def test_smallest_network_has_exactly_the_published_parameters() -> None:
+    network = build_network("cnn_77k", 150)
+    assert train_after(network, "") == CNN_77K_PARAMETERS == 77_633
+    kinds = [type(layer).__name__ for layer in network.layers]
+    assert kinds.count("Conv2D") == kinds.count("MaxPooling2D") == kinds.count("SpatialDropout2D") == 7
+    assert kinds.count("Dense") == 3
+    assert network.get_layer("pool7").output.shape[1:3] == (1, 1)
+
+
+@pytest.mark.parametrize(("name", "convolutions", "dense", "norm", "dropout"), [
+    ("simple_cnn", 4, 2, False, True), ("cnn_2_1", 2, 1, False, False), ("cnn_4_2", 4, 2, True, True),
+    ("cnn_3_1", 3, 1, False, True)])
+def test_small_networks_are_what_they_are_called(
+    name: str, convolutions: int, dense: int, norm: bool, dropout: bool
+) -> None:
+    kinds = [type(layer).__name__ for layer in build_network(name, 150).layers]
+    assert (kinds.count("Conv2D"), kinds.count("Dense")) == (convolutions, dense)
+    assert ("BatchNormalization" in kinds) is norm and ("Dropout" in kinds) is dropout
+
+
+@pytest.mark.parametrize("name", [*SMALL, *BACKBONES, OWN])
+def test_every_network_stores_loads_runs_and_explains(name: str, tmp_path: Path) -> None:
+    """Grad-CAM's first-order property: moving along the weights' direction moves the logit."""
+    px = 130 if name in SMALL else 80
+    keras.utils.set_random_seed(3)
+    network = build_network(name, px)
+    save_network(network, tmp_path / "w.npz")
+    assert (tmp_path / "w.npz").stat().st_size < 60e6
+    classifier = wrap_network(load_network(tmp_path / "w.npz", name, px, trusted=(OWN,)), card_for(name, px))
+    batch = np.stack([picture(seed, px) for seed in range(2)])
+    logits, features, weights = classifier.explain(batch)
+    assert logits == pytest.approx(classifier.run(batch), abs=1e-4)
+    assert sigmoid(logits) == pytest.approx(sigmoid(logit_function(network)(batch)), abs=2e-3)
+    assert features.shape[0] == 2 and weights.shape == (2, features.shape[-1])
+    assert np.abs(weights).max() > 0
+    heatmap = grad_cam(features[0], weights[0], (200, 160), layer=classifier.layer)
+    assert heatmap.values.shape == (200, 160) and heatmap.layer == classifier.layer
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet50", "densenet121"])
+def test_backbones_get_the_preprocessing_that_imagenet_weights_expect(name: str) -> None:
+    prepare = {"vgg16": keras.applications.vgg16, "resnet50": keras.applications.resnet,
+               "densenet121": keras.applications.densenet}[name].preprocess_input
+    grey = picture(1, 40).astype(np.float32)[None, ..., None]
+    network = build_network(name, 40)
+    ours = keras.Model(network.inputs[0], network.get_layer("rescaling").output)(grey).numpy()
+    assert ours == pytest.approx(prepare(np.repeat(grey, 3, -1).copy()), abs=1e-3)
+    assert influence_layer(network)[1]
+    assert train_after(network, ARCHITECTURES[name].train_after) > train_after(network, POOL_LAYER)
 
 
 def test_influence_adds_up_to_the_logit(network: keras.Model) -> None:
     """The head is linear on the pooled features, so the mean of the signed map plus the bias is the logit itself."""
-    logits, features = serving_function(network)(picture()[None])
-    head = head_weights(network)
+    logits, features, weights = explaining_function(network)(picture()[None])
     bias = float(network.get_layer("logit").bias.numpy()[0])
-    assert float((features[0] @ head).mean()) + bias == pytest.approx(float(logits[0]), abs=1e-4)
+    assert float((features[0] @ weights[0]).mean()) + bias == pytest.approx(float(logits[0]), abs=1e-4)
 
 
 def test_influence_map_is_the_gradient_one(network: keras.Model) -> None:
     """Grad-CAM by automatic differentiation (Selvaraju et al. 2017) gives the map that needs no backward pass."""
     import tensorflow as tf
 
-    both = keras.Model(network.inputs, [network.outputs[0], network.get_layer(FEATURE_LAYER).output])
+    both = keras.Model(network.inputs, [network.outputs[0], network.get_layer("mixed10").output])
     head_only = keras.Sequential([network.get_layer(name) for name in (POOL_LAYER, "dropout", "logit")])
     _, features = both(tf.constant(picture()[None, ..., None], tf.float32), training=False)
     with tf.GradientTape() as tape:
@@ -66,37 +155,84 @@ def test_influence_map_is_the_gradient_one(network: keras.Model) -> None:
         logit = head_only(features, training=False)
     weights = tape.gradient(logit, features).numpy()[0].mean((0, 1))
     by_gradient = np.maximum(features.numpy()[0] @ weights, 0)
-    ours = grad_cam(features.numpy()[0], head_weights(network), by_gradient.shape)
+    _, maps, heads = explaining_function(network)(picture()[None])
+    ours = grad_cam(maps[0], heads[0], by_gradient.shape)
     assert ours.values == pytest.approx(by_gradient / by_gradient.max(), abs=1e-4)
+
+
+def test_head_that_is_not_linear_is_explained_by_its_gradient() -> None:
+    """Against finite differences: adding a constant to one channel changes the logit by the weight times the cells."""
+    keras.utils.set_random_seed(5)
+    network = two_convolutions(24)
+    name, is_linear = influence_layer(network)
+    assert not is_linear and network.get_layer(name).output.shape[1:3] == (10, 10)
+    logits, features, weights = explaining_function(network)(picture(2, 24)[None])
+    head = keras.Model(network.get_layer(name).output, network.outputs)
+    for channel in range(4):
+        moved = features.copy()
+        moved[..., channel] += 0.5
+        change = float(head(moved).numpy()[0, 0] - logits[0])
+        assert change == pytest.approx(0.5 * float(weights[0, channel]) * 100, rel=1e-3, abs=1e-3)
+
+
+def test_averaging_with_the_mirror_image_does_not_know_left_from_right(network: keras.Model) -> None:
+    mirrored = wrap_network(network, card_for("inception_v3", PX, mirror=True))
+    plain = wrap_network(network, card_for("inception_v3", PX))
+    film = np.stack((picture(4), picture(4)[:, ::-1]))
+    one, other = mirrored.run(film)
+    assert one == pytest.approx(other, abs=1e-5) and one == pytest.approx(plain.run(film).mean(), abs=1e-5)
+    logits, features, weights = mirrored.explain(film)
+    assert logits[0] == pytest.approx(one, abs=1e-5)
+    maps = [grad_cam(features[i], weights[i], (PX, PX)).values for i in (0, 1)]
+    assert maps[0] == pytest.approx(maps[1][:, ::-1], abs=1e-3)
+    bias = float(network.get_layer("logit").bias.numpy()[0])
+    assert float((features[0] @ weights[0]).mean()) + bias == pytest.approx(float(logits[0]), abs=1e-4)
 
 
 def test_influence_map_depends_on_the_weights(network: keras.Model) -> None:
     """A map that survives random weights explains the picture, not the classifier (Adebayo et al. 2018)."""
     keras.utils.set_random_seed(8)
-    other = build_inception_v3(None, input_px=PX)
     maps = []
-    for net in (network, other):
-        _, features = serving_function(net)(picture()[None])
-        maps.append(grad_cam(features[0], head_weights(net), (PX, PX)).values.ravel())
+    for net in (network, build_on_backbone("inception_v3", None, input_px=PX)):
+        _, features, weights = explaining_function(net)(picture()[None])
+        maps.append(grad_cam(features[0], weights[0], (PX, PX)).values.ravel())
     assert not np.allclose(maps[0], maps[1], atol=0.05)
     assert abs(np.corrcoef(maps[0], maps[1])[0, 1]) < 0.7
-
-
-def test_stored_weights_give_the_same_probabilities(network: keras.Model, tmp_path: Path) -> None:
-    save_network(network, tmp_path / "w.npz")
-    again = load_network(tmp_path / "w.npz", "inception_v3", PX)
-    batch = np.stack([picture(seed) for seed in range(4)])
-    before, after = (sigmoid(serving_function(net)(batch)[0]) for net in (network, again))
-    assert after == pytest.approx(before, abs=1e-3)
-    assert (tmp_path / "w.npz").stat().st_size < 60e6
 
 
 def test_weights_of_another_network_are_refused(network: keras.Model, tmp_path: Path) -> None:
     np.savez(tmp_path / "w.npz", a=np.zeros(3))
     with pytest.raises(ValueError, match="1 arrays"):
-        load_network(tmp_path / "w.npz", "inception_v3", PX)
-    with pytest.raises(ValueError, match="architecture 'resnet'"):
+        load_network(tmp_path / "w.npz", "cnn_2_1", PX)
+    with pytest.raises(ClassifierError, match="'resnet'"):
         load_network(tmp_path / "w.npz", "resnet", PX)
+
+
+def test_a_card_cannot_call_a_function_that_the_installation_does_not_trust(tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", a=np.zeros(3))
+    for name in (OWN, "os:system", "shutil:rmtree"):
+        with pytest.raises(ClassifierError) as refused:
+            load_network(tmp_path / "w.npz", name, PX)
+        assert "PNEUMOLENS_ARCHITECTURES" in refused.value.advice
+    with pytest.raises(ValueError, match="1 arrays"):
+        load_network(tmp_path / "w.npz", OWN, PX, trusted=(OWN,))
+
+
+@pytest.mark.parametrize(("name", "advice"), [
+    (f"{__name__}:with_sigmoid", "Leave out the last layer's activation"),
+    (f"{__name__}:in_colour", "one grey input channel"),
+    (f"{__name__}:not_there", "function's name"), ("no_such_package.nets:build", "function's name"),
+    ("builtins:str", "one grey input channel")])
+def test_a_function_that_does_not_fit_is_refused_with_what_to_do(name: str, advice: str) -> None:
+    with pytest.raises(ClassifierError) as refused:
+        build_network(name, 32)
+    assert advice in refused.value.advice
+
+
+def test_unknown_names_list_the_known_ones() -> None:
+    with pytest.raises(ClassifierError, match="cnn_77k"):
+        find_architecture("alexnet")
+    assert find_architecture(OWN).is_transfer is False
 
 
 def test_fine_tuning_leaves_batch_normalisation_frozen(network: keras.Model) -> None:
@@ -109,3 +245,5 @@ def test_fine_tuning_leaves_batch_normalisation_frozen(network: keras.Model) -> 
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in trainable)
     with pytest.raises(ValueError, match="Received: 'mixed99'"):
         train_after(network, "mixed99")
+    assert train_after(network, "") > upper
+    assert any(isinstance(layer, keras.layers.BatchNormalization) and layer.trainable for layer in network.layers)

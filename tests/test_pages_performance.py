@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from model.card import Calibration, Evaluation, ModelCard, OperatingPoint
+from model.card import Calibration, Evaluation, ModelCard, OperatingPoint, PurposePoint
 from model.engine import Classifier
 from model.errors import ClassifierError
 from model.metrics import evaluate
@@ -52,7 +52,7 @@ def install(card: ModelCard, folder: Path, monkeypatch: pytest.MonkeyPatch) -> S
     return settings
 
 
-def refuse_to_load(folder: Path) -> Classifier:
+def refuse_to_load(folder: Path, architectures: tuple[str, ...]) -> Classifier:
     raise ClassifierError(f"expected weights. Received: none in {folder.name}", advice="The weights are missing.")
 
 
@@ -173,3 +173,20 @@ def test_predictive_values_follow_bayes() -> None:
         sensitivity * 0.25 / (sensitivity * 0.25 + (1 - specificity) * 0.75))
     assert values.npv.value == pytest.approx(
         specificity * 0.75 / (specificity * 0.75 + (1 - sensitivity) * 0.25))
+
+
+def test_purposes_and_robustness_are_shown_where_the_card_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figure = {"value": 0.9, "low": 0.8, "high": 0.95}
+    row = {"name": "JPEG <50>", "mild": True, "n": 200, "accuracy_change": {"value": -0.031, "low": 0, "high": 0},
+           **{key: figure for key in ("auroc", "accuracy", "sensitivity", "specificity")}}
+    card = a_card(purposes=(PurposePoint("screening", 0.12, 0.985, 0.8, "highest of sensitivity ≥ 0.98"),),
+                  robustness=(row, {**row, "name": "inverted", "mild": False, "auroc": {"value": None}}))
+    install(card, tmp_path, monkeypatch)
+    shown = text(open_performance())
+    assert "Screening: miss as few as possible" in shown and "0.120" in shown and "0.985" in shown
+    assert "JPEG &lt;50&gt;" in shown and "-3.1" in shown and "strong" in shown
+    install(a_card("2026.01.02-2"), tmp_path, monkeypatch)
+    plain = text(open_performance())
+    assert "other purposes" not in plain and "The same films, changed" not in plain

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -178,6 +178,55 @@ def hold_out(train: Sequence[Sample], val: Sequence[Sample], fraction: float, se
     return np.array([group[s.patient] in chosen for s in everything], dtype=bool)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedFolder:
+    """A dataset folder in memory: `pictures` are squashed, uint8 (n, detail_px, detail_px), `held_out` is bool (n,)."""
+
+    folder: DatasetFolder
+    samples: list[Sample]
+    pictures: npt.NDArray[np.uint8]
+    held_out: npt.NDArray[np.bool_]
+    unreadable: int
+
+    @property
+    def labels(self) -> npt.NDArray[np.int_]:
+        """1 for pneumonia, int (n,)."""
+        return np.array([sample.label for sample in self.samples])
+
+    @property
+    def virus(self) -> npt.NDArray[np.int_]:
+        """1 for a viral pneumonia, 0 for a bacterial one, −1 where the file name does not say; int (n,)."""
+        return np.array([{"virus": 1, "bacteria": 0}.get(sample.pathogen, -1) for sample in self.samples])
+
+    def side(self, held_out: bool) -> list[Sample]:
+        """Return the samples of one side of the split."""
+        return [s for s, out in zip(self.samples, self.held_out, strict=True) if out == held_out]
+
+
+def load_folder(
+    root: Path, detail_px: int, validation_fraction: float, seed: int, progress: Callable[[], object] | None = None
+) -> LoadedFolder:
+    """Read train and val of a folder and hold patients out; `progress` is called after each file.
+
+    Raises DatasetError when a class cannot be read or there are too few patients to hold any out.
+    """
+    folder = scan_folder(root)
+    train, train_pictures, train_failed = read_samples(folder.train, detail_px, progress)
+    val, val_pictures, val_failed = read_samples(folder.val, detail_px, progress)
+    if {s.label for s in train} != {0, 1}:
+        raise DatasetError("expected readable radiographs of both classes. Received: one class or none",
+                           advice="Check that the files in NORMAL and PNEUMONIA open in a viewer.")
+    held_out = hold_out(train, val, validation_fraction, seed)
+    samples = [*train, *val]
+    sides = [{s.label for s, out in zip(samples, held_out, strict=True) if out == side} for side in (False, True)]
+    if sides != [{0, 1}, {0, 1}]:
+        raise DatasetError(
+            f"expected at least two patients of each class. Received: {len({s.patient for s in samples})} patients",
+            advice="Add radiographs of more patients; validation needs patients that training has not seen.")
+    return LoadedFolder(folder, samples, np.concatenate((train_pictures, val_pictures)), held_out,
+                        len(train_failed) + len(val_failed))
+
+
 def digest(samples: Iterable[Sample]) -> str:
     """Name a set of samples: sha256 over the sorted (file digest, label) pairs."""
     lines = sorted(f"{s.sha256} {s.label}" for s in samples)
@@ -210,10 +259,10 @@ def batches(
     pictures: npt.NDArray[np.uint8], labels: npt.NDArray[np.int_], order: npt.NDArray[np.int_],
     recipe: Augmentation, input_px: int, batch_size: int, seed: int,
 ) -> tf.data.Dataset:
-    """Return one epoch of augmented batches: float32 (b, input_px, input_px, 1) in [0, 255], float32 (b, 1).
+    """Return one epoch of augmented batches: float32 (b, input_px, input_px, 1) in [0, 255], float32 (b, k).
 
-    Each picture's random numbers come from (seed, position in the epoch), so a resumed run draws what the
-    interrupted one would have drawn.
+    labels is (n,) for k = 1, or (n, k). Each picture's random numbers come from (seed, position in the epoch), so a
+    resumed run draws what the interrupted one would have drawn.
     """
     import tensorflow as tf
 
@@ -226,6 +275,6 @@ def batches(
         picture.set_shape((input_px, input_px, 1))
         return picture, tf.gather(targets, position)
 
-    targets = tf.constant(labels[order].astype(np.float32)[:, None])
+    targets = tf.constant(labels[order].astype(np.float32).reshape(len(order), -1))
     positions = tf.data.Dataset.range(len(order))
     return positions.map(load, num_parallel_calls=2, deterministic=True).batch(batch_size).prefetch(4)

@@ -4,68 +4,42 @@
     <run>/config.json    the configuration
     <run>/audit.json     what the folder hides
     <run>/split.csv      which file is on which side of the split
-    <run>/history.json   one row per finished epoch
+    <run>/history.json   one row per finished epoch; curves.svg draws them
+    <run>/libraries.json versions of what it ran with
+    <run>/log.txt        a line for each phase and each epoch
     <run>/status.json    where it stands, rewritten while it runs
     <run>/checkpoint.npz all that the next epoch depends on
+    <run>/version.json   what came of it, once it is done
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
-import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
-import numpy.typing as npt
 
-from model.calibration import probabilities
-from model.card import Evaluation, ModelCard
+from model.architectures import find_architecture
+from model.card import Evaluation
 from model.engine import Classifier, wrap_network
 from model.errors import ClassifierError, DatasetError
 from model.files import write_atomically
-from model.metrics import evaluate
-from model.network import build_inception_v3, load_network, round_to_half, save_network
+from model.network import build_network, load_network, logit_function, round_to_half, save_network
 from model.registry import add_version, next_version
 from model.settings import Settings
 from training.audit import Audit, audit_folder, audit_to_json
-from training.augment import SHIFT, SLIGHT
-from training.calibrate import calibrate, choose_operating_point, logits_by_copy
 from training.config import TrainingConfig
-from training.dataset import (
-    CLASSES,
-    DatasetFolder,
-    Sample,
-    digest,
-    hold_out,
-    read_samples,
-    scan_folder,
-    write_manifest,
-)
+from training.curves import curves_svg
+from training.dataset import DatasetFolder, LoadedFolder, digest, load_folder, scan_folder, write_manifest
 from training.evaluate import evaluate_folder, evaluate_samples, labelled_test
+from training.finish import libraries, make_card, pictures_to_score
 from training.fit import CHECKPOINT, Progress, TrainingData, fit, precision_policy, predict_logits
-
-SHIFT_COPIES, SLIGHT_COPIES = 3, 2
-INTENDED_USE = (
-    "Decision support for clinicians reading frontal chest radiographs of children aged 1–5 years: how likely the film "
-    "shows pneumonia, and which regions moved that figure. Not a diagnosis; not for adults, lateral views, other body "
-    "parts, follow-up of a known pneumonia, or use without a clinician.")
-LIMITATIONS = (
-    "Learned from children of one centre only (Guangzhou Women and Children's Medical Center); other hospitals' films "
-    "may be scored too high or too low.",
-    "On adults it calls most healthy films pneumonia.",
-    "Knows pneumonia yes or no; other disease may be called pneumonia or missed.",
-    "The influence map shows what moved the score. It is coarse and is not the outline of a lesion.",
-    "Which films belong to one patient is known from file names only.",
-    "The public data's two parts differ in exposure and framing; figures at another site have to be measured there.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +61,6 @@ class Watcher:
 
     phase: Callable[[str, int, int], object]
     fitting: Callable[[Progress], object]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Loaded:
-    folder: DatasetFolder
-    samples: list[Sample]
-    pictures: npt.NDArray[np.uint8]
-    held_out: npt.NDArray[np.bool_]
-    unreadable: int
-
-    @property
-    def labels(self) -> npt.NDArray[np.int_]:
-        return np.array([sample.label for sample in self.samples])
-
-    def training_data(self) -> TrainingData:
-        out, labels = self.held_out, self.labels
-        return TrainingData(self.pictures[~out], labels[~out], self.pictures[out], labels[out])
 
 
 def create_run(run_dir: Path, config: TrainingConfig, request: RunRequest) -> None:
@@ -132,77 +89,97 @@ def read_request(run_dir: Path) -> RunRequest:
                            advice="Name a directory that `python -m training train` printed.") from error
 
 
-def execute(run_dir: Path, settings: Settings, watcher: Watcher) -> Path:
+def execute(
+    run_dir: Path, settings: Settings, watcher: Watcher, prepared: tuple[Audit, LoadedFolder] | None = None
+) -> Path:
     """Train, calibrate, evaluate and add the version; return its folder. Continues an interrupted run.
 
-    Raises DatasetError when the folder changed since the run began, or cannot be used.
+    A run that is done is not done again. `prepared` spares the audit and the reading of a folder that several runs
+    share. Raises DatasetError when the folder changed since the run began, or cannot be used.
     """
     request = read_request(run_dir)
+    if made := finished_version(run_dir):
+        return made
     config = TrainingConfig.from_json((run_dir / "config.json").read_text())
-    audit = _audited(request.data, run_dir, watcher)
-    loaded = _load(request.data, config, watcher)
+    said = _log(run_dir / "log.txt")
+    watcher = _logged(watcher, said)
+    write_atomically(run_dir / "libraries.json", json.dumps(libraries(), indent=1))
+    audit, loaded = prepared or (audited(request.data, watcher), load(request.data, config, watcher))
+    write_atomically(run_dir / "audit.json", audit_to_json(audit))
+    refuse_blocking(audit)
     _remember_digest(run_dir, digest(loaded.samples))
     write_manifest(run_dir / "split.csv", loaded.samples, loaded.held_out, loaded.folder.root)
 
     keras.utils.set_random_seed(config.seed)
     policy = precision_policy(config.precision)
     keras.mixed_precision.set_global_policy(policy)
-    network = _start_network("random" if (run_dir / CHECKPOINT).exists() else request.backbone_weights, config)
+    network = start_network("random" if (run_dir / CHECKPOINT).exists() else request.backbone_weights, config)
 
     def fitting(progress: Progress) -> None:
         write_atomically(run_dir / "status.json", json.dumps(
             dataclasses.asdict(progress) | {"pid": os.getpid(), "at": datetime.now(UTC).isoformat()}))
         watcher.fitting(progress)
 
-    history = fit(network, config, loaded.training_data(), run_dir, fitting)
+    def epoch_done(row: dict[str, Any]) -> None:
+        write_atomically(run_dir / "curves.svg", curves_svg(json.loads((run_dir / "history.json").read_text())))
+        said(f"epoch {row['epoch']} validation: AUROC {row['val_auroc']:.4f}, loss {row['val_loss']:.4f}")
+
+    history = fit(network, config, training_data(loaded), run_dir, fitting, epoch_done)
     network = _at_serving_size(network, config, run_dir)
-    card = _scaled_card(network, config, request, loaded, audit, history, policy, settings, watcher)
+    tick = _counter("calibrating on held-out patients", pictures_to_score(config, int(loaded.held_out.sum())), watcher)
+    forward = logit_function(network)
+    card = make_card(
+        lambda pictures: predict_logits(forward, pictures, config.input_px, progress=tick, mirror=config.mirror),
+        next_version(request.out, settings, datetime.now(UTC).date()), config, loaded, audit, history,
+        parameters=int(network.count_params()), precision=policy, backbone_weights=request.backbone_weights,
+        source=request.source, notes=request.notes)
     classifier = wrap_network(network, card)
     evaluations = dict(card.evaluations)
     for name, evaluation in _further_evaluations(classifier, loaded.folder, request, watcher):
         evaluations[name] = evaluation
     card = dataclasses.replace(card, evaluations=evaluations)
     request.out.mkdir(parents=True, exist_ok=True)
-    return add_version(request.out, card, lambda path: save_network(network, path))
+    folder = add_version(request.out, card, lambda path: save_network(network, path))
+    write_atomically(run_dir / "version.json", json.dumps({"version": card.version, "folder": str(folder)}))
+    return folder
 
 
-def _audited(root: Path, run_dir: Path, watcher: Watcher) -> Audit:
-    """Audit the folder, keep the result beside the run, and refuse to train on what blocks."""
+def finished_version(run_dir: Path) -> Path | None:
+    """Return the folder of the version that a run has made, None while it has made none or when that is gone."""
+    try:
+        folder = Path(json.loads((run_dir / "version.json").read_text())["folder"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return folder if (folder / "card.json").is_file() else None
+
+
+def training_data(loaded: LoadedFolder) -> TrainingData:
+    """Return both sides of the split as `fit` takes them."""
+    out, labels = loaded.held_out, loaded.labels
+    return TrainingData(loaded.pictures[~out], labels[~out], loaded.pictures[out], labels[out], loaded.virus[~out])
+
+
+def audited(root: Path, watcher: Watcher) -> Audit:
+    """Audit the folder."""
     folder = scan_folder(root)
     total = len(folder.train) + len(folder.val) + len(folder.test)
     tick = _counter("auditing the folder", total, watcher)
-    audit = audit_folder(folder, lambda: tick(1))
-    write_atomically(run_dir / "audit.json", audit_to_json(audit))
+    return audit_folder(folder, lambda: tick(1))
+
+
+def refuse_blocking(audit: Audit) -> None:
+    """Raise DatasetError when the audit found what no classifier should be trained on."""
     if blocking := [issue for issue in audit.issues if issue.blocking]:
         raise DatasetError(
             f"expected a folder without blocking findings. Received: {', '.join(issue.code for issue in blocking)}",
             advice=" ".join(issue.message for issue in blocking))
-    return audit
 
 
-def _load(root: Path, config: TrainingConfig, watcher: Watcher) -> _Loaded:
+def load(root: Path, config: TrainingConfig, watcher: Watcher) -> LoadedFolder:
+    """Read the folder and hold patients out, as the configuration says."""
     folder = scan_folder(root)
-    total, done = len(folder.train) + len(folder.val), 0
-
-    def count() -> None:
-        nonlocal done
-        done += 1
-        watcher.phase("reading radiographs", done, total)
-
-    train, train_pictures, train_failed = read_samples(folder.train, config.detail_px, count)
-    val, val_pictures, val_failed = read_samples(folder.val, config.detail_px, count)
-    if {s.label for s in train} != {0, 1}:
-        raise DatasetError("expected readable radiographs of both classes. Received: one class or none",
-                           advice="Check that the files in NORMAL and PNEUMONIA open in a viewer.")
-    held_out = hold_out(train, val, config.validation_fraction, config.seed)
-    samples = [*train, *val]
-    sides = [{s.label for s, out in zip(samples, held_out, strict=True) if out == side} for side in (False, True)]
-    if sides != [{0, 1}, {0, 1}]:
-        raise DatasetError(
-            f"expected at least two patients of each class. Received: {len({s.patient for s in samples})} patients",
-            advice="Add radiographs of more patients; validation needs patients that training has not seen.")
-    return _Loaded(folder, samples, np.concatenate((train_pictures, val_pictures)), held_out,
-                   len(train_failed) + len(val_failed))
+    tick = _counter("reading radiographs", len(folder.train) + len(folder.val), watcher)
+    return load_folder(root, config.detail_px, config.validation_fraction, config.seed, lambda: tick(1))
 
 
 def _remember_digest(run_dir: Path, data_digest: str) -> None:
@@ -213,15 +190,20 @@ def _remember_digest(run_dir: Path, data_digest: str) -> None:
     write_atomically(path, data_digest)
 
 
-def _start_network(backbone_weights: str, config: TrainingConfig) -> keras.Model:
+def start_network(backbone_weights: str, config: TrainingConfig) -> keras.Model:
+    """Build the configuration's network from "imagenet", "random" or a file; raises ClassifierError if it can't."""
+    architecture = find_architecture(config.architecture)
+    weights = None if backbone_weights == "random" or not architecture.is_transfer else backbone_weights
+    size = None if architecture.any_size else config.input_px
     try:
-        return build_inception_v3(None if backbone_weights == "random" else backbone_weights, input_px=None,
-                                  dropout=config.dropout)
+        return build_network(config.architecture, size, backbone_weights=weights, dropout=config.dropout)
+    except ClassifierError:
+        raise
     except Exception as error:  # Keras raises a bare Exception for a failed download, OSError or ValueError for a file
         raise ClassifierError(
             f"expected the backbone's weights. Received: {type(error).__name__} for {backbone_weights!r}: {error}",
-            advice="Name a local weights file with --backbone-weights, or check that this machine may download "
-                   "them.") from error
+            advice="Name a local weights file with --backbone-weights, start from random weights with "
+                   "--backbone-weights random, or check that this machine may download them.") from error
 
 
 def _at_serving_size(network: keras.Model, config: TrainingConfig, run_dir: Path) -> keras.Model:
@@ -230,59 +212,7 @@ def _at_serving_size(network: keras.Model, config: TrainingConfig, run_dir: Path
     round_to_half(network)
     save_network(network, path)
     keras.mixed_precision.set_global_policy("float32")
-    return load_network(path, config.architecture, config.input_px)
-
-
-def _scaled_card(
-    network: keras.Model, config: TrainingConfig, request: RunRequest, loaded: _Loaded, audit: Audit,
-    history: Sequence[Mapping[str, Any]], policy: str, settings: Settings, watcher: Watcher,
-) -> ModelCard:
-    pictures, labels = loaded.pictures[loaded.held_out], loaded.labels[loaded.held_out]
-    total, done = len(pictures) * (1 + SHIFT_COPIES + SLIGHT_COPIES), 0
-
-    def predict(some: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        return predict_logits(network, some, config.input_px, progress=count)
-
-    def count(n: int) -> None:
-        nonlocal done
-        done += n
-        watcher.phase("calibrating on held-out patients", done, total)
-
-    clean = predict(pictures)
-    shifted = logits_by_copy(predict, pictures, SHIFT, SHIFT_COPIES, config.seed)
-    slight = logits_by_copy(predict, pictures, SLIGHT, SLIGHT_COPIES, config.seed + 1)
-    calibration = calibrate(labels, clean, shifted)
-    point = choose_operating_point(labels, clean, shifted, slight, calibration)
-    patients = [s.patient for s, out in zip(loaded.samples, loaded.held_out, strict=True) if out]
-    validation = evaluate("validation", labels, probabilities(clean, calibration), point.probability, patients)
-    moved = evaluate("validation, shifted", np.tile(labels, SHIFT_COPIES),
-                     probabilities(shifted.ravel(), calibration), point.probability, patients * SHIFT_COPIES)
-    return ModelCard(
-        version=next_version(request.out, settings, datetime.now(UTC).date()), parent=None,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"), weights_file="classifier.npz", sha256="",
-        architecture=config.architecture, parameters=int(network.count_params()), intended_use=INTENDED_USE,
-        limitations=LIMITATIONS, data=_describe_data(loaded, audit, request),
-        preprocessing={"input_px": config.input_px, "detail_px": config.detail_px, "channels": 1,
-                       "geometry": "whole radiograph squashed to a square", "range": "0–255, rescaled in the network"},
-        training=dataclasses.asdict(config) | {"precision_used": policy,
-                                               "backbone_weights": Path(request.backbone_weights).name},
-        history=tuple(history), calibration=calibration, operating_point=point,
-        evaluations={"validation": validation, "validation_shifted": moved}, libraries=_libraries(),
-        notes=request.notes)
-
-
-def _describe_data(loaded: _Loaded, audit: Audit, request: RunRequest) -> dict[str, Any]:
-    def counts(side: bool) -> dict[str, int]:
-        chosen = [s for s, out in zip(loaded.samples, loaded.held_out, strict=True) if out == side]
-        return {name: sum(s.label == label for s in chosen) for label, name in enumerate(CLASSES)} | {
-            "patients": len({s.patient for s in chosen})}
-
-    return {"source": request.source or "a folder of this installation", "digest": digest(loaded.samples),
-            "train": counts(False), "validation": counts(True), "unreadable": loaded.unreadable,
-            "unknown_patients": sum(not s.patient_known for s in loaded.samples),
-            "split": "by patient, read from file names",
-            "audit": [issue.message for issue in audit.issues],
-            "sees_no_lungs_auroc": audit.sees_no_lungs_auroc if math.isfinite(audit.sees_no_lungs_auroc) else None}
+    return load_network(path, config.architecture, config.input_px, trusted=(config.architecture,))
 
 
 def _further_evaluations(
@@ -309,6 +239,29 @@ def _counter(name: str, total: int, watcher: Watcher) -> Callable[[int], None]:
     return count
 
 
-def _libraries() -> dict[str, str]:
-    names = ("tensorflow", "keras", "numpy", "opencv-python", "pillow")
-    return {"python": platform.python_version(), **{name: library_version(name) for name in names}}
+def _log(path: Path) -> Callable[[str], object]:
+    def say(line: str) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {line}\n")
+
+    return say
+
+
+def _logged(watcher: Watcher, say: Callable[[str], object]) -> Watcher:
+    """Tell the log as well: a line for each phase that begins and for each epoch."""
+    shown = ""
+
+    def phase(name: str, done: int, total: int) -> None:
+        nonlocal shown
+        if name != shown:
+            shown = name
+            say(f"{name}: {total}")
+        watcher.phase(name, done, total)
+
+    def fitting(progress: Progress) -> None:
+        if progress.step == progress.steps:
+            say(f"epoch {progress.epoch}/{progress.epochs} {progress.stage}: loss {progress.loss:.4f}, AUROC on "
+                f"training batches {progress.train_auroc:.4f}, {progress.images_per_second:.1f} images/s")
+        watcher.fitting(progress)
+
+    return Watcher(phase, fitting)

@@ -17,6 +17,8 @@ from pages.shared.measures import MEASURE_NAMES, interval, is_outside, rate, sam
 
 session.require_frame()
 
+PURPOSE_NAMES = {"screening": "Screening: miss as few as possible", "balanced": "Balanced",
+                 "rule_in": "Rule in: few false alarms"}
 HEADLINE = ("auroc", "sensitivity", "specificity", "accuracy", "ece")
 
 
@@ -35,6 +37,8 @@ def page() -> None:
         show_headline(card.evaluations[name], name)
         show_figures(card, card.evaluations[name], name)
         show_table(card)
+        show_purposes(card)
+        show_robustness(card)
 
 
 def names(card: ModelCard) -> list[str]:
@@ -115,6 +119,36 @@ def cell(evaluation: Evaluation, key: str) -> str:
     if measure is None:
         return "–"
     return f"{measure.value:.3f} <span>{interval(measure, 3)}</span>" if measure.value == measure.value else "–"
+
+
+def show_purposes(card: ModelCard) -> None:
+    """Draw the operating points for other purposes, which were chosen on held-out patients too."""
+    if not card.purposes:
+        return
+    rows = "".join(
+        f"<tr><th>{PURPOSE_NAMES.get(one.purpose, words(one.purpose))}<span>{escape(one.chosen)}</span></th>"
+        f"<td>{one.probability:.3f}</td><td>{rate(one.sensitivity, 3)}</td><td>{rate(one.specificity, 3)}</td></tr>"
+        for one in card.purposes)
+    st.html('<table class="pl-table"><caption>Operating points for other purposes</caption>'
+            f"<tr><th>Purpose</th><th>From probability</th><th>Sensitivity</th><th>Specificity</th></tr>{rows}</table>"
+            '<p class="pl-note">On the validation patients that chose them. The finding uses operating point '
+            f"{card.operating_point.probability:.2f}.</p>")
+
+
+def show_robustness(card: ModelCard) -> None:
+    """Draw what is left of the accuracy when the films look different."""
+    if not card.robustness:
+        return
+    rows = "".join(
+        f"<tr><th>{escape(str(row['name']))}{'' if row['mild'] else '<span>strong</span>'}</th>"
+        + "".join(f"<td>{'–' if row[key]['value'] is None else rate(float(row[key]['value']), 3)}</td>" for key in
+                  ("auroc", "accuracy", "sensitivity", "specificity"))
+        + f"<td>{100 * float(row['accuracy_change']['value'] or 0):+.1f}</td></tr>" for row in card.robustness)
+    st.html('<div class="pl-wide"><table class="pl-table"><caption>The same films, changed</caption>'
+            "<tr><th>Change</th><th>AUROC</th><th>Accuracy</th><th>Sensitivity</th><th>Specificity</th>"
+            f"<th>Accuracy, points</th></tr>{rows}</table></div>"
+            f'<p class="pl-note">n = {card.robustness[0]["n"]}, at the operating point as it is; the last column is '
+            "the difference from the films as they are.</p>")
 
 
 def show_about(card: ModelCard) -> None:

@@ -78,7 +78,7 @@ def _card(folder: str, version: str) -> ModelCard:
 @st.cache_resource(max_entries=2, show_spinner=_LOADING)
 def _classifier(folder: str) -> Classifier:
     gc.unfreeze()
-    classifier = load_classifier(Path(folder))
+    classifier = load_classifier(Path(folder), settings().architectures)
     keep_warm()
     return classifier
 

@@ -1,0 +1,100 @@
+"""The networks that can be trained and served, by name: what each is, and how it wants to be trained. No tensorflow.
+
+`model.network` and `model.small_networks` build them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from model.errors import ClassifierError
+
+# A function of one's own is named as package.module:function.
+_OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """One network.
+
+    `claim` is what its authors or the write-ups that made it known report, in percent. `input_px` is the side of the
+    square it takes. A network with `train_after` is fine-tuned from ImageNet weights after that layer; one without
+    learns from random weights, as a whole and at `learning_rate`. `any_size` networks take pictures of any size while
+    they train. `augmentation` names the recipe of the published training, where there is one.
+    """
+
+    name: str
+    summary: str
+    claim: str
+    source: str
+    input_px: int
+    train_after: str = ""
+    any_size: bool = False
+    learning_rate: float = 1e-3
+    augmentation: str = "strong"
+
+    @property
+    def is_transfer(self) -> bool:
+        """Whether it starts from ImageNet weights."""
+        return bool(self.train_after)
+
+
+_KERAS = "keras.applications"
+ARCHITECTURES = {a.name: a for a in (
+    Architecture("inception_v3", "InceptionV3, fine-tuned from ImageNet, linear head; the default",
+                 "97 % train, 95 % test; Kermany 2018 (Cell): 92.8 % test",
+                 "Szegedy et al. 2016, https://arxiv.org/abs/1512.00567", 299, "mixed3", True, 2e-4),
+    Architecture("inception_v3_scratch", "the same without ImageNet", "86.9 % at best",
+                 "Szegedy et al. 2016, https://arxiv.org/abs/1512.00567", 150, any_size=True),
+    Architecture("simple_cnn", "4 convolutions with dropout, 2 dense; augmentation",
+                 "88 % train; per class 80 % NORMAL, 96 % PNEUMONIA (another write-up of it: 92 %)",
+                 "write-ups of this data set", 150, augmentation="seed"),
+    Architecture("cnn_2_1", "2 convolutions, 1 dense; no BatchNorm, no dropout", "99 % train, 93 % test",
+                 "write-ups of this data set", 150, augmentation="plain"),
+    Architecture("cnn_4_2", "4 convolutions, 2 dense, with BatchNorm and dropout", "99 % train, 91 % test",
+                 "write-ups of this data set", 150, augmentation="seed"),
+    Architecture("cnn_3_1", "3 convolutions, 1 dense", "96 % train, 93 % test", "write-ups of this data set", 150,
+                 augmentation="seed"),
+    Architecture("cnn_77k", "7 convolutions with pooling and spatial dropout, 3 dense with dropout",
+                 "96 % train, 93 % test", "write-ups of this data set", 150, augmentation="seed"),
+    Architecture("vgg16", "VGG16, linear head", "–", f"{_KERAS}; https://arxiv.org/abs/1409.1556", 224,
+                 "block3_pool", True, 1e-4),
+    Architecture("resnet50", "ResNet50, linear head", "–", f"{_KERAS}; https://arxiv.org/abs/1512.03385", 224,
+                 "conv3_block4_out", True, 2e-4),
+    Architecture("densenet121", "DenseNet121, linear head", "–", f"{_KERAS}; https://arxiv.org/abs/1608.06993", 224,
+                 "pool3_pool", True, 2e-4),
+)}
+# Where no ImageNet weights can be had, two cores need a smaller picture.
+SCRATCH_PX = 150
+
+
+def is_own(name: str) -> bool:
+    """Whether `name` has the form package.module:function."""
+    return _OWN.fullmatch(name) is not None
+
+
+def find_architecture(name: str) -> Architecture:
+    """Return the named network; one's own function gets the manners of a network that learns from random weights.
+
+    Raises ClassifierError for a name that is neither.
+    """
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]
+    if is_own(name):
+        return Architecture(name, "a function of this installation", "–", name, SCRATCH_PX)
+    raise ClassifierError(
+        f"expected an architecture of {', '.join(ARCHITECTURES)}, or package.module:function. Received: {name!r}",
+        advice="See the list with: python -m training architectures")
+
+
+def refuse_untrusted(name: str, trusted: Collection[str]) -> None:
+    """Raise ClassifierError when `name` is a function of one's own that this installation has not been told to run.
+
+    A card is data: without this, whoever can put a version into the data folder could name any function to be called.
+    """
+    if is_own(name) and name not in trusted:
+        raise ClassifierError(
+            f"expected an architecture that this installation trusts. Received: {name}",
+            advice=f"If {name} is yours, add it to the setting PNEUMOLENS_ARCHITECTURES.")
