@@ -85,15 +85,16 @@ def decision_curve(
 
 
 def operating_points_by_purpose(
-    labels: Array, probabilities: Array, weights: Array | None = None
+    labels: Array, probabilities: Array, weights: Array | None = None, sample: str = ""
 ) -> tuple[PurposePoint, ...]:
     """Choose operating points for screening, for both classes alike, and for ruling pneumonia in, in this order.
 
     labels (n,) in {0, 1} and probabilities (n,) in [0, 1] of held-out patients; `weights` (n,) ≥ 0 count a radiograph
-    more or less than once. "screening" is the highest probability whose sensitivity is at least
-    `SCREENING_SENSITIVITY`, "rule_in" the lowest whose specificity is at least `RULE_IN_SPECIFICITY`, "balanced" the
-    one with the largest Youden's J (1950), the more sensitive of equals. Points lie midway between neighbouring scores;
-    where a target cannot be met, or only by calling all radiographs the same, `chosen` says so.
+    more or less than once; `sample` says in words what they are. "screening" is the highest probability whose
+    sensitivity is at least `SCREENING_SENSITIVITY`, "rule_in" the lowest whose specificity is at least
+    `RULE_IN_SPECIFICITY`, "balanced" the one with the largest Youden's J (1950), the more sensitive of equals. Points
+    lie midway between neighbouring scores; where a target cannot be met, or only by calling all radiographs the same,
+    `chosen` says so.
 
     Raises ValueError when a class is missing or has no weight, or the arrays do not fit.
     """
@@ -108,7 +109,7 @@ def operating_points_by_purpose(
     specificity = _share_below(p[y == 0], weight[y == 0], thresholds)
 
     def point(purpose: str, at: int, how: str) -> PurposePoint:
-        chosen = f"{how}, on {len(y)} held-out radiographs"
+        chosen = f"{how}, on {sample or f'{len(y)} held-out radiographs'}"
         if specificity[at] == 0:
             chosen += "; every radiograph without pneumonia is called pneumonia there"
         elif sensitivity[at] == 0:

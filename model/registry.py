@@ -90,6 +90,18 @@ def read_card(folder: Path) -> ModelCard:
                               advice="The classifier's card is missing; install the version again.") from error
 
 
+def replace_card(folder: Path, card: ModelCard) -> None:
+    """Write a version's card anew, with more said of the same weights.
+
+    Raises ClassifierError when the card is another version's, or names other weights.
+    """
+    kept = verify(folder)
+    if (card.version, card.sha256, card.weights_file) != (kept.version, kept.sha256, kept.weights_file):
+        raise ClassifierError(f"expected a card of {kept.version} and its weights. Received: one of {card.version}",
+                              advice="Make a new version for other weights.")
+    write_atomically(folder / CARD, card_to_json(card))
+
+
 def verify(folder: Path) -> ModelCard:
     """Compare the weights with the checksum on the card and return the card.
 
@@ -114,12 +126,12 @@ def file_sha256(path: Path) -> str:
 
 
 def next_version(root: Path, settings: Settings, today: date) -> str:
-    """Return the first free name of the form 2026.11.20-2."""
+    """Return the name after today's last, of the form 2026.11.20-2; one that has been given is not given again."""
     taken = {*list_versions(settings), *(path.name for path in root.glob("*"))}
-    number = 1
-    while (name := f"{today:%Y.%m.%d}-{number}") in taken:
-        number += 1
-    return name
+    day = f"{today:%Y.%m.%d}-"
+    numbers = [int(name.removeprefix(day)) for name in taken
+               if name.startswith(day) and name.removeprefix(day).isdecimal()]
+    return f"{day}{max(numbers, default=0) + 1}"
 
 
 def add_version(root: Path, card: ModelCard, write_weights: Callable[[Path], object]) -> Path:

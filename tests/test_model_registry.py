@@ -19,6 +19,7 @@ from model.registry import (
     load_card,
     next_version,
     promote,
+    replace_card,
     verify,
     version_folder,
 )
@@ -61,6 +62,8 @@ def test_versions_are_listed_in_order_of_date_and_number(settings: Settings) -> 
         add(settings, version)
     assert list_versions(settings) == ("2025.12.31-1", "2026.11.1-1", "2026.11.2-9", "2026.11.2-10")
     assert next_version(settings.versions_dir, settings, date(2026, 11, 2)) == "2026.11.02-1"
+    add(settings, "2026.11.02-9")
+    assert next_version(settings.versions_dir, settings, date(2026, 11, 2)) == "2026.11.02-10", "after the last one"
 
 
 def test_changed_weights_are_refused_by_name(settings: Settings) -> None:
@@ -127,3 +130,14 @@ def test_no_classifier_at_all_says_what_to_do(tmp_path: Path) -> None:
 def test_importing_does_not_pull_tensorflow_in(module: str) -> None:
     code = f"import sys, {module}; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=dict(os.environ), timeout=60).returncode == 0
+
+
+def test_more_can_be_said_of_the_same_weights_but_not_of_others(settings: Settings) -> None:
+    folder = add(settings, "2026.11.2-1")
+    read = verify(folder)
+    replace_card(folder, dataclasses.replace(read, notes=("seen again",)))
+    assert verify(folder).notes == ("seen again",)
+    for wrong in ({"sha256": "0" * 64}, {"version": "2026.11.2-2"}, {"weights_file": "other.npz"}):
+        with pytest.raises(ClassifierError):
+            replace_card(folder, dataclasses.replace(read, **wrong))
+    assert verify(folder).notes == ("seen again",)

@@ -179,14 +179,15 @@ def test_purposes_and_robustness_are_shown_where_the_card_has_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figure = {"value": 0.9, "low": 0.8, "high": 0.95}
-    row = {"name": "JPEG <50>", "mild": True, "n": 200, "accuracy_change": {"value": -0.031, "low": 0, "high": 0},
+    row = {"split": "test_half", "name": "JPEG <50>", "mild": True, "n": 200,
+           "accuracy_change": {"value": -0.031, "low": 0, "high": 0},
            **{key: figure for key in ("auroc", "accuracy", "sensitivity", "specificity")}}
     card = a_card(purposes=(PurposePoint("screening", 0.12, 0.985, 0.8, "highest of sensitivity ≥ 0.98"),),
                   robustness=(row, {**row, "name": "inverted", "mild": False, "auroc": {"value": None}}))
     install(card, tmp_path, monkeypatch)
     shown = text(open_performance())
     assert "Screening: miss as few as possible" in shown and "0.120" in shown and "0.985" in shown
-    assert "JPEG &lt;50&gt;" in shown and "-3.1" in shown and "strong" in shown
+    assert "JPEG &lt;50&gt;" in shown and "−3.1" in shown and "strong" in shown
     install(a_card("2026.01.02-2"), tmp_path, monkeypatch)
     plain = text(open_performance())
     assert "other purposes" not in plain and "The same films, changed" not in plain

@@ -206,8 +206,8 @@ def test_what_is_said_of_the_aim(samples: tuple[Sample, ...]) -> None:
 def test_rows_fit_on_a_card(samples: tuple[Sample, ...]) -> None:
     ill = [s for s in samples if s.label]  # one class: the area is not defined
     rows, _ = robustness(fake_classifier(cut=115), ill, [TABLE["inverted"]], resamples=20)
-    kept = rows_for_card(rows)
+    kept = rows_for_card(rows, "films")
     assert kept[1]["name"] == "inverted" and kept[1]["auroc"]["value"] is None
-    read = json.loads(room.robustness_to_json(rows, "v-1"))
+    read = json.loads(room.robustness_to_json(rows, "v-1", "films"))
     assert [{k: v for k, v in row.items() if k != "holds"} for row in read["rows"]] == list(kept)
     assert read["rows"][1]["holds"] is False and read["classifier_version"] == "v-1"

@@ -6,6 +6,7 @@ Whatever can fail at once is tried before TensorFlow starts, and nothing slow is
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,8 +27,8 @@ _EVALUATE = """examples:
   python -m training evaluate --data chest_xray/test --detail detail.json --prevalence 0.1 --prevalence 0.3
 """
 _COMPARE = """examples:
-  python -m training compare --data chest_xray/test --with 2026.11.21-2
-  python -m training compare --data chest_xray/test --classifier 2026.11.22-1 --with 2026.11.21-2 --json compare.json
+  python -m training compare --data chest_xray/test --with 2026.11.21-3
+  python -m training compare --data chest_xray/test --classifier 2026.11.22-1 --with 2026.11.21-3 --json compare.json
 
 Every difference is A minus B: A is --classifier, B is --with.
 """
@@ -61,6 +62,8 @@ def add_commands(acts: Any) -> None:
     compare.set_defaults(act=_compare)
 
     robustness = _command(acts, "robustness", "measure what changes to the films cost a version", _ROBUSTNESS)
+    robustness.add_argument("--onto-card", action="store_true",
+                            help="also keep the figures on the version's card, where the Performance page shows them")
     robustness.set_defaults(act=_robustness)
 
     faithfulness = _command(acts, "faithfulness", "measure whether influence maps show what moves the score",
@@ -143,12 +146,17 @@ def _compare(options: argparse.Namespace, settings: Settings) -> int:
 
 def _robustness(options: argparse.Namespace, settings: Settings) -> int:
     samples, (classifier,) = _prepared(options, settings, options.classifier)
-    from training.robustness import robustness, robustness_to_json, robustness_to_text
+    from training.robustness import robustness, robustness_to_json, robustness_to_text, rows_for_card
 
     with _bar("changing films", len(samples)) as bar:
         rows, failures = robustness(classifier, samples, progress=bar.update)
     _say_left_out(failures)
-    _write(options.json, robustness_to_json(rows, classifier.version))
+    _write(options.json, robustness_to_json(rows, classifier.version, _split(options)))
+    if options.onto_card:
+        from model.registry import replace_card, version_folder
+
+        card = dataclasses.replace(classifier.card, robustness=rows_for_card(rows, _split(options)))
+        replace_card(version_folder(settings, classifier.version), card)
     print(robustness_to_text(rows, classifier.version, _split(options)))
     return 0
 

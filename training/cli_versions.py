@@ -33,7 +33,7 @@ def add_commands(acts: Any) -> None:
     versions = acts.add_parser("versions", help="list the classifier versions; * marks the one in use")
     versions.set_defaults(act=_versions)
     promote = acts.add_parser("promote", help="put a version into use",
-                              epilog="example: python -m training promote 2026.11.21-2")
+                              epilog="example: python -m training promote 2026.11.21-3")
     promote.add_argument("version", metavar="VERSION")
     promote.set_defaults(act=_promote)
 

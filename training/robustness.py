@@ -211,15 +211,15 @@ def _clipped(grey: npt.NDArray[Any]) -> Picture:
     return np.clip(np.round(grey), 0, 255).astype(np.uint8)
 
 
-def rows_for_card(rows: Sequence[RobustnessRow]) -> tuple[dict[str, Any], ...]:
+def rows_for_card(rows: Sequence[RobustnessRow], split: str) -> tuple[dict[str, Any], ...]:
     """Return the rows as a card keeps them (`ModelCard.robustness`); an undefined figure is None."""
-    return tuple(plain(asdict(row)) for row in rows)
+    return tuple({"split": split, **plain(asdict(row))} for row in rows)
 
 
-def robustness_to_json(rows: Sequence[RobustnessRow], version: str) -> str:
+def robustness_to_json(rows: Sequence[RobustnessRow], version: str, split: str) -> str:
     """Return the rows as JSON, with whether each mild change stays within `MILD_LIMIT`."""
     return json.dumps({"classifier_version": version, "mild_limit": MILD_LIMIT, "rows": [
-        values | {"holds": row.holds} for values, row in zip(rows_for_card(rows), rows, strict=True)]},
+        values | {"holds": row.holds} for values, row in zip(rows_for_card(rows, split), rows, strict=True)]},
         indent=1, ensure_ascii=False)
 
 

@@ -143,12 +143,18 @@ def show_robustness(card: ModelCard) -> None:
         f"<tr><th>{escape(str(row['name']))}{'' if row['mild'] else '<span>strong</span>'}</th>"
         + "".join(f"<td>{'–' if row[key]['value'] is None else rate(float(row[key]['value']), 3)}</td>" for key in
                   ("auroc", "accuracy", "sensitivity", "specificity"))
-        + f"<td>{100 * float(row['accuracy_change']['value'] or 0):+.1f}</td></tr>" for row in card.robustness)
+        + f"<td>{points(row['accuracy_change']['value'])}</td></tr>" for row in card.robustness)
     st.html('<div class="pl-wide"><table class="pl-table"><caption>The same films, changed</caption>'
             "<tr><th>Change</th><th>AUROC</th><th>Accuracy</th><th>Sensitivity</th><th>Specificity</th>"
             f"<th>Accuracy, points</th></tr>{rows}</table></div>"
-            f'<p class="pl-note">n = {card.robustness[0]["n"]}, at the operating point as it is; the last column is '
+            f'<p class="pl-note">{escape(split_name(str(card.robustness[0]["split"])))}, n = '
+            f'{card.robustness[0]["n"]}, at the operating point as it is; the last column is '
             "the difference from the films as they are.</p>")
+
+
+def points(change: float | None) -> str:
+    """Return a change of a rate in percentage points, signed."""
+    return "–" if change is None else f"{100 * change:+.1f}".replace("-", "−")
 
 
 def show_about(card: ModelCard) -> None:
