@@ -16,14 +16,8 @@ from model.registry import active_version, version_folder
 from model.settings import load_settings
 from training.dataset import scan_folder
 from training.evaluate import evaluate_folder
+from training.leaderboard import PUBLISHED
 
-# (accuracy, AUROC, sensitivity, specificity) on all 624 radiographs of the official test split, as published.
-PUBLISHED = {
-    "Kermany 2018 (Cell), InceptionV3 transfer": (0.928, 0.968, 0.932, 0.901),
-    "MedMNIST v2, ResNet-50 at 224 px": (0.884, 0.962, None, None),
-    "MedMNIST v2, Google AutoML Vision": (0.946, 0.991, None, None),
-    "Horizon-42, chosen on the test set": (0.950, 0.992, 0.995, 0.876),
-}
 COLUMNS = ("accuracy", "auroc", "sensitivity", "specificity", "ece")
 
 

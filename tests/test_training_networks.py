@@ -85,6 +85,20 @@ def test_network_of_ones_own_is_trained_and_served_only_where_it_is_trusted(
     assert "n = 24" in done.stdout
 
 
+@pytest.mark.slow
+def test_leaderboard_trains_what_is_missing_and_uses_again_what_is_there(home: Path) -> None:
+    board = ("training", "leaderboard", "--data", str(home / "films"), "--also-evaluate", f"clinic={home / 'films'}",
+             "--only", "cnn_2_1", "--preset", "quick", "--budget-minutes", "0.1", "--out", str(home / "B.md"))
+    first = run(*board, data_dir=home)
+    assert "epoch 1/6" in first.stderr
+    text = (home / "B.md").read_text()
+    assert "| `cnn_2_1` 2" in text and "On `clinic` (24 radiographs)" in text and str(home) not in text
+    again = run(*board, data_dir=home)
+    assert "epoch" not in again.stderr and (home / "B.md").read_text() == text
+    refused = run(*board[:-4], "--only", "alexnet", data_dir=home, expect=1)
+    assert "python -m training architectures" in refused.stderr
+
+
 def test_options_that_contradict_a_recipe_are_refused(home: Path) -> None:
     train = ("training", "train", "--data", str(home / "films"))
     refused = run(*train, "--recipe", str(home / "recipe.json"), "--learning-rate", "0.1", data_dir=home, expect=2)

@@ -132,10 +132,12 @@ def test_resuming_with_changed_films_is_refused(trained: tuple[Path, Path, Path]
     home, dataset, run_dir = trained
     extra = dataset / "NORMAL" / "IM-0900-0001.png"
     extra.write_bytes(as_png(chest(99, (120, 140))))
+    made = (run_dir / "version.json").rename(run_dir / "made.json")  # as if it had not come to its end
     try:
         refused = run("training", "train", "--resume", str(run_dir), data_dir=home, expect=1)
     finally:
         extra.unlink()
+        made.rename(run_dir / "version.json")
     assert "Restore the folder, or start a new run." in refused.stderr
 
 

@@ -1,0 +1,144 @@
+"""python -m training leaderboard: every architecture on the same patients, in one table."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from model.architectures import ARCHITECTURES, find_architecture
+from model.errors import AppError, ClassifierError
+from model.files import write_atomically
+from model.quiet import start_tensorflow
+from model.settings import Settings
+
+if TYPE_CHECKING:
+    from training.leaderboard import Row
+
+EXAMPLES = """examples:
+  python -m training leaderboard --data chest_xray
+  python -m training leaderboard --data chest_xray --budget-minutes 10 --only cnn_77k cnn_2_1 vgg16
+  python -m training leaderboard --data chest_xray --also-evaluate other_hospital=films --out BENCHMARKS.md
+
+A network that has a version from the same radiographs, seed and held-out patients is not trained again. An interrupted
+training goes on from its last epoch when the command is given again.
+"""
+COPIES = (1, 1)
+
+
+def add_commands(acts: Any) -> None:
+    """Add the command to the sub-commands."""
+    board = acts.add_parser("leaderboard", help="train or reuse every architecture on the same patients; one table",
+                            epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    board.add_argument("--data", type=Path, required=True, metavar="DIR")
+    board.add_argument("--also-evaluate", action="append", default=[], metavar="NAME=DIR",
+                       help="a further test folder; may be repeated (the folder's own test part is always taken)")
+    board.add_argument("--only", nargs="+", metavar="NAME", default=list(ARCHITECTURES),
+                       help="these networks alone, also package.module:function")
+    board.add_argument("--budget-minutes", type=float, default=0.0, metavar="M",
+                       help="bound the fitting of each network (default: none)")
+    board.add_argument("--preset", choices=("quick", "standard", "thorough"), default="standard")
+    board.add_argument("--seed", type=int, default=2026, metavar="N")
+    board.add_argument("--backbone-weights", metavar="FILE", help="of inception_v3 (default: the setting)")
+    board.add_argument("--runs", type=Path, metavar="DIR", help="where the runs lie (default: the app's own folder)")
+    board.add_argument("--out", type=Path, default=Path("BENCHMARKS.md"), metavar="FILE.md",
+                       help="the table goes between its two marks (%(default)s)")
+    board.set_defaults(act=_leaderboard)
+
+
+def _leaderboard(options: argparse.Namespace, settings: Settings) -> int:
+    start_tensorflow()
+    from training.cli_train import terminal_watcher
+    from training.config import default_config
+    from training.dataset import digest
+    from training.leaderboard import find_version, rows_from_json, rows_to_json, table, write_section
+    from training.run import audited, load, refuse_blocking
+
+    for name in options.only:
+        find_architecture(name)
+    runs = options.runs or settings.runs_dir / "leaderboard"
+    kept = runs / "rows.json"
+    rows: dict[str, Row] = rows_from_json(kept.read_text()) if kept.is_file() else {}
+    board: list[Row] = []
+    failed: list[str] = []
+    # Folders by their last name: where they lie on this machine means nothing to a reader.
+    command = "python -m training " + shlex.join(_short(argument) for argument in sys.argv[1:])
+    with tqdm(disable=None, leave=False) as bar:
+        watcher = terminal_watcher(bar)
+        audit = audited(options.data, watcher)
+        refuse_blocking(audit)
+        plain = default_config("cnn_77k", options.preset, seed=options.seed)
+        loaded = load(options.data, plain, watcher)
+        for name in options.only:
+            bar.clear()
+            print(f"{name} ({options.only.index(name) + 1} of {len(options.only)})", file=sys.stderr, flush=True)
+            version = find_version(settings, name, digest(loaded.samples), plain.seed, plain.validation_fraction)
+            try:
+                version = version or _train(name, options, settings, runs, watcher, (audit, loaded))
+                if version not in rows:
+                    rows[version] = _measure(version, options, settings, loaded)
+            except AppError as error:
+                print(f"{name}: {error}\n{error.advice}", file=sys.stderr)
+                failed.append(name)
+                continue
+            runs.mkdir(parents=True, exist_ok=True)
+            write_atomically(kept, rows_to_json(rows))
+            board.append(rows[version])
+            write_section(options.out, "leaderboard", table(board, command))
+    print(table(board, command))
+    print(f"written to {options.out}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _short(argument: str) -> str:
+    name, equals, path = argument.rpartition("=")
+    return name + equals + Path(path).name if "/" in path else argument
+
+
+def _train(
+    name: str, options: argparse.Namespace, settings: Settings, runs: Path, watcher: Any, prepared: Any
+) -> str:
+    """Train a network, or go on with its run; one that can't have ImageNet weights starts from random ones."""
+    import keras
+
+    from training.cli_train import starting_weights
+    from training.config import default_config
+    from training.run import RunRequest, create_run, execute
+
+    extra = tuple((pair.partition("=")[0], Path(pair.partition("=")[2]).resolve()) for pair in options.also_evaluate)
+    weights = starting_weights(options, settings, name)
+    # A file of weights belongs to the default network; the others can only be downloaded.
+    if name != "inception_v3" and weights not in ("random", "imagenet"):
+        weights = "imagenet"
+    run_dir = runs / name.replace(":", ".")
+    for start in dict.fromkeys((weights, "random")):
+        config = default_config(name, options.preset, has_weights=start != "random", seed=options.seed,
+                                budget_minutes=options.budget_minutes, copies=COPIES)
+        here = run_dir if start == weights else run_dir.with_name(run_dir.name + "_random")
+        if not here.exists():
+            create_run(here, config, RunRequest(options.data.resolve(), settings.versions_dir.resolve(), start, "",
+                                                False, extra, ("Made for the leaderboard.",)))
+        try:
+            return execute(here, settings, watcher, prepared).name
+        except ClassifierError as error:
+            if start == "random" or "backbone" not in str(error):
+                raise
+            print(f"{name}: no ImageNet weights to be had here; from random weights instead", file=sys.stderr)
+        finally:
+            keras.backend.clear_session()
+    raise AssertionError("unreachable")
+
+
+def _measure(version: str, options: argparse.Namespace, settings: Settings, loaded: Any) -> Row:
+    from model.engine import load_classifier
+    from model.registry import version_folder
+    from training.leaderboard import TRAIN_SAMPLE, measure
+
+    classifier = load_classifier(version_folder(settings, version), {*settings.architectures, *options.only})
+    total = min(TRAIN_SAMPLE, len(loaded.side(False)))
+    with tqdm(total=total, desc="scoring training radiographs", disable=None, leave=False) as bar:
+        return measure(classifier, loaded, bar.update)
