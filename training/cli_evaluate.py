@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -92,10 +93,11 @@ def _file(text: str) -> Path:
 
 def _share(text: str) -> float:
     try:
-        if 0 < (value := float(text)) < 1:
-            return value
+        value = float(text)
     except ValueError:
-        pass
+        value = math.nan
+    if 0 < value < 1:
+        return value
     raise argparse.ArgumentTypeError(f"expected a share between 0 and 1. Received: {text}")
 
 
