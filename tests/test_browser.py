@@ -108,8 +108,13 @@ def drop(page: Any, *films: tuple[str, bytes]) -> None:
 
 
 def press(page: Any, key: str) -> None:
-    """Press a key once the page has settled: two presses within one run of the page count as one."""
+    """Press a key once the page has settled: two presses within one run of the page count as one.
+
+    The page listens for a key only when everything that it has drawn is in place, which on a busy machine is seconds
+    after the run has ended; the browser then has nothing left to do.
+    """
     page.locator("[data-test-script-state=notRunning]").wait_for()
+    page.evaluate("() => new Promise(done => requestIdleCallback(() => requestIdleCallback(done)))")
     page.keyboard.press(key)
 
 
@@ -160,7 +165,7 @@ def test_a_radiograph_goes_in_and_a_finding_comes_out(browser: Any, app: tuple[s
 def test_a_queue_is_walked_by_key_and_by_click(browser: Any, app: tuple[str, int]) -> None:
     page = open_page(browser, app[0])
     drop(page, ("one.png", a_film(1)), ("notes.png", b"no picture"), ("three.png", a_film(3)))
-    page.locator(".pl-name", has_text="one.png").wait_for()
+    page.locator(".pl-name", has_text="1 of 3 one.png").wait_for()
     page.locator("[data-testid=stProgress]").wait_for(state="detached")
     press(page, "n")
     page.locator(".pl-name", has_text="notes.png").wait_for()
