@@ -222,12 +222,17 @@ def load_network(path: Path, architecture: str, input_px: int, trusted: Collecti
     """
     refuse_untrusted(architecture, trusted)
     network = build_network(architecture, input_px)
+    read_weights(network, path)
+    return network
+
+
+def read_weights(network: keras.Model, path: Path) -> None:
+    """Read the weights that `save_network` wrote into `network`; raises KeyError or ValueError when they do not fit."""
     with np.load(path, allow_pickle=False) as arrays:
         if len(arrays.files) != len(network.weights):
             raise ValueError(f"{len(arrays.files)} arrays instead of {len(network.weights)}")
         for i, variable in enumerate(network.weights):
             variable.assign(arrays[_key(i, variable)].astype(np.float32))
-    return network
 
 
 def count_parameters(architecture: str) -> int:

@@ -15,11 +15,11 @@ ROOMS = ("app", "pages", "training", "records", "model")
 ALLOWED = {
     "app": {"streamlit", "pages", "model"},
     "pages": {"streamlit", "plotly", "model", "records", "training", "numpy", "PIL", "cv2"},
-    "training": {"model", "numpy", "cv2", "tqdm", "sklearn", "scipy", "optuna"},
-    "records": {"model", "sqlalchemy", "pynetdicom"},
+    "training": {"model", "numpy", "cv2", "tqdm", "sklearn", "scipy", "optuna", "psutil"},
+    "records": {"model", "sqlalchemy", "pynetdicom", "argon2"},
     "model": {"numpy", "PIL", "cv2", "pydicom", "fpdf", "tqdm"},
 }
-TENSORFLOW = {"model/network.py", "model/small_networks.py", "training/fit.py", "training/run.py",
+TENSORFLOW = {"model/network.py", "model/small_networks.py", "training/fit.py", "training/run.py", "training/start.py", "training/head.py",
               "training/dataset.py", "training/tune.py", "training/tune_trial.py", "training/cli_leaderboard.py"}
 # tensorflow only inside functions: importing these must stay cheap.
 LAZY = {"training/dataset.py", "training/tune.py", "training/cli_leaderboard.py"}

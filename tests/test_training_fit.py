@@ -194,3 +194,18 @@ def test_a_bound_on_the_time_cuts_epochs_short_but_goes_through_the_schedule(
     assert sum(row["images"] for row in cut) < sum(row["images"] for row in full) / 1.5
     assert sum(row["fit_seconds"] for row in cut) <= spent / 3 + 3 * 4, "at most a step more in each epoch"
     assert cut[-1]["learning_rate"] < cut[0]["learning_rate"]
+
+
+def test_quick_trains_the_head_of_a_transfer_network_on_features_computed_once() -> None:
+    quick = default_config("inception_v3", "quick")
+    assert [(stage.train_after, stage.input_px) for stage in quick.stages] == [("pooled_features", 299)]
+    assert quick.cached_copies == 2 and len(quick.epochs) == 20
+    assert len(default_config("inception_v3", "quick", epochs=3).epochs) == 3
+    assert default_config("inception_v3", "quick", has_weights=False).cached_copies == 0, "nothing worth caching"
+    assert default_config("cnn_2_1", "quick").cached_copies == 0
+    by_stage = default_config("inception_v3", "quick", head_epochs=1, small_epochs=1)
+    assert by_stage.cached_copies == 0 and len(by_stage.stages) == 2
+    with pytest.raises(ValueError, match="head alone"):
+        dataclasses.replace(default_config("inception_v3"), cached_copies=1)
+    with pytest.raises(ValueError, match="head alone"):
+        dataclasses.replace(quick, pathogen_weight=0.3)

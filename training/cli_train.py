@@ -71,7 +71,8 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--architecture", metavar="NAME",
                       help=f"{', '.join(ARCHITECTURES)}, or package.module:function (default: inception_v3)")
     what.add_argument("--backbone-weights", metavar="FILE",
-                      help='starting weights: a local file, "imagenet" (Keras downloads them) or "random" '
+                      help='starting weights: a local file, a version (its classifier.npz), "imagenet" (Keras '
+                           'downloads them) or "random" '
                            "(default: the setting PNEUMOLENS_BACKBONE_WEIGHTS)")
     what.add_argument("--preset", choices=tuple(PRESETS), default="standard",
                       help="epochs of the head, on small pictures and at full size, or of a network from random "

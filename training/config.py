@@ -10,8 +10,10 @@ from typing import Any
 from model.architectures import SCRATCH_PX, Architecture, find_architecture
 from training.augment import RECIPES
 
-# (epochs of the head, on small pictures, at full size; epochs of a network that starts from random weights)
-PRESETS = {"quick": (1, 2, 0, 6), "standard": (1, 10, 3, 20), "thorough": (1, 24, 8, 60)}
+# (epochs of the head, on small pictures, at full size; epochs of a network that starts from random weights). With the
+# head alone, its features are computed once for each of CACHED_COPIES copies.
+PRESETS = {"quick": (20, 0, 0, 6), "standard": (1, 10, 3, 20), "thorough": (1, 24, 8, 60)}
+CACHED_COPIES = 2
 PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 OPTIMIZERS = ("adamw", "adam", "rmsprop", "sgd")
 
@@ -49,7 +51,8 @@ class TrainingConfig:
     say which; that second output is thrown away afterwards. `mirror` averages each film with its mirror image in
     service. `budget_minutes` bounds the time of fitting, validation not counted; 0 means no bound: epochs are then cut
     short so that the whole schedule fits. `copies` are how many shifted and slightly changed copies of the held-out
-    radiographs calibration looks at.
+    radiographs calibration looks at. `cached_copies` above 0 trains the head alone, on features computed once: for the
+    radiographs as they are, and for each further copy changed by the recipe.
     """
 
     architecture: str = "inception_v3"
@@ -71,6 +74,7 @@ class TrainingConfig:
     mirror: bool = False
     budget_minutes: float = 0.0
     copies: tuple[int, int] = (3, 2)
+    cached_copies: int = 0
     precision: str = "auto"
     stages: tuple[Stage, ...] = ()
 
@@ -86,7 +90,8 @@ class TrainingConfig:
         for name, low, high in (("dropout", 0, 0.9), ("label_smoothing", 0, 0.5), ("weight_decay", 0, 1),
                                 ("ema_momentum", 0, 0.99999), ("pathogen_weight", 0, 1), ("batch_size", 1, 1024),
                                 ("validation_fraction", 0.01, 0.9), ("budget_minutes", 0, 1e6),
-                                ("augmentation_strength", 0, 2), ("max_class_ratio", 1, 1e6), ("input_px", 32, 1024)):
+                                ("augmentation_strength", 0, 2), ("max_class_ratio", 1, 1e6), ("input_px", 32, 1024),
+                                ("cached_copies", 0, 20)):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"expected {name} from {low:g} to {high:g}. Received: {getattr(self, name)}")
         if min(self.copies) < 1:
@@ -94,6 +99,10 @@ class TrainingConfig:
         if not self.stages or any(stage.epochs < 1 for stage in self.stages):
             raise ValueError("expected at least one stage, each of at least one epoch. "
                              f"Received: {[stage.epochs for stage in self.stages]}")
+        if self.cached_copies and (len(self.stages) > 1 or self.pathogen_weight
+                                   or self.stages[0].train_after != "pooled_features"):
+            raise ValueError("expected one stage of the head alone, without pathogens, where features are computed "
+                             f"once. Received: {[stage.train_after for stage in self.stages]}, {self.pathogen_weight}")
 
     @property
     def epochs(self) -> tuple[Stage, ...]:
@@ -172,6 +181,11 @@ def default_config(
     by_stage = any(given is not None for given in (head_epochs, small_epochs, full_epochs, train_after))
     if network.is_transfer and (has_weights or by_stage):
         px = input_px or network.input_px
+        if not small + full and not by_stage:
+            stages = (Stage("head", head if epochs is None else epochs, px, "pooled_features", learning_rate or 1e-3),)
+            return TrainingConfig(**{
+                "architecture": architecture, "input_px": px, "stages": stages, "augmentation": network.augmentation,
+                "cached_copies": CACHED_COPIES, "copies": (1, 1), **others})
         stages = fine_tuning_stages(
             *(preset_n if n is None else n for n, preset_n in
               ((head_epochs, head), (small_epochs, small), (full_epochs, full))),

@@ -8,7 +8,6 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version as library_version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,7 +94,7 @@ def _purposes(labels: Array, clean: Array, shifted: Array) -> tuple[PurposePoint
 def _describe_training(config: TrainingConfig, precision: str, backbone_weights: str) -> dict[str, Any]:
     used = {config.augmentation, *(s.augmentation for s in config.stages if s.augmentation)}
     recipes = {name: dataclasses.asdict(resolve(name, config.augmentation_strength)) for name in sorted(used)}
-    return dataclasses.asdict(config) | {"precision_used": precision, "backbone_weights": Path(backbone_weights).name,
+    return dataclasses.asdict(config) | {"precision_used": precision, "backbone_weights": backbone_weights,
                                          "recipes": recipes}
 
 

@@ -268,6 +268,20 @@ def _seconds_left(config: TrainingConfig, plan: _Plan, elapsed: float, step: int
     return max(0.0, float(per_epoch * sum(left) / left[0] - elapsed))
 
 
+def balance(labels: Array, config: TrainingConfig) -> tuple[tuple[float, float], int]:
+    """Return (the weights of both classes in the loss, how many pictures an epoch draws) for labels (n,) in {0, 1}."""
+    counts = np.array([(labels == 0).sum(), (labels == 1).sum()])
+    drawn = np.minimum(counts, counts.min() * config.max_class_ratio)
+    weights = drawn.sum() / (2 * drawn)
+    return (float(weights[0]), float(weights[1])), int(sum(max(1, int(d)) for d in drawn))
+
+
+def validation_row(labels: Array, logits: Array) -> dict[str, float]:
+    """Return the validation figures of an epoch: AUROC and mean log loss of logits (n,) against labels (n,)."""
+    signed = np.where(labels == 1, -logits, logits).astype(np.float64)
+    return {"val_auroc": auroc(labels, logits), "val_loss": float(np.logaddexp(0, signed).mean())}
+
+
 def fit(
     network: keras.Model, config: TrainingConfig, data: TrainingData, run_dir: Path,
     report: Callable[[Progress], object], epoch_done: Callable[[dict[str, Any]], object] | None = None,
@@ -277,11 +291,9 @@ def fit(
     Continues from the checkpoint in `run_dir` if there is one. `network` takes pictures of every stage's size.
     `epoch_done` gets each new row; what it raises ends the training.
     """
-    counts = np.array([(data.train_labels == 0).sum(), (data.train_labels == 1).sum()])
-    drawn = np.minimum(counts, counts.min() * config.max_class_ratio)
-    weights = drawn.sum() / (2 * drawn)
-    steps = math.ceil(int(sum(max(1, int(d)) for d in drawn)) / config.batch_size)
-    trainer = Trainer(network, config, (float(weights[0]), float(weights[1])))
+    class_weights, drawn = balance(data.train_labels, config)
+    steps = math.ceil(drawn / config.batch_size)
+    trainer = Trainer(network, config, class_weights)
     forward = logit_function(network)
     done = 0
     history: History = []
@@ -298,9 +310,7 @@ def fit(
         trainer.swap()
         val_logits = predict_logits(forward, data.val_pictures, stage.input_px, mirror=config.mirror)
         trainer.swap()
-        signed = np.where(data.val_labels == 1, -val_logits, val_logits).astype(np.float64)
-        history.append(row | {
-            "val_auroc": auroc(data.val_labels, val_logits), "val_loss": float(np.logaddexp(0, signed).mean()),
+        history.append(row | validation_row(data.val_labels, val_logits) | {
             "seconds": round(time.monotonic() - started, 1)})
         trainer.save(run_dir / CHECKPOINT, index + 1, history)
         write_atomically(run_dir / "history.json", json.dumps(history, indent=1))

@@ -25,12 +25,11 @@ from typing import Any
 
 import keras
 
-from model.architectures import find_architecture
 from model.card import Evaluation
 from model.engine import Classifier, wrap_network
-from model.errors import ClassifierError, DatasetError
+from model.errors import DatasetError
 from model.files import write_atomically
-from model.network import build_network, load_network, logit_function, round_to_half, save_network
+from model.network import load_network, logit_function, round_to_half, save_network
 from model.registry import add_version, next_version
 from model.settings import Settings
 from training.audit import Audit, audit_folder, audit_to_json
@@ -40,6 +39,8 @@ from training.dataset import DatasetFolder, LoadedFolder, digest, load_folder, s
 from training.evaluate import evaluate_folder, evaluate_samples, labelled_test
 from training.finish import libraries, make_card, pictures_to_score
 from training.fit import CHECKPOINT, Progress, TrainingData, fit, precision_policy, predict_logits
+from training.head import fit_head
+from training.start import check_start, start_name, start_network
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,7 @@ def create_run(run_dir: Path, config: TrainingConfig, request: RunRequest) -> No
     scan_folder(request.data)
     for _, folder in request.extra_evaluations:
         scan_folder(folder)
-    if request.backbone_weights not in ("imagenet", "random") and not Path(request.backbone_weights).is_file():
-        raise ClassifierError(f"expected a file with the backbone's weights. Received: {request.backbone_weights}",
-                              advice='Name a file that exists, or "imagenet" to let Keras download its own.')
+    check_start(request.backbone_weights, config)
     run_dir.mkdir(parents=True)
     write_atomically(run_dir / "config.json", config.to_json())
     asked = dataclasses.asdict(request) | {"created_at": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -113,7 +112,7 @@ def execute(
     keras.utils.set_random_seed(config.seed)
     policy = precision_policy(config.precision)
     keras.mixed_precision.set_global_policy(policy)
-    network = start_network("random" if (run_dir / CHECKPOINT).exists() else request.backbone_weights, config)
+    network = _network_to_train(run_dir, request, config)
 
     def fitting(progress: Progress) -> None:
         write_atomically(run_dir / "status.json", json.dumps(
@@ -124,15 +123,19 @@ def execute(
         write_atomically(run_dir / "curves.svg", curves_svg(json.loads((run_dir / "history.json").read_text())))
         said(f"epoch {row['epoch']} validation: AUROC {row['val_auroc']:.4f}, loss {row['val_loss']:.4f}")
 
-    history = fit(network, config, training_data(loaded), run_dir, fitting, epoch_done)
+    if config.cached_copies:
+        history = fit_head(network, config, training_data(loaded), run_dir, fitting, epoch_done,
+                           lambda done, total: watcher.phase("computing features", done, total))
+    else:
+        history = fit(network, config, training_data(loaded), run_dir, fitting, epoch_done)
     network = _at_serving_size(network, config, run_dir)
     tick = _counter("calibrating on held-out patients", pictures_to_score(config, int(loaded.held_out.sum())), watcher)
     forward = logit_function(network)
     card = make_card(
         lambda pictures: predict_logits(forward, pictures, config.input_px, progress=tick, mirror=config.mirror),
         next_version(request.out, settings, datetime.now(UTC).date()), config, loaded, audit, history,
-        parameters=int(network.count_params()), precision=policy, backbone_weights=request.backbone_weights,
-        source=request.source, notes=request.notes)
+        parameters=int(network.count_params()), precision=policy, source=request.source, notes=request.notes,
+        backbone_weights=start_name(request.backbone_weights))
     classifier = wrap_network(network, card)
     evaluations = dict(card.evaluations)
     for name, evaluation in _further_evaluations(classifier, loaded.folder, request, watcher):
@@ -190,20 +193,10 @@ def _remember_digest(run_dir: Path, data_digest: str) -> None:
     write_atomically(path, data_digest)
 
 
-def start_network(backbone_weights: str, config: TrainingConfig) -> keras.Model:
-    """Build the configuration's network from "imagenet", "random" or a file; raises ClassifierError if it can't."""
-    architecture = find_architecture(config.architecture)
-    weights = None if backbone_weights == "random" or not architecture.is_transfer else backbone_weights
-    size = None if architecture.any_size else config.input_px
-    try:
-        return build_network(config.architecture, size, backbone_weights=weights, dropout=config.dropout)
-    except ClassifierError:
-        raise
-    except Exception as error:  # Keras raises a bare Exception for a failed download, OSError or ValueError for a file
-        raise ClassifierError(
-            f"expected the backbone's weights. Received: {type(error).__name__} for {backbone_weights!r}: {error}",
-            advice="Name a local weights file with --backbone-weights, start from random weights with "
-                   "--backbone-weights random, or check that this machine may download them.") from error
+def _network_to_train(run_dir: Path, request: RunRequest, config: TrainingConfig) -> keras.Model:
+    """Build the network; its starting weights are only read where no checkpoint holds all of them."""
+    has_all = (run_dir / CHECKPOINT).exists() and not config.cached_copies
+    return start_network("random" if has_all else request.backbone_weights, config)
 
 
 def _at_serving_size(network: keras.Model, config: TrainingConfig, run_dir: Path) -> keras.Model:

@@ -26,7 +26,8 @@ from training.calibrate import calibrate, class_balance, perturbed
 from training.config import TrainingConfig
 from training.dataset import digest, load_folder, scan_folder
 from training.fit import Progress, TrainingData, fit, precision_policy, predict_logits
-from training.run import start_network, training_data
+from training.run import training_data
+from training.start import start_network
 from training.tune import Objective, Outcome, TrialHopeless
 
 Array = npt.NDArray[Any]
