@@ -1,4 +1,8 @@
-"""The frame around every page: title, style, the safety sentence and the navigation. No logic."""
+"""The frame around every page: title, style, the safety sentence and the navigation. No logic.
+
+`streamlit run app.py` imports this file as the module `app`, to find the server in it, and has the server run it as a
+script for every visit.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +15,33 @@ from pages.shared import session
 ASSETS = Path(__file__).parent / "assets"
 SAFETY = "Decision support, not a diagnosis. Intended for frontal chest radiographs of children aged 1–5."
 
-st.set_page_config(
-    page_title="PneumoLens", page_icon=str(ASSETS / "icon.svg"), layout="wide", initial_sidebar_state="collapsed"
-)
-st.html(ASSETS / "style.css")
-st.logo(str(ASSETS / "logo.svg"), size="large")
-page = st.navigation(
-    [
-        st.Page("pages/clinician/read.py", title="Read", url_path="home", default=True),
-        # The default page answers at / only; whoever types or bookmarks /read must not see "page not found".
-        st.Page("pages/clinician/read.py", title="Read", url_path="read", visibility="hidden"),
-        st.Page("pages/clinician/performance.py", title="Performance", url_path="performance"),
-    ],
-    position="top",
-)
-st.html(f'<p class="pl-safety" role="note">{SAFETY}</p>')
-with session.frame():
-    page.run()
+
+
+def draw() -> None:
+    """Draw the frame and, within it, the page that was asked for."""
+    st.set_page_config(
+        page_title="PneumoLens", page_icon=str(ASSETS / "icon.svg"), layout="wide", initial_sidebar_state="collapsed"
+    )
+    st.html(ASSETS / "style.css")
+    st.logo(str(ASSETS / "logo.svg"), size="large")
+    page = st.navigation(
+        [
+            st.Page("pages/clinician/read.py", title="Read", url_path="home", default=True),
+            # The default page answers at / only; whoever types or bookmarks /read must not see "page not found".
+            st.Page("pages/clinician/read.py", title="Read", url_path="read", visibility="hidden"),
+            st.Page("pages/clinician/performance.py", title="Performance", url_path="performance"),
+            st.Page("pages/admin/retrain.py", title="Retrain", url_path="retrain"),
+        ],
+        position="top",
+    )
+    st.html(f'<p class="pl-safety" role="note">{SAFETY}</p>')
+    session.start()
+    session.show_refused()
+    with session.frame():
+        page.run()
+
+
+if __name__ == "app":
+    app = st.App(__file__, lifespan=session.lifespan)
+else:
+    draw()

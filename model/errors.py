@@ -4,6 +4,9 @@
     ├── RadiographError          the file is not a radiograph that can be read
     ├── ClassifierError          a classifier version is missing, damaged or does not fit
     ├── DatasetError             a training folder cannot be used
+    ├── RunError                 a training run is not there, or not in a state for what is asked
+    ├── ResourceError            this machine lacks disk or memory
+    ├── SignInError              a code or password is wrong, too weak, or asked too often
     └── SettingsError            a setting has a value that makes no sense
 
 Each carries `advice`, one sentence that a clinician or administrator can act on; the message itself says what was
@@ -35,6 +38,18 @@ class ClassifierError(AppError):
 
 class DatasetError(AppError):
     """A training folder cannot be used."""
+
+
+class RunError(AppError):
+    """A training run is not there, or not in a state for what is asked."""
+
+
+class ResourceError(AppError):
+    """This machine lacks the disk or the memory for what is asked."""
+
+
+class SignInError(AppError):
+    """A code or password is wrong, too weak, or was tried too often. Never holds what was typed."""
 
 
 class SettingsError(AppError):

@@ -10,9 +10,12 @@ import hashlib
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from model.card import ModelCard, card_from_json, card_to_json
 from model.errors import ClassifierError
@@ -21,6 +24,9 @@ from model.settings import Settings
 
 CARD = "card.json"
 ACTIVE = "active.json"
+# A file changed twice within a tick of the clock looks unchanged; older ones are told apart by their times.
+_TICK_NS = 2_000_000_000
+_checksums: dict[Path, tuple[tuple[int, ...], str]] = {}
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 
 
@@ -55,25 +61,27 @@ def active_version(settings: Settings) -> str:
 
     Raises ClassifierError when there is none.
     """
-    if settings.classifier:
-        return settings.classifier
+    version = settings.classifier or read_pointer(settings).get("version")
+    if version is None:
+        raise ClassifierError("expected a classifier version in use. Received: none",
+                              advice="Install or train a classifier, then promote it.")
+    return str(version)
+
+
+def read_pointer(settings: Settings) -> dict[str, Any]:
+    """Return what the pointer in force says, at least the version; empty when there is none.
+
+    Raises ClassifierError when it is damaged.
+    """
     for root in (settings.data_dir, settings.shipped_weights):
-        pointer = root / ACTIVE
-        if pointer.is_file():
+        if (root / ACTIVE).is_file():
             try:
-                return str(json.loads(pointer.read_text())["version"])
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                values = json.loads((root / ACTIVE).read_text(encoding="utf-8"))
+                return {**values, "version": str(values["version"])}
+            except (ValueError, KeyError, TypeError) as error:
                 raise ClassifierError(f"expected the active version in {ACTIVE}. Received: a damaged file",
                                       advice="Ask an administrator to promote a classifier again.") from error
-    raise ClassifierError("expected a classifier version in use. Received: none",
-                          advice="Install or train a classifier, then promote it.")
-
-
-def promote(settings: Settings, version: str) -> None:
-    """Put a version into use; raises ClassifierError when it is missing or its weights are damaged."""
-    verify(version_folder(settings, version))
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    write_atomically(settings.data_dir / ACTIVE, json.dumps({"version": version}))
+    return {}
 
 
 def load_card(settings: Settings, version: str) -> ModelCard:
@@ -107,12 +115,26 @@ def verify(folder: Path) -> ModelCard:
 
     Raises ClassifierError when they differ: such weights are never loaded.
     """
+    return _check(folder, file_sha256)
+
+
+def verify_again(folder: Path) -> ModelCard:
+    """Do as `verify` does, cheaply enough for every rerun of a page: files that have not changed are not read again."""
+    return _check(folder, _known_sha256)
+
+
+def _check(folder: Path, sha256_of: Callable[[Path], str]) -> ModelCard:
     card = read_card(folder)
     path = folder / card.weights_file
     if path.parent != folder or not path.is_file():
         raise ClassifierError(f"expected {card.weights_file} beside the card of {card.version}. Received: no such file",
                               advice=f"The weights of version {card.version} are missing; install it again.")
-    if (received := file_sha256(path)) != card.sha256:
+    try:
+        received = sha256_of(path)
+    except OSError as error:
+        raise ClassifierError(f"expected readable weights of {card.version}. Received: {type(error).__name__}",
+                              advice=f"The weights of version {card.version} cannot be read.") from error
+    if received != card.sha256:
         raise ClassifierError(
             f"expected sha256 {card.sha256[:12]}… for {card.version}. Received: {received[:12]}…",
             advice=f"The weights of version {card.version} were changed or damaged and will not be used.")
@@ -123,6 +145,22 @@ def file_sha256(path: Path) -> str:
     """Return the sha256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _known_sha256(path: Path) -> str:
+    """Return `file_sha256(path)`, from memory while the file is the same by its number, size and times.
+
+    The time of the last change of any kind is among them, which nobody can set back as that of the content can be.
+    """
+    about = path.stat()
+    state = (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+    known = _checksums.get(path)
+    if known is not None and known[0] == state:
+        return known[1]
+    checksum, now = file_sha256(path), time.time_ns()
+    if now - about.st_ctime_ns > _TICK_NS:
+        _checksums[path] = (state, checksum)
+    return checksum
 
 
 def next_version(root: Path, settings: Settings, today: date) -> str:
@@ -139,8 +177,6 @@ def add_version(root: Path, card: ModelCard, write_weights: Callable[[Path], obj
 
     Raises ClassifierError when the version exists.
     """
-    from dataclasses import replace
-
     folder = root / card.version
     if folder.exists():
         raise ClassifierError(f"expected a new version. Received: {card.version}, which exists",

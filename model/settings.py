@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ SETTINGS = (
             "Starting weights of training: a local file, or imagenet to let Keras download its own."),
     Setting("PNEUMOLENS_ARCHITECTURES", "",
             "Network functions of your own that a version may call for, package.module:function, with commas between."),
+    Setting("PNEUMOLENS_DATA_ROOTS", "",
+            "Folders, separated as in PATH; only what lies below them, and uploads, can be trained on in the browser."),
 )
 
 
@@ -38,6 +41,7 @@ class Settings:
     classifier: str | None = None
     backbone_weights: str = "imagenet"
     architectures: tuple[str, ...] = ()
+    data_roots: tuple[Path, ...] = ()
     shipped_weights: Path = SHIPPED_WEIGHTS
 
     @property
@@ -49,6 +53,16 @@ class Settings:
     def runs_dir(self) -> Path:
         """Where training runs keep their state."""
         return self.data_dir / "runs"
+
+    @property
+    def datasets_dir(self) -> Path:
+        """Where uploaded datasets lie, unpacked."""
+        return self.data_dir / "datasets"
+
+    @property
+    def audits_dir(self) -> Path:
+        """Where audits of datasets keep their state."""
+        return self.data_dir / "audits"
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
@@ -64,4 +78,6 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         classifier=values["PNEUMOLENS_CLASSIFIER"] or None,
         backbone_weights=values["PNEUMOLENS_BACKBONE_WEIGHTS"],
         architectures=tuple(part.strip() for part in values["PNEUMOLENS_ARCHITECTURES"].split(",") if part.strip()),
+        data_roots=tuple(Path(part.strip()).expanduser() for part in
+                         values["PNEUMOLENS_DATA_ROOTS"].split(os.pathsep) if part.strip()),
     )

@@ -46,12 +46,15 @@ def find_chromium() -> str:
 
 
 @contextmanager
-def running_app(folder: Path) -> Iterator[tuple[str, int]]:
-    """Start the app as README says, on a free loopback port; yield its address and process id."""
+def running_app(folder: Path, **environment: str) -> Iterator[tuple[str, int]]:
+    """Start the app as README says, on a free loopback port; yield its address and process id.
+
+    What it prints is in `folder`/app.log.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environ = {"PNEUMOLENS_DATA_DIR": str(folder), **os.environ}
+    environ = {"PNEUMOLENS_DATA_DIR": str(folder), **os.environ, **environment}
     log = folder / "app.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import os
+import stat
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from model.files import sync_folder, write_atomically
+from model.files import locked, sync_folder, write_atomically
 
 
 def content_of(folder: Path) -> dict[str, bytes]:
@@ -77,3 +81,43 @@ def test_a_missing_folder_is_said_to_be_missing(tmp_path):
         write_atomically(tmp_path / "nowhere" / "a", b"1")
     with pytest.raises(FileNotFoundError):
         sync_folder(tmp_path / "nowhere")
+
+
+def test_a_secret_file_is_nobody_elses_from_its_first_byte(tmp_path):
+    path, seen = tmp_path / "account.json", []
+
+    def look(file) -> None:
+        file.write(b"secret")
+        seen.extend(stat.S_IMODE(one.stat().st_mode) for one in tmp_path.iterdir() if one.name.endswith(".tmp"))
+
+    leftover = tmp_path / f".account.json.{os.getpid()}-{threading.get_ident()}.tmp"
+    leftover.write_bytes(b"of a process that was killed")
+    leftover.chmod(0o666)
+    write_atomically(path, look, mode=0o600)
+    assert seen == [0o600] and stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_bytes() == b"secret"
+
+
+def test_a_lock_keeps_other_threads_and_processes_out_until_its_holder_dies(tmp_path):
+    path, order = tmp_path / "active.json", []
+    code = ("import sys, pathlib; from model.files import locked\n"
+            "with locked(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()")
+    holder = subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              cwd=Path(__file__).resolve().parent.parent)
+
+    def wait_for_it() -> None:
+        with locked(path):
+            order.append("got it")
+
+    with holder:
+        assert holder.stdout.readline() == b"held\n"
+        waiting = threading.Thread(target=wait_for_it)
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive() and not order, "two hold the lock at once"
+        order.append("killed")
+        holder.kill()
+        waiting.join(30)
+    assert order == ["killed", "got it"]
+    with locked(tmp_path / "another"), locked(path):
+        assert not path.exists(), "the lock is a file of its own"

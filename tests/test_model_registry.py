@@ -12,15 +12,17 @@ import pytest
 
 from model.card import Calibration, ModelCard, OperatingPoint
 from model.errors import ClassifierError
+from model.promotions import promote
 from model.registry import (
     active_version,
     add_version,
+    file_sha256,
     list_versions,
     load_card,
     next_version,
-    promote,
     replace_card,
     verify,
+    verify_again,
     version_folder,
 )
 from model.settings import Settings
@@ -50,9 +52,9 @@ def test_shipped_version_serves_until_another_is_promoted(settings: Settings) ->
     assert active_version(settings) == "2026.11.1-1"
     add(settings, "2026.11.2-1")
     assert active_version(settings) == "2026.11.1-1"
-    promote(settings, "2026.11.2-1")
+    promote(settings, "2026.11.2-1", who="a test")
     assert active_version(settings) == "2026.11.2-1"
-    promote(settings, "2026.11.1-1")
+    promote(settings, "2026.11.1-1", who="a test")
     assert active_version(settings) == "2026.11.1-1"
     assert active_version(dataclasses.replace(settings, classifier="2026.11.2-1")) == "2026.11.2-1"
 
@@ -72,12 +74,43 @@ def test_changed_weights_are_refused_by_name(settings: Settings) -> None:
     weights = folder / "classifier.npz"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     with pytest.raises(ClassifierError, match="2026.11.2-1") as error:
-        promote(settings, "2026.11.2-1")
+        promote(settings, "2026.11.2-1", who="a test")
     assert "changed or damaged" in error.value.advice
     assert active_version(settings) == "2026.11.1-1"
     weights.unlink()
     with pytest.raises(ClassifierError, match="no such file"):
         verify(folder)
+
+
+def test_files_that_have_not_changed_are_not_read_again_and_others_are(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = add(settings, "2026.11.2-1")
+    weights, read = folder / "classifier.npz", []
+    monkeypatch.setattr("model.registry._TICK_NS", -1)
+    monkeypatch.setattr("model.registry.file_sha256", lambda path: (read.append(path), file_sha256(path))[1])
+    for _ in range(3):
+        assert verify_again(folder).version == "2026.11.2-1"
+    assert read == [weights]
+    about = weights.stat()
+    with weights.open("r+b") as file:
+        file.write(b"?")
+    os.utime(weights, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert (weights.stat().st_size, weights.stat().st_mtime_ns) == (about.st_size, about.st_mtime_ns)
+    for _ in range(2):
+        with pytest.raises(ClassifierError, match="2026.11.2-1"):
+            verify_again(folder)
+    with pytest.raises(ClassifierError, match="2026.11.2-1"):
+        verify(folder)
+
+
+def test_a_file_that_was_just_written_is_read_every_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, read = add(settings, "2026.11.2-1"), []
+    monkeypatch.setattr("model.registry._TICK_NS", 10**18)
+    monkeypatch.setattr("model.registry.file_sha256", lambda path: (read.append(path), file_sha256(path))[1])
+    for _ in range(3):
+        verify_again(folder)
+    assert len(read) == 3
 
 
 def test_card_may_not_point_outside_its_folder(settings: Settings) -> None:
@@ -109,7 +142,7 @@ def test_a_version_is_added_whole_or_not_at_all(settings: Settings) -> None:
 
 def test_damaged_pointer_or_card_gives_a_sentence(settings: Settings) -> None:
     add(settings, "2026.11.2-1")
-    promote(settings, "2026.11.2-1")
+    promote(settings, "2026.11.2-1", who="a test")
     (settings.data_dir / "active.json").write_text("{")
     with pytest.raises(ClassifierError, match="damaged"):
         active_version(settings)

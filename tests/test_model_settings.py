@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,12 @@ def test_defaults_and_values() -> None:
     assert load_settings({}).classifier is None
     settings = load_settings({"PNEUMOLENS_DATA_DIR": "/srv/x", "PNEUMOLENS_CLASSIFIER": "v", "HOME": "/root"})
     assert (settings.versions_dir, settings.classifier) == (Path("/srv/x/versions"), "v")
+
+
+def test_data_roots_are_separated_like_a_path() -> None:
+    assert load_settings({}).data_roots == ()
+    roots = os.pathsep.join(("/srv/a", "", " /srv/b "))
+    assert load_settings({"PNEUMOLENS_DATA_ROOTS": roots}).data_roots == (Path("/srv/a"), Path("/srv/b"))
 
 
 def test_a_misspelt_setting_is_refused_by_name() -> None:

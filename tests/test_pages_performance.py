@@ -12,7 +12,8 @@ from model.card import Calibration, Evaluation, ModelCard, OperatingPoint, Purpo
 from model.engine import Classifier
 from model.errors import ClassifierError
 from model.metrics import evaluate
-from model.registry import add_version, promote
+from model.promotions import promote
+from model.registry import add_version
 from model.settings import Settings
 from pages.shared.measures import predictive_values, probability, split_name
 
@@ -45,7 +46,7 @@ def install(card: ModelCard, folder: Path, monkeypatch: pytest.MonkeyPatch) -> S
     """Put a version into use whose weights nobody can load, and point the app at it; return its settings."""
     settings = Settings(folder)
     add_version(settings.versions_dir, card, lambda path: path.write_bytes(b"weights"))
-    promote(settings, card.version)
+    promote(settings, card.version, who="a test")
     monkeypatch.setenv("PNEUMOLENS_DATA_DIR", str(folder))
     monkeypatch.delenv("PNEUMOLENS_CLASSIFIER", raising=False)
     monkeypatch.setattr("pages.shared.session.load_classifier", refuse_to_load)

@@ -9,17 +9,32 @@ from collections.abc import Sequence
 
 from model.errors import AppError
 from model.settings import load_settings
-from training import cli_evaluate, cli_leaderboard, cli_train, cli_tune, cli_versions, preview
+from training import (
+    cli_audit,
+    cli_candidate,
+    cli_evaluate,
+    cli_jobs,
+    cli_leaderboard,
+    cli_measure,
+    cli_promote,
+    cli_train,
+    cli_tune,
+    cli_versions,
+    preview,
+)
 
 EXAMPLES = """examples:
   python -m training audit --data chest_xray --json audit.json
   python -m training preview-augmentation --data chest_xray
   python -m training train --data chest_xray
+  python -m training start --data chest_xray --from in-use --preset quick
   python -m training evaluate --data chest_xray/test --json test.json
   python -m training compare --data chest_xray/test --classifier 2026.11.20-1 --with 2026.11.21-3
+  python -m training compare 2026.11.21-145503
   python -m training tune --data chest_xray --architecture cnn_77k --trials 30
   python -m training leaderboard --data chest_xray --budget-minutes 10
   python -m training versions
+  python -m training rollback --reason "too many false alarms"
 
 exit status: 0 done, 1 it could not be done (the last line says why), 2 wrong arguments, 130 interrupted
 """
@@ -30,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__, epilog=EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     acts = parser.add_subparsers(required=True, metavar="COMMAND")
-    for commands in (cli_train, cli_tune, cli_evaluate, cli_leaderboard, preview, cli_versions):
+    for commands in (cli_audit, cli_train, cli_jobs, cli_tune, cli_evaluate, cli_candidate, cli_leaderboard,
+                     cli_measure, preview, cli_promote, cli_versions):
         commands.add_commands(acts)
     options = parser.parse_args(arguments)
     try:

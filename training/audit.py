@@ -252,11 +252,14 @@ def _issues(facts: dict[str, Any], readable_train: dict[str, int], baseline: flo
             "one split. If the ids mean the same child, figures on those splits are too good; if each split counts its "
             "patients anew, they do not. File names cannot tell.")
     if facts["unreadable"]:
-        say("UNREADABLE", False, f"{len(facts['unreadable'])} files cannot be read and are left out.")
+        n = len(facts["unreadable"])
+        say("UNREADABLE", False, f"{n} file{'s' if n > 1 else ''} cannot be read and "
+            f"{'are' if n > 1 else 'is'} left out.")
     for key, code, what in (("exact_duplicate_groups", "EXACT_DUPLICATES", "pixel-identical"),
                             ("near_duplicate_groups", "NEAR_DUPLICATES", "nearly identical")):
         if facts[key]:
-            say(code, False, f"{len(facts[key])} groups of {what} radiographs.")
+            n = len(facts[key])
+            say(code, False, f"{n} group{'s' if n > 1 else ''} of {what} radiographs.")
     if facts["unknown_patients"]:
         say("UNKNOWN_PATIENTS", False, f"{facts['unknown_patients']} file names name no patient; each counts as one "
             "patient, so one child's films may lie on both sides of the split.")
@@ -273,9 +276,35 @@ def _issues(facts: dict[str, Any], readable_train: dict[str, int], baseline: flo
 def audit_to_json(audit: Audit) -> str:
     """Return the audit as JSON; a baseline that could not be estimated is null."""
     values = dataclasses.asdict(audit) | {"is_blocked": audit.is_blocked}
-    if math.isnan(audit.sees_no_lungs_auroc):
-        values["sees_no_lungs_auroc"] = None
+    values["sees_no_lungs_auroc"] = _or_none(audit.sees_no_lungs_auroc)
+    values["sees_no_lungs_features"] = {name: _or_none(v) for name, v in audit.sees_no_lungs_features.items()}
     return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False, default=str)
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def audit_from_json(text: str) -> Audit:
+    """Read what `audit_to_json` wrote; raises ValueError when it is something else."""
+    def groups(key: str) -> tuple[Group, ...]:
+        return tuple(Group(*(tuple(one[name]) for name in ("files", "labels", "parts"))) for one in values[key])
+
+    def number(value: float | None) -> float:
+        return float("nan") if value is None else float(value)
+
+    try:
+        values = json.loads(text)
+        return Audit(
+            n=int(values["n"]), unreadable=tuple((path, reason) for path, reason in values["unreadable"]),
+            exact_duplicate_groups=groups("exact_duplicate_groups"), label_conflicts=groups("label_conflicts"),
+            near_duplicate_groups=groups("near_duplicate_groups"), unknown_patients=int(values["unknown_patients"]),
+            patients_in_two_splits=tuple(values["patients_in_two_splits"]), class_counts=values["class_counts"],
+            sizes=values["sizes"], sees_no_lungs_auroc=number(values["sees_no_lungs_auroc"]),
+            sees_no_lungs_features={k: number(v) for k, v in values["sees_no_lungs_features"].items()},
+            issues=tuple(Issue(one["code"], bool(one["blocking"]), one["message"]) for one in values["issues"]))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"expected an audit as JSON. Received: {error!r}") from error
 
 
 def audit_to_text(audit: Audit) -> str:

@@ -30,8 +30,10 @@ _EVALUATE = """examples:
 _COMPARE = """examples:
   python -m training compare --data chest_xray/test --with 2026.11.21-3
   python -m training compare --data chest_xray/test --classifier 2026.11.22-1 --with 2026.11.21-3 --json compare.json
+  python -m training compare RUN
 
-Every difference is A minus B: A is --classifier, B is --with.
+Every difference is A minus B: A is --classifier, B is --with. With the name of a run, A is the version that it made and
+B the one in use or --with, and they are compared on the films that the run held out; the Retrain page shows the same.
 """
 _ROBUSTNESS = """examples:
   python -m training robustness --data chest_xray/test
@@ -58,9 +60,10 @@ def add_commands(acts: Any) -> None:
                                "--detail: 0.05, 0.2 and 0.5)")
     evaluate.set_defaults(act=_evaluate)
 
-    compare = _command(acts, "compare", "compare two versions on the same radiographs", _COMPARE)
-    compare.add_argument("--with", dest="other", required=True, metavar="VERSION", help="the version to compare with")
-    compare.set_defaults(act=_compare)
+    compare = _command(acts, "compare", "compare two versions on the same radiographs", _COMPARE, needs_data=False)
+    compare.add_argument("run", nargs="?", metavar="RUN", help="a training run, in place of --data and --classifier")
+    compare.add_argument("--with", dest="other", metavar="VERSION", help="the version to compare with")
+    compare.set_defaults(act=_compare, refuse=compare.error)
 
     robustness = _command(acts, "robustness", "measure what changes to the films cost a version", _ROBUSTNESS)
     robustness.add_argument("--onto-card", action="store_true",
@@ -74,11 +77,14 @@ def add_commands(acts: Any) -> None:
     faithfulness.set_defaults(act=_faithfulness)
 
 
-def _command(acts: Any, name: str, summary: str, examples: str) -> argparse.ArgumentParser:
+def _command(
+    acts: Any, name: str, summary: str, examples: str, needs_data: bool = True
+) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = acts.add_parser(
         name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder with NORMAL/ and PNEUMONIA/")
+    parser.add_argument("--data", type=Path, required=needs_data, metavar="DIR",
+                        help="folder with NORMAL/ and PNEUMONIA/")
     parser.add_argument("--classifier", metavar="VERSION", help="(default: the version in use)")
     parser.add_argument("--json", type=_file, metavar="FILE", help="write the figures there")
     return parser
@@ -134,6 +140,14 @@ def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _compare(options: argparse.Namespace, settings: Settings) -> int:
+    if options.run is not None:
+        if options.data or options.classifier:
+            options.refuse("expected RUN, or --data and --with. Received: both")
+        from training.cli_candidate import compare_run_and_print
+
+        return compare_run_and_print(options.run, options.other, options.json, settings)
+    if missing := [name for name, value in (("--data", options.data), ("--with", options.other)) if not value]:
+        options.refuse(f"the following arguments are required: {', '.join(missing)}")
     samples, (a, b) = _prepared(options, settings, options.classifier, options.other)
     from training.compare import compare_classifiers, comparison_to_json, comparison_to_text
 

@@ -107,7 +107,8 @@ def _train(
 
     from training.cli_train import starting_weights
     from training.config import default_config
-    from training.run import RunRequest, create_run, execute
+    from training.request import RunRequest, create_run
+    from training.run import execute
 
     extra = tuple((pair.partition("=")[0], Path(pair.partition("=")[2]).resolve()) for pair in options.also_evaluate)
     weights = starting_weights(options, settings, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,6 +16,8 @@ from model.architectures import ARCHITECTURES, find_architecture
 from model.errors import DatasetError
 from model.quiet import start_tensorflow
 from model.settings import Settings
+from training import processes
+from training.cli_promote import command_line_user, rules_for
 
 if TYPE_CHECKING:
     from training.config import TrainingConfig
@@ -55,7 +58,8 @@ def add_commands(acts: Any) -> None:
                        help="a remark for the card; may be repeated")
     train.add_argument("--also-evaluate", action="append", default=[], metavar="NAME=DIR",
                        help="evaluate on a further folder and put the result onto the card; may be repeated")
-    train.add_argument("--promote", action="store_true", help="put the new version into use")
+    train.add_argument("--promote", action="store_true",
+                       help="put the new version into use without comparing it; the history says what that overrules")
     add_recipe_options(train)
     train.set_defaults(act=_train)
 
@@ -146,7 +150,8 @@ def starting_weights(options: argparse.Namespace, settings: Settings, architectu
 
 def _train(options: argparse.Namespace, settings: Settings) -> int:
     start_tensorflow()
-    from training.run import RunRequest, create_run, execute, read_request
+    from training.request import RunRequest, create_run, read_request
+    from training.run import execute
 
     if options.resume:
         run_dir = options.resume
@@ -164,6 +169,7 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
         create_run(run_dir, config, RunRequest(
             options.data.resolve(), (options.out or settings.versions_dir).resolve(), weights, options.source,
             options.promote, extra, tuple(options.note)))
+    processes.remember(run_dir, os.getpid())
     print(f"run {run_dir}", file=sys.stderr)
     with tqdm(disable=None, leave=False) as bar:
         try:
@@ -173,8 +179,13 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
             print(f"Stopped. Continue with: python -m training train --resume {run_dir}", file=sys.stderr)
             return 130
     if read_request(run_dir).promote:
-        from model.registry import promote
-        promote(settings, folder.name)
+        from model.promotions import promote
+        from model.registry import active_version
+        from training.promotion import broken
+
+        in_use = active_version(settings)
+        promote(settings, folder.name, who=command_line_user(), why="training with --promote", expected=in_use,
+                overruled=broken(rules_for(settings, folder.name, in_use)))
     _say_result(folder)
     return 0
 

@@ -1,4 +1,4 @@
-"""python -m training audit | architectures | versions | promote: what there is, and what is in use."""
+"""python -m training architectures | versions: what there is, and what is in use."""
 
 from __future__ import annotations
 
@@ -18,13 +18,6 @@ from model.settings import Settings
 
 def add_commands(acts: Any) -> None:
     """Add the commands to the sub-commands."""
-    audit = acts.add_parser("audit", help="look for what a dataset folder hides: duplicates, leaks, damaged files",
-                            description="Exit status 1 when a finding blocks training.",
-                            epilog="example: python -m training audit --data chest_xray --json audit.json")
-    audit.add_argument("--data", type=Path, required=True, metavar="DIR")
-    audit.add_argument("--json", type=Path, metavar="FILE", help="write all of it there")
-    audit.set_defaults(act=_audit)
-
     networks = acts.add_parser("architectures", help="list the networks that can be trained",
                                epilog="example: python -m training architectures --json networks.json")
     networks.add_argument("--json", type=Path, metavar="FILE", help="write the list there")
@@ -32,24 +25,6 @@ def add_commands(acts: Any) -> None:
 
     versions = acts.add_parser("versions", help="list the classifier versions; * marks the one in use")
     versions.set_defaults(act=_versions)
-    promote = acts.add_parser("promote", help="put a version into use",
-                              epilog="example: python -m training promote 2026.11.21-3")
-    promote.add_argument("version", metavar="VERSION")
-    promote.set_defaults(act=_promote)
-
-
-def _audit(options: argparse.Namespace, settings: Settings) -> int:
-    from training.audit import audit_folder, audit_to_json, audit_to_text
-    from training.dataset import scan_folder
-
-    folder = scan_folder(options.data)
-    total = sum(len(part) for part in (folder.train, folder.val, folder.test))
-    with tqdm(total=total, desc="auditing", disable=None, leave=False) as bar:
-        audit = audit_folder(folder, bar.update)
-    if options.json:
-        write_atomically(options.json, audit_to_json(audit) + "\n")
-    print(audit_to_text(audit))
-    return 1 if audit.is_blocked else 0
 
 
 def _architectures(options: argparse.Namespace, settings: Settings) -> int:
@@ -87,12 +62,4 @@ def _versions(options: argparse.Namespace, settings: Settings) -> int:
         area = card.evaluations["validation"].measures["auroc"]
         print(f"{'*' if name == active else ' '} {name}  {card.architecture}  {card.created_at[:10]}  "
               f"validation AUROC {area.value:.4f} ({area.low:.4f}–{area.high:.4f})")
-    return 0
-
-
-def _promote(options: argparse.Namespace, settings: Settings) -> int:
-    from model.registry import promote
-
-    promote(settings, options.version)
-    print(f"{options.version} is in use.")
     return 0

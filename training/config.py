@@ -182,9 +182,9 @@ def default_config(
     if network.is_transfer and (has_weights or by_stage):
         px = input_px or network.input_px
         if not small + full and not by_stage:
-            stages = (Stage("head", head if epochs is None else epochs, px, "pooled_features", learning_rate or 1e-3),)
+            alone = Stage("head", head if epochs is None else epochs, px, "pooled_features", learning_rate or 1e-3)
             return TrainingConfig(**{
-                "architecture": architecture, "input_px": px, "stages": stages, "augmentation": network.augmentation,
+                "architecture": architecture, "input_px": px, "stages": (alone,), "augmentation": network.augmentation,
                 "cached_copies": CACHED_COPIES, "copies": (1, 1), **others})
         stages = fine_tuning_stages(
             *(preset_n if n is None else n for n, preset_n in

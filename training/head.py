@@ -58,7 +58,8 @@ def fit_head(
     train, labels, val = _features(network, config, data, run_dir, tick or (lambda done, total: None))
     head = _head(network, config)
     trainer = Trainer(head, config, balance(data.train_labels, config)[0])
-    done, history = 0, []
+    done = 0
+    history: History = []
     if (run_dir / CHECKPOINT).exists():
         done, history = trainer.load(run_dir / CHECKPOINT)
     steps = math.ceil(len(train) / config.batch_size)

@@ -4,20 +4,25 @@
     <folder>/output.log     what it printed
     <folder>/status.json    where it stands: phase, done, total, and when that was written
     <folder>/error.json     what went wrong, in two sentences; written by the process itself
+    <folder>/.alone.lock    held by the one process that may write here, where the work asks for that (`alone`)
 
 A process id alone proves nothing, since the system gives it away again: together with the time of creation it does.
+That time is counted from the start of the system, since the clock on the wall may be set while a training goes on.
 No tensorflow here, and no streamlit.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,12 +30,14 @@ from typing import Any
 
 import psutil
 
-from model.errors import AppError
+from model.errors import AppError, RunError
 from model.files import write_atomically
 
 PROCESS, OUTPUT, STATUS, ERROR = "process.json", "output.log", "status.json", "error.json"
 ROOT = Path(__file__).resolve().parent.parent
+_LOCK = ".alone.lock"
 _PATIENCE_SECONDS = 3.0
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Children of this process that may have to be buried; a process that was started by another one is not ours to bury.
 _children: list[subprocess.Popen[bytes]] = []
 
@@ -57,10 +64,16 @@ def launch(folder: Path, arguments: Sequence[str]) -> None:
 
 def remember(folder: Path, pid: int) -> None:
     """Write down which process works on `folder`."""
-    created = 0.0  # of a process that has ended already: then it is no longer running, which is the truth
+    created = -1.0  # of a process that has ended already: then it is no longer running, which is the truth
     with contextlib.suppress(psutil.Error):
-        created = psutil.Process(pid).create_time()
+        created = _created(psutil.Process(pid))
     write_atomically(folder / PROCESS, json.dumps({"pid": pid, "created": created, "started_at": _now()}))
+
+
+def leave(folder: Path) -> None:
+    """Let this process count as ended: it has done its work on `folder`, and another may begin while it closes down."""
+    with contextlib.suppress(OSError):
+        write_atomically(folder / PROCESS, json.dumps({"pid": os.getpid(), "created": -1.0, "ended_at": _now()}))
 
 
 def was_started(folder: Path) -> bool:
@@ -69,8 +82,27 @@ def was_started(folder: Path) -> bool:
 
 
 def is_running(folder: Path) -> bool:
-    """Whether the process of `folder` is alive."""
-    return _process(folder) is not None
+    """Whether the process of `folder` is alive, or any process holds `folder` for itself."""
+    return _process(folder) is not None or _is_held(folder)
+
+
+@contextlib.contextmanager
+def alone(folder: Path, patience: float = 2.0) -> Iterator[None]:
+    """Hold `folder` for this process; the system lets go when it dies, however it dies.
+
+    Raises RunError when another process still holds it after `patience` seconds.
+    """
+    descriptor = os.open(folder / _LOCK, os.O_RDONLY | os.O_CREAT, 0o644)
+    try:
+        ended = time.monotonic() + patience  # `_is_held` may be looking at this very moment
+        while not _lock(descriptor, fcntl.LOCK_EX):
+            if time.monotonic() > ended:
+                raise RunError("expected a folder that no other process works on. Received: one that is held",
+                               advice="Wait until the other process has ended, or cancel it.")
+            time.sleep(0.02)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def stop(folder: Path, patience: float = _PATIENCE_SECONDS) -> None:
@@ -81,10 +113,10 @@ def stop(folder: Path, patience: float = _PATIENCE_SECONDS) -> None:
     family = [process]
     with contextlib.suppress(psutil.Error):
         family += process.children(recursive=True)
-    _signal(process.pid, signal.SIGTERM)
+    _signal(process, signal.SIGTERM)
     _, alive = psutil.wait_procs(family, timeout=patience)
     if alive:
-        _signal(process.pid, signal.SIGKILL)
+        _signal(process, signal.SIGKILL)
         for one in alive:
             with contextlib.suppress(psutil.Error):
                 one.kill()
@@ -109,15 +141,25 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_error(folder: Path, error: BaseException) -> None:
     """Write down why the work ended, for a person; the traceback goes to the log by itself."""
     message, advice = explain(error)
-    write_atomically(folder / ERROR, json.dumps({"message": message, "advice": advice, "at": _now()}))
+    said = json.dumps({"message": message, "advice": advice, "at": _now()})
+    try:
+        write_atomically(folder / ERROR, said)
+    except OSError:  # on a full disk a few bytes may still go where whole blocks do not
+        with contextlib.suppress(OSError):
+            (folder / ERROR).write_text(said, encoding="utf-8")
 
 
 def explain(error: BaseException) -> tuple[str, str]:
     """Return (what happened, what to do) for an error that ended a piece of work."""
     if isinstance(error, AppError):
         return str(error), error.advice
-    if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
+    if any(isinstance(one, OSError) and one.errno in _NO_ROOM for one in _chain(error)):
         return "The disk is full.", "Free some space, then resume: nothing that was finished is lost."
+    if isinstance(error, FileNotFoundError):
+        return "A file or folder that was there at the start is gone.", \
+            "Put it back, then resume; or start anew with the data as they are now."
+    if isinstance(error, FloatingPointError):
+        return "The loss became infinite.", "Start a new run with a smaller learning rate."
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return "The memory of this machine is used up.", \
             "End other programs or choose a smaller batch in the advanced settings, then resume."
@@ -155,19 +197,55 @@ def _process(folder: Path) -> psutil.Process | None:
     values = read_json(folder / PROCESS)
     try:
         process = psutil.Process(int(values["pid"]))
-        same = abs(process.create_time() - float(values["created"])) < 1.0
+        same = abs(_created(process) - float(values["created"])) < 1.5
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except (psutil.Error, KeyError, TypeError, ValueError):
         return None
 
 
 def _bury() -> None:
-    _children[:] = [child for child in _children if child.poll() is None]
+    for child in tuple(_children):
+        if child.poll() is not None:
+            with contextlib.suppress(ValueError):  # another thread was quicker
+                _children.remove(child)
 
 
-def _signal(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)  # it leads its own group, see launch
+def _created(process: psutil.Process) -> float:
+    """Return the seconds from the start of the system to that of a process."""
+    return process.create_time() - psutil.boot_time()
+
+
+def _signal(process: psutil.Process, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
+        if os.getpgid(process.pid) == process.pid:  # it leads its own group, see launch
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+
+
+def _is_held(folder: Path) -> bool:
+    try:
+        descriptor = os.open(folder / _LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return not _lock(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _now() -> str:

@@ -8,6 +8,7 @@
     <run>/libraries.json versions of what it ran with
     <run>/log.txt        a line for each phase and each epoch
     <run>/status.json    where it stands, rewritten while it runs
+    <run>/progress.jsonl while fitting, a row every other second
     <run>/checkpoint.npz all that the next epoch depends on
     <run>/version.json   what came of it, once it is done
 """
@@ -16,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from model.card import Evaluation
 from model.engine import Classifier, wrap_network
@@ -32,6 +33,7 @@ from model.files import write_atomically
 from model.network import load_network, logit_function, round_to_half, save_network
 from model.registry import add_version, next_version
 from model.settings import Settings
+from training import processes
 from training.audit import Audit, audit_folder, audit_to_json
 from training.config import TrainingConfig
 from training.curves import curves_svg
@@ -40,20 +42,11 @@ from training.evaluate import evaluate_folder, evaluate_samples, labelled_test
 from training.finish import libraries, make_card, pictures_to_score
 from training.fit import CHECKPOINT, Progress, TrainingData, fit, precision_policy, predict_logits
 from training.head import fit_head
-from training.start import check_start, start_name, start_network
+from training.progress import forget_points, log, recorded
+from training.request import CONFIG, RunRequest, announce_version, finished_version, read_request
+from training.start import start_name, start_network
 
-
-@dataclass(frozen=True, slots=True)
-class RunRequest:
-    """What a run was asked for; the results of `extra_evaluations` (name, folder) and the notes go on the card."""
-
-    data: Path
-    out: Path
-    backbone_weights: str
-    source: str = ""
-    promote: bool = False
-    extra_evaluations: tuple[tuple[str, Path], ...] = ()
-    notes: tuple[str, ...] = ()
+HISTORY = "history.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,44 +57,26 @@ class Watcher:
     fitting: Callable[[Progress], object]
 
 
-def create_run(run_dir: Path, config: TrainingConfig, request: RunRequest) -> None:
-    """Write down what is asked; raises DatasetError or ClassifierError at once when that cannot work."""
-    scan_folder(request.data)
-    for _, folder in request.extra_evaluations:
-        scan_folder(folder)
-    check_start(request.backbone_weights, config)
-    run_dir.mkdir(parents=True)
-    write_atomically(run_dir / "config.json", config.to_json())
-    asked = dataclasses.asdict(request) | {"created_at": datetime.now(UTC).isoformat(timespec="seconds")}
-    write_atomically(run_dir / "run.json", json.dumps(asked, indent=1, default=str))
-
-
-def read_request(run_dir: Path) -> RunRequest:
-    """Read what a run was asked for; raises DatasetError when the directory is not a run's."""
-    try:
-        values = json.loads((run_dir / "run.json").read_text())
-        return RunRequest(
-            Path(values["data"]), Path(values["out"]), values["backbone_weights"], values["source"], values["promote"],
-            tuple((name, Path(folder)) for name, folder in values["extra_evaluations"]), tuple(values["notes"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"expected the directory of a training run. Received: {run_dir} ({error})",
-                           advice="Name a directory that `python -m training train` printed.") from error
-
-
 def execute(
     run_dir: Path, settings: Settings, watcher: Watcher, prepared: tuple[Audit, LoadedFolder] | None = None
 ) -> Path:
     """Train, calibrate, evaluate and add the version; return its folder. Continues an interrupted run.
 
     A run that is done is not done again. `prepared` spares the audit and the reading of a folder that several runs
-    share. Raises DatasetError when the folder changed since the run began, or cannot be used.
+    share. Raises DatasetError when the folder changed since the run began, or cannot be used; RunError when another
+    process works on this run.
     """
+    with processes.alone(run_dir):
+        return finished_version(run_dir) or _execute(run_dir, settings, watcher, prepared)
+
+
+def _execute(
+    run_dir: Path, settings: Settings, watcher: Watcher, prepared: tuple[Audit, LoadedFolder] | None
+) -> Path:
     request = read_request(run_dir)
-    if made := finished_version(run_dir):
-        return made
-    config = TrainingConfig.from_json((run_dir / "config.json").read_text())
-    said = _log(run_dir / "log.txt")
-    watcher = _logged(watcher, said)
+    config = TrainingConfig.from_json((run_dir / CONFIG).read_text())
+    watcher, said = recorded(watcher, run_dir), log(run_dir)
+    _take_up(run_dir)
     write_atomically(run_dir / "libraries.json", json.dumps(libraries(), indent=1))
     audit, loaded = prepared or (audited(request.data, watcher), load(request.data, config, watcher))
     write_atomically(run_dir / "audit.json", audit_to_json(audit))
@@ -112,22 +87,18 @@ def execute(
     keras.utils.set_random_seed(config.seed)
     policy = precision_policy(config.precision)
     keras.mixed_precision.set_global_policy(policy)
+    watcher.phase("building the network", 0, 0)
     network = _network_to_train(run_dir, request, config)
 
-    def fitting(progress: Progress) -> None:
-        write_atomically(run_dir / "status.json", json.dumps(
-            dataclasses.asdict(progress) | {"pid": os.getpid(), "at": datetime.now(UTC).isoformat()}))
-        watcher.fitting(progress)
-
     def epoch_done(row: dict[str, Any]) -> None:
-        write_atomically(run_dir / "curves.svg", curves_svg(json.loads((run_dir / "history.json").read_text())))
+        write_atomically(run_dir / "curves.svg", curves_svg(json.loads((run_dir / HISTORY).read_text())))
         said(f"epoch {row['epoch']} validation: AUROC {row['val_auroc']:.4f}, loss {row['val_loss']:.4f}")
 
     if config.cached_copies:
-        history = fit_head(network, config, training_data(loaded), run_dir, fitting, epoch_done,
+        history = fit_head(network, config, training_data(loaded), run_dir, watcher.fitting, epoch_done,
                            lambda done, total: watcher.phase("computing features", done, total))
     else:
-        history = fit(network, config, training_data(loaded), run_dir, fitting, epoch_done)
+        history = fit(network, config, training_data(loaded), run_dir, watcher.fitting, epoch_done)
     network = _at_serving_size(network, config, run_dir)
     tick = _counter("calibrating on held-out patients", pictures_to_score(config, int(loaded.held_out.sum())), watcher)
     forward = logit_function(network)
@@ -142,18 +113,9 @@ def execute(
         evaluations[name] = evaluation
     card = dataclasses.replace(card, evaluations=evaluations)
     request.out.mkdir(parents=True, exist_ok=True)
-    folder = add_version(request.out, card, lambda path: save_network(network, path))
-    write_atomically(run_dir / "version.json", json.dumps({"version": card.version, "folder": str(folder)}))
-    return folder
-
-
-def finished_version(run_dir: Path) -> Path | None:
-    """Return the folder of the version that a run has made, None while it has made none or when that is gone."""
-    try:
-        folder = Path(json.loads((run_dir / "version.json").read_text())["folder"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return folder if (folder / "card.json").is_file() else None
+    watcher.phase("adding the version", 0, 0)
+    announce_version(run_dir, request.out / card.version, card.created_at)
+    return add_version(request.out, card, lambda path: save_network(network, path))
 
 
 def training_data(loaded: LoadedFolder) -> TrainingData:
@@ -183,6 +145,21 @@ def load(root: Path, config: TrainingConfig, watcher: Watcher) -> LoadedFolder:
     folder = scan_folder(root)
     tick = _counter("reading radiographs", len(folder.train) + len(folder.val), watcher)
     return load_folder(root, config.detail_px, config.validation_fraction, config.seed, lambda: tick(1))
+
+
+def _take_up(run_dir: Path) -> None:
+    """Make what the directory shows agree with the checkpoint, and clear away what a killed trainer left half written.
+
+    It can be one epoch behind: the checkpoint is written first.
+    """
+    for left in run_dir.glob(".*.npz.*.tmp"):
+        left.unlink(missing_ok=True)
+    history: list[dict[str, Any]] = []
+    if (run_dir / CHECKPOINT).exists():
+        with np.load(run_dir / CHECKPOINT, allow_pickle=False) as arrays:
+            history = json.loads(arrays["state"].tobytes())["history"]
+        write_atomically(run_dir / HISTORY, json.dumps(history, indent=1))
+    forget_points(run_dir, len(history))
 
 
 def _remember_digest(run_dir: Path, data_digest: str) -> None:
@@ -230,31 +207,3 @@ def _counter(name: str, total: int, watcher: Watcher) -> Callable[[int], None]:
         watcher.phase(name, done, total)
 
     return count
-
-
-def _log(path: Path) -> Callable[[str], object]:
-    def say(line: str) -> None:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {line}\n")
-
-    return say
-
-
-def _logged(watcher: Watcher, say: Callable[[str], object]) -> Watcher:
-    """Tell the log as well: a line for each phase that begins and for each epoch."""
-    shown = ""
-
-    def phase(name: str, done: int, total: int) -> None:
-        nonlocal shown
-        if name != shown:
-            shown = name
-            say(f"{name}: {total}")
-        watcher.phase(name, done, total)
-
-    def fitting(progress: Progress) -> None:
-        if progress.step == progress.steps:
-            say(f"epoch {progress.epoch}/{progress.epochs} {progress.stage}: loss {progress.loss:.4f}, AUROC on "
-                f"training batches {progress.train_auroc:.4f}, {progress.images_per_second:.1f} images/s")
-        watcher.fitting(progress)
-
-    return Watcher(phase, fitting)

@@ -1,16 +1,20 @@
-"""What a training starts from: ImageNet weights, random ones, or those of a classifier version."""
+"""What a training starts from: ImageNet weights, random ones, or those of a classifier version.
+
+Only `start_network`, the last function, needs tensorflow.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-
-import keras
+from typing import TYPE_CHECKING
 
 from model.architectures import find_architecture
 from model.errors import ClassifierError
-from model.network import build_network, read_weights
 from model.registry import CARD, read_card, verify
 from training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    import keras
 
 
 def is_version(weights: str) -> bool:
@@ -43,6 +47,9 @@ def start_network(weights: str, config: TrainingConfig) -> keras.Model:
     of the same architecture, whose head is kept as well and whose checksum is compared first. Raises ClassifierError
     when it cannot be done.
     """
+    from model.network import build_network, read_weights
+
+
     architecture = find_architecture(config.architecture)
     size = None if architecture.any_size else config.input_px
     if is_version(weights):

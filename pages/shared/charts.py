@@ -53,7 +53,7 @@ def probability_scale(
         x=[probability], y=[0], mode="markers", name="this radiograph", cliponaxis=False,
         marker={"size": 13, "color": TEXT, "symbol": "circle", "line": {"color": BACKGROUND, "width": 2}},
         hovertemplate="this radiograph: %{x:.2f}<extra></extra>")
-    _lay_out(figure, 152)
+    lay_out(figure, 152)
     figure.update_layout(margin={"l": 10, "r": 10, "t": 2, "b": 24}, bargap=0, barmode="overlay", showlegend=False,
                          hovermode="closest")
     figure.update_xaxes(range=[-0.025, 1.025], tickvals=[0, 0.25, 0.5, 0.75, 1], showgrid=False,
@@ -68,7 +68,7 @@ def roc(points: Sequence[Point], at: Point, auroc: str, sample: str) -> go.Figur
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", name="chance", hoverinfo="skip", line=_CHANCE)
     _curve(figure, points, f"AUROC {auroc}", "1 − specificity %{x:.3f}<br>sensitivity %{y:.3f}<extra></extra>")
     _mark(figure, at, f"operating point: sensitivity {at[1]:.2f}, specificity {1 - at[0]:.2f}")
-    _titled(figure, "ROC", sample, "1 − specificity", "Sensitivity", unit_square=True)
+    titled(figure, "ROC", sample, "1 − specificity", "Sensitivity", unit_square=True)
     return _legend(figure, 1, 0.03)
 
 
@@ -79,7 +79,7 @@ def precision_recall(points: Sequence[Point], at: Point, auprc: str, sample: str
                        hoverinfo="skip", line=_CHANCE)
     _curve(figure, points, f"AUPRC {auprc}", "recall %{x:.3f}<br>precision %{y:.3f}<extra></extra>")
     _mark(figure, at, f"operating point: precision {at[1]:.2f}, recall {at[0]:.2f}")
-    _titled(figure, "Precision and recall", sample, "Recall (sensitivity)", "Precision (PPV in this set)",
+    titled(figure, "Precision and recall", sample, "Recall (sensitivity)", "Precision (PPV in this set)",
             unit_square=True)
     return _legend(figure, 0, 0.03)
 
@@ -94,7 +94,7 @@ def reliability(bins: Sequence[ReliabilityBin], ece: str, sample: str) -> go.Fig
         name=f"ECE {ece}", customdata=[one.n for one in bins], line={"color": ACCENT, "width": 1}, cliponaxis=False,
         marker={"color": ACCENT, "size": [6 + 12 * math.sqrt(one.n / most) for one in bins], "opacity": 0.9},
         hovertemplate="mean probability %{x:.2f}<br>observed share %{y:.2f}<br>n = %{customdata}<extra></extra>")
-    _titled(figure, "Reliability", sample, "Mean probability (dot size: radiographs in the bin)",
+    titled(figure, "Reliability", sample, "Mean probability (dot size: radiographs in the bin)",
             "Share with pneumonia", unit_square=True)
     return _legend(figure, 1, 0.03)
 
@@ -117,7 +117,7 @@ def score_distributions(
                           showarrow=False, font={"size": 12, "color": QUIET}, xanchor=_anchor(operating_point),
                           yanchor="bottom")
     figure.update_layout(barmode="overlay", bargap=0)
-    _titled(figure, "Score distributions", sample, "Calibrated probability of pneumonia",
+    titled(figure, "Score distributions", sample, "Calibrated probability of pneumonia",
             "Radiographs (square root)")
     ticks = _root_ticks(int(top * top))
     figure.update_yaxes(tickvals=[-math.sqrt(t) for t in reversed(ticks)] + [0] + [math.sqrt(t) for t in ticks],
@@ -142,7 +142,7 @@ def confusion_matrix(tp: int, fp: int, tn: int, fn: int, operating_point: float,
                 x=finding, y=truth, showarrow=False, font={"color": TEXT, "size": 13},
                 text=f"<b>{counts[row][column]}</b><br>{words[row][column]}<br>"
                      f"{100 * shares[row][column]:.0f} % of row")
-    _titled(figure, "Confusion matrix", sample, f"Finding at operating point {operating_point:.2f}", "Truth")
+    titled(figure, "Confusion matrix", sample, f"Finding at operating point {operating_point:.2f}", "Truth")
     figure.update_layout(showlegend=False, margin={"l": 96}, height=TALL)
     figure.update_xaxes(showgrid=False, tickangle=0)
     figure.update_yaxes(showgrid=False, autorange="reversed")
@@ -153,7 +153,7 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> go.Figure:
     """Draw AUROC over epochs on training and validation patients, with a line where a training stage begins."""
     figure = go.Figure()
     _epochs(figure, history, "train_auroc", "val_auroc")
-    _titled(figure, "Learning curves: AUROC", _epochs_said(history), "Epoch", "AUROC")
+    titled(figure, "Learning curves: AUROC", _epochs_said(history), "Epoch", "AUROC")
     return _stages(_legend(figure, 1, 0.03), history)
 
 
@@ -161,7 +161,7 @@ def loss_curves(history: Sequence[Mapping[str, Any]]) -> go.Figure:
     """Draw the loss over epochs; training runs on augmented pictures, so its loss may lie above validation's."""
     figure = go.Figure()
     _epochs(figure, history, "loss", "val_loss")
-    _titled(figure, "Learning curves: loss", _epochs_said(history), "Epoch", "Cross-entropy")
+    titled(figure, "Learning curves: loss", _epochs_said(history), "Epoch", "Cross-entropy")
     return _stages(_legend(figure, 1, 0.97), history)
 
 
@@ -177,7 +177,7 @@ def predictive_values(sensitivity: float, specificity: float, prevalence: float,
         figure.add_scatter(x=[100 * prevalence], y=[here[index]], mode="markers", showlegend=False, cliponaxis=False,
                            name=f"{name} here", hovertemplate=name + " %{y:.2f} at %{x:.0f} %<extra></extra>",
                            marker={"size": 10, "color": colour, "line": {"color": TEXT, "width": 1}})
-    _titled(figure, "What a finding is worth", sample, "Prevalence of pneumonia (%)", "Predictive value")
+    titled(figure, "What a finding is worth", sample, "Prevalence of pneumonia (%)", "Predictive value")
     figure.update_xaxes(range=[0, 100])
     figure.update_yaxes(range=[0, 1.03])
     return _legend(figure, 0.5, 0.03)
@@ -254,8 +254,9 @@ def _legend(figure: go.Figure, x: float, y: float) -> go.Figure:
     return figure
 
 
-def _titled(figure: go.Figure, title: str, subtitle: str, x: str, y: str, unit_square: bool = False) -> None:
-    _lay_out(figure, HEIGHT)
+def titled(figure: go.Figure, title: str, subtitle: str, x: str, y: str, unit_square: bool = False) -> None:
+    """Give a figure its title, what it was measured on below it, and the titles of its axes."""
+    lay_out(figure, HEIGHT)
     figure.update_layout(title={
         "text": title, "font": {"size": 14, "color": TEXT, "weight": 600}, "pad": {"l": 6},
         "x": 0, "xref": "container", "xanchor": "left", "y": 0.97, "yanchor": "top",
@@ -267,7 +268,8 @@ def _titled(figure: go.Figure, title: str, subtitle: str, x: str, y: str, unit_s
         figure.update_yaxes(range=[-0.02, 1.02])
 
 
-def _lay_out(figure: go.Figure, height: int) -> None:
+def lay_out(figure: go.Figure, height: int) -> None:
+    """Give a figure the colours, lines and margins of all figures, and its height in pixels."""
     axis = {"gridcolor": "#1f2630", "zeroline": False, "linecolor": LINE, "tickfont": {"size": 12, "color": QUIET},
             "title": {"font": {"size": 12, "color": QUIET}}, "fixedrange": True}
     figure.update_layout(

@@ -1,4 +1,4 @@
-"""What every page needs of the installation: the frame's guard, the settings, cards, and the classifier in memory.
+"""What every page needs of the installation: its start, the frame's guard, settings, cards, the classifier in memory.
 
 The only place that caches resources, so that the process holds two classifiers at most.
 """
@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import logging
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from html import escape
 from pathlib import Path
 
@@ -22,11 +23,41 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from model.card import ModelCard
 from model.engine import Classifier, load_classifier
 from model.errors import AppError
-from model.registry import active_version, load_card, version_folder
+from model.promotions import serving_version
+from model.registry import CARD, read_card, version_folder
 from model.settings import Settings, load_settings
+from records.administrator import new_first_code
 
+log = logging.getLogger(__name__)
 _FRAME = "frame.is_drawn"
 _LOADING = "Loading the classifier and checking its files. About ten seconds, once after each start."
+
+
+@asynccontextmanager
+async def lifespan(server: object) -> AsyncIterator[None]:
+    """Do what a start of the app asks for before the first visit."""
+    start()
+    yield
+
+
+def start() -> None:
+    """Print the one-time code that sets the administrator's password, once for each start, until there is one.
+
+    Called before the first visit, and again by every run of a page: a server that knows no lifespan starts with the
+    first of them.
+    """
+    try:
+        _start(str(settings().data_dir.absolute()))
+    except AppError as error:  # the films can be read all the same; the Retrain page says what is wrong
+        log.warning("%s %s", error, error.advice)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _start(data_dir: str) -> None:
+    code = new_first_code(settings())
+    if code is not None:
+        print(f"\n  One-time code for the Retrain page: {code}\n  It sets the administrator's password, once. The next "
+              "start makes a new one.\n", flush=True)
 
 
 @contextmanager
@@ -52,13 +83,29 @@ def settings() -> Settings:
 
 
 def card_in_use() -> ModelCard:
-    """Return the card of the classifier in use; raises ClassifierError when there is none."""
-    return card_of(active_version(settings()))
+    """Return the card of the classifier that serves; raises ClassifierError when there is none.
+
+    Its files are looked at on every run, so that a page serves a new version at its next rerun and never a damaged one.
+    """
+    return card_of(serving_version(settings())[0])
+
+
+def show_refused() -> None:
+    """Warn when the version in use was refused and an earlier one serves; pages say themselves when none does."""
+    try:
+        serving, refused = serving_version(settings())
+    except AppError:
+        return
+    if refused is not None:
+        advice, technical = (escape(words, quote=False) for words in (refused.advice, str(refused)))
+        st.html(f'<section class="pl-warning" role="alert"><p><strong>{advice} Version {escape(serving)} serves in its '
+                f'place.</strong></p><p class="pl-note">For technical support: {technical}</p></section>')
 
 
 def card_of(version: str) -> ModelCard:
     """Return the card of a version; raises ClassifierError when it is missing or damaged."""
-    return _card(str(version_folder(settings(), version)), version)
+    folder = version_folder(settings(), version)
+    return _card(str(folder), _state(folder / CARD))
 
 
 def classifier_of(version: str) -> Classifier:
@@ -66,17 +113,27 @@ def classifier_of(version: str) -> Classifier:
 
     Raises ClassifierError when it is missing, damaged or does not fit this software.
     """
-    return _classifier(str(version_folder(settings(), version)))
+    folder = version_folder(settings(), version)
+    return _classifier(str(folder), _state(folder / CARD), card_of(version).sha256)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file is replaced, since a version whose files were is another one of the same name."""
+    try:
+        about = path.stat()
+    except OSError:  # whoever reads it says what is wrong
+        return ()
+    return about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _card(folder: str, version: str) -> ModelCard:
-    return load_card(settings(), version)
+def _card(folder: str, state: tuple[int, ...]) -> ModelCard:
+    return read_card(Path(folder))
 
 
 # Two, so that the version before a promotion can finish its queue; each costs hundreds of MB.
 @st.cache_resource(max_entries=2, show_spinner=_LOADING)
-def _classifier(folder: str) -> Classifier:
+def _classifier(folder: str, state: tuple[int, ...], sha256: str) -> Classifier:
     gc.unfreeze()
     classifier = load_classifier(Path(folder), settings().architectures)
     keep_warm()

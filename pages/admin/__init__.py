@@ -1,0 +1,1 @@
+"""The pages that only an administrator may open."""

@@ -1,0 +1,177 @@
+"""The guard of the pages that only an administrator may open: it asks for the one-time code or the password.
+
+A visit is one connection of a browser, so a reload signs out. It ends with "Sign out", after 30 minutes without use and
+as soon as the password is another one. Everything that an administrator's page does stands behind this guard, in three
+places: the page script calls `require_administrator`, every fragment `still_administrator`, since it runs again without
+its page, and every callback is `guarded`, since it runs before its page.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from html import escape
+from typing import Any
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from model.errors import AppError, SignInError
+from model.settings import Settings
+from pages.shared import session
+from records.administrator import (
+    EXPECTED,
+    FORGOTTEN,
+    NAME,
+    check_password,
+    has_password,
+    password_mark,
+    set_password,
+)
+
+log = logging.getLogger(__name__)
+IDLE_SECONDS = 1800.0
+_LOOK_SECONDS = 30.0
+_FORM_PX = 420
+_VISIT, _ENDED = "administrator.visit", "administrator.ended"
+_clock = time.monotonic
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """A visit that is signed in: under which password, and when it was last used."""
+
+    mark: str
+    used: float
+
+
+def require_administrator() -> str:
+    """Return the administrator's name in a visit that is signed in; else ask for the password and stop the page."""
+    try:
+        settings = session.settings()
+        if _is_signed_in(settings):
+            visit: _Visit = st.session_state[_VISIT]
+            st.session_state[_VISIT] = _Visit(visit.mark, _clock())
+            _show_who()
+            return NAME
+        if has_password(settings):
+            _ask_for_password(settings)
+        else:
+            _ask_for_first_code(settings)
+    except AppError as error:
+        session.show_error(error)
+    except OSError as error:
+        session.show_error(SignInError(f"expected a data folder that can be read. Received: {type(error).__name__}",
+                                       advice="The data folder cannot be read by the app's user."))
+    st.stop()
+    raise AssertionError("st.stop returned")  # never past this guard, whatever runs the script
+
+
+def still_administrator() -> str:
+    """Return the administrator's name, for the first line of a fragment; else draw the whole page again, which asks.
+
+    Does not count as use: a fragment that looks for news every few seconds would keep the visit open for ever.
+    """
+    if _is_signed_in(session.settings()):
+        return NAME
+    context = get_script_run_ctx()
+    if context is not None and context.fragment_ids_this_run:
+        st.rerun()
+    st.stop()
+    raise AssertionError("st.stop returned")
+
+
+def guarded(callback: Callable[..., object]) -> Callable[..., None]:
+    """Let a widget's callback act only in a visit that is signed in."""
+    @wraps(callback)
+    def act(*args: Any, **kwargs: Any) -> None:
+        if _is_signed_in(session.settings()):
+            callback(*args, **kwargs)
+
+    return act
+
+
+def sign_out() -> None:
+    """End the visit."""
+    st.session_state.pop(_VISIT, None)
+
+
+def _is_signed_in(settings: Settings) -> bool:
+    visit: _Visit | None = st.session_state.get(_VISIT)
+    if visit is None:
+        return False
+    if _clock() - visit.used >= IDLE_SECONDS:
+        st.session_state[_ENDED] = f"You were signed out after {IDLE_SECONDS / 60:.0f} minutes without use."
+    elif visit.mark != password_mark(settings):
+        st.session_state[_ENDED] = "You were signed out because the password was changed."
+    else:
+        return True
+    sign_out()
+    return False
+
+
+def _sign_in(mark: str) -> None:
+    st.session_state[_VISIT] = _Visit(mark, _clock())
+    st.session_state.pop(_ENDED, None)
+    log.info("the administrator signed in")
+    st.rerun()
+
+
+@st.fragment(run_every=_LOOK_SECONDS)
+def _show_who() -> None:
+    """Draw who is signed in, and look every now and then whether the visit has ended: no open page stays behind."""
+    still_administrator()
+    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small",
+                      key="administrator"):
+        st.html(f'<p class="pl-note">Signed in as {NAME}</p>', width="content")
+        st.button("Sign out", on_click=sign_out, key="administrator.sign_out")
+
+
+def _ask_for_password(settings: Settings) -> None:
+    st.html('<h1 class="pl-title">Sign in as administrator</h1>')
+    ended = st.session_state.get(_ENDED)
+    if ended is not None:
+        st.html(f'<p class="pl-warning" role="alert">{escape(ended)}</p>', width=_FORM_PX)
+    with st.form("administrator.sign_in", clear_on_submit=True, width=_FORM_PX):
+        password = st.text_input("Password", type="password", autocomplete="current-password",
+                                 key="administrator.password")
+        is_sent = st.form_submit_button("Sign in", type="primary")
+    if is_sent:
+        try:
+            mark = check_password(settings, password)
+        except SignInError as error:
+            _say(error)
+        else:
+            _sign_in(mark)
+    st.html(f'<p class="pl-note">{escape(FORGOTTEN)}</p>')
+
+
+def _ask_for_first_code(settings: Settings) -> None:
+    st.html('<h1 class="pl-title">Set the administrator’s password</h1><p class="pl-note">No password has been set on '
+            "this installation. When it was started, PneumoLens printed a one-time code to its terminal. Whoever has "
+            "that code sets the password here, once.</p>")
+    with st.form("administrator.first", width=_FORM_PX):
+        code = st.text_input("One-time code", autocomplete="one-time-code", key="administrator.code")
+        password = st.text_input("New password", type="password", autocomplete="new-password",
+                                 key="administrator.new", help=f"Expected: {EXPECTED}.")
+        again = st.text_input("New password again", type="password", autocomplete="new-password",
+                              key="administrator.again")
+        is_sent = st.form_submit_button("Set the password", type="primary")
+    if is_sent:
+        try:
+            if password != again:
+                raise SignInError("expected the same password twice. Received: two different ones",
+                                  advice="The two passwords are not the same. Type them again.")
+            mark = set_password(settings, code, password)
+        except SignInError as error:
+            _say(error)
+        else:
+            _sign_in(mark)
+
+
+def _say(error: SignInError) -> None:
+    log.warning("a sign-in was refused: %s", error)
+    st.html(f'<p class="pl-warning" role="alert">{escape(error.advice)}</p>', width=_FORM_PX)

@@ -1,0 +1,1 @@
+"""What is remembered: who may administer this installation."""
