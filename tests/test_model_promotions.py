@@ -266,13 +266,18 @@ def test_commands(settings: Settings) -> None:
         assert done.returncode == expect, done.stderr
         return done.stdout + done.stderr
 
+    why = "found more on our own films"
     assert "the one that shipped serves" in run("history")
-    assert f"{A} is in use." in run("promote", A)
-    assert "--reason" in run("promote", B, "--force", expect=2)
-    assert f"{B} is in use. Before: {A}." in run("promote", B, "--reason", "sharper")
+    refused = run("promote", A, expect=1)
+    assert f"not met: Compared with the classifier in use. {A} has not been compared" in refused
+    assert "--reason" in run("promote", A, "--force", expect=2)
+    assert "at least 20 characters" in run("promote", A, "--force", "--reason", "sharper", expect=2)
+    assert f"{A} is in use." in run("promote", A, "--force", "--reason", why)
+    assert f"{B} is in use. Before: {A}." in run("promote", B, "--force", "--reason", why)
     assert f"{A} is in use. Before: {B}." in run("rollback", "--reason", "too many false alarms")
     lines = run("history").splitlines()
-    assert len(lines) == 3 and f"put into use {B}  before: {A}" in lines[1] and "reason: sharper" in lines[1]
+    assert len(lines) == 3 and f"put into use {B}  before: {A}" in lines[1] and f"reason: {why}" in lines[1]
+    assert "overruled: Compared with the classifier in use" in lines[1]
     assert f"rolled back to {A}" in lines[2] and "(command line)" in lines[2]
     flip(weights(settings, B))
-    assert B in run("promote", B, expect=1)
+    assert f"weights of version {B} were changed" in run("promote", B, "--force", "--reason", why, expect=1)

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.comparisons import LABELS, NEW, OLD, PATIENTS, N, a_card, a_result, an_audit, well_calibrated
+from model.promotions import promotions
+from model.registry import active_version
+from tests.comparisons import (
+    LABELS,
+    NEW,
+    OLD,
+    PATIENTS,
+    N,
+    a_card,
+    a_result,
+    a_run,
+    an_audit,
+    install,
+    well_calibrated,
+    write_result,
+)
+from training.__main__ import main
 from training.audit import Issue
 from training.compare import Scores, compare_scores
 from training.held_out import Learned
@@ -157,3 +174,17 @@ def test_an_audit_with_blocking_findings_or_pictures_on_both_sides_blocks() -> N
 ])
 def test_a_reason_has_words_in_it(text: str, enough: bool) -> None:
     assert is_reason(text) is enough
+
+
+def test_command_promotes_what_meets_all_rules_without_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = install(tmp_path)
+    monkeypatch.setenv("PNEUMOLENS_DATA_DIR", str(tmp_path))
+    run = a_run(made)
+    assert main(["promote", NEW]) == 1 and active_version(made) == OLD, "not compared yet"
+    assert f"{NEW} has not been compared with {OLD}" in capsys.readouterr().err
+    write_result(made, run)
+    assert main(["promote", NEW]) == 0, capsys.readouterr().err
+    assert active_version(made) == NEW and promotions(made)[-1].overruled == ()
+    assert main(["promote", NEW]) == 0, "what is in service already breaks no rule"

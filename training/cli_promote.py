@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from model.promotions import Promotion, promote, promotions, rollback
-from model.registry import active_version, load_card
+from model.registry import active_version, load_card, verify, version_folder
 from model.settings import Settings
 from training import candidate
 from training.held_out import made_version
@@ -49,6 +49,7 @@ def _promote(options: argparse.Namespace, settings: Settings) -> int:
     if options.force and not options.reason.strip():
         print("--force needs a --reason, which stays in the history.", file=sys.stderr)
         return 2
+    verify(version_folder(settings, options.version))
     in_use = active_version(settings)
     unmet = [rule for rule in rules_for(settings, options.version, in_use) if not rule.passed]
     for rule in unmet:
