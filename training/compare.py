@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest, norm, rankdata
 
 from model.calibration import probabilities
 from model.card import Evaluation, Measure
@@ -110,6 +109,9 @@ def delong(labels: Array, scores_a: Array, scores_b: Array) -> DeLong:
     labels (n,) in {0, 1}; scores (n,), higher for 1, equal ones counted half. DeLong et al. 1988, doi 10.2307/2531595,
     through midranks in O(n log n): Sun & Xu 2014, doi 10.1109/LSP.2014.2337313
     """
+    # A second to import, which a page that only reads a comparison need not wait for.
+    from scipy.stats import norm, rankdata
+
     ill = np.asarray(labels) == 1
     n_ill, n_well = int(ill.sum()), int((~ill).sum())
     undefined = float("nan")
@@ -143,6 +145,8 @@ def mcnemar(correct_a: Array, correct_b: Array) -> McNemar:
     The exact binomial test on the films that only one of them gets right; p is 1 when there are none. McNemar 1947,
     doi 10.1007/BF02295996
     """
+    from scipy.stats import binomtest
+
     a, b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     p = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
