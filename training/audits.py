@@ -179,14 +179,13 @@ def _state(settings: Settings, folder: Path) -> AuditState:
             pass
     # Looked at before the result: a process that ends in between has written its result by then.
     is_running = processes.is_running(folder)
-    try:
-        audit = audit_from_json((folder / RESULT).read_text(encoding="utf-8"))
+    if (folder / RESULT).is_file():
+        try:
+            audit = audit_from_json((folder / RESULT).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            failure = Failure("What the audit found cannot be read.", "Start it again.")
+            return AuditState(folder.name, dataset, "failed", started_at=started, failure=failure)
         return AuditState(folder.name, dataset, "done", "", audit.n, audit.n, started, audit=audit)
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError):
-        failure = Failure("What the audit found cannot be read.", "Start it again.")
-        return AuditState(folder.name, dataset, "failed", started_at=started, failure=failure)
     if not is_running:
         failure = processes.failure(folder) or Failure("The audit has not started.", "Start it again.")
         return AuditState(folder.name, dataset, "failed", started_at=started, failure=failure)
