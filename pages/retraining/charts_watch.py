@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 
 from pages.shared.charts import ACCENT, BACKGROUND, FONT, LINE, PANEL, QUIET, TEXT
 
-HEIGHT = 460
+HEIGHT = 476
 STAGES = {"head": "last layer", "small": "small pictures", "full": "full size", "fit": "whole network"}
 Rows = Sequence[Mapping[str, Any]]
 
@@ -89,7 +89,7 @@ def _lay_out(figure: go.Figure, epochs: int) -> None:
     figure.update_yaxes(title_text="AUROC", row=2, col=1)
     figure.update_layout(
         template="none", height=HEIGHT, paper_bgcolor=PANEL, plot_bgcolor=PANEL, uirevision="watch",
-        font={"family": FONT, "size": 12, "color": TEXT}, margin={"l": 60, "r": 14, "t": 66, "b": 48},
+        font={"family": FONT, "size": 12, "color": TEXT}, margin={"l": 60, "r": 14, "t": 82, "b": 48},
         hoverlabel={"bgcolor": BACKGROUND, "bordercolor": LINE, "font": {"color": TEXT}},
         # At the figure's own top: at the plot's it would end up on the names of the stages once it needs two lines.
         legend={"orientation": "h", "x": 0, "yref": "container", "y": 0.99, "xanchor": "left", "yanchor": "top",
