@@ -9,8 +9,7 @@ import hashlib
 import io
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -27,8 +26,8 @@ from PIL import (
 )
 
 from model.errors import RadiographError
-
-Pixels: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+from model.film import Pixels as Pixels
+from model.film import Radiograph as Radiograph
 
 # 6,000 × 6,000: detectors and film scanners stay below 5,000 a side, and decoding stays below 300 MB.
 MAX_PIXELS = 36_000_000
@@ -56,40 +55,6 @@ _EXPORT = "export the radiograph from its viewer as PNG or JPEG and upload that 
 _DAMAGED = f"The file is damaged or incomplete; {_EXPORT}"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Radiograph:
-    """One decoded radiograph.
-
-    `pixels` is uint8 or uint16 (H, W), larger is brighter (MONOCHROME2); decoding makes it read-only. `bits` is how
-    many of a pixel's bits are used. `sha256` is that of the file's bytes, in hexadecimal. `is_colour` tells that the
-    channels differed by more than compression explains.
-    """
-
-    pixels: Pixels
-    sha256: str
-    source_format: str
-    bits: int = 8
-    is_colour: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse pixels of another shape or type, and a depth that they cannot have."""
-        if self.pixels.ndim != 2 or not self.pixels.size or self.pixels.dtype not in (np.uint8, np.uint16):
-            raise ValueError("expected pixels as uint8 or uint16 (H, W). "
-                             f"Received: {self.pixels.dtype} {self.pixels.shape}")
-        if not 1 <= self.bits <= 8 * self.pixels.dtype.itemsize:
-            raise ValueError(f"expected bits that {self.pixels.dtype} holds. Received: {self.bits}")
-
-    @property
-    def height(self) -> int:
-        """Rows of `pixels`."""
-        return int(self.pixels.shape[0])
-
-    @property
-    def width(self) -> int:
-        """Columns of `pixels`."""
-        return int(self.pixels.shape[1])
-
-
 def decode_radiograph(data: bytes) -> Radiograph:
     """Decode a JPEG, PNG, TIFF, BMP, WebP or still GIF file into one grey radiograph.
 
@@ -109,7 +74,7 @@ def decode_radiograph(data: bytes) -> Radiograph:
             _check_header(image)
             _check_complete(data)
             image.load()
-            pixels, bits, is_colour = _to_grey(image)
+            pixels, bits, coloured = _to_grey(image)
             pixels = _turned(pixels, _orientation(image.info.get("exif", b"")))
     except RadiographError:
         raise
@@ -119,7 +84,7 @@ def decode_radiograph(data: bytes) -> Radiograph:
         raise RadiographError(f"expected a complete image file. Received: {type(error).__name__} while decoding",
                               advice=_DAMAGED) from error
     pixels.flags.writeable = False
-    return Radiograph(pixels, hashlib.sha256(data).hexdigest(), image.format or "unknown", bits, is_colour)
+    return Radiograph(pixels, hashlib.sha256(data).hexdigest(), image.format or "unknown", bits, coloured)
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:
@@ -223,12 +188,12 @@ def _bands(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
         yield slice(top, bottom), image.crop((0, top, image.width, bottom))
 
 
-def _to_grey(image: Image.Image) -> tuple[Pixels, int, bool]:
-    """Return (pixels, bits used, whether it was in colour)."""
+def _to_grey(image: Image.Image) -> tuple[Pixels, int, float]:
+    """Return (pixels, bits used, share of the picture that is in colour)."""
     if image.mode.startswith("I") or image.mode == "F":
         return _deep_grey(image)
     if image.mode in ("1", "L"):
-        return np.array(image.convert("L"), dtype=np.uint8), 8, False
+        return np.array(image.convert("L"), dtype=np.uint8), 8, 0.0
     grey = np.empty((image.height, image.width), np.uint8)
     coloured = 0
     for rows, band in _bands(image):
@@ -237,8 +202,7 @@ def _to_grey(image: Image.Image) -> tuple[Pixels, int, bool]:
         spread = cv2.subtract(cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue))
         coloured += int(np.count_nonzero(spread > 24))
         grey[rows] = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    # Chroma subsampling colours grey edges a little; a tinted film or a photograph is coloured over areas.
-    return grey, 8, coloured > 0.01 * grey.size
+    return grey, 8, coloured / grey.size
 
 
 def _flattened(image: Image.Image) -> npt.NDArray[np.uint8]:
@@ -250,7 +214,7 @@ def _flattened(image: Image.Image) -> npt.NDArray[np.uint8]:
     return np.asarray(image.convert("RGB"), np.uint8)
 
 
-def _deep_grey(image: Image.Image) -> tuple[npt.NDArray[np.uint16], int, bool]:
+def _deep_grey(image: Image.Image) -> tuple[npt.NDArray[np.uint16], int, float]:
     deep = np.empty((image.height, image.width), np.uint16)
     for rows, band in _bands(image):
         values = np.asarray(band)
@@ -264,7 +228,7 @@ def _deep_grey(image: Image.Image) -> tuple[npt.NDArray[np.uint16], int, bool]:
     # TIFF's WhiteIsZero (tag 262, the MONOCHROME1 of TIFF): PIL inverts it at 8 bits and forgets it at 16.
     if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0:
         np.subtract(2**bits - 1, deep, out=deep)
-    return deep, bits, False
+    return deep, bits, 0.0
 
 
 def _orientation(exif: bytes) -> int:
