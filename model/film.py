@@ -38,10 +38,11 @@ class FilmHeader:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rendering:
-    """One way in which the file asks to be shown: `curve`, uint16 (2**bits,), maps `Radiograph.deep` to 0–65535.
+    """One way in which the file asks to be shown: `curve`, uint16 (levels,), maps `Radiograph.deep` to 0–65535.
 
-    `name` is the header's own explanation, or a plain one. `window` is (centre, width) in values of `deep` where the
-    rendering is a linear window, None where it is a table or a sigmoid.
+    Every value of `deep` is below `levels`, a power of two. `name` is the header's own explanation, or a plain one.
+    `window` is (centre, width) in values of `deep` where the rendering is a linear window: black up to centre - width /
+    2, white from centre + width / 2. It is None where the rendering is a table, a sigmoid or a threshold.
     """
 
     name: str

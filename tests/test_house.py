@@ -14,10 +14,10 @@ ROOMS = ("app", "pages", "training", "records", "model")
 # What a room may import beside the standard library and itself; tensorflow is settled below.
 ALLOWED = {
     "app": {"streamlit", "pages", "model"},
-    "pages": {"streamlit", "plotly", "model", "records", "training", "numpy", "PIL", "cv2"},
+    "pages": {"streamlit", "starlette", "plotly", "model", "records", "training", "numpy", "PIL", "cv2"},
     "training": {"model", "numpy", "cv2", "tqdm", "sklearn", "scipy", "optuna", "psutil"},
     "records": {"model", "sqlalchemy", "pynetdicom", "argon2"},
-    "model": {"numpy", "PIL", "cv2", "pydicom", "fpdf", "tqdm"},
+    "model": {"numpy", "PIL", "cv2", "pydicom", "_gdcm", "highdicom", "fpdf", "pypdf", "tqdm"},
 }
 TENSORFLOW = {"model/network.py", "model/small_networks.py", "training/dataset.py", "training/fit.py",
               "training/head.py", "training/measure.py", "training/run.py", "training/start.py", "training/tune.py",
