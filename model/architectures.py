@@ -22,7 +22,8 @@ class Architecture:
     `claim` is what its authors or the write-ups that made it known report, in percent. `input_px` is the side of the
     square it takes. A network with `train_after` is fine-tuned from ImageNet weights after that layer; one without
     learns from random weights, as a whole and at `learning_rate`. `any_size` networks take pictures of any size while
-    they train. `augmentation` names the recipe of the published training, where there is one.
+    they train. `augmentation` names the recipe of the published training, where there is one. By the layers `sensed`
+    the gate tells what kind of picture it is: an early one, and one about half way.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Architecture:
     any_size: bool = False
     learning_rate: float = 1e-3
     augmentation: str = "strong"
+    sensed: tuple[str, ...] = ()
 
     @property
     def is_transfer(self) -> bool:
@@ -45,26 +47,29 @@ _KERAS = "keras.applications"
 ARCHITECTURES = {a.name: a for a in (
     Architecture("inception_v3", "InceptionV3, fine-tuned from ImageNet, linear head; the default",
                  "97 % train, 95 % test; Kermany 2018 (Cell): 92.8 % test",
-                 "Szegedy et al. 2016, https://arxiv.org/abs/1512.00567", 299, "mixed3", True, 2e-4),
+                 "Szegedy et al. 2016, https://arxiv.org/abs/1512.00567", 299, "mixed3", True, 2e-4,
+                 sensed=("mixed3", "mixed6")),
     Architecture("inception_v3_scratch", "the same without ImageNet", "86.9 % at best",
-                 "Szegedy et al. 2016, https://arxiv.org/abs/1512.00567", 150, any_size=True),
+                 "Szegedy et al. 2016, https://arxiv.org/abs/1512.00567", 150, any_size=True,
+                 sensed=("mixed3", "mixed6")),
     Architecture("simple_cnn", "4 convolutions with dropout, 2 dense; augmentation",
                  "88 % train; per class 80 % NORMAL, 96 % PNEUMONIA (another write-up of it: 92 %)",
-                 "write-ups of this data set", 150, augmentation="seed"),
+                 "write-ups of this data set", 150, augmentation="seed", sensed=("pool2", "pool4")),
     Architecture("cnn_2_1", "2 convolutions, 1 dense; no BatchNorm, no dropout", "99 % train, 93 % test",
-                 "write-ups of this data set", 150, augmentation="plain"),
+                 "write-ups of this data set", 150, augmentation="plain", sensed=("pool1", "pool2")),
     Architecture("cnn_4_2", "4 convolutions, 2 dense, with BatchNorm and dropout", "99 % train, 91 % test",
-                 "write-ups of this data set", 150, augmentation="seed"),
+                 "write-ups of this data set", 150, augmentation="seed", sensed=("pool2", "pool4")),
     Architecture("cnn_3_1", "3 convolutions, 1 dense", "96 % train, 93 % test", "write-ups of this data set", 150,
-                 augmentation="seed"),
+                 augmentation="seed", sensed=("pool2", "pool3")),
     Architecture("cnn_77k", "7 convolutions with pooling and spatial dropout, 3 dense with dropout",
-                 "96 % train, 93 % test", "write-ups of this data set", 150, augmentation="seed"),
+                 "96 % train, 93 % test", "write-ups of this data set", 150, augmentation="seed",
+                 sensed=("pool3", "pool5")),
     Architecture("vgg16", "VGG16, linear head", "–", f"{_KERAS}; https://arxiv.org/abs/1409.1556", 224,
-                 "block3_pool", True, 1e-4),
+                 "block3_pool", True, 1e-4, sensed=("block3_pool", "block4_pool")),
     Architecture("resnet50", "ResNet50, linear head", "–", f"{_KERAS}; https://arxiv.org/abs/1512.03385", 224,
-                 "conv3_block4_out", True, 2e-4),
+                 "conv3_block4_out", True, 2e-4, sensed=("conv3_block4_out", "conv4_block6_out")),
     Architecture("densenet121", "DenseNet121, linear head", "–", f"{_KERAS}; https://arxiv.org/abs/1608.06993", 224,
-                 "pool3_pool", True, 2e-4),
+                 "pool3_pool", True, 2e-4, sensed=("pool3_pool", "pool4_pool")),
 )}
 # Where no ImageNet weights can be had, two cores need a smaller picture.
 SCRATCH_PX = 150

@@ -34,13 +34,15 @@ class Prediction:
 
     `probability` is the calibrated probability of pneumonia and `operating_point` the probability from which the
     finding is PNEUMONIA, both in [0, 1]. `logit` is the network's own output before calibration. `is_near` tells that
-    small changes to the picture could move the probability across the operating point.
+    small changes to the picture could move the probability across the operating point. `purpose` names what the
+    operating point is for, of `model.card.PURPOSES`.
     """
 
     logit: float
     probability: float
     operating_point: float
     is_near: bool
+    purpose: str = "default"
 
     def __post_init__(self) -> None:
         """Refuse anything but probabilities."""

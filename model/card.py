@@ -13,6 +13,8 @@ from typing import Any
 
 from model.errors import ClassifierError
 
+# What a radiograph may be read for; "default" is the version's own operating point, the others lie in `purposes`.
+PURPOSES = ("default", "screening", "balanced", "rule_in")
 MEASURES = ("accuracy", "auroc", "auprc", "sensitivity", "specificity", "ppv", "npv", "f1", "brier", "ece")
 
 
@@ -119,6 +121,8 @@ class ModelCard:
     input_px and detail_px; `training` the configuration and `history` one row per epoch. `evaluations` are keyed
     "validation", and by the name of each further set. `purposes` are further operating points to choose from and
     `robustness` one row per change to the films (`training.robustness`); cards of older versions have neither.
+    `population_sha256` is that of the file that tells how the training radiographs look (`model.population`), empty
+    where the version has none.
     """
 
     version: str
@@ -141,6 +145,7 @@ class ModelCard:
     notes: tuple[str, ...] = field(default=())
     purposes: tuple[PurposePoint, ...] = ()
     robustness: tuple[Mapping[str, Any], ...] = ()
+    population_sha256: str = ""
 
 
 def card_to_json(card: ModelCard) -> str:

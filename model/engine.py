@@ -13,10 +13,27 @@ import numpy.typing as npt
 
 from model.card import ModelCard
 from model.errors import ClassifierError
+from model.population import POPULATION, TrainingPopulation, read_population
 from model.registry import verify
 
 Float = npt.NDArray[np.float32]
 Pictures = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ForwardPass:
+    """What one pass of the network says of n pictures.
+
+    logits float32 (n,), feature maps float32 (n, rows, columns, channels) and their channels' weights float32
+    (n, channels); `sensed` float32 (n, d) is what the layers said by which the gate tells a picture's kind, and `last`
+    float32 (n, channels) the mean of the feature maps, both of the picture as it is and not of its mirror image.
+    """
+
+    logits: Float
+    features: Float
+    weights: Float
+    sensed: Float
+    last: Float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,13 +42,16 @@ class Classifier:
 
     `run` maps network input, uint8 (n, input_px, input_px), to logits float32 (n,). `explain` maps it to (logits,
     feature maps float32 (n, rows, columns, channels), weights float32 (n, channels)), of which `model.gradcam` makes
-    the influence map; `layer` names where the feature maps come from.
+    the influence map; `layer` names where the feature maps come from. A version that knows its training population
+    has `population`, and `forward`, which says in the same pass of the network what `explain` and the gate need.
     """
 
     card: ModelCard
     layer: str
     run: Callable[[Pictures], Float]
     explain: Callable[[Pictures], tuple[Float, Float, Float]]
+    forward: Callable[[Pictures], ForwardPass] | None = None
+    population: TrainingPopulation | None = None
 
     @property
     def version(self) -> str:
@@ -65,12 +85,23 @@ def load_classifier(folder: Path, architectures: Collection[str] = ()) -> Classi
     except (KeyError, ValueError) as error:
         raise ClassifierError(f"expected the weights of {card.architecture} in {card.version}. Received: {error}",
                               advice=f"Version {card.version} does not fit this software; choose another.") from error
-    classifier = wrap_network(network, card)
-    classifier.explain(np.zeros((1, input_px, input_px), np.uint8))
+    classifier = wrap_network(network, card, _population(folder, card))
+    (classifier.forward or classifier.explain)(np.zeros((1, input_px, input_px), np.uint8))
     return classifier
 
 
-def wrap_network(network: Any, card: ModelCard) -> Classifier:
+def _population(folder: Path, card: ModelCard) -> TrainingPopulation | None:
+    """Read what the version knows of its training population; its checksum was verified with that of the weights."""
+    if not card.population_sha256:
+        return None
+    try:
+        return read_population(folder / POPULATION)
+    except (OSError, KeyError, ValueError) as error:
+        raise ClassifierError(f"expected the training population of {card.version}. Received: {error}",
+                              advice=f"Version {card.version} does not fit this software; choose another.") from error
+
+
+def wrap_network(network: Any, card: ModelCard, population: TrainingPopulation | None = None) -> Classifier:
     """Serve a Keras network that is already in memory; training evaluates through the same code as the page.
 
     With `card.preprocessing["mirror"]` each radiograph is seen as it is and mirrored, and the two logits are averaged;
@@ -78,7 +109,12 @@ def wrap_network(network: Any, card: ModelCard) -> Classifier:
     """
     from model import network as networks
 
-    logits, explaining = networks.logit_function(network), networks.explaining_function(network)
+    logits = networks.logit_function(network)
+    try:
+        passing = networks.forward_function(network, population.layers if population else ())
+    except ValueError as error:
+        raise ClassifierError(f"expected a population of {card.architecture} in {card.version}. Received: {error}",
+                              advice=f"Version {card.version} does not fit this software; choose another.") from error
     mirror = bool(card.preprocessing.get("mirror", False))
     lock = threading.Lock()
 
@@ -87,18 +123,25 @@ def wrap_network(network: Any, card: ModelCard) -> Classifier:
         with lock:
             return mirrored_mean(logits, pictures) if mirror else logits(pictures)
 
-    def explain(pictures: Pictures) -> tuple[Float, Float, Float]:
+    def forward(pictures: Pictures) -> ForwardPass:
         with lock:
-            if not mirror:
-                return explaining(pictures)
-            (logit, features, weights), (logit_m, features_m, weights_m) = (
-                explaining(side) for side in (pictures, pictures[:, :, ::-1]))
-            # Channels of both passes side by side: their weighted sum is the mean of the two maps.
-            half = np.float32(0.5)
-            return (half * (logit + logit_m), np.concatenate((features, features_m[:, :, ::-1]), -1),
-                    half * np.concatenate((weights, weights_m), -1))
+            logit, features, weights, sensed = passing(pictures)
+            last = features.mean((1, 2))
+            if mirror:
+                logit_m, features_m, weights_m, _ = passing(pictures[:, :, ::-1])
+                # Channels of both passes side by side: their weighted sum is the mean of the two maps.
+                half = np.float32(0.5)
+                logit = half * (logit + logit_m)
+                features = np.concatenate((features, features_m[:, :, ::-1]), -1)
+                weights = half * np.concatenate((weights, weights_m), -1)
+            return ForwardPass(logit, features, weights, sensed, last)
 
-    return Classifier(card, networks.influence_layer(network)[0], run, explain)
+    def explain(pictures: Pictures) -> tuple[Float, Float, Float]:
+        seen = forward(pictures)
+        return seen.logits, seen.features, seen.weights
+
+    return Classifier(card, networks.influence_layer(network)[0], run, explain, forward if population else None,
+                      population)
 
 
 def mirrored_mean(logits: Callable[[Pictures], Float], pictures: Pictures) -> Float:

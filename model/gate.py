@@ -1,35 +1,134 @@
-"""Is this picture fit to be read? Answers in issues, blocking or not.
+"""Is this a frontal radiograph of a child's chest, fit to be read? Answers in issues, blocking or not.
 
-Whether it is a frontal chest radiograph at all is not decided yet: a colour photograph draws a warning only.
+Three things are asked in turn: what the header says, what the grey values say, and how the picture looks beside the
+radiographs that the classifier has learned from (`model.population`). Each message says what was seen and what to do.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterable
 
 from model.assessment import InputIssue
-from model.radiograph import Radiograph, to_uint8
+from model.film import Radiograph
+from model.gate_measures import GreyMeasures, measure_greys, thinned
+from model.population import Judgement
 
-LOW_RESOLUTION_PX = 200
+SMALLEST_PX = 200
 UNIFORM_SPREAD = 6.0
+# One in a thousand of 1,500 films of the training population spreads less; at half their contrast half of them do.
+LOW_SPREAD = 100.0
+CLIPPED_SHARE = 1 / 3
+# A collimated film may fill little of a picture; below this the rest is more than any collimator leaves.
+SMALLEST_FIELD = 0.15
+# An arrow or a line of coloured text covers this much; a picture of which more is in colour is not a film with marks.
+ANNOTATED_SHARE, COLOUR_SHARE = 0.002, 0.35
+YOUNGEST, OLDEST = 1.0, 6.0
+_EXPORT = "Export the radiograph itself from its viewer, without anything around it, and upload that file."
 
 
 def check(radiograph: Radiograph) -> tuple[InputIssue, ...]:
-    """Return what a reader must know about this picture, blocking issues first."""
+    """Return what the header and the grey values say against reading this picture, blocking issues first."""
+    greys = measure_greys(thinned(radiograph))
+    return blocking_first((*_size(radiograph), *_greys(greys), *_colour(radiograph), *_age(radiograph)))
+
+
+def check_population(judgement: Judgement) -> tuple[InputIssue, ...]:
+    """Return what the picture's features say against reading it, as it would stand upright, blocking issues first."""
+    if judgement.is_foreign:
+        return (InputIssue(
+            "NOT_A_CHEST_RADIOGRAPH", True, "This picture does not look like a frontal chest radiograph, so nothing "
+            "was assessed. Upload one frontal chest film by itself: no photograph of a screen, no figure or collage, "
+            "no other body part or view."),)
     issues = []
-    grey = to_uint8(radiograph)
-    # The outer percentiles, not the extremes: one burnt-in letter must not make a blank picture look like a film.
-    low, high = np.percentile(grey[:: max(1, radiograph.height // 512), :: max(1, radiograph.width // 512)], (2, 98))
-    if high - low < UNIFORM_SPREAD:
+    if judgement.population.is_outside:
         issues.append(InputIssue(
-            "NEARLY_UNIFORM", True, "The picture is nearly one single grey, so there is nothing to assess. "
-            "Check the export settings of the viewer and upload the radiograph again."))
-    if radiograph.is_colour:
+            "OUTSIDE_POPULATION", False, "This film does not look like those the classifier has learned from, children "
+            "aged 1–5 years at one hospital. It may show an adult, an older child, another view or another kind of "
+            "exposure. On such films the probability means little, and most adults are called pneumonia: read the film "
+            "without it."))
+    if judgement.is_cropped:
         issues.append(InputIssue(
-            "COLOUR", False, "The picture is in colour, so it may not be a radiograph. The finding means nothing "
-            "unless it is a frontal chest radiograph of a child."))
-    if min(radiograph.height, radiograph.width) < LOW_RESOLUTION_PX:
-        issues.append(InputIssue(
-            "LOW_RESOLUTION", False, f"The picture is only {radiograph.width} × {radiograph.height} px. Fine opacities "
-            "are lost at this size; export the radiograph at full size if you can."))
+            "CROPPED", False, "Part of the chest seems to be cut off. What lies outside the picture was not assessed; "
+            "upload the whole film with both lungs, from the apices to the diaphragm."))
     return tuple(issues)
+
+
+def inverted_issue(radiograph: Radiograph) -> InputIssue:
+    """Return the warning that goes with a film whose greys were exchanged before it was assessed."""
+    stored = radiograph.header.photometric if radiograph.header else None
+    if stored == "MONOCHROME1":
+        cause = ("Its header says MONOCHROME1, which is probably wrong for these pixels; report it to whoever runs the "
+                 "archive.")
+    elif stored == "MONOCHROME2":
+        cause = ("Its header says MONOCHROME2, which is probably wrong for these pixels; report it to whoever runs the "
+                 "archive.")
+    else:
+        cause = "It was probably exported with inverted greys."
+    return InputIssue(
+        "INVERTED", False, f"Black and white were exchanged in this file: bone was dark and air bright. {cause} The "
+        "film was inverted before it was assessed; check that it looks right now.")
+
+
+def rotated_issue(turn: int) -> InputIssue:
+    """Return the warning that goes with a film that should be turned clockwise by `turn` degrees to stand upright."""
+    seen = {90: "on its side", 180: "upside down", 270: "on its side"}[turn]
+    return InputIssue(
+        "ROTATED", False, f"The film seems to lie {seen}. It was assessed as it lies, for which the classifier was not "
+        f"made: turn it by {turn}° clockwise and read it again.")
+
+
+def blocking_first(issues: Iterable[InputIssue]) -> tuple[InputIssue, ...]:
+    """Return the issues in the order in which a reader needs them: what blocks, then the population, then the rest."""
+    return tuple(sorted(issues, key=lambda issue: (not issue.blocking, issue.code != "OUTSIDE_POPULATION")))
+
+
+def _size(radiograph: Radiograph) -> Iterable[InputIssue]:
+    if min(radiograph.height, radiograph.width) < SMALLEST_PX:
+        yield InputIssue(
+            "TOO_SMALL", True, f"The picture has {radiograph.width} × {radiograph.height} pixels. Below {SMALLEST_PX} "
+            "on the short side faint opacities are lost; export the radiograph at full size and upload it again.")
+
+
+def _greys(greys: GreyMeasures) -> Iterable[InputIssue]:
+    if greys.spread < UNIFORM_SPREAD:
+        yield InputIssue(
+            "NEARLY_UNIFORM", True, "The picture is nearly one single grey, so there is nothing to assess. "
+            "Check the export settings of the viewer and upload the radiograph again.")
+    elif greys.field < SMALLEST_FIELD:
+        yield InputIssue(
+            "CLIPPED", True, f"Only {_percent(greys.field)} of the picture is anything but black. {_EXPORT}")
+    elif greys.clipped > CLIPPED_SHARE:
+        where = "black" if greys.black >= greys.white else "white"
+        yield InputIssue(
+            "CLIPPED", True, f"{_percent(greys.clipped)} of the picture is pure {where}, so what lay there cannot be "
+            "seen. Choose a wider window or another exposure when you export the radiograph, and upload it again.")
+    elif greys.spread < LOW_SPREAD:
+        yield InputIssue(
+            "LOW_CONTRAST", False, "The film has little contrast, which lowers what the classifier can see. Export it "
+            "with the viewer's own window for chest films if you can, and read the film with care.")
+
+
+def _colour(radiograph: Radiograph) -> Iterable[InputIssue]:
+    if radiograph.is_tinted or radiograph.colour_share < ANNOTATED_SHARE:
+        return
+    if radiograph.colour_share >= COLOUR_SHARE:
+        yield InputIssue(
+            "NOT_A_CHEST_RADIOGRAPH", True, "The picture is in colour, and a radiograph is not: this looks like a "
+            f"photograph, a screenshot or a coloured map, so nothing was assessed. {_EXPORT}")
+    else:
+        yield InputIssue(
+            "ANNOTATED", False, "Something in colour is drawn or written on the film. The classifier takes it for part "
+            "of the chest; upload the film without annotations if you can.")
+
+
+def _age(radiograph: Radiograph) -> Iterable[InputIssue]:
+    age = None if radiograph.header is None else radiograph.header.age_years
+    if age is not None and not YOUNGEST <= age < OLDEST:
+        years = f"{age * 12:.0f} months" if age < 2 else f"{age:.0f} years"
+        yield InputIssue(
+            "AGE_OUTSIDE", False, f"By its header the patient is {years} old. The classifier has learned from children "
+            "aged 1–5 years only; for this patient its probability means little.")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

@@ -6,7 +6,7 @@ Needs tensorflow; within `model` only this module and `small_networks` do.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ Pictures = npt.NDArray[np.uint8]
 POOL_LAYER = "pooled_features"
 # A coarser map than this says little about where; InceptionV3 has 8 × 8 at 299 px.
 MIN_CELLS = 7
+# Parts along each side in which the gate sees a picture: enough to tell which way up a chest is.
+GRID = 3
 
 # ImageNet preprocessing as one layer on three equal channels: (backbone, scale, offset, its last feature map).
 _BACKBONES: dict[str, tuple[Callable[..., keras.Model], Any, Any, str]] = {
@@ -135,14 +137,19 @@ def influence_layer(network: keras.Model) -> tuple[str, bool]:
             layer = _producer(layer)
         if isinstance(layer, keras.layers.GlobalAveragePooling2D):
             return str(_producer(layer).name), True
-    maps = [(layer.name, min(int(side) for side in layer.output.shape[1:3])) for layer in network.layers
-            if not isinstance(layer, keras.layers.InputLayer | keras.layers.Rescaling)
-            and not isinstance(layer.output, list) and len(layer.output.shape) == 4 and layer.output.shape[-1] > 3]
+    maps = _maps(network)
     if not maps:
         raise ClassifierError("expected a network with feature maps. Received: none with four dimensions",
                               advice="The influence map needs a convolutional network.")
     fine = [name for name, cells in maps if cells >= MIN_CELLS]
     return (fine[-1] if fine else max(maps, key=lambda one: one[1])[0]), False
+
+
+def _maps(network: keras.Model) -> list[tuple[str, int]]:
+    """Return (name, cells on the shorter side) of every layer that gives a feature map, in the network's order."""
+    return [(layer.name, min(int(side) for side in layer.output.shape[1:3])) for layer in network.layers
+            if not isinstance(layer, keras.layers.InputLayer | keras.layers.Rescaling)
+            and not isinstance(layer.output, list) and len(layer.output.shape) == 4 and layer.output.shape[-1] > 3]
 
 
 def _producer(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -166,27 +173,84 @@ def explaining_function(network: keras.Model) -> Callable[[Pictures], tuple[Floa
     the weights being the mean over each map of the logit's gradient (Selvaraju et al. 2017), up to a factor. Where the
     head is linear they are the dense layer's own, and logit and map come out of one forward pass.
     """
-    name, is_linear = influence_layer(network)
-    both = keras.Model(network.inputs, [network.outputs[0], network.get_layer(name).output])
+    forward = forward_function(network)
+    return lambda pictures: forward(pictures)[:3]
 
-    def by_gradient(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+
+def forward_function(
+    network: keras.Model, sensed: Sequence[str] = ()
+) -> Callable[[Pictures], tuple[Float, Float, Float, Float]]:
+    """Return a function from uint8 (n, px, px) to what Grad-CAM and the gate need, out of one forward pass.
+
+    What `explaining_function` returns, and last what the layers `sensed` say of the picture, float32 (n, ·): the first
+    one's map averaged over each of `GRID` × `GRID` equal parts of the picture, row by row, then the others' averaged
+    over all of it.
+
+    Raises ValueError if the network has no such layer.
+    """
+    name, is_linear = influence_layer(network)
+    outputs = [network.outputs[0], network.get_layer(name).output,
+               *(_in_parts(network.get_layer(layer).output) for layer in sensed[:1]),
+               *(keras.layers.GlobalAveragePooling2D()(network.get_layer(layer).output) for layer in sensed[1:])]
+    all_of_it = keras.Model(network.inputs, outputs)
+
+    def by_gradient(x: tf.Tensor) -> tuple[tf.Tensor, ...]:
         with tf.GradientTape() as tape:
             tape.watch(x)
-            logits, features = both(x, training=False)
+            logits, features, *parts = all_of_it(x, training=False)
             total = tf.reduce_sum(logits)
-        return logits, features, tf.reduce_mean(tape.gradient(total, features), (1, 2))
+        return logits, features, tf.reduce_mean(tape.gradient(total, features), (1, 2)), joined(x, parts)
 
-    def by_head(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        logits, features = both(x, training=False)
-        return logits, features, tf.repeat(network.layers[-1].kernel.value[None, :, 0], tf.shape(x)[0], axis=0)
+    def by_head(x: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        logits, features, *parts = all_of_it(x, training=False)
+        weights = tf.repeat(network.layers[-1].kernel.value[None, :, 0], tf.shape(x)[0], axis=0)
+        return logits, features, weights, joined(x, parts)
+
+    def joined(x: tf.Tensor, parts: list[tf.Tensor]) -> tf.Tensor:
+        return tf.concat([tf.cast(part, tf.float32) for part in parts], 1) if parts else tf.zeros((tf.shape(x)[0], 0))
 
     graph = tf.function(by_head if is_linear else by_gradient, input_signature=_signature(network))
 
-    def explain(pictures: Pictures) -> tuple[Float, Float, Float]:
-        logits, features, weights = graph(tf.constant(pictures[..., None], tf.float32))
-        return logits.numpy()[:, 0], tf.cast(features, tf.float32).numpy(), tf.cast(weights, tf.float32).numpy()
+    def forward(pictures: Pictures) -> tuple[Float, Float, Float, Float]:
+        logits, *others = graph(tf.constant(pictures[..., None], tf.float32))
+        features, weights, parts = (tf.cast(one, tf.float32).numpy() for one in others)
+        return logits.numpy()[:, 0], features, weights, parts
 
-    return explain
+    return forward
+
+
+def _in_parts(feature_map: Any) -> Any:
+    """Average a feature map (N, rows, columns, channels) over equal parts of the picture: (N, GRID · GRID · channels).
+
+    A cell on the border of two parts counts in each by the share that lies there, so that a network with another
+    number of cells tells of the same parts.
+    """
+    down, across = (_parts(int(size)) for size in feature_map.shape[1:3])
+    values = keras.ops.cast(feature_map, "float32")
+    values = keras.ops.einsum("ri,nijc->nrjc", down, values)
+    values = keras.ops.einsum("sj,nrjc->nrsc", across, values)
+    return keras.layers.Flatten()(values)
+
+
+def _parts(size: int) -> Float:
+    """Return how much each of `size` cells counts in each part: float32 (GRID, size), each row summing to 1."""
+    edges, cell = np.linspace(0, size, GRID + 1), np.arange(size)
+    share = np.clip(np.minimum(edges[1:, None], cell + 1) - np.maximum(edges[:-1, None], cell), 0, None)
+    return np.asarray(share / share.sum(1, keepdims=True), np.float32)
+
+
+def sensed_layers(network: keras.Model, architecture: str) -> tuple[str, ...]:
+    """Return the layers by which the gate tells a picture's kind, the earlier one first.
+
+    Those that `model.architectures` names, else those a third and two thirds of the way to the map that explains the
+    logit: the first layers see what kind of picture it is, the last ones only what they were trained to tell apart.
+    """
+    there = {layer.name for layer in network.layers}
+    if (named := find_architecture(architecture).sensed) and set(named) <= there:
+        return named
+    names = [name for name, _ in _maps(network)]
+    last = names.index(influence_layer(network)[0])
+    return names[last // 3], names[2 * last // 3]
 
 
 def _signature(network: keras.Model) -> list[tf.TensorSpec]:

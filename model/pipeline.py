@@ -3,40 +3,108 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from model.assessment import Assessment, InputIssue
 from model.calibration import predict
-from model.engine import Classifier
+from model.engine import Classifier, Float
 from model.errors import RadiographError
-from model.gate import check
+from model.gate import blocking_first, check, check_population, inverted_issue, rotated_issue
 from model.gradcam import grad_cam
+from model.operating import operating_point
+from model.population import POSES, Judgement
 from model.radiograph import Radiograph, decode_radiograph, network_input
+from model.upright import inverted, turned
+
+UPRIGHT = POSES[0]
 
 
-def assess(data: bytes, classifier: Classifier) -> Assessment:
-    """Assess the bytes of one image file.
+def assess(data: bytes, classifier: Classifier, *, turn: int = 0, purpose: str = "default") -> Assessment:
+    """Assess the bytes of one file, turned clockwise by `turn` degrees first, at the operating point for `purpose`.
 
     A file that cannot be read or assessed gives an `Assessment` with a blocking issue whose message a clinician can act
-    on, never an exception.
+    on, never an exception. Raises ValueError for a turn other than 0, 90, 180 and 270, ClassifierError for a purpose
+    that the version has no operating point for.
     """
     started, now = time.perf_counter(), datetime.now(UTC)
+    point = operating_point(classifier.card, purpose)
     try:
-        radiograph = decode_radiograph(data)
+        radiograph = turned(decode_radiograph(data), turn)
     except RadiographError as error:
         issue = InputIssue(error.code, True, error.advice)
         return Assessment(None, (issue,), None, None, classifier.version, now, time.perf_counter() - started)
+    corrections = (f"turned by {turn}°",) if turn else ()
     issues = check(radiograph)
     if any(issue.blocking for issue in issues):
-        return Assessment(radiograph, issues, None, None, classifier.version, now, time.perf_counter() - started)
-    return _assess_decoded(radiograph, issues, classifier, started, now)
+        return Assessment(radiograph, issues, None, None, classifier.version, now, time.perf_counter() - started,
+                          corrections)
+    looked = _set_right(_look(radiograph, classifier), classifier)
+    issues = blocking_first((*looked.issues, *issues))
+    if looked.is_inverted:
+        corrections = (*corrections, "inverted")
+    judged = looked.judgement.population if looked.judgement else None
+    if any(issue.blocking for issue in issues):
+        return Assessment(looked.radiograph, issues, None, None, classifier.version, now,
+                          time.perf_counter() - started, corrections, population=judged)
+    film, (logit, features, weights) = looked.radiograph, looked.explained
+    prediction = replace(predict(logit, classifier.card.calibration, point), purpose=purpose)
+    heatmap = grad_cam(features, weights, (film.height, film.width), layer=classifier.layer)
+    return Assessment(film, issues, prediction, heatmap, classifier.version, now, time.perf_counter() - started,
+                      corrections, looked.turn, judged)
 
 
-def _assess_decoded(
-    radiograph: Radiograph, issues: tuple[InputIssue, ...], classifier: Classifier, started: float, now: datetime
-) -> Assessment:
-    square = network_input(radiograph, classifier.input_px, classifier.detail_px)
-    logits, features, weights = classifier.explain(square[None])
-    prediction = predict(float(logits[0]), classifier.card.calibration, classifier.card.operating_point)
-    heatmap = grad_cam(features[0], weights[0], (radiograph.height, radiograph.width), layer=classifier.layer)
-    return Assessment(radiograph, issues, prediction, heatmap, classifier.version, now, time.perf_counter() - started)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Looked:
+    """A radiograph that the network has seen and what that says of the picture.
+
+    `explained` holds the logit, the feature map and its channels' weights. `turn` is by how many degrees clockwise the
+    film should be turned; `judgement` is that of the film set right, None for versions that do not know their
+    population.
+    """
+
+    radiograph: Radiograph
+    explained: tuple[float, Float, Float]
+    judgement: Judgement | None
+    issues: tuple[InputIssue, ...] = ()
+    is_inverted: bool = False
+    turn: int = 0
+
+
+def _look(radiograph: Radiograph, classifier: Classifier) -> _Looked:
+    square = network_input(radiograph, classifier.input_px, classifier.detail_px)[None]
+    if classifier.forward is None or classifier.population is None:
+        logits, features, weights = classifier.explain(square)
+        return _Looked(radiograph, (float(logits[0]), features[0], weights[0]), None)
+    seen = classifier.forward(square)
+    return _Looked(radiograph, (float(seen.logits[0]), seen.features[0], seen.weights[0]),
+                   classifier.population.judge(seen.sensed[0], seen.last[0]))
+
+
+def _set_right(film: _Looked, classifier: Classifier) -> _Looked:
+    """Find out how the film lies, exchange its greys where they are inverted, and judge it as it would stand upright.
+
+    How far a film lies from the training population can only be told of one that is upright. What the first look
+    suspects is therefore looked at again, set right; when that looks no better the picture stays what it was.
+    """
+    judgement = film.judgement
+    if judgement is None:
+        return film
+    as_it_is = replace(film, issues=check_population(judgement))
+    quarters, is_inverted = judgement.lies
+    # Of a picture that is about to be refused the slightest suspicion is followed: it may only lie on its side.
+    suspected = judgement.is_inverted or judgement.is_turned or (judgement.is_foreign and judgement.pose[0] < 0.5)
+    if not suspected or (quarters, is_inverted) == UPRIGHT:
+        return as_it_is
+    turn = 90 * (-quarters % 4)
+    shown = inverted(film.radiograph) if is_inverted else film.radiograph
+    upright = _look(turned(shown, turn), classifier)
+    found = upright.judgement
+    if (found is None or found.is_foreign or found.lies != UPRIGHT
+            or found.population.distance >= judgement.population.distance):
+        return as_it_is
+    issues = (*check_population(found), *((inverted_issue(film.radiograph),) if is_inverted else ()))
+    if not turn:
+        return replace(upright, issues=issues, is_inverted=is_inverted)
+    lying = _look(shown, classifier) if is_inverted else film
+    return replace(lying, judgement=found, issues=(*issues, rotated_issue(turn)), is_inverted=is_inverted, turn=turn)

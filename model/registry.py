@@ -1,7 +1,8 @@
 """Classifier versions on disk: which there are, which is in use, and whether their files are what their cards say.
 
-A version is a folder <version>/ with `card.json` and the weights file that the card names. The product ships one; an
-installation adds its own below its data folder. No tensorflow here.
+A version is a folder <version>/ with `card.json`, the weights file that the card names and, where the card has its
+checksum, `population.npz`: how the radiographs look that it has learned from. The product ships one; an installation
+adds its own below its data folder. No tensorflow here.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 from model.card import ModelCard, card_from_json, card_to_json
 from model.errors import ClassifierError
 from model.files import sync_folder, write_atomically
+from model.population import POPULATION
 from model.settings import Settings
 
 CARD = "card.json"
@@ -101,19 +103,20 @@ def read_card(folder: Path) -> ModelCard:
 def replace_card(folder: Path, card: ModelCard) -> None:
     """Write a version's card anew, with more said of the same weights.
 
-    Raises ClassifierError when the card is another version's, or names other weights.
+    Raises ClassifierError when the card is another version's, or names other weights or another population.
     """
     kept = verify(folder)
-    if (card.version, card.sha256, card.weights_file) != (kept.version, kept.sha256, kept.weights_file):
+    if any(getattr(card, name) != getattr(kept, name) for name in (
+            "version", "sha256", "weights_file", "population_sha256")):
         raise ClassifierError(f"expected a card of {kept.version} and its weights. Received: one of {card.version}",
                               advice="Make a new version for other weights.")
     write_atomically(folder / CARD, card_to_json(card))
 
 
 def verify(folder: Path) -> ModelCard:
-    """Compare the weights with the checksum on the card and return the card.
+    """Compare the version's files with the checksums on the card and return the card.
 
-    Raises ClassifierError when they differ: such weights are never loaded.
+    Raises ClassifierError when they differ: such files are never loaded.
     """
     return _check(folder, file_sha256)
 
@@ -125,20 +128,30 @@ def verify_again(folder: Path) -> ModelCard:
 
 def _check(folder: Path, sha256_of: Callable[[Path], str]) -> ModelCard:
     card = read_card(folder)
-    path = folder / card.weights_file
+    _compare(folder, card, card.weights_file, card.sha256, "weights", sha256_of)
+    if card.population_sha256:
+        _compare(folder, card, POPULATION, card.population_sha256, "population file", sha256_of)
+    return card
+
+
+def _compare(
+    folder: Path, card: ModelCard, name: str, sha256: str, what: str, sha256_of: Callable[[Path], str]
+) -> None:
+    path = folder / name
+    is_missing, was = ("are missing", "were") if what == "weights" else ("is missing", "was")
     if path.parent != folder or not path.is_file():
-        raise ClassifierError(f"expected {card.weights_file} beside the card of {card.version}. Received: no such file",
-                              advice=f"The weights of version {card.version} are missing; install it again.")
+        raise ClassifierError(
+            f"expected {name} beside the card of {card.version}. Received: no such file",
+            advice=f"The {what} of version {card.version} {is_missing}; install it again.")
     try:
         received = sha256_of(path)
     except OSError as error:
-        raise ClassifierError(f"expected readable weights of {card.version}. Received: {type(error).__name__}",
-                              advice=f"The weights of version {card.version} cannot be read.") from error
-    if received != card.sha256:
+        raise ClassifierError(f"expected readable {what} of {card.version}. Received: {type(error).__name__}",
+                              advice=f"The {what} of version {card.version} cannot be read.") from error
+    if received != sha256:
         raise ClassifierError(
-            f"expected sha256 {card.sha256[:12]}… for {card.version}. Received: {received[:12]}…",
-            advice=f"The weights of version {card.version} were changed or damaged and will not be used.")
-    return card
+            f"expected sha256 {sha256[:12]}… for {card.version}. Received: {received[:12]}…",
+            advice=f"The {what} of version {card.version} {was} changed or damaged and will not be used.")
 
 
 def file_sha256(path: Path) -> str:
@@ -172,10 +185,13 @@ def next_version(root: Path, settings: Settings, today: date) -> str:
     return f"{day}{max(numbers, default=0) + 1}"
 
 
-def add_version(root: Path, card: ModelCard, write_weights: Callable[[Path], object]) -> Path:
-    """Create <root>/<version>/ whole or not at all; the card's checksum is filled in from what was written.
+def add_version(
+    root: Path, card: ModelCard, write_weights: Callable[[Path], object],
+    write_population: Callable[[Path], object] | None = None,
+) -> Path:
+    """Create <root>/<version>/ whole or not at all; the card's checksums are filled in from what was written.
 
-    Raises ClassifierError when the version exists.
+    A version whose population is not written has none. Raises ClassifierError when the version exists.
     """
     folder = root / card.version
     if folder.exists():
@@ -186,7 +202,10 @@ def add_version(root: Path, card: ModelCard, write_weights: Callable[[Path], obj
     staging.mkdir(parents=True)
     try:
         write_weights(staging / card.weights_file)
-        complete = replace(card, sha256=file_sha256(staging / card.weights_file))
+        if write_population is not None:
+            write_population(staging / POPULATION)
+        known = file_sha256(staging / POPULATION) if write_population is not None else ""
+        complete = replace(card, sha256=file_sha256(staging / card.weights_file), population_sha256=known)
         write_atomically(staging / CARD, card_to_json(complete))
         staging.rename(folder)
     except BaseException:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.card import PURPOSES
 from model.errors import SettingsError
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
@@ -30,18 +31,28 @@ SETTINGS = (
             "Network functions of your own that a version may call for, package.module:function, with commas between."),
     Setting("PNEUMOLENS_DATA_ROOTS", "",
             "Folders, separated as in PATH; only what lies below them, and uploads, can be trained on in the browser."),
+    Setting("PNEUMOLENS_PURPOSE", "default",
+            "Operating point that films are read at until a reader chooses another: default, screening, balanced or "
+            "rule_in."),
+    Setting("PNEUMOLENS_PREVALENCE", "20",
+            "How many of 100 children filmed here have pneumonia, 1 to 90; PPV and NPV start from it."),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings in force."""
+    """The settings in force.
+
+    `purpose` is one of `model.card.PURPOSES`; `prevalence`, in (0, 1), is the site's share of pneumonia.
+    """
 
     data_dir: Path
     classifier: str | None = None
     backbone_weights: str = "imagenet"
     architectures: tuple[str, ...] = ()
     data_roots: tuple[Path, ...] = ()
+    purpose: str = PURPOSES[0]
+    prevalence: float = 0.2
     shipped_weights: Path = SHIPPED_WEIGHTS
 
     @property
@@ -66,7 +77,10 @@ class Settings:
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
-    """Read the settings from `environ`; raises SettingsError for a PNEUMOLENS_ variable that does not exist."""
+    """Read the settings from `environ`.
+
+    Raises SettingsError for a PNEUMOLENS_ variable that does not exist, or a value that makes no sense.
+    """
     known = {setting.name: setting.default for setting in SETTINGS}
     for name in environ:
         if name.startswith("PNEUMOLENS_") and name not in known and not name.startswith("PNEUMOLENS_TEST_"):
@@ -80,4 +94,23 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         architectures=tuple(part.strip() for part in values["PNEUMOLENS_ARCHITECTURES"].split(",") if part.strip()),
         data_roots=tuple(Path(part.strip()).expanduser() for part in
                          values["PNEUMOLENS_DATA_ROOTS"].split(os.pathsep) if part.strip()),
+        purpose=_purpose(values["PNEUMOLENS_PURPOSE"]),
+        prevalence=_prevalence(values["PNEUMOLENS_PREVALENCE"]),
     )
+
+
+def _purpose(value: str) -> str:
+    purpose = value.strip().lower().replace("-", "_")
+    if purpose not in PURPOSES:
+        raise SettingsError(f"expected PNEUMOLENS_PURPOSE of {', '.join(PURPOSES)}. Received: {value}",
+                            advice=f"Set PNEUMOLENS_PURPOSE to one of {', '.join(PURPOSES)}, or remove it.")
+    return purpose
+
+
+def _prevalence(value: str) -> float:
+    """Return the share that a whole number of percent stands for; a share itself, 0.2, would be taken for 0.2 %."""
+    digits = value.strip().removesuffix("%").strip()
+    if not (digits.isascii() and digits.isdigit() and 1 <= int(digits) <= 90):
+        raise SettingsError(f"expected PNEUMOLENS_PREVALENCE as a whole percentage from 1 to 90. Received: {value}",
+                            advice="Set PNEUMOLENS_PREVALENCE to a whole number of percent from 1 to 90, or remove it.")
+    return int(digits) / 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +17,20 @@ from model.engine import wrap_network  # noqa: E402
 from model.errors import ClassifierError  # noqa: E402
 from model.gradcam import grad_cam  # noqa: E402
 from model.network import (  # noqa: E402
+    GRID,
     POOL_LAYER,
     build_network,
     build_on_backbone,
     explaining_function,
+    forward_function,
     influence_layer,
     load_network,
     logit_function,
     save_network,
+    sensed_layers,
     train_after,
 )
+from model.population import HEADS, PARTS, Limits, TrainingPopulation  # noqa: E402
 from model.small_networks import CNN_77K_PARAMETERS  # noqa: E402
 from tests.phantoms import chest  # noqa: E402
 from tests.test_pages_performance import a_card  # noqa: E402
@@ -187,6 +192,72 @@ def test_averaging_with_the_mirror_image_does_not_know_left_from_right(network: 
     assert maps[0] == pytest.approx(maps[1][:, ::-1], abs=1e-3)
     bias = float(network.get_layer("logit").bias.numpy()[0])
     assert float((features[0] @ weights[0]).mean()) + bias == pytest.approx(float(logits[0]), abs=1e-4)
+
+
+def test_what_the_gate_senses_comes_out_of_the_same_pass(network: keras.Model) -> None:
+    """The first layer's map averaged over nine parts, against cutting it up; the other's average; and the same map."""
+    layers = sensed_layers(network, "inception_v3")
+    assert layers == ("mixed3", "mixed6")
+    batch = np.stack([picture(seed) for seed in range(2)])
+    logits, features, weights, sensed = forward_function(network, layers)(batch)
+    for ours, alone in zip((logits, features, weights), explaining_function(network)(batch), strict=True):
+        assert ours == pytest.approx(alone, abs=1e-4)
+    early, middle = (keras.Model(network.inputs, network.get_layer(name).output)(batch[..., None].astype(np.float32))
+                     for name in layers)
+    maps, channels = early.numpy(), early.shape[-1]
+    # Three times as fine by repeating cells, every third of the map is a whole number of cells.
+    fine = np.repeat(np.repeat(maps, 3, 1), 3, 2)
+    side = fine.shape[1] // 3
+    parts = fine.reshape(2, 3, side, 3, side, channels).mean((2, 4)).reshape(2, -1)
+    assert sensed == pytest.approx(np.concatenate((parts, middle.numpy().mean((1, 2))), 1), abs=1e-4)
+    assert forward_function(network)(batch)[3].shape == (2, 0)
+
+
+@pytest.mark.parametrize("name", [*SMALL, *BACKBONES, OWN])
+def test_every_network_has_an_early_and_a_later_layer_to_sense_with(name: str) -> None:
+    px = 130 if name in SMALL else 80
+    network = build_network(name, px)
+    layers = sensed_layers(network, name)
+    names = [layer.name for layer in network.layers]
+    assert names.index(layers[0]) <= names.index(layers[1]) and len(layers) == 2
+    if name in ARCHITECTURES:
+        assert layers == ARCHITECTURES[name].sensed and layers[0] != layers[1]
+    sensed = forward_function(network, layers)(picture(1, px)[None])[3]
+    channels = [network.get_layer(layer).output.shape[-1] for layer in layers]
+    assert sensed.shape == (1, PARTS * channels[0] + channels[1]) and GRID**2 == PARTS
+
+
+def test_a_version_is_judged_in_the_pass_that_explains_it(network: keras.Model) -> None:
+    layers = sensed_layers(network, "inception_v3")
+    film = np.stack((picture(4), picture(4)[:, ::-1]))
+    plain = forward_function(network, layers)(film)
+    channels, width = network.get_layer("mixed3").output.shape[-1], plain[3].shape[1]
+    known = a_population(layers, channels, width, plain[1].shape[-1])
+    for mirror in (False, True):
+        classifier = wrap_network(network, card_for("inception_v3", PX, mirror=mirror), known)
+        assert classifier.forward is not None and classifier.population is known
+        seen = classifier.forward(film)
+        assert seen.sensed == pytest.approx(plain[3], abs=1e-4)
+        assert seen.last == pytest.approx(plain[1].mean((1, 2)), abs=1e-4)
+        assert seen.logits == pytest.approx(classifier.run(film), abs=1e-4)
+        judged = known.judge(seen.sensed[0], seen.last[0])
+        assert judged.population.distance == pytest.approx(known.judge(plain[3][0], plain[1][0].mean((0, 1)))
+                                                           .population.distance, rel=1e-3)
+    with pytest.raises(ClassifierError, match="population"):
+        wrap_network(network, card_for("inception_v3", PX), dataclasses.replace(known, layers=("no", "layer")))
+
+
+def a_population(layers: tuple[str, ...], channels: int, width: int, last: int) -> TrainingPopulation:
+    rng = np.random.default_rng(1)
+
+    def axes(n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros(n, np.float32), rng.normal(0, 1, (n, k)).astype(np.float32)
+
+    heads = axes(4 + PARTS * 2, len(HEADS))[::-1]
+    return TrainingPopulation(
+        layers, axes(channels, 2), axes(width - (PARTS - 1) * channels, 4), axes(last, 3),
+        (heads[0], np.zeros(len(HEADS), np.float32)), Limits(1, 2, 0.5, 0.5, 0.5),
+        rng.normal(0, 1, (5, 6)).astype(np.float32), np.array([0, 1, 0, 1, 1]))
 
 
 def test_influence_map_depends_on_the_weights(network: keras.Model) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from model.card import Calibration, ModelCard, OperatingPoint
 from model.errors import ClassifierError
-from model.promotions import promote
+from model.promotions import promote, serving_version
 from model.registry import (
     active_version,
     add_version,
@@ -111,6 +111,35 @@ def test_a_file_that_was_just_written_is_read_every_time(settings: Settings, mon
     for _ in range(3):
         verify_again(folder)
     assert len(read) == 3
+
+
+def test_a_version_may_bring_its_population_and_is_refused_when_that_was_changed(settings: Settings) -> None:
+    plain = add(settings, "2026.11.2-1")
+    assert load_card(settings, "2026.11.2-1").population_sha256 == ""
+    (plain / "population.npz").write_bytes(b"whatever lies here was not asked for")
+    assert verify(plain).version == "2026.11.2-1"
+    folder = add_version(settings.versions_dir, card("2026.11.3-1"), lambda path: path.write_bytes(b"weights"),
+                         lambda path: path.write_bytes(b"population"))
+    assert verify(folder).population_sha256 == file_sha256(folder / "population.npz")
+    promote(settings, "2026.11.3-1", who="a test")
+    for content in (b"another one", None):
+        (folder / "population.npz").unlink()
+        if content:
+            (folder / "population.npz").write_bytes(content)
+        for check in (verify, verify_again):
+            with pytest.raises(ClassifierError, match="2026.11.3-1") as error:
+                check(folder)
+            assert "population" in error.value.advice
+    assert serving_version(settings)[0] == "2026.11.1-1", "the last whole version goes on serving"
+
+
+def test_a_card_keeps_its_population(settings: Settings) -> None:
+    folder = add_version(settings.versions_dir, card("2026.11.3-1"), lambda path: path.write_bytes(b"weights"),
+                         lambda path: path.write_bytes(b"population"))
+    kept = verify(folder)
+    replace_card(folder, dataclasses.replace(kept, notes=("more",)))
+    with pytest.raises(ClassifierError, match="its weights"):
+        replace_card(folder, dataclasses.replace(kept, population_sha256=""))
 
 
 def test_card_may_not_point_outside_its_folder(settings: Settings) -> None:

@@ -35,3 +35,24 @@ def test_every_setting_stands_in_the_readme_with_its_default_and_help() -> None:
         row = next((line for line in readme.splitlines() if line.startswith(f"| `{setting.name}`")), "")
         assert f"`{setting.default}`" in row or not setting.default, setting.name
         assert setting.help in row, setting.name
+
+
+@pytest.mark.parametrize(("value", "purpose"), [
+    ("", "default"), ("screening", "screening"), (" Balanced ", "balanced"), ("rule-in", "rule_in")])
+def test_the_sites_purpose(value: str, purpose: str) -> None:
+    assert load_settings({"PNEUMOLENS_PURPOSE": value}).purpose == purpose
+    assert load_settings({}).purpose == "default"
+
+
+@pytest.mark.parametrize(("value", "share"), [("", 0.2), ("5", 0.05), (" 35 %", 0.35), ("90", 0.9), ("1%", 0.01)])
+def test_the_sites_prevalence_is_a_percentage(value: str, share: float) -> None:
+    assert load_settings({"PNEUMOLENS_PREVALENCE": value}).prevalence == pytest.approx(share)
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("PNEUMOLENS_PURPOSE", "triage"), ("PNEUMOLENS_PURPOSE", "screening,balanced"),
+    *(("PNEUMOLENS_PREVALENCE", value) for value in ("0", "91", "0.2", "-5", "twenty", "12.5", "%", "٢٠"))])
+def test_a_purpose_or_prevalence_that_makes_no_sense_is_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name) as caught:
+        load_settings({name: value})
+    assert caught.value.advice.startswith(f"Set {name} to ")

@@ -65,12 +65,12 @@ def test_a_refused_file_is_an_answer(classifier: Classifier) -> None:
     assert [issue.code for issue in blank.issues] == ["NEARLY_UNIFORM"] and blank.prediction is None
 
 
-def test_a_colour_photograph_is_assessed_with_a_warning(classifier: Classifier) -> None:
+def test_a_colour_photograph_is_refused(classifier: Classifier) -> None:
     rng = np.random.default_rng(0)
     photo = np.repeat(np.repeat(rng.integers(0, 256, (30, 30, 3), np.uint8), 10, 0), 10, 1)
     answer = assess(as_png(photo), classifier)
-    assert answer.prediction is not None
-    assert [(issue.code, issue.blocking) for issue in answer.issues] == [("COLOUR", False)]
+    assert answer.prediction is None and answer.heatmap is None
+    assert [(issue.code, issue.blocking) for issue in answer.issues] == [("NOT_A_CHEST_RADIOGRAPH", True)]
 
 
 def test_forty_real_radiographs(classifier: Classifier, test_data: Path) -> None:

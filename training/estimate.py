@@ -18,6 +18,7 @@ from model.files import write_atomically
 from model.settings import Settings
 from training import processes
 from training.config import TrainingConfig
+from training.population import pictures_to_sense
 
 # Seconds beside the network's own: start of TensorFlow, the audit and the reading of one file on one core.
 _START = 25.0
@@ -38,7 +39,7 @@ class Speed:
 def fit_seconds(config: TrainingConfig, pneumonia: int, normal: int, speed: Speed) -> float:
     """Return the seconds in which `config` trains on a folder with so many radiographs of each class.
 
-    Reading, every epoch with its validation, and calibration; evaluation on a test part not counted.
+    Reading, every epoch with its validation, calibration, how the films look; evaluation on a test part not counted.
     """
     held_out = config.validation_fraction * (pneumonia + normal)
     train = [(1 - config.validation_fraction) * n for n in (pneumonia, normal)]
@@ -58,7 +59,8 @@ def fit_seconds(config: TrainingConfig, pneumonia: int, normal: int, speed: Spee
             fitting = min(fitting, config.budget_minutes * 60)
         fitting += sum(mirrored * forward(held_out, stage.input_px) for stage in config.epochs)
     calibration = mirrored * forward(held_out * (1 + sum(config.copies)), config.input_px)
-    return _START + 2 * _PER_FILE * (pneumonia + normal) + fitting + calibration
+    looks = forward(pictures_to_sense(round(sum(train)), round(held_out)), config.input_px)
+    return _START + 2 * _PER_FILE * (pneumonia + normal) + fitting + calibration + looks
 
 
 def _rate(train_after: str, speed: Speed) -> float:

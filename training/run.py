@@ -31,6 +31,7 @@ from model.engine import Classifier, wrap_network
 from model.errors import DatasetError
 from model.files import write_atomically
 from model.network import load_network, logit_function, round_to_half, save_network
+from model.population import TrainingPopulation, save_population
 from model.registry import add_version, next_version
 from model.settings import Settings
 from training import processes
@@ -42,6 +43,7 @@ from training.evaluate import evaluate_folder, evaluate_samples, labelled_test
 from training.finish import libraries, make_card, pictures_to_score
 from training.fit import CHECKPOINT, Progress, TrainingData, fit, precision_policy, predict_logits
 from training.head import fit_head
+from training.population import learn_population, pictures_to_sense
 from training.progress import forget_points, log, recorded
 from training.request import CONFIG, RunRequest, announce_version, finished_version, read_request
 from training.start import start_name, start_network
@@ -107,7 +109,8 @@ def _execute(
         next_version(request.out, settings, datetime.now(UTC).date()), config, loaded, audit, history,
         parameters=int(network.count_params()), precision=policy, source=request.source, notes=request.notes,
         backbone_weights=start_name(request.backbone_weights))
-    classifier = wrap_network(network, card)
+    population = _population(network, config, loaded, watcher)
+    classifier = wrap_network(network, card, population)
     evaluations = dict(card.evaluations)
     for name, evaluation in _further_evaluations(classifier, loaded.folder, request, watcher):
         evaluations[name] = evaluation
@@ -115,7 +118,8 @@ def _execute(
     request.out.mkdir(parents=True, exist_ok=True)
     watcher.phase("adding the version", 0, 0)
     announce_version(run_dir, request.out / card.version, card.created_at)
-    return add_version(request.out, card, lambda path: save_network(network, path))
+    return add_version(request.out, card, lambda path: save_network(network, path),
+                       None if population is None else lambda path: save_population(population, path))
 
 
 def training_data(loaded: LoadedFolder) -> TrainingData:
@@ -183,6 +187,17 @@ def _at_serving_size(network: keras.Model, config: TrainingConfig, run_dir: Path
     save_network(network, path)
     keras.mixed_precision.set_global_policy("float32")
     return load_network(path, config.architecture, config.input_px, trusted=(config.architecture,))
+
+
+def _population(
+    network: keras.Model, config: TrainingConfig, loaded: LoadedFolder, watcher: Watcher
+) -> TrainingPopulation | None:
+    """Learn how the training radiographs look, for the gate; None where they are too few."""
+    total = pictures_to_sense(int((~loaded.held_out).sum()), int(loaded.held_out.sum()))
+    if not total:
+        return None
+    return learn_population(network, config.architecture, config.input_px, loaded, config.seed,
+                            _counter("learning how the radiographs look", total, watcher))
 
 
 def _further_evaluations(

@@ -1,0 +1,132 @@
+"""Operating points by purpose: the same probability read for screening, balanced, or for ruling pneumonia in.
+
+A purpose moves the cut, never the probability, so it is applied after the network and without it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from model.assessment import Assessment
+from model.calibration import predict, sigmoid
+from model.card import PURPOSES, Evaluation, Measure, ModelCard, OperatingPoint
+from model.errors import ClassifierError
+from model.metrics import wilson
+
+DEFAULT = PURPOSES[0]
+NAMES = {"default": "Default", "screening": "Screening", "balanced": "Balanced", "rule_in": "Rule in"}
+AIMS = {
+    "default": "The version’s own point: few missed and few false alarms, also on films exported differently.",
+    "screening": "Misses as few as possible, at the price of more false alarms. For a first look at many films.",
+    "balanced": "A missed pneumonia and a false alarm count alike.",
+    "rule_in": "Few false alarms. For confirming a suspicion; a film below it does not rule pneumonia out.",
+}
+# Of a point at 0 or 1 the logit is infinite, and a band around it would be undefined.
+_SMALLEST = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Sensitivity and specificity at one cut, on a set of `ill` radiographs with pneumonia and `well` without."""
+
+    sensitivity: Measure
+    specificity: Measure
+    ill: int
+    well: int
+
+    @property
+    def n(self) -> int:
+        """Radiographs behind both."""
+        return self.ill + self.well
+
+
+def offered(card: ModelCard) -> tuple[str, ...]:
+    """Return the purposes that a version has operating points for, its default first."""
+    own = {one.purpose for one in card.purposes}
+    return tuple(purpose for purpose in PURPOSES if purpose == DEFAULT or purpose in own)
+
+
+def operating_point(card: ModelCard, purpose: str = DEFAULT) -> OperatingPoint:
+    """Return a version's operating point for a purpose, with the band that counts as near.
+
+    The default's band is as wide as slight changes move its films' logits, so around another cut it is as wide on the
+    logit scale. Screening never cuts above the other points and ruling in never below: where a classifier meets both
+    targets over a range of cuts, the card's points for them may stand in the wrong order, and moved to the range's
+    other end each still meets its own.
+
+    Raises ClassifierError for a purpose that the version has no point for.
+    """
+    default = card.operating_point
+    if purpose == DEFAULT:
+        return default
+    cuts = {one.purpose: one.probability for one in card.purposes if one.purpose in PURPOSES}
+    if purpose not in cuts:
+        raise ClassifierError(
+            f"expected a purpose of {', '.join(offered(card))}. Received: {purpose}",
+            advice=f"Version {card.version} has no operating point for this purpose; choose another purpose.")
+    every = (*cuts.values(), default.probability)
+    cut = {"screening": min(every), "rule_in": max(every)}.get(purpose, cuts[purpose])
+    chosen = next(one.chosen for one in card.purposes if one.purpose == purpose)
+    if cut != cuts[purpose]:
+        chosen += f"; moved from {cuts[purpose]:.3f} to keep the purposes in order"
+    low, high = (_moved(end, default.probability, cut) for end in (default.near_low, default.near_high))
+    return OperatingPoint(cut, min(low, cut), max(high, cut), chosen)
+
+
+def at_purpose(assessment: Assessment, card: ModelCard, purpose: str = DEFAULT) -> Assessment:
+    """Return the assessment with its prediction read at the purpose's operating point; a refusal stays as it is.
+
+    Raises ClassifierError for a purpose that the version has no point for, ValueError for another version's card.
+    """
+    if assessment.classifier_version != card.version:
+        raise ValueError(f"expected the card of version {assessment.classifier_version}. Received: {card.version}")
+    point = operating_point(card, purpose)
+    if assessment.prediction is None:
+        return assessment
+    prediction = predict(assessment.prediction.logit, card.calibration, point)
+    return replace(assessment, prediction=replace(prediction, purpose=purpose))
+
+
+def rates_at(evaluation: Evaluation, cut: float) -> Rates:
+    """Return sensitivity and specificity of an evaluated set at a cut in [0, 1].
+
+    At the evaluation's own operating point they are the card's, with its intervals. Elsewhere they are counted from
+    the histograms of probabilities, in proportion within the bin that the cut parts, and the intervals are Wilson's
+    (1927) from the fewest to the most radiographs that this bin allows.
+    """
+    ill, well = evaluation.tp + evaluation.fn, evaluation.tn + evaluation.fp
+    if cut == evaluation.operating_point:
+        return Rates(evaluation.measures["sensitivity"], evaluation.measures["specificity"], ill, well)
+    return Rates(_share(evaluation.histogram_pneumonia, cut, above=True),
+                 _share(evaluation.histogram_normal, cut, above=False), ill, well)
+
+
+def _share(counts: Sequence[int], cut: float, above: bool) -> Measure:
+    """Return which share of binned probabilities over [0, 1] lies at or above the cut, or below it."""
+    n, position = sum(counts), cut * len(counts)
+    if n == 0:
+        return Measure(math.nan, math.nan, math.nan)
+    parted = min(int(position), len(counts) - 1)
+    below = sum(counts[:parted])
+    fewest, within, most = below, below + round((position - parted) * counts[parted]), below + counts[parted]
+    if position == parted:  # the cut lies on the bin's edge and parts nothing
+        most = below
+    if above:
+        fewest, within, most = n - most, n - within, n - fewest
+    return Measure(within / n, wilson(fewest, n)[0], wilson(most, n)[1])
+
+
+def _moved(end: float, cut: float, to: float) -> float:
+    """Carry a probability to where it lies as far from `to` as it lay from `cut`, on the logit scale."""
+    if end in (0.0, 1.0):  # as far away as can be
+        return end
+    return float(sigmoid(np.array(_logit(end) - _logit(cut) + _logit(to))))
+
+
+def _logit(probability: float) -> float:
+    p = min(max(probability, _SMALLEST), 1 - _SMALLEST)
+    return math.log(p / (1 - p))
