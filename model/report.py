@@ -7,55 +7,57 @@ import math
 from datetime import UTC
 from typing import Any
 
-from model.assessment import Assessment
-from model.card import Measure, ModelCard
-from model.report_page import NOT_A_DIAGNOSIS, NOT_AN_OUTLINE, Mode, draw_page
+from model.assessment import Assessment, Reading
+from model.card import Evaluation, Measure, ModelCard
+from model.film import FilmHeader
+from model.metrics import ppv_npv
+from model.operating import rates_at
+from model.radiograph import Radiograph
+from model.report_page import Mode, draw_page
+from model.report_words import NOT_A_DIAGNOSIS, NOT_AN_OUTLINE, finding_words, has_reading, influence_warning
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+PREVALENCE = 0.2
 
 
-def report_json(assessment: Assessment, card: ModelCard) -> str:
+def report_json(
+    assessment: Assessment, card: ModelCard, reading: Reading | None = None, *, prevalence: float = PREVALENCE
+) -> str:
     """Return the report as JSON: everything the page says and no pixels. What is undefined or unknown is null.
 
-    - schema, schema_version: "pneumolens.report" and the version of these keys
-    - status: "assessed" or "refused"; words: the finding as the page says it
-    - finding: "PNEUMONIA", "NO_PNEUMONIA" or null; probability, operating_point, is_near, logit: of this radiograph
-    - issues: list of {code, blocking, message}
-    - radiograph: {sha256 of the file, width, height, bits, source_format, is_colour}, null if it was unreadable
-    - influence_map: {layer, is_empty}
-    - classifier: {version, sha256, architecture, created_at}
-    - validation: {split, n, n_pneumonia, n_normal, unit, operating_point, sensitivity, specificity, auroc}; the last
-      three are {value, low, high}, with their 95 % interval
-    - assessed_at: ISO 8601 in UTC; seconds: how long it took
-    - intended_use, limitations, notices: as printed
+    `model/report_schema.json` describes it as a JSON Schema (draft 2020-12), with the meaning of every key.
+    `prevalence`, in [0, 1], is what the predictive values are for.
 
-    Raises ValueError if the card is another classifier version's.
+    A film outside the population has the status "outside" and no finding, so that no list made of these reports can
+    call it likely or unlikely; its probability stays.
+
+    Raises ValueError if the card is another classifier version's, or for a prevalence outside [0, 1].
     """
-    _check_version(assessment, card)
-    prediction, film, heatmap = assessment.prediction, assessment.radiograph, assessment.heatmap
+    _check(assessment, card, prevalence)
+    prediction, heatmap = assessment.prediction, assessment.heatmap
     evaluation = card.evaluations.get("validation")
     content: dict[str, Any] = {
         "schema": "pneumolens.report", "schema_version": SCHEMA_VERSION,
-        "status": "refused" if assessment.is_refused else "assessed",
-        "words": _words(assessment),
-        "finding": prediction and prediction.finding,
+        "status": "refused" if prediction is None else "outside" if assessment.is_outside else "assessed",
+        "words": finding_words(assessment),
+        "finding": None if prediction is None or assessment.is_outside else prediction.finding,
         "probability": prediction and prediction.probability,
         "operating_point": prediction and prediction.operating_point,
+        "purpose": prediction and prediction.purpose,
         "is_near": prediction and prediction.is_near,
-        "logit": prediction and prediction.logit,
+        "logit": prediction and _finite(prediction.logit),
+        "stability": _stability(assessment),
+        "population": _population(assessment),
         "issues": [{"code": i.code, "blocking": i.blocking, "message": i.message} for i in assessment.issues],
-        "radiograph": film and {
-            "sha256": film.sha256, "width": film.width, "height": film.height, "bits": film.bits,
-            "source_format": film.source_format, "is_colour": film.is_colour},
-        "influence_map": heatmap and {"layer": heatmap.layer, "is_empty": heatmap.is_empty},
+        "corrections": list(assessment.corrections), "turn": assessment.turn,
+        "radiograph": _film(assessment.radiograph),
+        "influence_map": heatmap and {"layer": heatmap.layer, "is_empty": heatmap.is_empty,
+                                      "regions": _regions(assessment)},
+        "reading": _reading(reading),
         "classifier": {"version": card.version, "sha256": card.sha256, "architecture": card.architecture,
                        "created_at": card.created_at},
-        "validation": evaluation and {
-            "split": evaluation.split, "n": evaluation.n, "n_pneumonia": evaluation.tp + evaluation.fn,
-            "n_normal": evaluation.tn + evaluation.fp, "unit": evaluation.unit,
-            "operating_point": evaluation.operating_point,
-            **{name: _finite(evaluation.measures.get(name)) for name in ("sensitivity", "specificity", "auroc")}},
-        "assessed_at": assessment.assessed_at.astimezone(UTC).isoformat(), "seconds": assessment.seconds,
+        "validation": _validation(assessment, evaluation, prevalence),
+        "assessed_at": assessment.assessed_at.astimezone(UTC).isoformat(), "seconds": _finite(assessment.seconds),
         "intended_use": card.intended_use, "limitations": list(card.limitations),
         "notices": [NOT_A_DIAGNOSIS, NOT_AN_OUTLINE],
     }
@@ -63,36 +65,101 @@ def report_json(assessment: Assessment, card: ModelCard) -> str:
 
 
 def report_pdf(
-    assessment: Assessment, card: ModelCard, *, opacity: float = 0.5, mode: Mode = "overlay"
+    assessment: Assessment, card: ModelCard, *, reading: Reading | None = None, opacity: float = 0.5,
+    mode: Mode = "overlay", prevalence: float = PREVALENCE,
 ) -> bytes:
-    """Return the report as one A4 page: both pictures, the finding and what it is worth.
+    """Return the report as one A4 page: both pictures, the finding, what it is worth, and what the reader said.
 
-    `opacity`, in [0, 1], and `mode` draw the influence map as the reader had it on the screen. The same arguments
-    always give the same bytes: the date is that of the assessment. A refused assessment gives a page that says why.
+    `opacity`, in [0, 1], and `mode` draw the influence map as the reader had it on the screen; `prevalence`, in
+    [0, 1], is what the predictive values are for. The same arguments always give the same bytes: the date is that of
+    the assessment. A refused assessment gives a page that says why. Whatever has no room on the page, it says where to
+    find: `report_json` holds everything.
 
-    Raises ValueError for an unknown mode, an opacity outside [0, 1], or another classifier version's card.
+    Raises ValueError for an unknown mode, an opacity or prevalence outside [0, 1], or another version's card, and
+    ClassifierError where the card has no operating point for the prediction's purpose.
     """
-    _check_version(assessment, card)
+    _check(assessment, card, prevalence)
     if mode not in ("overlay", "contour"):
         raise ValueError(f"expected the mode overlay or contour. Received: {mode!r}")
     if not 0 <= opacity <= 1:
         raise ValueError(f"expected an opacity in [0, 1]. Received: {opacity}")
-    return bytes(draw_page(assessment, card, opacity, mode).output())
+    return bytes(draw_page(assessment, card, reading, opacity, mode, prevalence).output())
 
 
-def _check_version(assessment: Assessment, card: ModelCard) -> None:
+def _check(assessment: Assessment, card: ModelCard, prevalence: float) -> None:
     if assessment.classifier_version != card.version:
         raise ValueError(f"expected the card of version {assessment.classifier_version}. Received: {card.version}")
+    if not 0 <= prevalence <= 1:
+        raise ValueError(f"expected a prevalence in [0, 1]. Received: {prevalence}")
 
 
-def _words(assessment: Assessment) -> str:
-    if assessment.prediction is not None:
-        return assessment.prediction.words
-    return "Not assessed: " + " ".join(issue.message for issue in assessment.issues if issue.blocking)
+def _stability(assessment: Assessment) -> dict[str, Any] | None:
+    stability = assessment.stability
+    return None if stability is None else {
+        "low": stability.low, "high": stability.high,
+        "changes": [{"change": change, "probability": probability} for change, probability in stability.changes]}
 
 
-def _finite(measure: Measure | None) -> dict[str, float | None] | None:
+def _population(assessment: Assessment) -> dict[str, Any] | None:
+    population = assessment.population
+    return None if population is None else {
+        "distance": _finite(population.distance), "threshold": _finite(population.threshold),
+        "is_outside": population.is_outside,
+        "neighbours": [{"label": one.label, "distance": _finite(one.distance)} for one in population.neighbours]}
+
+
+def _film(film: Radiograph | None) -> dict[str, Any] | None:
+    return None if film is None else {
+        "sha256": film.sha256, "width": film.width, "height": film.height, "bits": film.bits,
+        "source_format": film.source_format, "is_colour": film.is_colour, "header": _header(film.header)}
+
+
+def _header(header: FilmHeader | None) -> dict[str, Any] | None:
+    return None if header is None else {
+        "modality": header.modality, "view_position": header.view_position, "body_part": header.body_part,
+        "laterality": header.laterality, "age_years": _finite(header.age_years), "sex": header.sex,
+        "photometric": header.photometric, "orientation": header.orientation and list(header.orientation),
+        "pixel_mm": header.pixel_mm and [_finite(side) for side in header.pixel_mm]}
+
+
+def _regions(assessment: Assessment) -> dict[str, Any] | None:
+    regions = assessment.regions
+    return None if regions is None else {
+        "outside": _finite(regions.outside), "warning": influence_warning(assessment),
+        "shares": [{"zone": zone, "share": _finite(share)} for zone, share in regions.shares]}
+
+
+def _reading(reading: Reading | None) -> dict[str, Any] | None:
+    if reading is None or not has_reading(reading):
+        return None
+    # A lone half of a surrogate pair can be neither written nor sent.
+    return {"verdict": reading.verdict, "remarks": reading.remarks.encode("utf-8", "replace").decode("utf-8")}
+
+
+def _validation(assessment: Assessment, evaluation: Evaluation | None, prevalence: float) -> dict[str, Any] | None:
+    """Return the card's figures, and the rates at this prediction's operating point with what they are worth."""
+    if evaluation is None:
+        return None
+    here = None
+    if assessment.prediction and {"sensitivity", "specificity"} <= evaluation.measures.keys():
+        rates = rates_at(evaluation, assessment.prediction.operating_point)
+        ppv, npv = ppv_npv(rates.sensitivity.value, rates.specificity.value, prevalence)
+        here = {"operating_point": assessment.prediction.operating_point, "sensitivity": _interval(rates.sensitivity),
+                "specificity": _interval(rates.specificity), "prevalence": prevalence, "ppv": _finite(ppv),
+                "npv": _finite(npv)}
+    return {
+        "split": evaluation.split, "n": evaluation.n, "n_pneumonia": evaluation.tp + evaluation.fn,
+        "n_normal": evaluation.tn + evaluation.fp, "unit": evaluation.unit,
+        "operating_point": evaluation.operating_point,
+        **{name: _interval(evaluation.measures.get(name)) for name in ("sensitivity", "specificity", "auroc")},
+        "at_this_operating_point": here}
+
+
+def _interval(measure: Measure | None) -> dict[str, float | None] | None:
     if measure is None:
         return None
-    values = {"value": measure.value, "low": measure.low, "high": measure.high}
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+    return {"value": _finite(measure.value), "low": _finite(measure.low), "high": _finite(measure.high)}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,10 +1,9 @@
-"""Sets the printed report: one A4 page with the core fonts, so that no font file has to be shipped."""
+"""Sets the printed report: one A4 page, whatever there is to say; what it has no room for it names and leaves out."""
 
 from __future__ import annotations
 
 import io
-import math
-import unicodedata
+from dataclasses import dataclass
 from datetime import UTC
 from typing import Literal
 
@@ -14,285 +13,283 @@ import numpy.typing as npt
 from fpdf import FPDF
 from PIL import Image
 
-from model.assessment import Assessment, Prediction
-from model.card import Evaluation, Measure, ModelCard
+from model.assessment import Assessment, Reading
+from model.card import ModelCard
 from model.gradcam import colour_table, contour, overlay
-from model.metrics import ppv_npv
 from model.radiograph import Radiograph, to_uint8
+from model.report_figures import ABOVE, BELOW, INDENT, draw_rates, draw_scale
+from model.report_type import GREY, INK, LEADING, Colour, paragraph, rule, set_lines, shortened, stroke, text, wrapped
+from model.report_type import unprintable as count_unprintable
+from model.report_words import (
+    NOT_A_DIAGNOSIS,
+    NOT_AN_OUTLINE,
+    SAYS_LITTLE,
+    VERDICTS,
+    corrections_sentence,
+    header_words,
+    influence_sentence,
+    near_sentence,
+    neighbours_sentence,
+    population_sentence,
+    probability_sentence,
+    stability_sentence,
+    warnings,
+)
 
 Mode = Literal["overlay", "contour"]
-NOT_A_DIAGNOSIS = "Decision support, not a diagnosis."
-NOT_AN_OUTLINE = ("The influence map shows which regions raised the probability, scaled to the strongest of them. "
-                  "It is not the outline of a lesion.")
-PREVALENCE = 0.2
 
-# The page is 210 × 297 mm. Lengths are in mm, type sizes in points; _LEADING is mm of line height for each point.
-_LEFT, _RIGHT, _TOP, _BOTTOM, _INDENT, _LEADING = 15.0, 195.0, 13.0, 286.0, 27.0, 0.46
-_PICTURE_WIDTH, _PICTURE_HEIGHT, _PRINT_PX = 87.0, 80.0, 1000
-_INK, _GREY, _HAIR = (24, 29, 36), (92, 101, 112), (201, 207, 214)
-# The screen's amber and green, darkened until they carry on white paper.
-_ABOVE, _BELOW = (190, 122, 36), (70, 132, 110)
+# The page is 210 × 297 mm. Lengths are in mm, type sizes in points.
+_LEFT, _RIGHT, _TOP, _BOTTOM = 15.0, 195.0, 13.0, 286.0
+_WIDTH = _RIGHT - _LEFT
+_PICTURE_WIDTH, _PRINT_PX = 87.0, 1000
+# Pictures give way to words, down to a height at which a radiograph can still be recognised.
+_HEIGHTS = (80.0, 70.0, 60.0, 52.0)
+# However long the reason for a refusal or the remarks are, this many characters are more than the page can hold.
+_MOST_CHARACTERS = 12_000
+_IN_JSON = "in the JSON report"
 
 
-def draw_page(assessment: Assessment, card: ModelCard, opacity: float, mode: Mode) -> FPDF:
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """A titled row below the figures: its items, and how many lines it gets before the rows below get theirs.
+
+    One text is cut within and says so; of several items, those that have no room are counted.
+    """
+
+    title: str
+    items: tuple[str, ...]
+    least: int = 2
+    size: float = 8.5
+    colour: Colour = INK
+    is_one_text: bool = False
+
+    @property
+    def line(self) -> float:
+        """Height of a line."""
+        return self.size * LEADING
+
+
+def draw_page(
+    assessment: Assessment, card: ModelCard, reading: Reading | None, opacity: float, mode: Mode, prevalence: float
+) -> FPDF:
     """Return the finished page; see `model.report.report_pdf`."""
-    pdf = FPDF(format="A4")
-    pdf.core_fonts_encoding = "cp1252"  # what the core fonts hold; Latin-1 would lack dashes
-    pdf.set_auto_page_break(False)
-    pdf.set_creation_date(assessment.assessed_at.astimezone(UTC))
-    pdf.set_title("PneumoLens report")
-    pdf.set_lang("en-GB")
-    pdf.add_page()
-    y = _head(pdf, assessment, card)
-    if assessment.radiograph is not None:
-        y = _pictures(pdf, y, assessment.radiograph, assessment, opacity, mode)
-    y = _finding(pdf, y, assessment, card)
-    evaluation = card.evaluations.get("validation")
-    if assessment.prediction is not None and evaluation is not None:
-        y = _scale(pdf, y, assessment.prediction, evaluation)
-        y = _figures(pdf, y, evaluation)
-    _notes(pdf, y, _foot(pdf, assessment, card), assessment, card)
+    pictures = _printed_pictures(assessment, opacity, mode)
+    notes = _rows(assessment, card, reading)
+    texts = [[wrapped(item, _WIDTH - INDENT, note.size) for item in note.items] for note in notes]
+    for height in _HEIGHTS:
+        pdf = FPDF(format="A4")
+        pdf.core_fonts_encoding = "cp1252"  # what the core fonts hold; Latin-1 would lack dashes
+        pdf.set_auto_page_break(False)
+        pdf.set_creation_date(assessment.assessed_at.astimezone(UTC))
+        pdf.set_title("PneumoLens report")
+        pdf.set_lang("en-GB")
+        pdf.add_page()
+        y = _head(pdf, assessment, card)
+        y = _pictures(pdf, y, height, assessment, pictures, opacity, mode)
+        y = _finding(pdf, y, assessment, card)
+        y = _worth(pdf, y, assessment, card, prevalence)
+        bottom = _foot(pdf, assessment, card, reading)
+        if _notes(pdf, y, bottom, notes, texts) or not pictures:
+            break
     return pdf
 
 
 def _head(pdf: FPDF, assessment: Assessment, card: ModelCard) -> float:
-    _text(pdf, _LEFT, _TOP + 5, "PneumoLens", 15, bold=True)
-    _text(pdf, _LEFT + 35, _TOP + 5, "Chest radiograph report", 11, _GREY)
-    _text(pdf, _RIGHT, _TOP + 5, f"{assessment.assessed_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC", 9, _GREY, align="R")
-    _rule(pdf, _TOP + 8)
-    _text(pdf, _LEFT, _TOP + 13.2, NOT_A_DIAGNOSIS, 9, bold=True)
-    use = f"Intended use: {card.intended_use}"
-    return _paragraph(pdf, _LEFT + 54, _TOP + 10.1, _RIGHT - _LEFT - 54, use, 8.5, _GREY, most=3) + 3
+    text(pdf, _LEFT, _TOP + 5, "PneumoLens", 15, bold=True)
+    text(pdf, _LEFT + 35, _TOP + 5, "Chest radiograph report", 11, GREY)
+    text(pdf, _RIGHT, _TOP + 5, f"{assessment.assessed_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC", 9, GREY, align="R")
+    rule(pdf, _LEFT, _TOP + 8, _WIDTH)
+    text(pdf, _LEFT, _TOP + 13, NOT_A_DIAGNOSIS, 9, bold=True)
+    return paragraph(pdf, _LEFT, _TOP + 15, _WIDTH, f"Intended use: {card.intended_use}", 8, GREY, most=4) + 2.5
 
 
-def _pictures(
-    pdf: FPDF, y: float, film: Radiograph, assessment: Assessment, opacity: float, mode: Mode
-) -> float:
+@dataclass(frozen=True, slots=True)
+class _Printed:
+    """A picture as JPEG, with its size in pixels."""
+
+    jpeg: bytes
+    width: int
+    height: int
+
+
+def _printed(pixels: npt.NDArray[np.uint8]) -> _Printed:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=92, subsampling=0)
+    return _Printed(file.getvalue(), pixels.shape[1], pixels.shape[0])
+
+
+def _printed_pictures(assessment: Assessment, opacity: float, mode: Mode) -> tuple[_Printed, ...]:
+    """Return the radiograph and, if there is one, the radiograph with its influence map, at the print's resolution."""
+    film, heatmap = assessment.radiograph, assessment.heatmap
+    if film is None:
+        return ()
     # Small films grow too: colours and lines are drawn at the print's resolution, not at theirs.
     share = _PRINT_PX / max(film.width, film.height)
     px = (max(1, round(film.width * share)), max(1, round(film.height * share)))
     method = cv2.INTER_AREA if share < 1 else cv2.INTER_LINEAR
     grey = cv2.resize(to_uint8(film), px, interpolation=method).astype(np.uint8)
-    size = f"{film.width} × {film.height} px, {film.source_format}, {film.bits} bit"
-    below = _picture(pdf, _LEFT, y, grey, f"Radiograph, {size}. Not for primary reading from paper.", "Radiograph")
-    heatmap = assessment.heatmap
     if heatmap is None:
+        return (_printed(grey),)
+    if heatmap.is_empty:
+        return _printed(grey), _printed(grey)
+    values = np.clip(cv2.resize(heatmap.values, px, interpolation=method), 0, 1).astype(np.float32)
+    return _printed(grey), _printed(contour(grey, values) if mode == "contour" else overlay(grey, values, opacity))
+
+
+def _pictures(
+    pdf: FPDF, y: float, height: float, assessment: Assessment, pictures: tuple[_Printed, ...], opacity: float,
+    mode: Mode,
+) -> float:
+    film = assessment.radiograph
+    if film is None:
+        return y
+    below = _picture(pdf, _LEFT, y, height, pictures[0], _film_caption(film), "Radiograph")
+    if len(pictures) == 1 or assessment.heatmap is None:
         return below + 3
     right = _RIGHT - _PICTURE_WIDTH
-    if heatmap.is_empty:
-        return max(below, _picture(pdf, right, y, grey, "Influence map: empty, since no region raised the probability.",
-                                   "Radiograph without any influence")) + 3
-    values = np.clip(cv2.resize(heatmap.values, px, interpolation=method), 0, 1).astype(np.float32)
-    drawn = contour(grey, values) if mode == "contour" else overlay(grey, values, opacity)
+    if assessment.heatmap.is_empty:
+        return max(below, _picture(pdf, right, y, height, pictures[1], "Influence map: empty, since no region raised "
+                                   "the probability.", "Radiograph without any influence")) + 3
     kind = "lines at 40, 60 and 80 %" if mode == "contour" else f"opacity {100 * opacity:.0f} %"
-    end = _picture(pdf, right, y, drawn, f"Influence map, {kind}. Not the outline of a lesion.",
+    end = _picture(pdf, right, y, height, pictures[1], f"Influence map, {kind}. Not the outline of a lesion.",
                    "Radiograph with its influence map")
     bar = Image.fromarray(np.repeat(colour_table()[None], 8, axis=0))
-    _text(pdf, right, end + 2.8, "low influence", 7.5, _GREY)
+    text(pdf, right, end + 2.8, "low influence", 7.5, GREY)
     pdf.image(bar, right + 18, end + 0.8, 32, 2.4, alt_text="Colour bar from low to high influence")
-    _text(pdf, right + 52, end + 2.8, "high influence", 7.5, _GREY)
+    text(pdf, right + 52, end + 2.8, "high influence", 7.5, GREY)
     return max(below, end + 4) + 3
 
 
-def _picture(pdf: FPDF, x: float, y: float, pixels: npt.NDArray[np.uint8], caption: str, alt: str) -> float:
-    height, width = pixels.shape[:2]
-    scale = min(_PICTURE_WIDTH / width, _PICTURE_HEIGHT / height)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=92, subsampling=0)
-    pdf.image(file, x, y, width * scale, height * scale, alt_text=alt)
-    return _paragraph(pdf, x, y + height * scale + 1.2, _PICTURE_WIDTH, caption, 7.5, _GREY)
+def _film_caption(film: Radiograph) -> str:
+    facts = header_words(film.header) if film.header else None
+    return (f"Radiograph, {film.width} × {film.height} px, {film.source_format}, {film.bits} bit. Not for primary "
+            f"reading from paper.{f' By the file’s header: {facts}.' if facts else ''}")
+
+
+def _picture(pdf: FPDF, x: float, y: float, room: float, picture: _Printed, caption: str, alt: str) -> float:
+    scale = min(_PICTURE_WIDTH / picture.width, room / picture.height)
+    pdf.image(io.BytesIO(picture.jpeg), x, y, picture.width * scale, picture.height * scale, alt_text=alt)
+    return paragraph(pdf, x, y + picture.height * scale + 1.2, _PICTURE_WIDTH, caption, 7.5, GREY, most=4)
 
 
 def _finding(pdf: FPDF, y: float, assessment: Assessment, card: ModelCard) -> float:
-    prediction = assessment.prediction
-    colour = _ABOVE if prediction is None or prediction.is_near or prediction.finding == "PNEUMONIA" else _BELOW
+    """Print the finding; where the film is unlike the training population that is all that stands out."""
+    prediction, x, width, colour = assessment.prediction, _LEFT + 4, _WIDTH - 4, GREY
+    text(pdf, x, y + 5.5, assessment.words, 20 if assessment.is_outside else 17, bold=True)
+    end = y + 8
     if prediction is None:
-        _text(pdf, _LEFT + 4, y + 5.5, "Not assessed", 17, bold=True)
-        end = y + 8
-        for issue in assessment.issues:
-            if issue.blocking:
-                end = _paragraph(pdf, _LEFT + 4, end, _RIGHT - _LEFT - 4, issue.message, 10.5, most=4) + 1
+        colour = ABOVE
+        reasons = [issue.message for issue in assessment.issues if issue.blocking]
+        for reason in reasons[:4]:
+            end = paragraph(pdf, x, end, width, reason[:_MOST_CHARACTERS], 10.5, most=4) + 1
+        if len(reasons) > 4:
+            end = paragraph(pdf, x, end, width, f"and {len(reasons) - 4} more, {_IN_JSON}", 8.5, GREY)
+    elif assessment.is_outside:
+        reason = next(issue.message for issue in assessment.issues if issue.code == "OUTSIDE_POPULATION")
+        end = paragraph(pdf, x, end, width, reason, 10.5, most=4) + 1
+        end = paragraph(pdf, x, end, width, f"{probability_sentence(prediction)}. {SAYS_LITTLE}", 8.5, GREY)
     else:
-        _text(pdf, _LEFT + 4, y + 5.5, prediction.words, 17, bold=True)
-        point = prediction.operating_point
-        side = "above" if prediction.probability > point else "at" if prediction.probability == point else "below"
-        _text(pdf, _LEFT + 4, y + 11.5, f"Probability of pneumonia {_probability(prediction.probability)}, {side} the "
-              f"operating point {point:.2f}", 10.5)
+        colour = ABOVE if prediction.is_near or prediction.finding == "PNEUMONIA" else BELOW
+        end = paragraph(pdf, x, end, width, probability_sentence(prediction), 10.5)
         if prediction.is_near:
-            low, high = card.operating_point.near_low, card.operating_point.near_high
-            _text(pdf, _LEFT + 4, y + 16, f"Between {low:.2f} and {high:.2f}, small changes to the picture can move "
-                  "the finding to the other side.", 8.5, _GREY)
-        end = y + (17.5 if prediction.is_near else 13)
+            end = paragraph(pdf, x, end, width, near_sentence(prediction, card), 8.5, GREY)
+    if moved := stability_sentence(assessment):
+        end = paragraph(pdf, x, end, width, moved, 8.5, GREY, most=3)
     pdf.set_fill_color(*colour)
     pdf.rect(_LEFT, y, 1.3, end - y, style="F")
     return end + 3
 
 
-def _scale(pdf: FPDF, y: float, prediction: Prediction, evaluation: Evaluation) -> float:
-    """Draw the probability between the distributions of the validation radiographs of both classes."""
-    left, width, row, top = _LEFT + _INDENT, _RIGHT - _LEFT - _INDENT - 2, 9.0, y + 7
-    axis = top + 2 * row + 2
-    rows = (("Pneumonia", evaluation.histogram_pneumonia, _ABOVE), ("Normal", evaluation.histogram_normal, _BELOW))
-    for position, (name, counts, colour) in enumerate(rows):
-        floor = top + (position + 1) * row + 2 * position
-        _text(pdf, _LEFT, floor - 4.3, name, 8.5, bold=True)
-        _text(pdf, _LEFT, floor - 0.8, f"n = {sum(counts)}", 7.5, _GREY)
-        pdf.set_fill_color(*colour)
-        tallest, step = max(max(counts, default=0), 1), width / max(1, len(counts))
-        for k, count in enumerate(counts):
-            # The root keeps the few radiographs on the wrong side in sight; they are what the number is about.
-            height = (row - 1) * math.sqrt(count / tallest)
-            if count:
-                pdf.rect(left + k * step + 0.1, floor - height, step - 0.2, height, style="F")
-        _line(pdf, left, floor, left + width, floor, _HAIR)
-    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
-        _line(pdf, left + tick * width, axis, left + tick * width, axis + 1.2, _GREY)
-        _text(pdf, left + tick * width, axis + 4.4, f"{tick:.2f}", 7.5, _GREY, align="C")
-    here, point = (left + value * width for value in (prediction.probability, prediction.operating_point))
-    pdf.set_dash_pattern(dash=1.2, gap=0.8)
-    _line(pdf, point, top - 0.8, point, axis, _INK, 0.35)
-    pdf.set_dash_pattern()
-    _line(pdf, here, top - 4.4, here, axis, _INK, 0.6)
-    pdf.set_fill_color(*_INK)
-    pdf.circle(here, top - 4.4, 1.1, style="F")
-    half = left + width / 2
-    _text(pdf, here + (2 if here < half else -2), top - 3.6, f"this radiograph {_probability(prediction.probability)}",
-          8, bold=True, align="L" if here < half else "R")
-    # On the side away from the other line, unless the scale ends there.
-    rightwards = point > here if abs(point - half) < width / 2 - 30 else point < half
-    beside = max if rightwards else min
-    edge = beside(point, here) if abs(point - here) < 30 else point
-    _text(pdf, edge + (1.2 if rightwards else -1.2), top + 0.6, f"operating point {prediction.operating_point:.2f}",
-          7.5, _GREY, align="L" if rightwards else "R")
-    return _paragraph(pdf, left - 1, axis + 5.2, width, "Probability of pneumonia. Bars: validation radiographs of "
-                      "each class, height by the square root of their number.", 7.5, _GREY) + 2
+def _worth(pdf: FPDF, y: float, assessment: Assessment, card: ModelCard, prevalence: float) -> float:
+    """Draw what the probability is worth; on films outside the population no figure tells."""
+    evaluation = card.evaluations.get("validation")
+    if assessment.prediction is None or evaluation is None or assessment.is_outside:
+        return y
+    y = draw_scale(pdf, _LEFT, y, _WIDTH, assessment.prediction, evaluation)
+    return draw_rates(pdf, _LEFT, y, assessment.prediction, evaluation, prevalence)
 
 
-def _figures(pdf: FPDF, y: float, evaluation: Evaluation) -> float:
-    """Tell what the operating point is worth, with intervals and how many radiographs stand behind each figure."""
-    ill, well = evaluation.tp + evaluation.fn, evaluation.tn + evaluation.fp
-    measures = evaluation.measures
-    rows = [(name.capitalize(), measures.get(name), counted) for name, counted in (
-        ("sensitivity", f"{evaluation.tp} of {ill} radiographs with pneumonia"),
-        ("specificity", f"{evaluation.tn} of {well} radiographs without"))]
-    rows.append(("AUROC", measures.get("auroc"), f"{evaluation.n} radiographs, at every operating point"))
-    _text(pdf, _LEFT, y + 3, "On validation patients at this operating point", 9, bold=True)
-    for name, measure, counted in rows:
-        y += 4.6
-        _text(pdf, _LEFT, y + 3, name, 8.5)
-        _text(pdf, _LEFT + _INDENT, y + 3, _with_interval(measure, 3 if name == "AUROC" else 2), 8.5)
-        _text(pdf, _LEFT + 92, y + 3, counted, 8.5, _GREY)
-    if (sensitivity := measures.get("sensitivity")) and (specificity := measures.get("specificity")):
-        values = ppv_npv(sensitivity.value, specificity.value, PREVALENCE)
-        if all(math.isfinite(value) for value in values):
-            y += 4.6
-            _text(pdf, _LEFT, y + 3, "PPV and NPV", 8.5)
-            _text(pdf, _LEFT + _INDENT, y + 3, f"{values[0]:.2f} and {values[1]:.2f}", 8.5)
-            _text(pdf, _LEFT + 92, y + 3, f"if {PREVALENCE * 100:.0f} % of the children have pneumonia", 8.5, _GREY)
-    return y + 8
-
-
-def _probability(value: float) -> str:
-    """Two decimals, but never a certainty that rounding made up."""
-    return "below 0.01" if value < 0.005 else "above 0.99" if value >= 0.995 else f"{value:.2f}"
-
-
-def _with_interval(measure: Measure | None, decimals: int = 2) -> str:
-    if measure is None or not math.isfinite(measure.value):
-        return "not defined"
-    value, low, high = (f"{number:.{decimals}f}" for number in (measure.value, measure.low, measure.high))
-    return f"{value} (95 % interval {low}–{high})" if math.isfinite(measure.low + measure.high) else value
-
-
-def _notes(pdf: FPDF, y: float, bottom: float, assessment: Assessment, card: ModelCard) -> None:
-    """Print warnings first, then limits, as many as the page holds, and say how many it does not."""
-    warnings = [issue.message for issue in assessment.issues if not issue.blocking]
+def _rows(assessment: Assessment, card: ModelCard, reading: Reading | None) -> list[_Note]:
+    """Collect what stands beside the number, in the order in which it gets the page's room."""
+    population, remarks = assessment.population, _remarks(reading)
+    similar = [] if population is None else [population_sentence(population), neighbours_sentence(population)]
     limits = [*([NOT_AN_OUTLINE] if assessment.heatmap is not None else []), *card.limitations]
-    width = _RIGHT - _LEFT - _INDENT
-    for title, items, colour in (("Warnings", warnings, _INK), ("Limits", limits, _GREY)):
-        if not items or y + 9 > bottom:
-            continue
-        _text(pdf, _LEFT, y + 3, title, 9, bold=True)
-        for position, item in enumerate(items):
-            left = len(items) - position
-            needed = len(_wrapped(pdf, width, item, 8.5)) + (left > 1)
-            if y + needed * 8.5 * _LEADING + 1 > bottom:
-                _text(pdf, _LEFT + _INDENT, y + 3, f"and {left} more, in the JSON report", 8.5, _GREY)
-                y += 4
-                break
-            y = _paragraph(pdf, _LEFT + _INDENT, y, width, item, 8.5, colour) + 0.8
-        y += 2.5
+    notes = [
+        _Note("Warnings", warnings(assessment), least=4),
+        _Note("Reader", (VERDICTS[reading.verdict],) if reading and reading.verdict else ()),
+        _Note("Remarks", remarks, least=3, is_one_text=True),
+        _Note("", _lost(remarks), colour=GREY),
+        _Note("Corrections", (corrections_sentence(assessment.corrections),) if assessment.corrections else ()),
+        _Note("Influence", (influence_sentence(assessment.regions),) if assessment.regions else ()),
+        _Note("Similar films", tuple(one for one in similar if one)),
+        _Note("Limits", (" ".join(limits),) if limits else (), 3, 7.5, GREY, is_one_text=True)]
+    return [note for note in notes if note.items]
 
 
-def _foot(pdf: FPDF, assessment: Assessment, card: ModelCard) -> float:
+def _remarks(reading: Reading | None) -> tuple[str, ...]:
+    remarks = reading.remarks.strip() if reading else ""
+    return (remarks[:_MOST_CHARACTERS],) if remarks else ()
+
+
+def _lost(remarks: tuple[str, ...]) -> tuple[str, ...]:
+    lost = sum(count_unprintable(remark) for remark in remarks)
+    if not lost:
+        return ()
+    return (f"Each “?” above may stand for a character that cannot be printed here ({lost} in all); the whole text is "
+            f"{_IN_JSON}.",)
+
+
+def _notes(pdf: FPDF, y: float, bottom: float, notes: list[_Note], texts: list[list[list[str]]]) -> bool:
+    """Print the rows, `texts` being their items' lines, and return whether all of them found room.
+
+    Where there is too little, each row first gets its least, and what is left goes round line by line.
+    """
+    needed = [sum(len(lines) for lines in items) for items in texts]
+    given, free = [0] * len(notes), bottom - y - 2 - 1.5 * len(notes)
+    for is_first in (True, False):
+        for level in range(1, max(needed, default=0) + 1):
+            for k, note in enumerate(notes):
+                if given[k] < level <= (min(note.least, needed[k]) if is_first else needed[k]) and free >= note.line:
+                    given[k] += 1
+                    free -= note.line
+    for note, items, room in zip(notes, texts, given, strict=True):
+        if room:
+            text(pdf, _LEFT, y + 0.75 * 8.5 * LEADING, note.title, 8.5, bold=True)
+            y = set_lines(pdf, _LEFT + INDENT, y, _cut(pdf, items, room, note), note.size, note.colour) + 1.5
+    return given == needed
+
+
+def _cut(pdf: FPDF, items: list[list[str]], room: int, note: _Note) -> list[str]:
+    """Return the lines of the items that fit into `room` lines, the last of which says what is missing."""
+    lines = [line for item in items for line in item]
+    if len(lines) <= room:
+        return lines
+    if note.is_one_text or len(items) == 1 or room == 1:
+        return shortened(pdf, _WIDTH - INDENT, lines[:room], note.size, f"… (the rest is {_IN_JSON})")
+    kept: list[str] = []
+    for position, item in enumerate(items):
+        if len(kept) + len(item) >= room and not kept:
+            kept = shortened(pdf, _WIDTH - INDENT, item[:room - 1], note.size, "…")
+        elif len(kept) + len(item) >= room:
+            return [*kept, f"and {len(items) - position} more, {_IN_JSON}"]
+        else:
+            kept += item
+    return kept
+
+
+def _foot(pdf: FPDF, assessment: Assessment, card: ModelCard, reading: Reading | None) -> float:
     """Print provenance and a line for the reader; return where they begin."""
     film = assessment.radiograph
-    file = f"File sha256 {film.sha256[:16]}…" if film else "The file could not be read"
-    lines = (f"Classifier {card.version} ({card.architecture}) of {card.created_at[:10]}, sha256 {card.sha256[:16]}…",
-             f"{file}; this report holds no name, so enter the patient by hand")
-    top = _BOTTOM - 17
-    for position, label in enumerate(("Patient", "Read by", "Own finding")):
+    file = f"File sha256 {film.sha256}" if film else "The file could not be read"
+    lines = (f"Classifier {card.version} ({card.architecture}) of {card.created_at[:10]}. This report holds no name, "
+             "so enter the patient by hand.", f"Classifier sha256 {card.sha256}", file)
+    top = _BOTTOM - 19
+    own = "Signature" if reading and reading.verdict else "Own finding"
+    for position, label in enumerate(("Patient", "Read by", own)):
         x = _LEFT + position * 61
-        _text(pdf, x, top + 4, label, 8, _GREY)
-        _line(pdf, x + 18, top + 4.6, x + 58, top + 4.6, _GREY)
-    _rule(pdf, top + 8.5)
+        text(pdf, x, top + 4, label, 8, GREY)
+        stroke(pdf, x + 18, top + 4.6, x + 58, top + 4.6, GREY)
+    rule(pdf, _LEFT, top + 7.5, _WIDTH)
     for position, line in enumerate(lines):
-        _text(pdf, _LEFT, top + 12.3 + 3.8 * position, line, 7.5, _GREY)
+        paragraph(pdf, _LEFT, top + 8.4 + 3.6 * position, _WIDTH, line, 7.5, GREY, most=1)
     return top
-
-
-def _rule(pdf: FPDF, y: float) -> None:
-    _line(pdf, _LEFT, y, _RIGHT, y, _HAIR)
-
-
-def _line(
-    pdf: FPDF, x1: float, y1: float, x2: float, y2: float, colour: tuple[int, int, int], width: float = 0.2
-) -> None:
-    pdf.set_draw_color(*colour)
-    pdf.set_line_width(width)
-    pdf.line(x1, y1, x2, y2)
-
-
-def _printable(text: str) -> str:
-    """Return text in the core fonts' characters (Windows-1252); what has no relative there becomes "?"."""
-    for symbol, words in (("≥", "at least "), ("≤", "at most "), ("−", "-"), ("\u202f", "\u00a0")):
-        text = text.replace(symbol, words)
-    return "".join(c if c.encode("cp1252", "ignore") else unicodedata.normalize("NFKD", c)[0] for c in text).encode(
-        "cp1252", "replace").decode("cp1252")
-
-
-def _text(
-    pdf: FPDF, x: float, y: float, text: str, size: float, colour: tuple[int, int, int] = _INK, *,
-    bold: bool = False, align: Literal["L", "C", "R"] = "L",
-) -> None:
-    """Print one line with its baseline at y and its left end, middle or right end at x."""
-    pdf.set_font("Helvetica", "B" if bold else "", size)
-    pdf.set_text_color(*colour)
-    words = _printable(text)
-    pdf.text(x - {"L": 0.0, "C": 0.5, "R": 1.0}[align] * pdf.get_string_width(words), y, words)
-
-
-def _wrapped(pdf: FPDF, width: float, text: str, size: float) -> list[str]:
-    """Break text into lines of `width`; a word that is longer than a line is left to stick out."""
-    pdf.set_font("Helvetica", "", size)
-    lines = [""]
-    for word in _printable(text).split():
-        longer = f"{lines[-1]} {word}".strip()
-        if not lines[-1] or pdf.get_string_width(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines
-
-
-def _paragraph(
-    pdf: FPDF, x: float, y: float, width: float, text: str, size: float, colour: tuple[int, int, int] = _INK,
-    most: int = 99,
-) -> float:
-    """Print text in at most `most` lines of `width` from y downwards; return where it ends."""
-    lines = _wrapped(pdf, width, text, size)
-    if len(lines) > most:
-        lines = [*lines[:most - 1], f"{lines[most - 1]} …"]
-    for position, line in enumerate(lines):
-        _text(pdf, x, y + (position + 0.75) * size * _LEADING, line, size, colour)
-    return y + len(lines) * size * _LEADING

@@ -1,0 +1,123 @@
+"""How far the probability moves when the radiograph changes in ways that no reader would notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from model.assessment import Prediction, Stability
+from model.calibration import probabilities
+from model.engine import Classifier
+from model.film import Radiograph
+from model.radiograph import enlarge, squash
+
+Picture = npt.NDArray[np.uint8]
+
+# As far as the slight changes go by which training sets the width of the band that counts as near.
+CROP = 0.02
+DEGREES = 2.0
+CONTRAST = 0.07
+BRIGHTNESS = 8.0
+_FINER = 2
+
+
+def measure_stability(radiograph: Radiograph, classifier: Classifier) -> Stability:
+    """Run the classifier on a radiograph and on eight slightly changed copies of it, in one batch.
+
+    The probabilities are the classifier's calibrated ones. The range includes the radiograph as it is.
+    """
+    detail = classifier.detail_px
+    square = squash(radiograph, detail)
+    # Turned and cropped at a finer grid where the film has one, so that resampling costs no sharpness of its own.
+    is_fine = min(radiograph.height, radiograph.width) >= _FINER * detail
+    fine = squash(radiograph, _FINER * detail) if is_fine else square
+    squares = [square, *(_at_most(change(fine), detail) for change in CHANGES.values())]
+    batch = np.stack([enlarge(one, classifier.input_px) for one in squares])
+    # The graph that explains is warm from the first film on; the other would be built while the reader waits.
+    found = [float(p) for p in probabilities(classifier.explain(batch)[0], classifier.card.calibration)]
+    return Stability(min(found), max(found), tuple(zip(CHANGES, found[1:], strict=True)))
+
+
+def crossing(stability: Stability, prediction: Prediction) -> tuple[str, ...]:
+    """Name the changes that carry the probability to the other side of the operating point."""
+    point = prediction.operating_point
+    above = prediction.probability >= point
+    return tuple(name for name, probability in stability.changes if (probability >= point) != above)
+
+
+def most_moving(stability: Stability, prediction: Prediction) -> tuple[str, float]:
+    """Return the change that moved the probability most, and the probability then."""
+    return max(stability.changes, key=lambda change: abs(change[1] - prediction.probability))
+
+
+def stability_words(stability: Stability, prediction: Prediction) -> str:
+    """Say whether the finding holds under the changes, and between which probabilities it moved."""
+    count = len(stability.changes)
+    low, high = _rounded(stability.low), _rounded(stability.high)
+    span = low if low == high else f"{low} to {high}" if " " in low + high else f"{low}–{high}"
+    over = crossing(stability, prediction)
+    if not over:
+        return f"Stable: {span} under {_number(count)} small change{'' if count == 1 else 's'}"
+    when = f"when {over[0]}" if len(over) == 1 else f"under {_number(len(over))} of {_number(count)} small changes"
+    return f"Unstable: {span}; crosses the operating point, {prediction.operating_point:.2f}, {when}"
+
+
+def _rounded(probability: float) -> str:
+    """Two decimals; what would round to 0.00 or 1.00 is not certainty and must not look like it."""
+    return "below 0.01" if probability < 0.005 else "above 0.99" if probability >= 0.995 else f"{probability:.2f}"
+
+
+def _number(count: int) -> str:
+    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    return words[count] if count < len(words) else str(count)
+
+
+def _at_most(picture: Picture, px: int) -> Picture:
+    if picture.shape[0] == px:
+        return picture
+    return cv2.resize(picture, (px, px), interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def _mirrored(picture: Picture) -> Picture:
+    return np.ascontiguousarray(picture[:, ::-1])
+
+
+def _cropped(picture: Picture) -> Picture:
+    side = picture.shape[0]
+    margin = round(CROP * side)
+    inner = picture[margin:side - margin, margin:side - margin]
+    return cv2.resize(inner, (side, side), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
+
+
+def _turned(degrees: float) -> Callable[[Picture], Picture]:
+    def turn(picture: Picture) -> Picture:
+        side = picture.shape[0]
+        by = cv2.getRotationMatrix2D(((side - 1) / 2, (side - 1) / 2), degrees, 1.0)
+        return cv2.warpAffine(picture, by, (side, side), flags=cv2.INTER_LINEAR,
+                              borderMode=cv2.BORDER_REPLICATE).astype(np.uint8)
+
+    return turn
+
+
+def _toned(factor: float, offset: float) -> Callable[[Picture], Picture]:
+    def tone(picture: Picture) -> Picture:
+        mean = float(picture.mean())
+        return np.clip(np.round((picture.astype(np.float32) - mean) * factor + mean + offset), 0, 255).astype(np.uint8)
+
+    return tone
+
+
+# Named so that "when …" reads as a sentence. OpenCV turns counterclockwise by positive angles.
+CHANGES: dict[str, Callable[[Picture], Picture]] = {
+    "mirrored": _mirrored,
+    "cropped": _cropped,
+    "turned left": _turned(DEGREES),
+    "turned right": _turned(-DEGREES),
+    "lower in contrast": _toned(1 - CONTRAST, 0),
+    "higher in contrast": _toned(1 + CONTRAST, 0),
+    "darker": _toned(1, -BRIGHTNESS),
+    "brighter": _toned(1, BRIGHTNESS),
+}
