@@ -6,21 +6,23 @@ import argparse
 import json
 import os
 import sys
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import cv2
 from tqdm import tqdm
 
+from model.archives import HEAD_BYTES, Member, is_archive, list_archive, may_be_film
 from model.assessment import Assessment, InputIssue
+from model.card import PURPOSES
 from model.engine import Classifier, load_classifier
-from model.errors import AppError
+from model.errors import AppError, RadiographError
 from model.files import write_atomically
 from model.gradcam import overlay
+from model.listing import csv_text, line
+from model.operating import at_purpose, operating_point
 from model.pipeline import assess
 from model.quiet import start_tensorflow
 from model.radiograph import MAX_BYTES, to_uint8
@@ -28,26 +30,37 @@ from model.registry import active_version, version_folder
 from model.settings import load_settings
 
 EXAMPLES = """examples:
-  python -m model assess film.png
+  python -m model assess film.dcm
   python -m model assess films/ more.zip --json results.jsonl --heatmaps maps/
+  python -m model assess ward/ --purpose screening --csv ward.csv
   cat list.txt | xargs python -m model assess --json - | jq .probability
 
-exit status: 0 every file got its line (refused files too), 1 nothing could be assessed (the last line says why),
+exit status: 0 every film got its line (refused ones too), 1 nothing could be assessed (the last line says why),
 2 wrong arguments
 """
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".dcm"})
+KEYS = """One JSON object a line: path, status (assessed, outside, refused), finding (PNEUMONIA, NO_PNEUMONIA, or null
+unless assessed), probability, operating_point, near_operating_point, purpose, population_distance,
+population_threshold, corrections, turn, issues (code, blocking, message), classifier_version, assessed_at, seconds,
+sha256.
+
+The CSV has the same columns. There the probability of a film outside the classifier's population stands in a column of
+its own, so that no sorting puts it among the others.
+
+Takes DICOM, JPEG, PNG, TIFF, BMP, WebP and GIF. In folders and archives, other files are passed over; archives inside
+archives are refused by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """One file to assess: a path, and the member's name when it lies in a zip archive."""
+    """One file to assess: a path, and the member when it lies in a zip archive; or why its archive was not opened."""
 
     path: Path
-    member: str | None = None
+    member: Member | None = None
+    refused: RadiographError | None = None
 
     @property
     def name(self) -> str:
-        return str(self.path) if self.member is None else f"{self.path}/{self.member}"
+        return str(self.path) if self.member is None else f"{self.path}/{self.member.path}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,14 +69,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     acts = parser.add_subparsers(required=True, metavar="COMMAND")
     command = acts.add_parser(
-        "assess", help="assess files, folders and zip archives", epilog=EXAMPLES,
-        description="One JSON object a line: path, status, finding, probability, operating_point, issues, "
-                    "classifier_version, seconds.", formatter_class=argparse.RawDescriptionHelpFormatter)
-    command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file, a folder or a zip archive")
-    command.add_argument("--json", default="-", metavar="FILE",
-                         help="where the lines go; - is standard output (default)")
+        "assess", help="assess films, folders and zip archives", epilog=EXAMPLES, description=KEYS,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a film, a folder or a zip archive")
+    command.add_argument("--json", metavar="FILE",
+                         help="where the lines go; - is standard output (default, unless --csv is given)")
+    command.add_argument("--csv", metavar="FILE", help="write one row a film there, too; - is standard output")
     command.add_argument("--heatmaps", type=Path, metavar="DIR",
                          help="write the radiograph with its influence map there, one PNG a file, named by sha256")
+    command.add_argument("--purpose", choices=PURPOSES,
+                         help="operating point to read at (default: the site's, PNEUMOLENS_PURPOSE, or the version's)")
     command.add_argument("--classifier", metavar="VERSION", help="(default: the version in use)")
     options = parser.parse_args(arguments)
     try:
@@ -71,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         start_tensorflow()
         classifier = load_classifier(version_folder(settings, options.classifier or active_version(settings)),
                                      architectures=settings.architectures)
-        return _assess_all(options.paths, options.json, options.heatmaps, classifier)
+        return _assess_all(options, classifier, options.purpose or settings.purpose)
     except AppError as error:
         print(f"{error}\n{error.advice}", file=sys.stderr)
         return 1
@@ -83,84 +98,97 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _assess_all(paths: Sequence[Path], target: str, heatmaps: Path | None, classifier: Classifier) -> int:
-    items = [item for path in paths for item in _items(path)]
+def _assess_all(options: argparse.Namespace, classifier: Classifier, purpose: str) -> int:
+    operating_point(classifier.card, purpose)  # refuses a purpose of which the version has no point before any film
+    items = [item for path in options.paths for item in _items(path)]
     if not items:
-        print("expected at least one image file. Received: folders without any", file=sys.stderr)
-    if heatmaps is not None:
-        heatmaps.mkdir(parents=True, exist_ok=True)
-    lines = []
+        print("expected at least one film. Received: folders without any", file=sys.stderr)
+    if options.heatmaps is not None:
+        options.heatmaps.mkdir(parents=True, exist_ok=True)
+    target = options.json or (None if options.csv else "-")
     # On a terminal the bar would tear the lines apart; they are printed when it is done, or stream into a pipe.
-    stream = target == "-" and not sys.stdout.isatty()
+    stream = target == "-" and options.csv != "-" and not sys.stdout.isatty()
+    lines, archive = [], None
     for item in tqdm(items, desc="assessing", unit="film", disable=None, leave=False):
-        data = _read(item)
-        if isinstance(data, InputIssue):
-            assessment = Assessment(None, (data,), None, None, classifier.version, datetime.now(UTC), 0.0)
-        else:
-            assessment = assess(data, classifier)
-        if heatmaps is not None and assessment.heatmap is not None:
-            _write_heatmap(heatmaps, assessment)
-        text = json.dumps(_line(item, assessment), ensure_ascii=False)
+        if archive is not None and (item.member is None or item.member.archive is not archive):
+            archive.close()
+        archive = None if item.member is None else item.member.archive
+        assessment = at_purpose(_assess(item, classifier), classifier.card, purpose)
+        if options.heatmaps is not None and assessment.heatmap is not None:
+            _write_heatmap(options.heatmaps, assessment)
+        lines.append({"path": item.name, **line(assessment)})
         if stream:
-            print(text, flush=True)
-        lines.append(text)
-    if target == "-" and not stream:
-        print("\n".join(lines))
-    elif target != "-":
-        write_atomically(Path(target), "".join(line + "\n" for line in lines))
+            print(json.dumps(lines[-1], ensure_ascii=False), flush=True)
+    if target is not None and not stream:
+        _write(target, "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in lines))
+    if options.csv is not None:
+        _write(options.csv, csv_text(lines))
     return 0
 
 
+def _write(target: str, text: str) -> None:
+    if target == "-":
+        sys.stdout.write(text)
+    else:
+        write_atomically(Path(target), text)
+
+
 def _items(path: Path) -> Iterator[_Item]:
-    """List what a path stands for. Within a folder, files with other endings than pictures' are passed over."""
+    """List what a path stands for. Within folders and archives, what does not look like a picture is passed over."""
     if path.is_dir():
         for inner in sorted(path.rglob("*")):
-            if inner.is_file() and inner.suffix.lower() in SUFFIXES and not inner.name.startswith("."):
-                yield _Item(inner)
-    elif path.suffix.lower() == ".zip" and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                name = Path(info.filename)
-                if not info.is_dir() and name.suffix.lower() in SUFFIXES and not name.name.startswith("."):
-                    yield _Item(path, info.filename)
+            name = inner.relative_to(path).as_posix()
+            if inner.is_file() and may_be_film(name, lambda inner=inner: _head(inner)):  # type: ignore[misc]
+                yield from _items(inner)
+    elif is_archive(_head(path)):
+        try:
+            for member in list_archive(path).members:
+                yield _Item(path, member)
+        except RadiographError as error:
+            yield _Item(path, refused=error)
     else:
         yield _Item(path)
 
 
-def _read(item: _Item) -> bytes | InputIssue:
-    """Read one file, at most `MAX_BYTES` of it whatever an archive claims."""
+def _head(path: Path) -> bytes:
+    """Return a file's first bytes, or none: whoever reads all of it says what is wrong."""
     try:
-        if item.member is None:
-            if item.path.stat().st_size > MAX_BYTES:
-                return _too_large()
-            return item.path.read_bytes()
-        with zipfile.ZipFile(item.path) as archive, archive.open(item.member) as member:
-            data = member.read(MAX_BYTES + 1)
-        return data if len(data) <= MAX_BYTES else _too_large()
-    except FileNotFoundError:
-        return InputIssue("UNREADABLE", True, "There is no such file. Check the path.")
-    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError) as error:
-        # RuntimeError is zipfile's word for an encrypted member, NotImplementedError for an unknown compression.
-        return InputIssue("UNREADABLE", True, f"The file could not be read ({type(error).__name__}). "
-                                              "Check that it is complete and that you may open it.")
+        with path.open("rb") as file:
+            return file.read(HEAD_BYTES)
+    except OSError:
+        return b""
 
 
-def _too_large() -> InputIssue:
-    return InputIssue("TOO_LARGE", True, f"The file is larger than {MAX_BYTES / 1e6:.0f} MB. "
-                                         "Export the radiograph at the detector's own size or smaller.")
+def _assess(item: _Item, classifier: Classifier) -> Assessment:
+    try:
+        data = _read(item)
+    except RadiographError as error:
+        issue = InputIssue(error.code, True, error.advice)
+        return Assessment(None, (issue,), None, None, classifier.version, datetime.now(UTC), 0.0)
+    return assess(data, classifier)
 
 
-def _line(item: _Item, assessment: Assessment) -> dict[str, Any]:
-    prediction = assessment.prediction
-    return {
-        "path": item.name, "status": "refused" if prediction is None else "assessed",
-        "finding": prediction.finding if prediction else None,
-        "probability": round(prediction.probability, 6) if prediction else None,
-        "operating_point": prediction.operating_point if prediction else None,
-        "near_operating_point": prediction.is_near if prediction else None,
-        "issues": [{"code": i.code, "blocking": i.blocking, "message": i.message} for i in assessment.issues],
-        "classifier_version": assessment.classifier_version, "seconds": round(assessment.seconds, 4),
-        "sha256": assessment.radiograph.sha256 if assessment.radiograph else None}
+def _read(item: _Item) -> bytes:
+    """Read one file, at most `MAX_BYTES` of it; raises RadiographError."""
+    if item.refused is not None:
+        raise item.refused
+    if item.member is not None:
+        return item.member.read()
+    try:
+        if item.path.stat().st_size > MAX_BYTES:
+            raise RadiographError(
+                f"expected at most {MAX_BYTES / 1e6:.0f} MB. Received: more", code="TOO_LARGE",
+                advice=f"The file is larger than {MAX_BYTES / 1e6:.0f} MB. Export the radiograph at the detector's own "
+                       "size or smaller.")
+        return item.path.read_bytes()
+    except FileNotFoundError as error:
+        raise RadiographError("expected a file. Received: none", advice="There is no such file. Check the path."
+                              ) from error
+    except OSError as error:
+        raise RadiographError(
+            f"expected a file that may be read. Received: {type(error).__name__}",
+            advice=f"The file could not be read ({type(error).__name__}). Check that it is complete and that you may "
+                   "open it.") from error
 
 
 def _write_heatmap(folder: Path, assessment: Assessment) -> None:

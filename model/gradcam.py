@@ -33,7 +33,8 @@ def grad_cam(
     float32 (channels,), the dense layer's weights. The result lies on the radiograph's own grid, float32 (H, W) in
     [0, 1] for `shape` (H, W): the network saw the whole radiograph squashed to a square, so the map's cells divide
     each side evenly. It is scaled by its own maximum, so it compares regions of one radiograph and not radiographs;
-    all zeros, with is_empty set, when no region raised the logit. sign=-1 explains "no pneumonia".
+    all zeros, with is_empty set, when no region raised the logit. sign=-1 explains "no pneumonia". `cells` of the
+    result is what both signs are drawn from; see `influence`.
 
     Raises ValueError if head does not match feature_map's channels, or anything in them is not finite.
     """
@@ -42,22 +43,58 @@ def grad_cam(
                          f"Received: {feature_map.shape} and {head.shape}")
     if sign not in (1, -1):
         raise ValueError(f"expected a sign of 1 or -1. Received: {sign}")
-    features, weights = feature_map.astype(np.float64), sign * head.astype(np.float64)
-    influence = np.maximum(features @ weights, 0)
-    if not np.isfinite(influence).all():
+    features, weights = feature_map.astype(np.float64), head.astype(np.float64)
+    cells = features @ weights
+    if not np.isfinite(cells).all():
         raise ValueError("expected finite features and weights. Received: nan or infinity")
-    if influence.max() <= _ROUNDING * (np.abs(features) @ np.abs(weights)).max():
-        return Heatmap(np.zeros(shape, np.float32), layer, is_empty=True)
-    values = _upsample(influence / influence.max(), shape)
-    values /= values.max()
-    return Heatmap(values, layer, is_empty=False)
+    rounding = _ROUNDING * (np.abs(features) @ np.abs(weights)).max()
+    for side in (1, -1):
+        if (side * cells).max() <= rounding:
+            cells = side * np.minimum(side * cells, 0)
+    single = cells.astype(np.float32)
+    values = influence(single, shape, against=sign < 0)
+    return Heatmap(values, layer, is_empty=not values.any(), cells=single)
 
 
-def _upsample(cells: npt.NDArray[np.float64], shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+def influence(
+    cells: npt.NDArray[np.float32], shape: tuple[int, int], *, against: bool = False
+) -> npt.NDArray[np.float32]:
+    """Draw one side of `Heatmap.cells`, float32 (rows, columns): the map for the finding, or the one against it.
+
+    Returns float32 (H, W) in [0, 1] for `shape` (H, W), scaled by its own maximum; all zeros where no cell lies on
+    that side. What moved the logit the other way counts as nothing, before and after cells are interpolated.
+    """
+    values = _upsample(_one_side(cells, against), shape)
+    greatest = values.max()
+    if greatest > 0:
+        values /= greatest
+    return values
+
+
+def greatest_influence(cells: npt.NDArray[np.float32], shape: tuple[int, int], *, against: bool = False) -> float:
+    """Return what `influence` divides by, in the cells' own unit: the greatest value among the `shape` (H, W) pixels.
+
+    Whoever draws the map elsewhere needs it to draw the same one; it also tells how much less one side weighs.
+    """
+    side = _one_side(cells, against)
+    rows, columns = (_weights(count, size) for count, size in zip(side.shape, shape, strict=True))
+    # In bands: the whole map of a large film would take tens of megabytes for one number.
+    parts = [rows[top:top + _BAND_ROWS] @ side @ columns.T for top in range(0, shape[0], _BAND_ROWS)]
+    return max(0.0, *(float(part.max()) for part in parts))
+
+
+def _one_side(cells: npt.NDArray[np.float32], against: bool) -> npt.NDArray[np.float32]:
+    if cells.ndim != 2 or not cells.size or not np.isfinite(cells).all():
+        raise ValueError(f"expected finite cells (rows, columns). Received: {cells.shape}")
+    return np.asarray(np.maximum(-cells if against else cells, 0), np.float32)
+
+
+def _upsample(cells: npt.NDArray[np.float32], shape: tuple[int, int]) -> npt.NDArray[np.float32]:
     """Interpolate cells (rows, columns) ≥ 0 to float32 (H, W) ≥ 0."""
     rows, columns = (_weights(count, size) for count, size in zip(cells.shape, shape, strict=True))
+    values = np.asarray((rows @ cells) @ columns.T, np.float32)
     # The kernel undershoots beside a steep rise; influence below nothing has no meaning.
-    return np.asarray(np.maximum((rows @ cells.astype(np.float32)) @ columns.T, 0), np.float32)
+    return np.maximum(values, 0, out=values)
 
 
 def _weights(cells: int, size: int) -> npt.NDArray[np.float32]:

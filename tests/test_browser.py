@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from tests.phantoms import as_png, chest
+from tests.ungated import add_ungated
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -46,8 +47,8 @@ def find_chromium() -> str:
 
 
 @contextmanager
-def running_app(folder: Path, **environment: str) -> Iterator[tuple[str, int]]:
-    """Start the app as README says, on a free loopback port; yield its address and process id.
+def running_app(folder: Path, script: str = "app.py", **environment: str) -> Iterator[tuple[str, int]]:
+    """Start the app as README says, or another script, on a free loopback port; yield its address and process id.
 
     What it prints is in `folder`/app.log.
     """
@@ -58,7 +59,7 @@ def running_app(folder: Path, **environment: str) -> Iterator[tuple[str, int]]:
     log = folder / "app.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port),
+            [sys.executable, "-m", "streamlit", "run", script, "--server.port", str(port),
              "--server.address", "127.0.0.1"],
             cwd=ROOT, env=environ, stdout=output, stderr=output, start_new_session=True)
     address = f"http://127.0.0.1:{port}"
@@ -68,7 +69,7 @@ def running_app(folder: Path, **environment: str) -> Iterator[tuple[str, int]]:
                 with urllib.request.urlopen(f"{address}/_stcore/health", timeout=5) as answer:
                     if answer.status == 200:
                         break
-            except (urllib.error.URLError, ConnectionError):
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
                 assert process.poll() is None, log.read_text(errors="replace")
             time.sleep(0.2)
         else:
@@ -93,7 +94,8 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def app(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
-    with running_app(tmp_path_factory.mktemp("data")) as started:
+    folder = tmp_path_factory.mktemp("data")
+    with running_app(folder, **add_ungated(folder)) as started:
         yield started
 
 
@@ -117,7 +119,10 @@ def press(page: Any, key: str) -> None:
     after the run has ended; the browser then has nothing left to do.
     """
     page.locator("[data-test-script-state=notRunning]").wait_for()
-    page.evaluate("() => new Promise(done => requestIdleCallback(() => requestIdleCallback(done)))")
+    page.evaluate("""() => new Promise(done => {
+        const wait = next => requestIdleCallback(next, {timeout: 20_000});
+        wait(() => wait(done));
+    })""")
     page.keyboard.press(key)
 
 
@@ -149,16 +154,13 @@ def test_a_radiograph_goes_in_and_a_finding_comes_out(browser: Any, app: tuple[s
     finding.wait_for()
     assert re.search(FINDINGS, finding.inner_text())
     assert re.search(r"Probability\s+([<>] )?0\.\d\d", finding.inner_text())
-    page.wait_for_function("() => [...document.querySelectorAll('[data-testid=stImage] img')]"
-                           ".every(one => one.complete && one.naturalWidth)")
-    sizes = [box.bounding_box() for box in page.locator("[data-testid=stImage] img").all()]
-    assert len(sizes) == 2 and (sizes[0]["width"], sizes[0]["height"]) == (sizes[1]["width"], sizes[1]["height"])
-    assert sizes[0]["width"] > 300 and sizes[0]["y"] == sizes[1]["y"]
+    stage = page.locator(".stage").bounding_box()
+    assert stage["width"] > 600 and stage["height"] > 300
     page.get_by_text("Influence map, not a lesion outline").wait_for()
     page.locator(".js-plotly-plot").first.wait_for()
-    for button, ending in (("Report as PDF", ".pdf"), ("Data as JSON", ".json")):
+    for button, ending in (("PDF", ".pdf"), ("JSON", ".json")):
         with page.expect_download() as download:
-            page.get_by_role("button", name=button).click()
+            page.get_by_role("button", name=button, exact=True).click()
         assert re.fullmatch(rf"pneumolens-[0-9a-f]{{8}}\{ending}", download.value.suggested_filename)
         content = Path(download.value.path()).read_bytes()
         assert content.startswith(b"%PDF" if ending == ".pdf" else b"{")
@@ -178,14 +180,12 @@ def test_a_queue_is_walked_by_key_and_by_click(browser: Any, app: tuple[str, int
     page.locator(".pl-name", has_text="three.png").wait_for()
     press(page, "p")
     page.locator(".pl-name", has_text="notes.png").wait_for()
-    for x, line, name in ((300, 2, "three.png"), (15, 0, "one.png"), (120, 1, "notes.png"), (15, 0, "one.png")):
-        table = page.locator("[data-testid=stDataFrame]").bounding_box()
-        page.mouse.click(table["x"] + x, table["y"] + 52 + 32 * line)
+    for name in ("three.png", "one.png", "notes.png", "one.png"):
+        page.get_by_role("row", name=name).click()
         page.locator(".pl-name", has_text=name).wait_for()
         page.locator("[data-test-script-state=notRunning]").wait_for()
-    slider = page.locator(".st-key-opacity [data-testid=stSlider]").bounding_box()
-    page.mouse.click(slider["x"] + 0.8 * slider["width"], slider["y"] + slider["height"] / 2 + 2)
-    page.locator("input[type=range][aria-label=Opacity][value='80']").wait_for(state="attached")
+    # What the viewer's own controls were given must not swallow the key for the next film.
+    page.get_by_role("button", name="100 %").click()
     press(page, "n")
     page.locator(".pl-name", has_text="notes.png").wait_for()
     page.get_by_role("button", name="Start over").click()
@@ -204,8 +204,9 @@ def test_nothing_scrolls_sideways(browser: Any, app: tuple[str, int], width: int
     assert sideways(page) == 0
     # Waited for in one look: between two, a picture that arrives moves everything below it.
     page.wait_for_function("""isNarrow => {
-        const [panel, film] = ['.st-key-finding', '[data-testid=stImage] img'].map(
-            one => document.querySelector(one)?.getBoundingClientRect());
+        const tree = document.querySelector('.st-key-viewer [data-testid=stBidiComponentIsolated]')?.shadowRoot;
+        const [panel, film] = [document.querySelector('.st-key-finding'), tree?.querySelector('.stage')].map(
+            one => one?.getBoundingClientRect());
         if (!panel || !film || film.height < 100) return false;
         return isNarrow ? panel.top > film.bottom : panel.left > film.right && panel.top < film.bottom;
     }""", arg=width < 1100)

@@ -55,6 +55,20 @@ def test_the_scale_shows_the_probability_among_both_classes() -> None:
     assert [one.text for one in figure.layout.annotations] == ["operating point 0.41"]
 
 
+def test_the_scale_shows_where_other_purposes_cut() -> None:
+    figure = charts.probability_scale(0.87, 0.41, (0.3, 0.5), NORMAL, ILL, others={"Screening": 0.2, "Rule in": 0.9})
+    ticks = trace(figure, "other purposes")
+    assert list(ticks.x) == [0.2, 0.9] and list(ticks.text) == ["Screening", "Rule in"]
+    plain = charts.probability_scale(0.87, 0.41, (0.3, 0.5), NORMAL, ILL)
+    assert not [one for one in plain.data if one.name == "other purposes"]
+
+
+def test_the_scale_of_a_film_from_outside_has_no_colour() -> None:
+    colours = {one.marker.color for one in charts.probability_scale(
+        0.87, 0.41, (0.3, 0.5), NORMAL, ILL, is_grey=True).data if one.type == "bar"}
+    assert colours == {charts.QUIET}
+
+
 @pytest.mark.parametrize("counts", [(), (0, 0, 0)])
 def test_the_scale_survives_a_class_without_radiographs(counts: tuple[int, ...]) -> None:
     figure = charts.probability_scale(0.0, 1.0, (0.9, 1.0), counts, ILL)

@@ -119,7 +119,8 @@ def test_prevalence_moves_the_predictive_values(tmp_path: Path, monkeypatch: pyt
     app = open_performance()
     for percent in (20, 70):
         app = app.slider(key="prevalence").set_value(percent).run()
-        values = predictive_values(card.evaluations["validation"], percent / 100)
+        measures = card.evaluations["validation"].measures
+        values = predictive_values(measures["sensitivity"], measures["specificity"], percent / 100)
         assert f"{values.ppv.value:.2f} <span>({values.ppv.low:.2f}–{values.ppv.high:.2f})" in text(app)
         assert f"{values.npv.value:.2f} <span>({values.npv.low:.2f}–{values.npv.high:.2f})" in text(app)
 
@@ -169,7 +170,7 @@ def test_probabilities_never_look_certain(value: float, words: str) -> None:
 def test_predictive_values_follow_bayes() -> None:
     evaluation = an_evaluation()
     sensitivity, specificity = (evaluation.measures[key].value for key in ("sensitivity", "specificity"))
-    values = predictive_values(evaluation, 0.25)
+    values = predictive_values(evaluation.measures["sensitivity"], evaluation.measures["specificity"], 0.25)
     assert values.ppv.value == pytest.approx(
         sensitivity * 0.25 / (sensitivity * 0.25 + (1 - specificity) * 0.75))
     assert values.npv.value == pytest.approx(

@@ -11,9 +11,10 @@ import streamlit as st
 
 from model.card import Evaluation, ModelCard
 from model.errors import AppError
+from model.operating import rates_at
 from pages.shared import charts, session
-from pages.shared.finding import show_predictive_values
 from pages.shared.measures import MEASURE_NAMES, interval, is_outside, rate, sample, split_name, with_interval
+from pages.shared.worth import show_predictive_values
 
 session.require_frame()
 
@@ -87,7 +88,7 @@ def show_figures(card: ModelCard, evaluation: Evaluation, name: str) -> None:
         draw("scores", charts.score_distributions(
             evaluation.histogram_normal, evaluation.histogram_pneumonia, point, text))
         with st.container(key="figure_predictive"):
-            show_predictive_values(evaluation, text)
+            show_predictive_values(rates_at(evaluation, point), text)
     if card.history:
         left, right = st.columns(2, gap="small")
         with left:

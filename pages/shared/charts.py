@@ -24,20 +24,25 @@ _CHANCE = {"color": QUIET, "width": 1, "dash": "dash"}
 
 def probability_scale(
     probability: float, operating_point: float, near: Point, histogram_normal: Sequence[int],
-    histogram_pneumonia: Sequence[int],
+    histogram_pneumonia: Sequence[int], *, others: Mapping[str, float] | None = None, is_grey: bool = False,
 ) -> go.Figure:
     """Draw one probability on [0, 1] with the operating point and the validation radiographs of both classes.
+
+    `others` are operating points for other purposes by their names: short ticks that say what they are under the
+    mouse. `is_grey` draws both classes without their colours, for a film of which the colours would say too much.
 
     Pneumonia stands above the scale and no pneumonia hangs below it, so that colour is not needed to tell them apart.
     Each class is drawn as the square root of its own shares: most radiographs lie at the ends, and the few in the
     middle, which matter most here, would otherwise vanish.
     """
     figure = go.Figure()
-    for counts, sign, colour, name in ((histogram_pneumonia, 1, ABOVE, "with pneumonia"),
-                                       (histogram_normal, -1, BELOW, "without pneumonia")):
+    above, below = (QUIET, QUIET) if is_grey else (ABOVE, BELOW)
+    for counts, sign, colour, name in ((histogram_pneumonia, 1, above, "with pneumonia"),
+                                       (histogram_normal, -1, below, "without pneumonia")):
         figure.add_bar(
             x=_centres(len(counts)), y=[sign * height for height in _root_shares(counts)], name=name,
-            width=0.86 / max(1, len(counts)), marker={"color": colour, "opacity": 0.8, "line": {"width": 0}},
+            width=0.86 / max(1, len(counts)),
+            marker={"color": colour, "opacity": 0.45 if is_grey else 0.8, "line": {"width": 0}},
             customdata=list(counts),
             hovertemplate="probability %{x:.2f}: %{customdata} validation radiographs " + name + "<extra></extra>")
     figure.add_shape(type="rect", x0=near[0], x1=near[1], y0=-1.05, y1=1.05, name="near", layer="below",
@@ -47,13 +52,18 @@ def probability_scale(
                      line={"color": TEXT, "width": 1, "dash": "dot"})
     figure.add_annotation(x=operating_point, y=1.36, text=f"operating point {operating_point:.2f}", showarrow=False,
                           font={"size": 12, "color": QUIET}, xanchor=_anchor(operating_point))
+    if others:
+        figure.add_scatter(
+            x=list(others.values()), y=[-1.05] * len(others), mode="markers", name="other purposes", cliponaxis=False,
+            text=list(others), marker={"symbol": "line-ns", "size": 9, "line": {"color": QUIET, "width": 1}},
+            hovertemplate="%{text}: operating point %{x:.2f}<extra></extra>")
     figure.add_shape(type="line", x0=probability, x1=probability, y0=-1.05, y1=1.05, name="this radiograph",
                      line={"color": TEXT, "width": 2})
     figure.add_scatter(
         x=[probability], y=[0], mode="markers", name="this radiograph", cliponaxis=False,
         marker={"size": 13, "color": TEXT, "symbol": "circle", "line": {"color": BACKGROUND, "width": 2}},
         hovertemplate="this radiograph: %{x:.2f}<extra></extra>")
-    lay_out(figure, 152)
+    lay_out(figure, 138)
     figure.update_layout(margin={"l": 10, "r": 10, "t": 2, "b": 24}, bargap=0, barmode="overlay", showlegend=False,
                          hovermode="closest")
     figure.update_xaxes(range=[-0.025, 1.025], tickvals=[0, 0.25, 0.5, 0.75, 1], showgrid=False,

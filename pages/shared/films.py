@@ -1,30 +1,49 @@
-"""The films of one visit: what is kept of each after it was read, and how many. Knows no streamlit."""
+"""A film of this visit: what is kept of it once it was read, and its full resolution again. Knows no streamlit."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from model.assessment import Assessment, Heatmap
-from model.radiograph import to_uint8
+from model.assessment import Assessment, Heatmap, InfluenceRegions, Reading, Stability
+from model.errors import RadiographError
+from model.film import FilmHeader, Radiograph
+from model.gradcam import influence
+from model.radiograph import decode_radiograph, to_uint8
+from model.upright import inverted, turned
+from pages.shared import originals
+from pages.shared.originals import Original
 
-MOST_FILMS = 50
 DISPLAY_PX = 1000
 INFLUENCE_PX = 256
+INVERTED = "inverted"  # as the gate's corrections say it
+
+
+@dataclass(slots=True, eq=False)
+class Notes:
+    """What comes to be known of a film after it was read; `asked_turn` is set while it waits to be read again."""
+
+    reading: Reading = Reading()
+    stability: Stability | None = None
+    regions: InfluenceRegions | None = None
+    asked_turn: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Film:
-    """One file and what was said of it, about 1 MB however large the file was.
+    """One file and what was said of it, about 1 MB beside the file itself however large it was.
 
-    `kept` is the assessment with the radiograph at display size and without its heat map; `influence` is that map,
-    uint8 (h, w), at a size at which its few cells lose nothing. `size` is the (width, height) of the file's picture
-    and `bits` the depth of its grey values.
+    `kept` is the assessment with the radiograph, as it was assessed, at display size and without its heat map;
+    `influence` is that map, uint8 (h, w), at a size at which its few cells lose nothing, and `cells` the network's own
+    signed grid behind it. `sha256` is that of the file, "" where it gave no bytes. `size` is the (width, height) of the
+    picture that was assessed and `bits` the depth of its grey values. `turn` is by how many degrees clockwise the
+    reader had the file turned. `number` is its place among all films of this visit, by which exports call it; 0 before
+    it has one.
     """
 
     name: str
@@ -34,11 +53,46 @@ class Film:
     influence: npt.NDArray[np.uint8] | None
     layer: str = ""
     bits: int = 8
+    cells: npt.NDArray[np.float32] | None = None
+    turn: int = 0
+    number: int = 0
+    original: Original = field(default_factory=lambda: Original(None))
+    notes: Notes = field(default_factory=Notes)
 
     @property
     def pixels(self) -> npt.NDArray[np.uint8] | None:
         """The radiograph at display size, uint8 (H, W), or None when the file could not be decoded."""
         return None if self.kept.radiograph is None else to_uint8(self.kept.radiograph)
+
+    @property
+    def data(self) -> bytes | None:
+        """The file's bytes, or None once they were let go to stay within the memory for originals."""
+        return self.original.data
+
+    @property
+    def is_let_go(self) -> bool:
+        """Whether the picture can only be shown at display size; dropping the file again brings the rest back."""
+        return self.original.data is None and self.kept.radiograph is not None
+
+    @property
+    def header(self) -> FilmHeader | None:
+        """What a DICOM file says of the film; None for other files."""
+        return None if self.kept.radiograph is None else self.kept.radiograph.header
+
+    @property
+    def reading(self) -> Reading:
+        """The reader's verdict and remarks."""
+        return self.notes.reading
+
+    @property
+    def stability(self) -> Stability | None:
+        """The range of the probability under small changes, None until it was measured."""
+        return self.notes.stability
+
+    @property
+    def regions(self) -> InfluenceRegions | None:
+        """Where the influence lies, None until it was measured."""
+        return self.notes.regions
 
     @property
     def influence_is_empty(self) -> bool:
@@ -48,110 +102,121 @@ class Film:
     def influence_values(self) -> npt.NDArray[np.float32] | None:
         """Return the influence map on the grid of `pixels`, float32 (H, W) in [0, 1]."""
         pixels = self.pixels
-        if self.influence is None or pixels is None:
-            return None
-        return _enlarged(self.influence, (pixels.shape[1], pixels.shape[0]))
+        return None if self.influence is None or pixels is None else self._influence_at(pixels.shape)
+
+    def _influence_at(self, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+        if self.cells is not None:  # drawn anew, exactly as it was
+            return influence(self.cells, shape)
+        values = np.zeros((1, 1), np.float32) if self.influence is None else self.influence.astype(np.float32) / 255
+        return np.clip(cv2.resize(values, shape[::-1], interpolation=cv2.INTER_CUBIC), 0, 1).astype(np.float32)
 
     def assessment(self) -> Assessment:
         """Return the assessment at the file's own size, which a report states; what the display lost stays lost."""
         radiograph, heatmap = self.kept.radiograph, None
         if radiograph is not None and self.size is not None:
-            pixels = np.asarray(Image.fromarray(to_uint8(radiograph)).resize(self.size, Image.Resampling.BILINEAR))
+            pixels = np.asarray(cv2.resize(to_uint8(radiograph), self.size, interpolation=cv2.INTER_LINEAR), np.uint8)
             radiograph = replace(radiograph, pixels=_deepened(pixels, self.bits), bits=self.bits)
             if self.influence is not None:
-                heatmap = Heatmap(_enlarged(self.influence, self.size), self.layer, self.influence_is_empty)
-        return replace(self.kept, radiograph=radiograph, heatmap=heatmap)
+                shape = (self.size[1], self.size[0])
+                heatmap = Heatmap(self._influence_at(shape), self.layer, self.influence_is_empty, self.cells)
+        return self._noted(radiograph, heatmap)
+
+    def figures(self) -> Assessment:
+        """Return the assessment for whoever reads figures and sizes alone: blank pixels and map cost no memory."""
+        radiograph, heatmap = self.kept.radiograph, None
+        if radiograph is not None and self.size is not None:
+            size = (self.size[1], self.size[0])
+            blank = np.broadcast_to(np.zeros((), np.uint8 if self.bits <= 8 else np.uint16), size)
+            radiograph = replace(radiograph, pixels=blank, bits=self.bits)
+            if self.influence is not None:
+                nothing = np.broadcast_to(np.zeros((), np.float32), size)
+                heatmap = Heatmap(nothing, self.layer, self.influence_is_empty, self.cells)
+        return self._noted(radiograph, heatmap)
+
+    def _noted(self, radiograph: Radiograph | None, heatmap: Heatmap | None) -> Assessment:
+        return replace(self.kept, radiograph=radiograph, heatmap=heatmap,
+                       stability=self.stability or self.kept.stability, regions=self.regions or self.kept.regions)
 
 
-def keep(name: str, data: bytes, assessment: Assessment) -> Film:
-    """Reduce an assessment to what the page shows; the file's bytes are not kept."""
+def keep(name: str, data: bytes, assessment: Assessment, turn: int = 0) -> Film:
+    """Reduce an assessment to what the page shows, and hold the file's bytes while there is room for them."""
     radiograph, heatmap = assessment.radiograph, assessment.heatmap
-    size, bits = None, 8
+    size, bits, small = None, 8, None
     if radiograph is not None:
         size, bits = (radiograph.width, radiograph.height), radiograph.bits
-        radiograph = replace(radiograph, pixels=_at_most(to_uint8(radiograph), DISPLAY_PX), bits=8)
-    influence = None
+        small = replace(radiograph, pixels=_displayed(radiograph), bits=8, deep=None, renderings=())
+    drawn, cells, layer = None, None, ""
     if heatmap is not None:
-        influence = _at_most(np.round(heatmap.values * 255).astype(np.uint8), INFLUENCE_PX)
-    return Film(name, hashlib.sha256(data).hexdigest(), size, replace(assessment, radiograph=radiograph, heatmap=None),
-                influence, heatmap.layer if heatmap is not None else "", bits)
+        drawn = np.round(_small_map(heatmap) * 255).astype(np.uint8)
+        cells, layer = heatmap.cells, heatmap.layer
+    sha256 = radiograph.sha256 if radiograph is not None else hashlib.sha256(data).hexdigest() if data else ""
+    kept = replace(assessment, radiograph=small, heatmap=None)
+    return Film(name, sha256, size, kept, drawn, layer, bits, cells, turn, original=originals.hold(data, radiograph))
+
+
+def full(film: Film) -> Radiograph | None:
+    """Return the film on the screen at its full size, as it was assessed: turned and inverted where that was done.
+
+    Decoded once while the film is on the screen. None when the file could not be decoded or was let go.
+    """
+    original = film.original
+    if original.decoded is None and original.data is not None and film.kept.radiograph is not None:
+        try:
+            radiograph = turned(decode_radiograph(original.data), film.turn)
+        except RadiographError:  # it was decoded once; a codec that fails the second time leaves the small picture
+            return None
+        original.decoded = inverted(radiograph) if INVERTED in film.kept.corrections else radiograph
+    return original.decoded
+
+
+def remember(
+    film: Film, *, reading: Reading | None = None, stability: Stability | None = None,
+    regions: InfluenceRegions | None = None,
+) -> None:
+    """Keep what has come to be known of a film; what is None stays as it was."""
+    notes = film.notes
+    notes.reading = reading or notes.reading
+    notes.stability = stability or notes.stability
+    notes.regions = regions or notes.regions
+
+
+def reassess(film: Film, turn: int) -> None:
+    """Ask for the film to be read again, turned clockwise by `turn` degrees from how the file has it.
+
+    The page does it at its next run, so this fits a button's on_click. Raises ValueError for any but a right angle.
+    """
+    if turn not in (0, 90, 180, 270):
+        raise ValueError(f"expected a turn of 0, 90, 180 or 270 degrees. Received: {turn}")
+    film.notes.asked_turn = turn
+
+
+def _displayed(radiograph: Radiograph) -> npt.NDArray[np.uint8]:
+    """Return uint8 (H, W) at display size: shrunk first, since most of a large film's cost is in its many pixels."""
+    pixels = _at_most(radiograph.pixels, DISPLAY_PX)
+    return to_uint8(replace(radiograph, pixels=pixels, deep=None, renderings=()))
+
+
+def _small_map(heatmap: Heatmap) -> npt.NDArray[np.float32]:
+    """Return the influence map at the size at which it is kept, float32 (h, w) in [0, 1]."""
+    if heatmap.cells is None or heatmap.is_empty:
+        return _at_most(heatmap.values, INFLUENCE_PX)
+    height, width = heatmap.values.shape
+    scale = min(1.0, INFLUENCE_PX / max(height, width))
+    return influence(heatmap.cells, (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
 def _deepened(pixels: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
     """Return uint8 (H, W) over the range of `bits` again."""
     if bits <= 8:
         return pixels
-    return np.asarray(np.round(pixels * ((2**bits - 1) / 255)), np.uint16)
+    return np.round(np.arange(256) * ((2**bits - 1) / 255)).astype(np.uint16)[pixels]
 
 
-def _enlarged(influence: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Return the stored map as float32 (H, W) in [0, 1] for a `size` of (width, height)."""
-    small = Image.fromarray(influence.astype(np.float32) / 255)
-    return np.asarray(np.clip(np.asarray(small.resize(size, Image.Resampling.BICUBIC)), 0, 1), np.float32)
-
-
-def _at_most(pixels: npt.NDArray[np.uint8], px: int) -> npt.NDArray[np.uint8]:
-    """Shrink uint8 (H, W) until its longer side has at most `px`, keeping its proportions."""
+def _at_most(pixels: npt.NDArray[Any], px: int) -> npt.NDArray[Any]:
+    """Shrink (H, W) until its longer side has at most `px`, in proportion; each pixel is the mean of its area."""
     height, width = pixels.shape
     scale = px / max(height, width)
     if scale >= 1:
         return np.ascontiguousarray(pixels)
     smaller = (max(1, round(width * scale)), max(1, round(height * scale)))
-    kernel = Image.Resampling.BOX if scale < 0.5 else Image.Resampling.LANCZOS
-    return np.asarray(Image.fromarray(pixels).resize(smaller, kernel))
-
-
-@dataclass(slots=True)
-class Waiting:
-    """A file that was dropped and not read yet."""
-
-    name: str
-    data: bytes
-
-
-@dataclass(slots=True)
-class Films:
-    """The queue of one visit: files that wait, films that were read, and which of them is on the screen.
-
-    Holds `MOST_FILMS` films; the oldest make room for new ones, and `let_go` counts them. `drops` counts how often
-    files were dropped, `turned_away` how many of the last drop were more than the queue holds.
-    """
-
-    waiting: deque[Waiting] = field(default_factory=deque)
-    films: list[Film] = field(default_factory=list)
-    shown: int = 0
-    drops: int = 0
-    let_go: int = 0
-    turned_away: int = 0
-    _shows_next: bool = False
-
-    def drop(self, files: list[Waiting]) -> None:
-        """Put files at the end of the queue, at most as many as it holds."""
-        room = MOST_FILMS - len(self.waiting)
-        self.waiting.extend(files[:room])
-        self.turned_away = max(0, len(files) - room)
-        self.drops += 1
-        self._shows_next = True
-
-    def find(self, sha256: str, version: str) -> Film | None:
-        """Return a film of the same bytes that the same classifier version read."""
-        return next((film for film in self.films
-                     if film.sha256 == sha256 and film.kept.classifier_version == version), None)
-
-    def add(self, film: Film) -> None:
-        """Put a film that was read into the list; the first of each drop is shown."""
-        same = next((index for index, one in enumerate(self.films) if one.name == film.name
-                     and one.sha256 == film.sha256 and one.kept is film.kept), None)
-        if same is None:
-            self.films.append(film)
-            if len(self.films) > MOST_FILMS:
-                del self.films[0]
-                self.let_go += 1
-                self.shown = max(0, self.shown - 1)
-        if self._shows_next:
-            self.shown = len(self.films) - 1 if same is None else same
-            self._shows_next = False
-
-    def step(self, by: int) -> None:
-        """Show the film `by` places on, stopping at either end."""
-        self.shown = min(max(0, self.shown + by), max(0, len(self.films) - 1))
+    return np.asarray(cv2.resize(pixels, smaller, interpolation=cv2.INTER_AREA), pixels.dtype)

@@ -3,73 +3,81 @@
 from __future__ import annotations
 
 from html import escape
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from model.assessment import Prediction
+from model.assessment import Assessment, Prediction
 from model.card import Evaluation, ModelCard
-from model.report import report_json, report_pdf
-from pages.shared import charts
-from pages.shared.films import Film
-from pages.shared.measures import interval, predictive_values, probability, rate
-from pages.shared.viewer import Mode
+from model.operating import NAMES, at_purpose, offered, operating_point, rates_at
+from model.regions import outside_warning
+from pages.shared import charts, session
+from pages.shared.bearing import influence_regions, show_bearing
+from pages.shared.films import Film, reassess
+from pages.shared.measures import VALIDATION as VALIDATION
+from pages.shared.measures import probability
+from pages.shared.verdict import show_downloads, show_verdict
+from pages.shared.worth import chosen_purpose, show_predictive_values, show_purpose, show_rates
 
-VALIDATION = "validation"
-PREVALENCE = 20
+if TYPE_CHECKING:
+    from pages.shared.viewer import ViewerState
+
+UPRIGHT = {90: "a quarter turn clockwise", 180: "a half turn", 270: "a quarter turn counterclockwise"}
 
 
-def show_finding(film: Film, card: ModelCard, version_in_use: str, mode: Mode, opacity: float) -> None:
-    """Draw the panel for a film that `card`'s version read; `mode` and `opacity` are the viewer's, for the report."""
-    prediction, evaluation = film.kept.prediction, card.evaluations.get(VALIDATION)
+def show_finding(film: Film, card: ModelCard, version_in_use: str, view: ViewerState) -> None:
+    """Draw the panel for a film that `card`'s version read; `view` is the viewer's state, for the report."""
+    told = at_purpose(film.kept, card, chosen_purpose(card))
+    prediction, evaluation = told.prediction, card.evaluations.get(VALIDATION)
     answer, worth = st.container(key="finding_answer"), st.container(key="finding_worth")
     with answer:
         if prediction is None:
             _refusal(film)
+        elif told.is_outside:
+            _outside(told, prediction, film)
         else:
-            _answer(prediction)
-            for issue in film.kept.issues:
-                st.html(f'<p class="pl-warning">{escape(issue.message)}</p>')
-            if evaluation is not None:
-                _scale(prediction, card, evaluation)
+            _answer(prediction, film)
+        _warnings(film, told)
+        _turned(film)
+        if prediction is not None and evaluation is not None:
+            _scale(prediction, card, evaluation, is_grey=told.is_outside)
+        if prediction is not None and not told.is_outside:
+            show_purpose(card)
     with worth:
         if prediction is not None:
-            if evaluation is not None:
-                _rates(evaluation)
-                show_predictive_values(evaluation)
-            _downloads(film, card, mode, opacity)
+            if evaluation is not None and not told.is_outside:
+                show_rates(evaluation, prediction.operating_point)
+                show_predictive_values(rates_at(evaluation, prediction.operating_point))
+            show_bearing(film, prediction, lambda: session.classifier_of(card.version))
+            show_verdict(film)
+            show_downloads(film, card, view)
         version = film.kept.classifier_version
         changed = "" if version == version_in_use else f" Version {escape(version_in_use)} has come into use since."
         st.html(f'<p class="pl-note">Classifier {escape(version)}, {film.kept.assessed_at:%Y-%m-%d %H:%M} UTC.{changed}'
                 "</p>")
 
 
-@st.fragment
-def show_predictive_values(evaluation: Evaluation, sample: str | None = None) -> None:
-    """Let the reader set how common pneumonia is, and say what a finding is worth there.
-
-    With `sample`, the words for the radiographs behind it, the values are drawn over all prevalences, too.
-    """
-    if sample is not None:
-        measures, chosen = evaluation.measures, st.session_state.get("prevalence", PREVALENCE) / 100
-        figure = charts.predictive_values(measures["sensitivity"].value, measures["specificity"].value, chosen, sample)
-        st.plotly_chart(figure, theme=None, key="performance.predictive", config={"displayModeBar": False})
-    prevalence = st.slider("Prevalence of pneumonia among your patients", 1, 90, PREVALENCE, format="%d %%",
-                           key="prevalence", persist_state="session",
-                           help="What a finding is worth depends on how common pneumonia is where you work.")
-    values = predictive_values(evaluation, prevalence / 100)
-    st.html('<table class="pl-rows">'
-            f"<tr><th>PPV <em>of films called likely</em></th><td>{rate(values.ppv.value)} "
-            f"<span>{interval(values.ppv)}</span></td></tr>"
-            f"<tr><th>NPV <em>of films called unlikely</em></th><td>{rate(values.npv.value)} "
-            f"<span>{interval(values.npv)}</span></td></tr></table>")
-
-
-def _answer(prediction: Prediction) -> None:
+def _answer(prediction: Prediction, film: Film) -> None:
     side = "near" if prediction.is_near else "above" if prediction.finding == "PNEUMONIA" else "below"
     relation = "At or above" if prediction.finding == "PNEUMONIA" else "Below"
+    purpose = "" if prediction.purpose == "default" else f" ({NAMES[prediction.purpose].lower()})"
     st.html(f'<section class="pl-finding pl-{side}"><h2>{escape(prediction.words)}</h2>'
             f"<p>Probability <strong>{escape(probability(prediction.probability))}</strong></p>"
-            f"<p><span>{relation} the operating point, {prediction.operating_point:.2f}</span></p></section>")
+            f"<p><span>{relation} the operating point, {prediction.operating_point:.2f}{purpose}</span></p>"
+            f"{_verdict(film)}</section>")
+
+
+def _outside(told: Assessment, prediction: Prediction, film: Film) -> None:
+    """Say first, and largest, that the probability means little here; no colour, and no finding."""
+    st.html(f'<section class="pl-finding pl-outside"><h2>{escape(told.words)}</h2>'
+            f"<p>Read this film without the classifier. Probability {escape(probability(prediction.probability))}; the "
+            "figures from validation do not hold for it.</p>{_verdict(film)}</section>")
+
+
+def _verdict(film: Film) -> str:
+    """Return the reader's verdict as a line: given by key, it would stand out of sight, further down."""
+    verdict = film.reading.verdict
+    return "" if verdict is None else f"<p><span>Your verdict: {verdict}</span></p>"
 
 
 def _refusal(film: Film) -> None:
@@ -79,34 +87,43 @@ def _refusal(film: Film) -> None:
             "your archive was not touched.</p>")
 
 
-def _scale(prediction: Prediction, card: ModelCard, evaluation: Evaluation) -> None:
-    near = (card.operating_point.near_low, card.operating_point.near_high)
-    figure = charts.probability_scale(prediction.probability, prediction.operating_point, near,
-                                      evaluation.histogram_normal, evaluation.histogram_pneumonia)
+def _warnings(film: Film, told: Assessment) -> None:
+    """Draw every warning in one box, and under it the correction that one of them offers."""
+    said = [issue.message for issue in told.issues if not issue.blocking and not told.is_refused]
+    prediction, regions = told.prediction, influence_regions(film)
+    if prediction is not None and regions is not None and not told.is_outside:
+        warning = outside_warning(regions, prediction.finding == "PNEUMONIA" or prediction.is_near)
+        said += [] if warning is None else [warning]
+    if said:
+        st.html(f'<section class="pl-warning">{"".join(f"<p>{escape(one)}</p>" for one in said)}</section>')
+    if told.turn and not told.is_refused:
+        st.button(f"Turn it by {told.turn}° clockwise and read it again", key="read.turn", on_click=reassess,
+                  args=(film, (film.turn + told.turn) % 360), disabled=film.data is None,
+                  help="The file was let go to save memory; drop it again." if film.data is None else
+                       f"The film is shown and read after {UPRIGHT.get(told.turn, 'a turn')}; the file stays as it is.")
+
+
+def _turned(film: Film) -> None:
+    """Say that the film was turned, and offer to take it back."""
+    if not film.turn:
+        return
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="turned"):
+        st.html(f'<p class="pl-note">Shown and read after {UPRIGHT.get(film.turn, "a turn")}.</p>', width="stretch")
+        st.button("As the file has it", key="read.turn_back", on_click=reassess, args=(film, 0), type="tertiary",
+                  disabled=film.data is None)
+
+
+def _scale(prediction: Prediction, card: ModelCard, evaluation: Evaluation, is_grey: bool) -> None:
+    point = operating_point(card, prediction.purpose)
+    others = {NAMES[purpose]: operating_point(card, purpose).probability
+              for purpose in offered(card) if purpose != prediction.purpose}
+    figure = charts.probability_scale(
+        prediction.probability, prediction.operating_point, (point.near_low, point.near_high),
+        evaluation.histogram_normal, evaluation.histogram_pneumonia, others=others, is_grey=is_grey)
     st.plotly_chart(figure, theme=None, key="read.scale", config={"displayModeBar": False},
                     alt="Probability on a scale from 0 to 1 with the operating point and the validation radiographs")
     ill, well = evaluation.tp + evaluation.fn, evaluation.tn + evaluation.fp
-    st.html(f'<p class="pl-legend"><span><i class="pl-up"></i>pneumonia, up (n = {ill})</span>'
+    grey = " pl-grey" if is_grey else ""
+    st.html(f'<p class="pl-legend{grey}"><span><i class="pl-up"></i>pneumonia, up (n = {ill})</span>'
             f'<span><i class="pl-down"></i>normal, down (n = {well})</span><br>'
             '<span>validation radiographs</span><span><i class="pl-band"></i>near the operating point</span></p>')
-
-
-def _rates(evaluation: Evaluation) -> None:
-    rows = "".join(
-        f"<tr><th>{name}</th><td>{rate(measure.value)} <span>{interval(measure)}</span></td></tr>"
-        for name, measure in (("Sensitivity", evaluation.measures["sensitivity"]),
-                              ("Specificity", evaluation.measures["specificity"])))
-    st.html(f'<table class="pl-rows"><caption>At this operating point, on n = {evaluation.n} validation radiographs '
-            f"(95 % interval)</caption>{rows}</table>")
-
-
-def _downloads(film: Film, card: ModelCard, mode: Mode, opacity: float) -> None:
-    # Made when the button is pressed, and named after the file's content: the file's name can hold a patient's.
-    name = f"pneumolens-{film.sha256[:8]}"
-    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="downloads"):
-        st.download_button(
-            "Report as PDF", lambda: report_pdf(film.assessment(), card, opacity=opacity, mode=mode),
-            file_name=f"{name}.pdf", mime="application/pdf", on_click="ignore", key="read.pdf")
-        st.download_button(
-            "Data as JSON", lambda: report_json(film.assessment(), card),
-            file_name=f"{name}.json", mime="application/json", on_click="ignore", key="read.json")

@@ -20,6 +20,7 @@ MEASURE_NAMES = {
     "brier": "Brier score",
     "ece": "Calibration error (ECE)",
 }
+VALIDATION = "validation"
 OUTSIDE = "outside"
 _WORDS = {"nih": "NIH", "rsna": "RSNA", "kermany": "Kermany", "a": "A", "b": "B", "c": "C"}
 
@@ -58,12 +59,11 @@ def with_interval(measure: Measure, decimals: int = 2) -> str:
     return f"{measure.value:.{decimals}f} {interval(measure, decimals)}".rstrip()
 
 
-def predictive_values(evaluation: Evaluation, prevalence: float) -> PredictiveValues:
+def predictive_values(sensitivity: Measure, specificity: Measure, prevalence: float) -> PredictiveValues:
     """Return what a finding is worth where `prevalence`, in (0, 1), of the children have pneumonia.
 
     Bayes' rule on sensitivity and specificity, which unlike PPV and NPV do not depend on how the set was put together.
     """
-    sensitivity, specificity = evaluation.measures["sensitivity"], evaluation.measures["specificity"]
     ends = [ppv_npv(getattr(sensitivity, end), getattr(specificity, end), prevalence)
             for end in ("value", "low", "high")]
     return PredictiveValues(ppv=Measure(*(ppv for ppv, _ in ends)), npv=Measure(*(npv for _, npv in ends)))

@@ -16,6 +16,7 @@ from html import escape
 from pathlib import Path
 
 import streamlit as st
+from starlette.formparsers import MultiPartParser
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
@@ -46,6 +47,7 @@ def start() -> None:
     Called before the first visit, and again by every run of a page: a server that knows no lifespan starts with the
     first of them.
     """
+    keep_uploads_in_memory()
     try:
         _start(str(settings().data_dir.absolute()))
     except AppError as error:  # the films can be read all the same; the Retrain page says what is wrong
@@ -80,6 +82,11 @@ def require_frame() -> None:
 def settings() -> Settings:
     """Return the settings of this installation; raises SettingsError."""
     return load_settings(os.environ)
+
+
+def purpose() -> str:
+    """Return what films are read for: the reader's choice on the page, or the site's."""
+    return str(st.session_state.get("purpose") or settings().purpose)
 
 
 def card_in_use() -> ModelCard:
@@ -163,6 +170,14 @@ def show_error(error: AppError) -> None:
     advice, technical = (escape(words, quote=False) for words in (error.advice, str(error)))
     st.html(f'<section class="pl-warning"><p><strong>{advice}</strong></p><p>Until then this page cannot be used. '
             f'Nothing was lost.</p><p class="pl-note">For technical support: {technical}</p></section>')
+
+
+def keep_uploads_in_memory() -> None:
+    """Keep uploads off the disk: the server would write all of a file beyond 1 MB to a temporary one.
+
+    What an upload may take of the memory is bounded by Streamlit's maxUploadSize, before and while it is received.
+    """
+    MultiPartParser.spool_max_size = 0  # no size at which it goes to disk (tempfile.SpooledTemporaryFile)
 
 
 def take(file: UploadedFile) -> bytes:

@@ -1,0 +1,82 @@
+"""What else the reader is told, in Chromium: measured while nothing is pressed, judged by key, taken away by hand."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dicoms import phantom_dicom
+from tests.test_browser import a_film, browser, drop, open_page, press, running_app, sideways
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+__all__ = ["browser"]
+
+
+@pytest.fixture(scope="module")
+def app(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+    with running_app(tmp_path_factory.mktemp("data"), PNEUMOLENS_PREVALENCE="35") as started:
+        yield started
+
+
+def test_a_reader_is_told_judges_and_takes_the_report_away(browser: Any, app: tuple[str, int]) -> None:
+    page = open_page(browser, app[0])
+    drop(page, ("film.png", a_film(1)))
+    finding = page.locator(".pl-finding")
+    finding.wait_for()
+    told = page.locator(".pl-said")
+    stable = told.filter(has_text=re.compile(r"(Stable: |Unstable: ).*small change|when"))
+    stable.wait_for()
+    assert re.search(r"\d\.\d\d|above 0\.99|below 0\.01", stable.inner_text())
+    assert "outside the thorax" in told.filter(has_text="Influence").inner_text().lower()
+    page.get_by_text("35 %", exact=True).wait_for()
+
+    press(page, "d")
+    finding.get_by_text("Your verdict: disagree").wait_for()
+    page.get_by_placeholder("Remarks, for the report").fill("Seen and n agreed: u, y.")
+    page.get_by_placeholder("Remarks, for the report").blur()
+    page.get_by_role("button", name="Undo the last change").wait_for()
+    press(page, "u")
+    finding.get_by_text("Your verdict: unsure").wait_for()
+    page.get_by_role("button", name="Undo the last change").click()
+    finding.get_by_text("Your verdict: disagree").wait_for()
+
+    before = finding.inner_text()
+    # A list that opens while the page is still being drawn closes again.
+    page.get_by_role("button", name="Undo the last change").wait_for(state="detached")
+    press(page, "Shift")
+    page.get_by_role("combobox").click()
+    page.get_by_role("option", name=re.compile("^Screening")).click()
+    finding.get_by_text("(screening)").wait_for()
+    assert before.split("Probability")[1].split()[:2] == finding.inner_text().split("Probability")[1].split()[:2]
+
+    page.get_by_role("slider", name="Prevalence of pneumonia among your patients").press("ArrowRight")
+    page.get_by_text("36 %", exact=True).wait_for()
+    press(page, "Shift")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="JSON", exact=True).click()
+    report = json.loads(Path(download.value.path()).read_text())
+    assert report["purpose"] == "screening" and report["stability"]["changes"]
+    assert report["reading"] == {"verdict": "disagree", "remarks": "Seen and n agreed: u, y."}
+    assert report["validation"]["at_this_operating_point"]["prevalence"] == 0.36
+    assert report["influence_map"]["regions"] and re.fullmatch(r"pneumolens-\w{8}\.json",
+                                                               download.value.suggested_filename)
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1024, 1280])
+def test_nothing_scrolls_sideways_and_dicom_objects_are_offered(browser: Any, app: tuple[str, int], width: int) -> None:
+    page = open_page(browser, app[0], width=width)
+    drop(page, ("film.dcm", phantom_dicom(1, pneumonia=True)))
+    page.locator(".pl-finding").wait_for()
+    for label, ending in (("DICOM SR", "-sr.dcm"), ("DICOM SC", "-sc.dcm")):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=label).click()
+        assert download.value.suggested_filename.endswith(ending)
+        assert Path(download.value.path()).read_bytes()[128:132] == b"DICM"
+    assert sideways(page) <= 0
+    page.close()
