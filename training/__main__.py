@@ -17,6 +17,7 @@ from training import (
     cli_leaderboard,
     cli_measure,
     cli_promote,
+    cli_recalibrate,
     cli_train,
     cli_tune,
     cli_versions,
@@ -33,6 +34,7 @@ EXAMPLES = """examples:
   python -m training compare 2026.11.21-145503
   python -m training tune --data chest_xray --architecture cnn_77k --trials 30
   python -m training leaderboard --data chest_xray --budget-minutes 10
+  python -m training recalibrate --data chest_xray --classifier 2026.11.21-3
   python -m training versions
   python -m training rollback --reason "too many false alarms"
 
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     acts = parser.add_subparsers(required=True, metavar="COMMAND")
     for commands in (cli_audit, cli_train, cli_jobs, cli_tune, cli_evaluate, cli_candidate, cli_leaderboard,
-                     cli_measure, preview, cli_promote, cli_versions):
+                     cli_measure, preview, cli_recalibrate, cli_promote, cli_versions):
         commands.add_commands(acts)
     options = parser.parse_args(arguments)
     try:

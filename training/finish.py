@@ -6,6 +6,7 @@ import dataclasses
 import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as library_version
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.calibration import probabilities
-from model.card import Evaluation, ModelCard, PurposePoint
+from model.card import Calibration, Evaluation, ModelCard, OperatingPoint, PurposePoint
 from model.decision import operating_points_by_purpose
 from model.metrics import evaluate
 from training.audit import Audit
@@ -39,6 +40,16 @@ LIMITATIONS = (
     "The public data's two parts differ in exposure and framing; figures at another site have to be measured there.")
 
 
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What the held-out patients say of a network's logits: what they mean, where to decide, and how well that does."""
+
+    calibration: Calibration
+    operating_point: OperatingPoint
+    evaluations: Mapping[str, Evaluation]
+    purposes: tuple[PurposePoint, ...]
+
+
 def pictures_to_score(config: TrainingConfig, held_out: int) -> int:
     """Return how many pictures `make_card` lets the network score, for a progress bar."""
     return held_out * (1 + sum(config.copies))
@@ -52,6 +63,24 @@ def make_card(
     """Choose calibration and operating points on the held-out patients and write the card, still without a checksum.
 
     `predict` maps squashed pictures, uint8 (n, detail_px, detail_px), to logits (n,) of the network as it will serve.
+    """
+    scale = choose_scale(predict, loaded, config)
+    return ModelCard(
+        version=version, parent=None, created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        weights_file="classifier.npz", sha256="", architecture=config.architecture, parameters=parameters,
+        intended_use=INTENDED_USE, limitations=LIMITATIONS, data=_describe_data(loaded, audit, source),
+        preprocessing={"input_px": config.input_px, "detail_px": config.detail_px, "channels": 1,
+                       "mirror": config.mirror, "geometry": "whole radiograph squashed to a square",
+                       "range": "0–255, rescaled in the network"},
+        training=_describe_training(config, precision, backbone_weights), history=tuple(history),
+        calibration=scale.calibration, operating_point=scale.operating_point, evaluations=scale.evaluations,
+        libraries=libraries(), notes=notes, purposes=scale.purposes)
+
+
+def choose_scale(predict: Predict, loaded: LoadedFolder, config: TrainingConfig) -> Scale:
+    """Choose calibration and operating points on the held-out patients' pictures, as they are and changed.
+
+    `predict` as in `make_card`; it scores `pictures_to_score` pictures.
     """
     pictures, labels = loaded.pictures[loaded.held_out], loaded.labels[loaded.held_out]
     shifts, slights = config.copies
@@ -67,16 +96,7 @@ def make_card(
         "validation_shifted": evaluate(
             "validation, shifted", np.tile(labels, shifts), probabilities(shifted.ravel(), calibration),
             point.probability, patients * shifts)}
-    return ModelCard(
-        version=version, parent=None, created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        weights_file="classifier.npz", sha256="", architecture=config.architecture, parameters=parameters,
-        intended_use=INTENDED_USE, limitations=LIMITATIONS, data=_describe_data(loaded, audit, source),
-        preprocessing={"input_px": config.input_px, "detail_px": config.detail_px, "channels": 1,
-                       "mirror": config.mirror, "geometry": "whole radiograph squashed to a square",
-                       "range": "0–255, rescaled in the network"},
-        training=_describe_training(config, precision, backbone_weights), history=tuple(history),
-        calibration=calibration, operating_point=point, evaluations=evaluations, libraries=libraries(), notes=notes,
-        purposes=_purposes(labels, score, probabilities(shifted, calibration)))
+    return Scale(calibration, point, evaluations, _purposes(labels, score, probabilities(shifted, calibration)))
 
 
 def _purposes(labels: Array, clean: Array, shifted: Array) -> tuple[PurposePoint, ...]:

@@ -1,0 +1,141 @@
+"""The same weights with another scale: calibration and operating points chosen anew on the patients once held out.
+
+A version's threshold can be wrong where its ranking is right. Choosing it again costs minutes, a training hours; what
+comes of it is a version of its own, since a probability of one version is not that of another.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.card import ModelCard
+from model.engine import Classifier, load_classifier
+from model.errors import ClassifierError, DatasetError
+from model.radiograph import enlarge
+from model.registry import add_version, next_version, verify, version_folder
+from model.settings import Settings
+from training.config import TrainingConfig, config_from
+from training.dataset import CLASSES, LoadedFolder, digest, load_folder, scan_folder
+from training.evaluate import evaluate_folder, evaluate_samples, labelled_test
+from training.finish import choose_scale, pictures_to_score
+
+Tick = Callable[[str, int, int], object]
+_BATCH = 16
+
+
+def recalibrate(
+    settings: Settings, version: str, data: Path, out: Path, *, extra: Sequence[tuple[str, Path]] = (),
+    notes: tuple[str, ...] = (), tick: Tick = lambda name, done, total: None,
+) -> Path:
+    """Add a version with the weights of `version` and a new scale, and return its folder.
+
+    `data` is the folder that the version learned from; its test part and the folders `extra` (name, folder) are
+    evaluated again. `tick` is called with (phase, done, total).
+
+    Raises ClassifierError when the version cannot be used, DatasetError when `data` is not the folder that it learned
+    from or was split in another way: its held-out patients would not be known.
+    """
+    folder = version_folder(settings, version)
+    card = verify(folder)
+    for _, other in extra:
+        scan_folder(other)
+    config = configuration(card)
+    loaded = _load(data, config, tick)
+    _check_same(card, loaded)
+    classifier = load_classifier(folder, settings.architectures)
+    total = pictures_to_score(config, int(loaded.held_out.sum()))
+    scale = choose_scale(_scorer(classifier, total, tick), loaded, config)
+    created = datetime.now(UTC)
+    renewed = dataclasses.replace(
+        card, version=next_version(out, settings, created.date()), parent=version, sha256="",
+        created_at=created.isoformat(timespec="seconds"), calibration=scale.calibration,
+        operating_point=scale.operating_point, purposes=scale.purposes, evaluations=scale.evaluations, robustness=(),
+        notes=(*card.notes, f"The weights are those of {version}; calibration and operating points were chosen anew.",
+               *notes))
+    # The same network under the new card, so that every figure on it is at the new operating point.
+    rescaled = dataclasses.replace(classifier, card=renewed)
+    evaluations = dict(renewed.evaluations)
+    for name, evaluation in _evaluations(rescaled, loaded, extra, tick):
+        evaluations[name] = evaluation
+    renewed = dataclasses.replace(renewed, evaluations=evaluations)
+    out.mkdir(parents=True, exist_ok=True)
+    return add_version(out, renewed, lambda path: shutil.copyfile(folder / card.weights_file, path))
+
+
+def configuration(card: ModelCard) -> TrainingConfig:
+    """Return the configuration that the version was trained with; raises ClassifierError when the card lacks it."""
+    known = {field.name for field in fields(TrainingConfig)}
+    try:
+        return config_from({name: value for name, value in card.training.items() if name in known})
+    except (ValueError, TypeError) as error:
+        raise ClassifierError(f"expected the configuration of a training on the card of {card.version}. "
+                              f"Received: {error}", advice="Train a new version instead.") from error
+
+
+def _load(data: Path, config: TrainingConfig, tick: Tick) -> LoadedFolder:
+    folder, done = scan_folder(data), 0
+    total = len(folder.train) + len(folder.val)
+
+    def one() -> None:
+        nonlocal done
+        done += 1
+        tick("reading radiographs", done, total)
+
+    return load_folder(data, config.detail_px, config.validation_fraction, config.seed, one)
+
+
+def _check_same(card: ModelCard, loaded: LoadedFolder) -> None:
+    """Refuse films among which those that the version learned from cannot be told."""
+    held = loaded.side(True)
+    counts = {name: sum(sample.label == label for sample in held) for label, name in enumerate(CLASSES)}
+    known = {name: card.data.get("validation", {}).get(name) for name in CLASSES}
+    if card.data.get("digest") != digest(loaded.samples) or counts != known:
+        raise DatasetError(
+            f"expected the radiographs that {card.version} was trained with. Received: others",
+            advice="Name the folder that the version was trained with, unchanged; or train a new version.")
+
+
+def _scorer(classifier: Classifier, total: int, tick: Tick) -> Callable[[Any], Any]:
+    done = 0
+
+    def predict(pictures: Any) -> Any:
+        nonlocal done
+        logits = []
+        for start in range(0, len(pictures), _BATCH):
+            chunk = np.stack([enlarge(p, classifier.input_px) for p in pictures[start:start + _BATCH]])
+            logits.append(classifier.run(chunk))
+            done += len(chunk)
+            tick("calibrating on held-out patients", done, total)
+        return np.concatenate(logits)
+
+    return predict
+
+
+def _evaluations(
+    classifier: Classifier, loaded: LoadedFolder, extra: Sequence[tuple[str, Path]], tick: Tick
+) -> list[tuple[str, Any]]:
+    def counter(name: str, total: int) -> Callable[[int], None]:
+        done = 0
+
+        def count(n: int) -> None:
+            nonlocal done
+            done += n
+            tick(f"evaluating on {name}", done, total)
+
+        return count
+
+    results: list[tuple[str, Any]] = []
+    if test := labelled_test(loaded.folder):
+        results.append(("test", evaluate_samples(classifier, test, "test", counter("test", len(test)))[0]))
+    for name, root in extra:
+        count = counter(name, len(scan_folder(root).train))
+        results.append((name, evaluate_folder(classifier, root, name, count)[0]))
+    return results
