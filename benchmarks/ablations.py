@@ -14,6 +14,8 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +30,14 @@ from model.quiet import start_tensorflow
 from model.settings import load_settings
 from training.augment import SHIFT, SLIGHT
 from training.calibrate import calibrate, choose_operating_point, logits_by_copy
-from training.config import TrainingConfig, config_from, default_config
+from training.config import TrainingConfig, as_served, config_from, default_config
 from training.dataset import LoadedFolder, load_folder
 from training.leaderboard import write_section
 
 # name → what differs from the base
 VARIANTS: dict[str, dict[str, Any]] = {
     "base: 128 px, strong augmentation, after mixed3": {},
+    "black around the films left as it is": {"fills_border": False},
     "trained after mixed6": {"train_after": "mixed6"},
     "trained after mixed0": {"train_after": "mixed0"},
     "192 px": {"small_px": 192},
@@ -46,6 +49,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "second output: virus or bacteria": {"pathogen_weight": 0.3},
 }
 
+Films = Callable[[bool], LoadedFolder]  # with black borders filled, or as they are
+
 
 def base(changes: dict[str, Any], epochs: int) -> TrainingConfig:
     """Return a short training of the default network with `changes`."""
@@ -55,11 +60,11 @@ def base(changes: dict[str, Any], epochs: int) -> TrainingConfig:
         "max_class_ratio": 1.0, **changes})
 
 
-def score(predict: Callable[[Any], Any], loaded: LoadedFolder, seed: int) -> dict[str, float]:
+def score(predict: Callable[[Any], Any], loaded: LoadedFolder, config: TrainingConfig) -> dict[str, float]:
     """Look at held-out patients as they are and as another hospital might have exported them."""
     pictures, labels = loaded.pictures[loaded.held_out], loaded.labels[loaded.held_out]
     clean = predict(pictures)
-    shifted, slight = (logits_by_copy(predict, pictures, recipe, 1, seed + i)
+    shifted, slight = (logits_by_copy(predict, pictures, as_served(recipe, config), 1, config.seed + i)
                        for i, recipe in enumerate((SHIFT, SLIGHT)))
     calibration = calibrate(labels, clean, shifted)
     point = choose_operating_point(labels, clean, shifted, slight, calibration).probability
@@ -89,7 +94,7 @@ def table(rows: dict[str, dict[str, float]], command: str) -> str:
     return "\n".join(lines)
 
 
-def _trained(changes: dict[str, Any], options: argparse.Namespace, loaded: LoadedFolder) -> dict[str, float]:
+def _trained(changes: dict[str, Any], options: argparse.Namespace, films: Films) -> dict[str, float]:
     import keras
 
     from model.network import build_network, logit_function
@@ -97,6 +102,7 @@ def _trained(changes: dict[str, Any], options: argparse.Namespace, loaded: Loade
     from training.run import training_data
 
     config = base(changes, options.epochs)
+    loaded = films(config.fills_border)
     keras.backend.clear_session()
     keras.utils.set_random_seed(config.seed)
     network = build_network("inception_v3", None, backbone_weights=options.backbone_weights, dropout=config.dropout)
@@ -104,11 +110,11 @@ def _trained(changes: dict[str, Any], options: argparse.Namespace, loaded: Loade
         history = fit(network, config, training_data(loaded), Path(folder),
                       lambda p: bar.set_description(f"epoch {p.epoch}/{p.epochs}, {p.seconds_left:.0f} s left"))
     forward = logit_function(network)
-    row = score(lambda pictures: predict_logits(forward, pictures, config.input_px), loaded, config.seed)
+    row = score(lambda pictures: predict_logits(forward, pictures, config.input_px), loaded, config)
     return row | {"minutes": sum(r["seconds"] for r in history) / 60}
 
 
-def _looked_at(run: Path, loaded: LoadedFolder, keep: Callable[[str, Callable[[], dict[str, float]]], None]) -> None:
+def _looked_at(run: Path, films: Films, keep: Callable[[str, Callable[[], dict[str, float]]], None]) -> None:
     """Score a finished run's checkpoint in several ways."""
     from model.network import build_network, logit_function
     from training.fit import CHECKPOINT, Trainer, predict_logits
@@ -119,13 +125,15 @@ def _looked_at(run: Path, loaded: LoadedFolder, keep: Callable[[str, Callable[[]
     trainer.load(run / CHECKPOINT)
     forward = logit_function(network)
 
-    def scored(px: int, mirror: bool = False) -> dict[str, float]:
-        return score(lambda some: predict_logits(forward, some, px, mirror=mirror), loaded, config.seed)
+    def scored(px: int, mirror: bool = False, fills: bool = True) -> dict[str, float]:
+        return score(lambda some: predict_logits(forward, some, px, mirror=mirror), films(fills),
+                     replace(config, fills_border=fills))
 
     px = config.input_px
     keep(f"long run, last weights, {px} px", lambda: scored(px))
     trainer.swap()
     keep(f"long run, averaged weights, {px} px", lambda: scored(px))
+    keep(f"long run, averaged weights, {px} px, black left as it is", lambda: scored(px, fills=False))
     keep(f"long run, averaged weights, {px} px, with the mirror image", lambda: scored(px, mirror=True))
     for other in (224, 256, 331):
         keep(f"long run, averaged weights, {other} px", lambda other=other: scored(other))  # type: ignore[misc]
@@ -157,11 +165,16 @@ def main() -> int:
         options.backbone_weights = options.backbone_weights or settings.backbone_weights
         start_tensorflow()
         config = base({}, options.epochs)
-        loaded = load_folder(options.data, config.detail_px, config.validation_fraction, config.seed)
+
+        @cache
+        def films(fills_border: bool) -> LoadedFolder:
+            return load_folder(options.data, config.detail_px, config.validation_fraction, config.seed,
+                               fills_border=fills_border)
+
         if options.run:
-            _looked_at(options.run, loaded, keep)
+            _looked_at(options.run, films, keep)
         for name, changes in VARIANTS.items():
-            keep(name, lambda changes=changes: _trained(changes, options, loaded))  # type: ignore[misc]
+            keep(name, lambda changes=changes: _trained(changes, options, films))  # type: ignore[misc]
     except AppError as error:
         print(f"{error}\n{error.advice}", file=sys.stderr)
         return 1

@@ -20,7 +20,7 @@ from model.engine import load_classifier
 from model.errors import AppError
 from model.pipeline import assess
 from model.quiet import start_tensorflow
-from model.radiograph import decode_radiograph, network_input
+from model.radiograph import decode_radiograph
 from model.registry import active_version, version_folder
 from model.settings import load_settings
 from tests.phantoms import as_jpeg, chest
@@ -61,7 +61,7 @@ def main() -> int:
     plain = tf.function(lambda x: network(x, training=False))
     print("| film | one forward pass, ms | assessment, ms | ratio |\n|---|---|---|---|")
     for name, data in films.items():
-        square = network_input(decode_radiograph(data), classifier.input_px, classifier.detail_px)
+        square = classifier.input_of(decode_radiograph(data))
         batch = tf.constant(square[None, ..., None].astype(np.float32))
         plain(batch)
         assess(data, classifier)

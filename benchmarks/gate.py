@@ -30,7 +30,7 @@ from model.network import load_network
 from model.pipeline import assess
 from model.population import read_population
 from model.quiet import start_tensorflow
-from model.radiograph import Radiograph, decode_radiograph, network_input, to_uint8
+from model.radiograph import Radiograph, decode_radiograph, to_uint8
 from model.registry import active_version, verify, version_folder
 from model.settings import Settings, load_settings
 from model.upright import inverted, turned
@@ -136,7 +136,7 @@ def _print_speed(classifier: Classifier) -> None:
     for px in (224, 1000, 4000):
         pixels = np.asarray(np.kron(small, np.ones((4, 4), np.uint8)) if px == 4000 else chest(1, (px, px)))
         film = Radiograph(pixels.astype(np.uint16) * 257, "0" * 64, "drawn", bits=16)
-        square = network_input(film, classifier.input_px, classifier.detail_px)[None]
+        square = classifier.input_of(film)[None]
         rows = []
         for _ in range(10):
             times = [time.perf_counter()]

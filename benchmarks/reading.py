@@ -32,7 +32,7 @@ from model.engine import load_classifier
 from model.errors import AppError
 from model.pipeline import assess
 from model.quiet import start_tensorflow
-from model.radiograph import decode_radiograph, network_input, to_uint8
+from model.radiograph import decode_radiograph, to_uint8
 from model.registry import active_version, version_folder
 from model.settings import load_settings
 from tests.dicoms import phantom_dicom
@@ -155,7 +155,7 @@ def around_the_network(repeats: int, data: bytes) -> int:
                            settings.architectures)
     plain = tf.function(lambda x: network(x, training=False))
     film = decode_radiograph(data)
-    square = network_input(film, classifier.input_px, classifier.detail_px)
+    square = classifier.input_of(film)
     batch = tf.constant(square[None, ..., None].astype(np.float32))
     plain(batch)
     words = assess(data, classifier).words

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from model.card import ModelCard
 from model.errors import ClassifierError
 from model.population import POPULATION, TrainingPopulation, read_population
+from model.radiograph import Radiograph, network_input
 from model.registry import verify
 
 Float = npt.NDArray[np.float32]
@@ -67,6 +68,15 @@ class Classifier:
     def detail_px(self) -> int:
         """Resolution to which every radiograph is reduced first."""
         return int(self.card.preprocessing["detail_px"])
+
+    @property
+    def fills_border(self) -> bool:
+        """Whether the film's margin continues over black around it; versions before there was this do not."""
+        return bool(self.card.preprocessing.get("fills_border", False))
+
+    def input_of(self, radiograph: Radiograph) -> Pictures:
+        """Return what the network sees of a radiograph: uint8 (input_px, input_px)."""
+        return network_input(radiograph, self.input_px, self.detail_px, self.fills_border)
 
 
 def load_classifier(folder: Path, architectures: Collection[str] = ()) -> Classifier:

@@ -14,7 +14,7 @@ from model.gate import blocking_first, check, check_population, inverted_issue, 
 from model.gradcam import grad_cam
 from model.operating import operating_point
 from model.population import POSES, Judgement
-from model.radiograph import Radiograph, decode_radiograph, network_input
+from model.radiograph import Radiograph, decode_radiograph
 from model.upright import inverted, turned
 
 UPRIGHT = POSES[0]
@@ -72,7 +72,7 @@ class _Looked:
 
 
 def _look(radiograph: Radiograph, classifier: Classifier) -> _Looked:
-    square = network_input(radiograph, classifier.input_px, classifier.detail_px)[None]
+    square = classifier.input_of(radiograph)[None]
     if classifier.forward is None or classifier.population is None:
         logits, features, weights = classifier.explain(square)
         return _Looked(radiograph, (float(logits[0]), features[0], weights[0]), None)

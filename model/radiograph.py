@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from model.border import fill_border
 from model.dicom import decode_dicom
 from model.dicom_elements import is_dicom
 from model.errors import RadiographError
@@ -64,13 +65,17 @@ def to_uint8(radiograph: Radiograph) -> npt.NDArray[np.uint8]:
     return looked_up(np.clip(np.round(values), 0, 255).astype(np.uint8), radiograph.pixels)
 
 
-def network_input(radiograph: Radiograph, input_px: int, detail_px: int = DETAIL_PX) -> npt.NDArray[np.uint8]:
+def network_input(
+    radiograph: Radiograph, input_px: int, detail_px: int = DETAIL_PX, fills_border: bool = False
+) -> npt.NDArray[np.uint8]:
     """Squash the whole radiograph to a square: uint8 (input_px, input_px) in [0, 255].
 
     The picture first loses whatever is finer than `detail_px` along a side. How sharp a file is depends on the hospital
     and the export, and in the training data it depends on the label as well, so the network must not see it.
+    With `fills_border` the film's margin then continues over black around it (`model.border`).
     """
-    return enlarge(squash(radiograph, detail_px), input_px)
+    square = squash(radiograph, detail_px)
+    return enlarge(fill_border(square) if fills_border else square, input_px)
 
 
 def squash(radiograph: Radiograph, detail_px: int = DETAIL_PX) -> npt.NDArray[np.uint8]:

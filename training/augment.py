@@ -36,7 +36,8 @@ class Augmentation:
     `area` is the share of the picture that the crop keeps; `zoom` then stretches the crop's width and height, each on
     its own, and above 1 beyond the picture's border into black; `shift` moves it, by at most that share of the
     picture's side. `contrast` is a factor about the mean grey, `brightness` grey levels; `jpeg_quality` and `noise`
-    (standard deviation in grey levels) apply with probability `p_jpeg`, `p_noise`.
+    (standard deviation in grey levels) apply with probability `p_jpeg`, `p_noise`. What a turn or a window beyond the
+    picture shows of nothing is black, or with `fills_border` the margin continued, as `model.border` does in service.
     """
 
     name: str
@@ -58,13 +59,15 @@ class Augmentation:
     p_erase: float = 0.0
     zoom: tuple[float, float] = (1.0, 1.0)
     shift: float = 0.0
+    fills_border: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a recipe that cannot be drawn from; numbers may come from a file, so their types are looked at too."""
         if not isinstance(self.name, str) or not 0 < len(self.name) <= 60:
             raise ValueError(f"expected a name of 1 to 60 characters. Received: {self.name!r}")
         for field in fields(self)[1:]:
-            _check(field.name, getattr(self, field.name), field.default)
+            if field.name in BOUNDS:
+                _check(field.name, getattr(self, field.name), field.default)
         # One random number decides between the two; the last digit is for sums such as 0.7 + 0.3.
         if self.p_blur + self.p_sharpen > 1 + 1e-9:
             raise ValueError("expected p_blur and p_sharpen to add up to at most 1. "
@@ -165,7 +168,7 @@ def recipe_from(values: Mapping[str, Any]) -> Augmentation:
 
     Raises ValueError for a name that there is not, and for a value that makes no sense.
     """
-    if "name" not in values or set(values) - {"name", *BOUNDS}:
+    if "name" not in values or set(values) - {"name", "fills_border", *BOUNDS}:
         raise ValueError(f"expected name and any of {', '.join(BOUNDS)}. "
                          f"Received: {', '.join(map(str, values)) or 'none of them'}")
     read: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
@@ -230,8 +233,9 @@ def _frame(
     offset = np.array([centre_x, centre_y]) - 0.5 - linear @ np.full(2, (output_px - 1) / 2)
     choice = rng.random()
     how = cv2.INTER_LINEAR if choice < 0.7 else cv2.INTER_NEAREST if choice < 0.85 else cv2.INTER_CUBIC
+    border = cv2.BORDER_REPLICATE if recipe.fills_border else cv2.BORDER_CONSTANT
     return cv2.warpAffine(picture, np.column_stack((linear, offset + 0.0)), (output_px, output_px),
-                          flags=how | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_CONSTANT).astype(np.uint8)
+                          flags=how | cv2.WARP_INVERSE_MAP, borderMode=border).astype(np.uint8)
 
 
 def _tone_curve(

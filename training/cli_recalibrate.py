@@ -33,6 +33,8 @@ def add_commands(acts: Any) -> None:
                        help="the folder that the version was trained with")
     again.add_argument("--classifier", metavar="VERSION", help="(default: the version in use)")
     again.add_argument("--out", type=Path, metavar="DIR", help="where the version goes (default: the app's own folder)")
+    again.add_argument("--fills-border", action=argparse.BooleanOptionalAction, default=None,
+                       help="let the film's margin continue over black around it (default: as the version did)")
     again.add_argument("--note", action="append", default=[], metavar="TEXT",
                        help="a remark for the card; may be repeated")
     again.add_argument("--also-evaluate", action="append", default=[], metavar="NAME=DIR",
@@ -62,7 +64,7 @@ def _recalibrate(options: argparse.Namespace, settings: Settings) -> int:
             bar.update(done - bar.n)
 
         folder = recalibrate(settings, version, options.data, options.out or settings.versions_dir, extra=extra,
-                             notes=tuple(options.note), tick=tick)
+                             notes=tuple(options.note), fills_border=options.fills_border, tick=tick)
     card = read_card(folder)
     for evaluation in card.evaluations.values():
         print(evaluation_to_text(evaluation, card.version))

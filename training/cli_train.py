@@ -40,7 +40,7 @@ _STAGES = ("head_epochs", "small_epochs", "full_epochs", "epochs", "small_px", "
            "learning_rate")
 _FIELDS = ("seed", "batch_size", "validation_fraction", "precision", "augmentation", "augmentation_strength",
            "optimizer", "label_smoothing", "dropout", "weight_decay", "ema_momentum", "pathogen_weight", "mirror",
-           "budget_minutes")
+           "fills_border", "budget_minutes")
 
 
 def add_commands(acts: Any) -> None:
@@ -109,6 +109,8 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
                      help="share of the loss for telling viral from bacterial films, where file names say (0)")
     how.add_argument("--mirror", action=argparse.BooleanOptionalAction, default=None,
                      help="average each film with its mirror image in service; doubles the time of an assessment (no)")
+    how.add_argument("--fills-border", action=argparse.BooleanOptionalAction, default=None,
+                     help="let films' margins continue over black around them, in training and in service (yes)")
     how.add_argument("--budget-minutes", type=float, metavar="M",
                      help="bound the time of fitting; epochs are cut short so that the schedule fits (0: no bound)")
     how.add_argument("--precision", choices=PRECISIONS, help="(auto: bfloat16 where the hardware multiplies it)")

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from model.architectures import SCRATCH_PX, Architecture, find_architecture
-from training.augment import RECIPES
+from training.augment import RECIPES, Augmentation
 
 # (epochs of the head, on small pictures, at full size; epochs of a network that starts from random weights). With the
 # head alone, its features are computed once for each of CACHED_COPIES copies.
@@ -52,7 +52,8 @@ class TrainingConfig:
     service. `budget_minutes` bounds the time of fitting, validation not counted; 0 means no bound: epochs are then cut
     short so that the whole schedule fits. `copies` are how many shifted and slightly changed copies of the held-out
     radiographs calibration looks at. `cached_copies` above 0 trains the head alone, on features computed once: for the
-    radiographs as they are, and for each further copy changed by the recipe.
+    radiographs as they are, and for each further copy changed by the recipe. `fills_border` lets the network see films
+    whose margin continues over black around them, in training and in service; earlier runs lack it.
     """
 
     architecture: str = "inception_v3"
@@ -75,6 +76,7 @@ class TrainingConfig:
     budget_minutes: float = 0.0
     copies: tuple[int, int] = (3, 2)
     cached_copies: int = 0
+    fills_border: bool = False
     precision: str = "auto"
     stages: tuple[Stage, ...] = ()
 
@@ -117,6 +119,11 @@ class TrainingConfig:
     def from_json(cls, text: str) -> TrainingConfig:
         """Read what `to_json` wrote, or a part of it; raises ValueError or TypeError when it was not."""
         return config_from(json.loads(text))
+
+
+def as_served(recipe: Augmentation, config: TrainingConfig) -> Augmentation:
+    """Return the recipe with borders as the network will see them in service."""
+    return replace(recipe, fills_border=config.fills_border)
 
 
 def config_from(values: Mapping[str, Any]) -> TrainingConfig:
@@ -185,7 +192,7 @@ def default_config(
             alone = Stage("head", head if epochs is None else epochs, px, "pooled_features", learning_rate or 1e-3)
             return TrainingConfig(**{
                 "architecture": architecture, "input_px": px, "stages": (alone,), "augmentation": network.augmentation,
-                "cached_copies": CACHED_COPIES, "copies": (1, 1), **others})
+                "cached_copies": CACHED_COPIES, "copies": (1, 1), "fills_border": True, **others})
         stages = fine_tuning_stages(
             *(preset_n if n is None else n for n, preset_n in
               ((head_epochs, head), (small_epochs, small), (full_epochs, full))),
@@ -198,7 +205,7 @@ def default_config(
         usual = max(1, scratch // 5) if network.any_size else scratch
         stages = scratch_stages(network, usual if epochs is None else epochs, px, rate)
     return TrainingConfig(**{"architecture": architecture, "input_px": px, "stages": stages,
-                             "augmentation": network.augmentation, **others})
+                             "augmentation": network.augmentation, "fills_border": True, **others})
 
 
 def rescaled(stages: tuple[Stage, ...], epochs: int) -> tuple[Stage, ...]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from model.border import fill_border
 from model.errors import DatasetError, RadiographError
 from model.radiograph import decode_radiograph, squash
 from training.augment import Augmentation, augment
@@ -98,16 +99,19 @@ def _scan_part(folder: Path) -> tuple[Sample, ...]:
 
 
 def read_samples(
-    samples: Sequence[Sample], detail_px: int, progress: Any = None, workers: int = 2
+    samples: Sequence[Sample], detail_px: int, progress: Any = None, workers: int = 2,
+    fills_border: bool = False,
 ) -> tuple[list[Sample], npt.NDArray[np.uint8], list[tuple[Path, str]]]:
     """Decode every sample once: (readable samples with their sha256, uint8 (n, detail_px, detail_px), failures).
 
-    `progress` is called after each file with no arguments. A failure is (path, message).
+    `progress` is called after each file with no arguments. With `fills_border` the film's margin continues over black
+    around it. A failure is (path, message).
     """
     def one(sample: Sample) -> tuple[str, npt.NDArray[np.uint8]] | str:
         try:
             data = sample.path.read_bytes()
-            return hashlib.sha256(data).hexdigest(), squash(decode_radiograph(data), detail_px)
+            square = squash(decode_radiograph(data), detail_px)
+            return hashlib.sha256(data).hexdigest(), fill_border(square) if fills_border else square
         except (OSError, RadiographError) as error:
             return str(error)
         finally:
@@ -204,15 +208,16 @@ class LoadedFolder:
 
 
 def load_folder(
-    root: Path, detail_px: int, validation_fraction: float, seed: int, progress: Callable[[], object] | None = None
+    root: Path, detail_px: int, validation_fraction: float, seed: int, progress: Callable[[], object] | None = None,
+    fills_border: bool = False,
 ) -> LoadedFolder:
     """Read train and val of a folder and hold patients out; `progress` is called after each file.
 
     Raises DatasetError when a class cannot be read or there are too few patients to hold any out.
     """
     folder = scan_folder(root)
-    train, train_pictures, train_failed = read_samples(folder.train, detail_px, progress)
-    val, val_pictures, val_failed = read_samples(folder.val, detail_px, progress)
+    train, train_pictures, train_failed = read_samples(folder.train, detail_px, progress, fills_border=fills_border)
+    val, val_pictures, val_failed = read_samples(folder.val, detail_px, progress, fills_border=fills_border)
     if {s.label for s in train} != {0, 1}:
         raise DatasetError("expected readable radiographs of both classes. Received: one class or none",
                            advice="Check that the files in NORMAL and PNEUMONIA open in a viewer.")

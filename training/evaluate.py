@@ -18,7 +18,7 @@ from model.decision import DecisionCurve, at_prevalence, decision_curve
 from model.engine import Classifier
 from model.errors import DatasetError, RadiographError
 from model.metrics import evaluate, ppv_npv, wilson
-from model.radiograph import Radiograph, decode_radiograph, network_input
+from model.radiograph import Radiograph, decode_radiograph
 from training.dataset import CLASSES, DatasetFolder, Sample, scan_folder
 
 BATCH = 16
@@ -122,7 +122,7 @@ def score_side_by_side(
         for sample, radiograph in decoded(batch, failures):
             used.append(sample)
             for own, classifier in zip(pictures, classifiers, strict=True):
-                own.append(network_input(radiograph, classifier.input_px, classifier.detail_px))
+                own.append(classifier.input_of(radiograph))
         if pictures[0]:
             logits.append([classifier.run(np.stack(own))
                            for own, classifier in zip(pictures, classifiers, strict=True)])

@@ -21,7 +21,6 @@ from model.engine import Classifier
 from model.errors import DatasetError
 from model.gradcam import grad_cam
 from model.metrics import percentile_interval, resampled
-from model.radiograph import network_input
 from training.compare import signed
 from training.dataset import Sample
 from training.evaluate import Failures, Progress, decoded, plain, with_interval
@@ -116,7 +115,7 @@ def choose_films(
         read = list(decoded([samples[i] for i in order[start:start + _BATCH]], failures))
         if not read:
             continue
-        pictures = np.stack([network_input(radiograph, classifier.input_px, classifier.detail_px)
+        pictures = np.stack([classifier.input_of(radiograph)
                              for _, radiograph in read])
         called = _probabilities(classifier, pictures) >= classifier.card.operating_point.probability
         for (sample, _), picture, is_called in zip(read, pictures, called, strict=True):

@@ -21,7 +21,7 @@ from model.metrics import evaluate
 from training.audit import Audit
 from training.augment import SHIFT, SLIGHT, resolve
 from training.calibrate import calibrate, choose_operating_point, logits_by_copy
-from training.config import TrainingConfig
+from training.config import TrainingConfig, as_served
 from training.dataset import CLASSES, LoadedFolder, digest
 
 Array = npt.NDArray[Any]
@@ -70,7 +70,8 @@ def make_card(
         weights_file="classifier.npz", sha256="", architecture=config.architecture, parameters=parameters,
         intended_use=INTENDED_USE, limitations=LIMITATIONS, data=_describe_data(loaded, audit, source),
         preprocessing={"input_px": config.input_px, "detail_px": config.detail_px, "channels": 1,
-                       "mirror": config.mirror, "geometry": "whole radiograph squashed to a square",
+                       "mirror": config.mirror, "fills_border": config.fills_border,
+                       "geometry": "whole radiograph squashed to a square",
                        "range": "0–255, rescaled in the network"},
         training=_describe_training(config, precision, backbone_weights), history=tuple(history),
         calibration=scale.calibration, operating_point=scale.operating_point, evaluations=scale.evaluations,
@@ -85,8 +86,8 @@ def choose_scale(predict: Predict, loaded: LoadedFolder, config: TrainingConfig)
     pictures, labels = loaded.pictures[loaded.held_out], loaded.labels[loaded.held_out]
     shifts, slights = config.copies
     clean = predict(pictures)
-    shifted = logits_by_copy(predict, pictures, SHIFT, shifts, config.seed)
-    slight = logits_by_copy(predict, pictures, SLIGHT, slights, config.seed + 1)
+    shifted = logits_by_copy(predict, pictures, as_served(SHIFT, config), shifts, config.seed)
+    slight = logits_by_copy(predict, pictures, as_served(SLIGHT, config), slights, config.seed + 1)
     calibration = calibrate(labels, clean, shifted)
     point = choose_operating_point(labels, clean, shifted, slight, calibration)
     patients = [s.patient for s in loaded.side(True)]

@@ -21,7 +21,7 @@ from model.metrics import auroc
 from model.network import logit_function, train_after
 from model.radiograph import enlarge
 from training.augment import Augmentation, resolve
-from training.config import Stage, TrainingConfig
+from training.config import Stage, TrainingConfig, as_served
 from training.dataset import batches, epoch_order
 
 CHECKPOINT = "checkpoint.npz"
@@ -108,7 +108,7 @@ def make_optimizer(config: TrainingConfig, learning_rate: float) -> keras.optimi
 
 def stage_recipe(config: TrainingConfig, stage: Stage) -> Augmentation:
     """Return how the pictures of a stage are changed."""
-    return resolve(stage.augmentation or config.augmentation, config.augmentation_strength)
+    return as_served(resolve(stage.augmentation or config.augmentation, config.augmentation_strength), config)
 
 
 class Trainer:

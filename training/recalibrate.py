@@ -33,12 +33,13 @@ _BATCH = 16
 
 def recalibrate(
     settings: Settings, version: str, data: Path, out: Path, *, extra: Sequence[tuple[str, Path]] = (),
-    notes: tuple[str, ...] = (), tick: Tick = lambda name, done, total: None,
+    notes: tuple[str, ...] = (), fills_border: bool | None = None, tick: Tick = lambda name, done, total: None,
 ) -> Path:
     """Add a version with the weights of `version` and a new scale, and return its folder.
 
     `data` is the folder that the version learned from; its test part and the folders `extra` (name, folder) are
-    evaluated again. `tick` is called with (phase, done, total).
+    evaluated again. `fills_border` decides whether the network sees films with their margin continued over black around
+    them, by default as it did. `tick` is called with (phase, done, total).
 
     Raises ClassifierError when the version cannot be used, DatasetError when `data` is not the folder that it learned
     from or was split in another way: its held-out patients would not be known.
@@ -48,19 +49,22 @@ def recalibrate(
     for _, other in extra:
         scan_folder(other)
     config = configuration(card)
+    if fills_border is not None:
+        config = dataclasses.replace(config, fills_border=fills_border)
     loaded = _load(data, config, tick)
     _check_same(card, loaded)
     classifier = load_classifier(folder, settings.architectures)
+    # The same network under the new card, so that every figure on it is of what will serve.
+    shown = dataclasses.replace(card, preprocessing={**card.preprocessing, "fills_border": config.fills_border})
     total = pictures_to_score(config, int(loaded.held_out.sum()))
     scale = choose_scale(_scorer(classifier, total, tick), loaded, config)
     created = datetime.now(UTC)
     renewed = dataclasses.replace(
-        card, version=next_version(out, settings, created.date()), parent=version, sha256="",
+        shown, version=next_version(out, settings, created.date()), parent=version, sha256="",
         created_at=created.isoformat(timespec="seconds"), calibration=scale.calibration,
         operating_point=scale.operating_point, purposes=scale.purposes, evaluations=scale.evaluations, robustness=(),
         notes=(*card.notes, f"The weights are those of {version}; calibration and operating points were chosen anew.",
                *notes))
-    # The same network under the new card, so that every figure on it is at the new operating point.
     rescaled = dataclasses.replace(classifier, card=renewed)
     evaluations = dict(renewed.evaluations)
     for name, evaluation in _evaluations(rescaled, loaded, extra, tick):
@@ -74,10 +78,12 @@ def configuration(card: ModelCard) -> TrainingConfig:
     """Return the configuration that the version was trained with; raises ClassifierError when the card lacks it."""
     known = {field.name for field in fields(TrainingConfig)}
     try:
-        return config_from({name: value for name, value in card.training.items() if name in known})
+        config = config_from({name: value for name, value in card.training.items() if name in known})
     except (ValueError, TypeError) as error:
         raise ClassifierError(f"expected the configuration of a training on the card of {card.version}. "
                               f"Received: {error}", advice="Train a new version instead.") from error
+    # A version recalibrated before may show its network other borders than it was trained with.
+    return dataclasses.replace(config, fills_border=bool(card.preprocessing.get("fills_border", False)))
 
 
 def _load(data: Path, config: TrainingConfig, tick: Tick) -> LoadedFolder:
@@ -89,7 +95,7 @@ def _load(data: Path, config: TrainingConfig, tick: Tick) -> LoadedFolder:
         done += 1
         tick("reading radiographs", done, total)
 
-    return load_folder(data, config.detail_px, config.validation_fraction, config.seed, one)
+    return load_folder(data, config.detail_px, config.validation_fraction, config.seed, one, config.fills_border)
 
 
 def _check_same(card: ModelCard, loaded: LoadedFolder) -> None:

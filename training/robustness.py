@@ -19,7 +19,7 @@ import numpy.typing as npt
 from model.calibration import probabilities
 from model.card import Measure
 from model.engine import Classifier
-from model.radiograph import Radiograph, network_input, squash, to_uint8
+from model.radiograph import Radiograph, squash, to_uint8
 from training.compare import Scores, compare_scores, signed
 from training.dataset import Sample
 from training.evaluate import Failures, Progress, decoded, plain, refuse_empty, with_interval
@@ -189,11 +189,10 @@ def variants(
 ) -> npt.NDArray[np.uint8]:
     """Return network input for a film as it is and after each change: uint8 (1 + changes, input_px, input_px)."""
     canvas = _canvas(to_uint8(radiograph))
-    inputs = [network_input(radiograph, classifier.input_px, classifier.detail_px)]
+    inputs = [classifier.input_of(radiograph)]
     for one in perturbations:
         changed = one.apply(canvas, np.random.default_rng(int(radiograph.sha256[:15], 16)))
-        inputs.append(network_input(Radiograph(changed, radiograph.sha256, radiograph.source_format),
-                                    classifier.input_px, classifier.detail_px))
+        inputs.append(classifier.input_of(Radiograph(changed, radiograph.sha256, radiograph.source_format)))
     return np.stack(inputs)
 
 

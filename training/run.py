@@ -148,7 +148,8 @@ def load(root: Path, config: TrainingConfig, watcher: Watcher) -> LoadedFolder:
     """Read the folder and hold patients out, as the configuration says."""
     folder = scan_folder(root)
     tick = _counter("reading radiographs", len(folder.train) + len(folder.val), watcher)
-    return load_folder(root, config.detail_px, config.validation_fraction, config.seed, lambda: tick(1))
+    return load_folder(root, config.detail_px, config.validation_fraction, config.seed, lambda: tick(1),
+                       config.fills_border)
 
 
 def _take_up(run_dir: Path) -> None:

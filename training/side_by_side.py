@@ -21,7 +21,7 @@ from model.engine import Classifier, load_classifier
 from model.errors import ClassifierError, DatasetError
 from model.files import write_atomically
 from model.gradcam import grad_cam, overlay
-from model.radiograph import decode_radiograph, network_input, to_uint8
+from model.radiograph import decode_radiograph, to_uint8
 from model.registry import version_folder
 from model.settings import Settings
 from training import candidate, processes
@@ -164,7 +164,7 @@ def _drawn(
     empty = []
     for name, classifier in zip(names[1:], (own, other), strict=True):
         _, features, weights = classifier.explain(
-            network_input(radiograph, classifier.input_px, classifier.detail_px)[None])
+            classifier.input_of(radiograph)[None])
         shape = (grey.shape[0], grey.shape[1])
         heatmap = grad_cam(features[0], weights[0], shape, layer=classifier.layer)
         empty.append(heatmap.is_empty)

@@ -23,7 +23,7 @@ from model.metrics import auroc
 from model.network import logit_function
 from training.augment import SHIFT
 from training.calibrate import calibrate, class_balance, perturbed
-from training.config import TrainingConfig
+from training.config import TrainingConfig, as_served
 from training.dataset import digest, load_folder, scan_folder
 from training.fit import Progress, TrainingData, fit, precision_policy, predict_logits
 from training.run import training_data
@@ -52,9 +52,10 @@ def load_data(root: Path, config: TrainingConfig, phase: Callable[[str, int, int
         done += 1
         phase("reading radiographs", done, total)
 
-    loaded = load_folder(root, config.detail_px, config.validation_fraction, config.seed, tick)
+    loaded = load_folder(root, config.detail_px, config.validation_fraction, config.seed, tick,
+                         config.fills_border)
     data = training_data(loaded)
-    return TuningData(data, perturbed(data.val_pictures, SHIFT, config.copies[0], config.seed),
+    return TuningData(data, perturbed(data.val_pictures, as_served(SHIFT, config), config.copies[0], config.seed),
                       {"data": digest(loaded.samples), "held_out": digest(loaded.side(True))})
 
 
