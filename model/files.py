@@ -34,6 +34,24 @@ def write_atomically(
     sync_folder(path.parent)
 
 
+def clear_left_over(folder: Path) -> None:
+    """Remove the temporary files of writers that were killed; those of processes that live are left alone."""
+    for left in folder.glob(".*.tmp"):
+        process = left.name.split(".")[-2].partition("-")[0]
+        if process.isdecimal() and not _lives(int(process)):
+            left.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames within `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from model.files import locked, sync_folder, write_atomically
+from model.files import clear_left_over, locked, sync_folder, write_atomically
 
 
 def content_of(folder: Path) -> dict[str, bytes]:
@@ -121,3 +121,13 @@ def test_a_lock_keeps_other_threads_and_processes_out_until_its_holder_dies(tmp_
     assert order == ["killed", "got it"]
     with locked(tmp_path / "another"), locked(path):
         assert not path.exists(), "the lock is a file of its own"
+
+
+def test_what_killed_writers_left_is_cleared_and_what_living_ones_write_is_not(tmp_path):
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True,
+                           check=True).stdout.strip()
+    kept = {f".status.json.{os.getpid()}-7.tmp", ".odd.tmp", "curves.svg"}
+    for name in (f".curves.svg.{ended}-140.tmp", f".checkpoint.npz.{ended}-1.tmp", *kept):
+        (tmp_path / name).write_bytes(b"half")
+    clear_left_over(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == kept

@@ -51,6 +51,8 @@ def add_commands(acts: Any) -> None:
 
 
 def _leaderboard(options: argparse.Namespace, settings: Settings) -> int:
+    for name in options.only:
+        find_architecture(name)
     start_tensorflow()
     from training.cli_train import terminal_watcher
     from training.config import default_config
@@ -58,8 +60,6 @@ def _leaderboard(options: argparse.Namespace, settings: Settings) -> int:
     from training.leaderboard import find_version, rows_from_json, rows_to_json, table, write_section
     from training.run import audited, load, refuse_blocking
 
-    for name in options.only:
-        find_architecture(name)
     runs = options.runs or settings.runs_dir / "leaderboard"
     kept = runs / "rows.json"
     rows: dict[str, Row] = rows_from_json(kept.read_text()) if kept.is_file() else {}

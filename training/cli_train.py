@@ -151,9 +151,7 @@ def starting_weights(options: argparse.Namespace, settings: Settings, architectu
 
 
 def _train(options: argparse.Namespace, settings: Settings) -> int:
-    start_tensorflow()
     from training.request import RunRequest, create_run, read_request
-    from training.run import execute
 
     if options.resume:
         run_dir = options.resume
@@ -171,6 +169,10 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
         create_run(run_dir, config, RunRequest(
             options.data.resolve(), (options.out or settings.versions_dir).resolve(), weights, options.source,
             options.promote, extra, tuple(options.note)))
+    # Only now, so that what is refused is refused at once.
+    start_tensorflow()
+    from training.run import execute
+
     processes.remember(run_dir, os.getpid())
     print(f"run {run_dir}", file=sys.stderr)
     with tqdm(disable=None, leave=False) as bar:

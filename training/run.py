@@ -29,7 +29,7 @@ import numpy as np
 from model.card import Evaluation
 from model.engine import Classifier, wrap_network
 from model.errors import DatasetError
-from model.files import write_atomically
+from model.files import clear_left_over, write_atomically
 from model.network import load_network, logit_function, round_to_half, save_network
 from model.population import TrainingPopulation, save_population
 from model.registry import add_version, next_version
@@ -157,8 +157,7 @@ def _take_up(run_dir: Path) -> None:
 
     It can be one epoch behind: the checkpoint is written first.
     """
-    for left in run_dir.glob(".*.npz.*.tmp"):
-        left.unlink(missing_ok=True)
+    clear_left_over(run_dir)
     history: list[dict[str, Any]] = []
     if (run_dir / CHECKPOINT).exists():
         with np.load(run_dir / CHECKPOINT, allow_pickle=False) as arrays:
