@@ -103,7 +103,9 @@ def _facts(study: optuna.Study, standing: Standing) -> str:
     lines = [
         "Minimised: log loss on held-out patients after calibration, each class counting the same, half on the "
         "pictures as they are and half on copies as another hospital might export them. A coin has 0.693.",
-        f"{len(standing.counted)} of {standing.trials} trials of {attributes.get('epochs', '?')} epochs ({counts}), "
+        # One under way when fewer trials were asked for still counts.
+        f"{len(standing.counted)} of {max(standing.trials, len(standing.counted))} trials of "
+        f"{attributes.get('epochs', '?')} epochs ({counts}), "
         f"{minutes:.0f} minutes, seed {attributes.get('seed', '?')}" + (f"; fixed: {fixed}" if fixed else "") + ".",
         f"Best: trial {best.number}, {VALUE} {best.value:.4f}; AUROC {_figure(best.auroc)}, on shifted copies "
         f"{_figure(best.auroc_shifted)}." if best is not None else "No trial has finished."]
