@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from model.border import fill_border
 from model.card import ModelCard
 from model.errors import ClassifierError
 from model.population import POPULATION, TrainingPopulation, read_population
-from model.radiograph import Radiograph, network_input
+from model.radiograph import Radiograph, enlarge, network_input
 from model.registry import verify
 
 Float = npt.NDArray[np.float32]
@@ -77,6 +78,10 @@ class Classifier:
     def input_of(self, radiograph: Radiograph) -> Pictures:
         """Return what the network sees of a radiograph: uint8 (input_px, input_px)."""
         return network_input(radiograph, self.input_px, self.detail_px, self.fills_border)
+
+    def input_of_square(self, square: Pictures) -> Pictures:
+        """Return what the network sees of a film squashed to uint8 (detail_px, detail_px), perhaps changed since."""
+        return enlarge(fill_border(square) if self.fills_border else square, self.input_px)
 
 
 def load_classifier(folder: Path, architectures: Collection[str] = ()) -> Classifier:

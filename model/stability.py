@@ -12,7 +12,7 @@ from model.assessment import Prediction, Stability
 from model.calibration import probabilities
 from model.engine import Classifier
 from model.film import Radiograph
-from model.radiograph import enlarge, squash
+from model.radiograph import squash
 
 Picture = npt.NDArray[np.uint8]
 
@@ -35,7 +35,7 @@ def measure_stability(radiograph: Radiograph, classifier: Classifier) -> Stabili
     is_fine = min(radiograph.height, radiograph.width) >= _FINER * detail
     fine = squash(radiograph, _FINER * detail) if is_fine else square
     squares = [square, *(_at_most(change(fine), detail) for change in CHANGES.values())]
-    batch = np.stack([enlarge(one, classifier.input_px) for one in squares])
+    batch = np.stack([classifier.input_of_square(one) for one in squares])
     # The graph that explains is warm from the first film on; the other would be built while the reader waits.
     found = [float(p) for p in probabilities(classifier.explain(batch)[0], classifier.card.calibration)]
     return Stability(min(found), max(found), tuple(zip(CHANGES, found[1:], strict=True)))

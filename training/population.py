@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from model.border import fill_border
 from model.calibration import sigmoid
 from model.population import (
     BOUND,
@@ -69,11 +70,12 @@ class Sensed:
 
 def learn_population(
     network: Any, architecture: str, input_px: int, loaded: LoadedFolder, seed: int,
-    progress: Callable[[int], object] | None = None,
+    progress: Callable[[int], object] | None = None, fills_border: bool = False,
 ) -> TrainingPopulation | None:
     """Fit the population of a Keras network that is in memory as it will serve; None where there are too few films.
 
-    `progress` is called with the number of pictures done since the last call, `pictures_to_sense` in all.
+    `progress` is called with the number of pictures done since the last call, `pictures_to_sense` in all. With
+    `fills_border` the network sees every picture with its margin continued over black, as it will in service.
     """
     from model.network import forward_function, sensed_layers
 
@@ -84,7 +86,8 @@ def learn_population(
         parts = []
         for start in range(0, len(pictures), _BATCH):
             batch = pictures[start:start + _BATCH]
-            _, features, _, sensed = forward(np.stack([enlarge(one, input_px) for one in batch]))
+            shown = [enlarge(fill_border(one) if fills_border else one, input_px) for one in batch]
+            _, features, _, sensed = forward(np.stack(shown))
             parts.append((sensed, features.mean((1, 2))))
             if progress is not None:
                 progress(len(batch))

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from model.card import ModelCard
-from model.engine import Classifier, load_classifier
+from model.engine import Classifier, wrap_network
 from model.errors import ClassifierError, DatasetError
+from model.population import TrainingPopulation, save_population
 from model.radiograph import enlarge
 from model.registry import add_version, next_version, verify, version_folder
 from model.settings import Settings
@@ -26,6 +27,7 @@ from training.config import TrainingConfig, config_from
 from training.dataset import CLASSES, LoadedFolder, digest, load_folder, scan_folder
 from training.evaluate import evaluate_folder, evaluate_samples, labelled_test
 from training.finish import choose_scale, pictures_to_score
+from training.population import learn_population, pictures_to_sense
 
 Tick = Callable[[str, int, int], object]
 _BATCH = 16
@@ -53,9 +55,13 @@ def recalibrate(
         config = dataclasses.replace(config, fills_border=fills_border)
     loaded = _load(data, config, tick)
     _check_same(card, loaded)
-    classifier = load_classifier(folder, settings.architectures)
+    from model.network import load_network  # seconds and hundreds of MB: only for who gets this far
+
+    network = load_network(folder / card.weights_file, card.architecture, config.input_px, settings.architectures)
     # The same network under the new card, so that every figure on it is of what will serve.
     shown = dataclasses.replace(card, preprocessing={**card.preprocessing, "fills_border": config.fills_border})
+    population = _population(network, config, loaded, tick)
+    classifier = wrap_network(network, shown, population)
     total = pictures_to_score(config, int(loaded.held_out.sum()))
     scale = choose_scale(_scorer(classifier, total, tick), loaded, config)
     created = datetime.now(UTC)
@@ -71,7 +77,8 @@ def recalibrate(
         evaluations[name] = evaluation
     renewed = dataclasses.replace(renewed, evaluations=evaluations)
     out.mkdir(parents=True, exist_ok=True)
-    return add_version(out, renewed, lambda path: shutil.copyfile(folder / card.weights_file, path))
+    return add_version(out, renewed, lambda path: shutil.copyfile(folder / card.weights_file, path),
+                       None if population is None else lambda path: save_population(population, path))
 
 
 def configuration(card: ModelCard) -> TrainingConfig:
@@ -84,6 +91,23 @@ def configuration(card: ModelCard) -> TrainingConfig:
                               f"Received: {error}", advice="Train a new version instead.") from error
     # A version recalibrated before may show its network other borders than it was trained with.
     return dataclasses.replace(config, fills_border=bool(card.preprocessing.get("fills_border", False)))
+
+
+def _population(
+    network: Any, config: TrainingConfig, loaded: LoadedFolder, tick: Tick
+) -> TrainingPopulation | None:
+    """Learn how the training radiographs look to the network, for the gate; None where they are too few."""
+    total, done = pictures_to_sense(int((~loaded.held_out).sum()), int(loaded.held_out.sum())), 0
+    if not total:
+        return None
+
+    def count(n: int) -> None:
+        nonlocal done
+        done += n
+        tick("learning how the radiographs look", done, total)
+
+    return learn_population(network, config.architecture, config.input_px, loaded, config.seed, count,
+                            config.fills_border)
 
 
 def _load(data: Path, config: TrainingConfig, tick: Tick) -> LoadedFolder:

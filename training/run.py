@@ -197,7 +197,7 @@ def _population(
     if not total:
         return None
     return learn_population(network, config.architecture, config.input_px, loaded, config.seed,
-                            _counter("learning how the radiographs look", total, watcher))
+                            _counter("learning how the radiographs look", total, watcher), config.fills_border)
 
 
 def _further_evaluations(
