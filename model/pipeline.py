@@ -36,13 +36,16 @@ def assess(data: bytes, classifier: Classifier, *, turn: int = 0, purpose: str =
         return Assessment(None, (issue,), None, None, classifier.version, now, time.perf_counter() - started)
     corrections = (f"turned by {turn}°",) if turn else ()
     issues = check(radiograph)
-    if any(issue.blocking for issue in issues):
+    blocking = {issue.code for issue in issues if issue.blocking}
+    # Of a clipped picture the network is still asked what it is: half of a bone film is black, and half of an inverted
+    # film may be a white border.
+    if blocking and (blocking != {"CLIPPED"} or classifier.population is None):
         return Assessment(radiograph, issues, None, None, classifier.version, now, time.perf_counter() - started,
                           corrections)
     looked = _set_right(_look(radiograph, classifier), classifier)
-    issues = blocking_first((*looked.issues, *issues))
     if looked.is_inverted:
-        corrections = (*corrections, "inverted")
+        corrections, issues = (*corrections, "inverted"), check(looked.radiograph)
+    issues = blocking_first((*looked.issues, *issues))
     judged = looked.judgement.population if looked.judgement else None
     if any(issue.blocking for issue in issues):
         return Assessment(looked.radiograph, issues, None, None, classifier.version, now,

@@ -101,15 +101,20 @@ def key(page: Any, *names: str) -> None:
 
 def screen(page: Any, pane: int = 0, panes: int = 2) -> np.ndarray:
     """What a pane shows, RGB uint8 (H, W, 3), without what lies over the pictures."""
-    page.evaluate(f"style => {{ if (!{TREE}.querySelector('#bare')) {TREE}.append(Object.assign("
-                  "document.createElement('style'), {id: 'bare', textContent: style})) }", BARE)
-    page.evaluate("() => document.querySelector('[data-testid=stMain]').scrollTo(0, 0)")
+    bare(page)
     whole = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
     # A stage between two of the screen's pixels is drawn at the nearer one.
     box = {side: round(at) for side, at in page.locator(".stage").bounding_box().items()}
     stage = whole[box["y"]:box["y"] + box["height"], box["x"]:box["x"] + box["width"]]
     width = (stage.shape[1] - 8) // 2 if panes == 2 else stage.shape[1]
     return stage[:, :width] if pane == 0 else stage[:, stage.shape[1] - width:]
+
+
+def bare(page: Any) -> None:
+    """Take away what lies over the pictures."""
+    page.evaluate(f"style => {{ if (!{TREE}.querySelector('#bare')) {TREE}.append(Object.assign("
+                  "document.createElement('style'), {id: 'bare', textContent: style})) }", BARE)
+    page.evaluate("() => document.querySelector('[data-testid=stMain]').scrollTo(0, 0)")
 
 
 def middle(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -500,6 +505,44 @@ def test_the_browser_draws_the_map_that_python_draws(browser):
                                greatest_influence(cells(), (512, 512), against=side), side])
         np.testing.assert_allclose(np.reshape(drawn, (512, 512)), expected, atol=1e-5)
     page.close()
+
+
+def test_a_film_that_does_not_arrive_is_asked_for_again(browser, address):
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.route(re.compile("/media/[0-9a-f]+[.]bin"), lambda route: route.abort())
+    page.goto(f"{address}/?film=small")
+    page.get_by_text("The film did not arrive yet").wait_for()
+    page.unroute_all()
+    loaded(page, "small")
+    assert text(page, "loading") == ""
+    page.close()
+
+
+def test_two_fingers_zoom(browser, address):
+    page = open_film(browser, address, "deep")
+    before = int(re.search(r"(\d+) %", text(page, "zoom")).group(1))
+    box, hands = page.locator(".stage").bounding_box(), browser.new_cdp_session(page)
+    hands.send("Emulation.setTouchEmulationEnabled", {"enabled": True, "maxTouchPoints": 2})
+    x, y = box["x"] + 200, box["y"] + 200
+    for kind, apart in (("touchStart", 30), ("touchMove", 60), ("touchMove", 90), ("touchEnd", None)):
+        points = [] if apart is None else [{"x": x - apart, "y": y, "id": 0}, {"x": x + apart, "y": y, "id": 1}]
+        hands.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    settle(page)
+    assert int(re.search(r"(\d+) %", text(page, "zoom")).group(1)) == pytest.approx(3 * before, rel=0.1)
+    page.close()
+
+
+def test_on_a_screen_with_finer_pixels_100_percent_is_one_of_those(browser, address):
+    fine = browser.browser.new_context(device_scale_factor=2, viewport={"width": 1280, "height": 800})
+    page = open_film(fine, address, "small")
+    key(page, "z", "o", "m")
+    bare(page)
+    whole = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
+    box = {side: round(2 * at) for side, at in page.locator(".stage").bounding_box().items()}
+    stage = whole[box["y"]:box["y"] + box["height"], box["x"]:box["x"] + box["width"]]
+    np.testing.assert_array_equal(grey(middle(stage, SMALL.shape)), SMALL)
+    fine.close()
 
 
 def test_a_lost_graphics_context_leaves_the_picture(browser, address):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.gradcam import colour_table, contour, grad_cam, overlay
+from model.gradcam import colour_table, contour, grad_cam, greatest_influence, influence, overlay
 from tests.phantoms import chest
 
 # Two channels of 3 × 3 and a head of (2, −1). By hand, 2a − b:
@@ -208,3 +208,59 @@ def test_an_opacity_outside_0_to_1_is_refused(opacity):
 def test_a_level_outside_0_to_1_is_refused():
     with pytest.raises(ValueError, match="levels"):
         contour(np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.float32), levels=(0.0,))
+
+
+def test_the_cells_are_the_signed_weighted_sum_whichever_side_is_drawn():
+    by_hand = np.array([[2, -3, 0], [0, 4, 1], [-1, 2, 1]])
+    for sign in (1, -1):
+        cells = grad_cam(FEATURES, HEAD, (3, 3), sign=sign).cells
+        assert cells.dtype == np.float32
+        np.testing.assert_allclose(cells, by_hand)
+
+
+def test_both_sides_are_drawn_from_the_cells():
+    for sign, against in ((1, False), (-1, True)):
+        heatmap = grad_cam(FEATURES, HEAD, (40, 70), sign=sign)
+        np.testing.assert_array_equal(influence(heatmap.cells, (40, 70), against=against), heatmap.values)
+
+
+def test_what_speaks_against_does_not_show_through_in_what_speaks_for():
+    cells = np.zeros((8, 8), np.float32)
+    cells[2, 2], cells[5, 5] = 1, -3
+    without = np.maximum(cells, 0)
+    np.testing.assert_array_equal(influence(cells, (80, 90)), influence(without, (80, 90)))
+    assert influence(cells, (80, 90), against=True)[54, 61] > 0.9
+
+
+@pytest.mark.parametrize("against", [False, True])
+def test_a_side_on_which_no_cell_lies_is_empty(against):
+    cells = np.full((8, 8), 1 if against else -1, np.float32)
+    assert not influence(cells, (20, 30), against=against).any()
+    assert greatest_influence(cells, (20, 30), against=against) == 0
+
+
+def test_the_greatest_influence_is_what_the_map_was_divided_by():
+    cells = np.random.default_rng(3).normal(0, 1, (8, 8)).astype(np.float32)
+    for shape in ((700, 300), (256, 256)):
+        for against in (False, True):
+            greatest = greatest_influence(cells, shape, against=against)
+            # The interpolation passes through the cells, and overshoots a little between two high ones.
+            assert 0.95 < greatest / (-cells if against else cells).max() < 1.2
+            doubled = greatest_influence(2 * cells, shape, against=against)
+            assert doubled == pytest.approx(2 * greatest, rel=1e-6)
+    on_the_grid = greatest_influence(cells, (8, 8))
+    np.testing.assert_allclose(influence(cells, (8, 8)) * on_the_grid, np.maximum(cells, 0), atol=1e-6)
+    assert on_the_grid == pytest.approx(cells.max())
+
+
+@pytest.mark.parametrize("cells", [np.zeros(8, np.float32), np.zeros((0, 8), np.float32),
+                                   np.full((2, 2), np.nan, np.float32)])
+def test_cells_that_are_none_are_refused(cells):
+    with pytest.raises(ValueError, match="cells"):
+        influence(cells, (20, 30))
+
+
+def test_what_rounding_leaves_is_in_no_side_of_the_cells():
+    features = np.full((8, 8, 2), 1000, np.float32)
+    head = np.array([1, np.nextafter(np.float32(-1), np.float32(0))], np.float32)
+    assert not grad_cam(features, head, (64, 64)).cells.any()

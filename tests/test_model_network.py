@@ -202,7 +202,7 @@ def test_what_the_gate_senses_comes_out_of_the_same_pass(network: keras.Model) -
     logits, features, weights, sensed = forward_function(network, layers)(batch)
     for ours, alone in zip((logits, features, weights), explaining_function(network)(batch), strict=True):
         assert ours == pytest.approx(alone, abs=1e-4)
-    early, middle = (keras.Model(network.inputs, network.get_layer(name).output)(batch[..., None].astype(np.float32))
+    early, middle = (keras.Model(network.inputs[0], network.get_layer(name).output)(batch[..., None].astype(np.float32))
                      for name in layers)
     maps, channels = early.numpy(), early.shape[-1]
     # Three times as fine by repeating cells, every third of the map is a whole number of cells.

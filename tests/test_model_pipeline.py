@@ -134,6 +134,24 @@ def test_what_the_greys_rule_out_is_not_shown_to_the_network() -> None:
     assert codes(assess(b"nothing", seeing(eye))) == ["UNREADABLE"]
 
 
+def test_of_a_clipped_picture_it_is_still_said_what_it_is() -> None:
+    film = marked()
+    film[100:] = np.where(film[100:] > 30, 255, film[100:])
+    assert codes(assess(as_png(film), seeing(Eye()))) == ["CLIPPED"]
+    foreign = assess(as_png(film), seeing(Eye(right=(3.0, 6.0))))
+    assert codes(foreign) == ["NOT_A_CHEST_RADIOGRAPH", "CLIPPED"] and foreign.is_refused
+    assert codes(assess(as_png(film), fake_classifier())) == ["CLIPPED"]
+
+
+def test_a_white_border_of_an_inverted_film_is_no_clipping() -> None:
+    film = np.zeros((700, 700), np.uint8)
+    film[150:550, 150:550] = marked()
+    film[:20, :20] = film[40:60, 40:60] = 250
+    answer = assess(as_png(255 - film), seeing(Eye()))
+    assert codes(answer) == ["INVERTED"] and answer.prediction is not None
+    assert codes(assess(as_png(film), seeing(Eye()))) == []
+
+
 def test_the_purpose_moves_the_operating_point() -> None:
     card = {"purposes": (PurposePoint("rule_in", 0.9, 0.5, 0.99, "by hand"),)}
     answer = assess(as_png(marked()), seeing(Eye(), **card), purpose="rule_in")

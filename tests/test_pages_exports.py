@@ -17,7 +17,7 @@ from tests.test_pages_films import nothing_held as nothing_held
 from tests.test_pages_performance import a_card
 from tests.test_pages_queue import LIKE_NONE, filled, film
 
-TELLER = Teller({"v-1": a_card("v-1")}, "default", 0.2)
+TELLER = Teller({"v-1": a_card("v-1")}, "default", lambda: 0.2)
 PATIENT = "Doe^Jane 2021-01-01.png"
 
 
@@ -66,8 +66,8 @@ def test_findings_follow_the_chosen_operating_point(queue: Films) -> None:
     from model.card import PurposePoint
 
     card = a_card("v-1", purposes=(PurposePoint("screening", 0.05, 0.99, 0.5, "by hand"),))
-    assert rows(films_csv(queue.films, Teller({"v-1": card}, "screening", 0.2)))[0]["finding"] == "PNEUMONIA"
-    assert rows(films_csv(queue.films, Teller({"v-1": card}, "rule_in", 0.2)))[0]["purpose"] == "default"
+    assert rows(films_csv(queue.films, Teller({"v-1": card}, "screening", lambda: 0.2)))[0]["finding"] == "PNEUMONIA"
+    assert rows(films_csv(queue.films, Teller({"v-1": card}, "rule_in", lambda: 0.2)))[0]["purpose"] == "default"
 
 
 def test_the_pdf_is_printed_page_by_page(queue: Films) -> None:
@@ -87,7 +87,8 @@ def test_a_pdf_of_something_else_is_told_apart(queue: Films) -> None:
     before = seen(queue.listed(), TELLER)
     assert before == seen(queue.listed(), TELLER)
     assert before != seen(queue.films, TELLER), "another order"
-    assert before != seen(queue.listed(), Teller(TELLER.cards, "screening", 0.2))
+    assert before != seen(queue.listed(), Teller(TELLER.cards, "screening", lambda: 0.2))
+    assert before != seen(queue.listed(), Teller(TELLER.cards, "default", lambda: 0.3))
     remember(queue.films[3], reading=Reading("agree"))
     assert before != seen(queue.listed(), TELLER)
     queue.add(film("e", seed=4))

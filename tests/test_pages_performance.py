@@ -193,3 +193,10 @@ def test_purposes_and_robustness_are_shown_where_the_card_has_them(
     install(a_card("2026.01.02-2"), tmp_path, monkeypatch)
     plain = text(open_performance())
     assert "other purposes" not in plain and "The same films, changed" not in plain
+
+
+def test_purposes_out_of_order_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = a_card(purposes=(PurposePoint("screening", 0.12, 0.985, 0.8, "a"),
+                            PurposePoint("rule_in", 0.1, 0.9, 0.9, "b")))
+    install(card, tmp_path, monkeypatch)
+    assert ("films are read for screening from 0.100 and for rule in from 0.400 on" in text(open_performance()))

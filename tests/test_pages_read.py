@@ -169,7 +169,7 @@ def test_a_failure_inside_stops_none_of_the_others(
 
     app = open_read()
     with monkeypatch.context() as broken:
-        broken.setattr("model.pipeline.network_input", fail)
+        broken.setattr("model.pipeline.decode_radiograph", fail)
         app = drop(app, ("secret name.png", a_film(1)))
     assert not app.exception
     assert "PneumoLens failed on this file" in text(app)

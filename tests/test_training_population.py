@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from model.card import card_to_json
 from model.population import PARTS, POSES, TrainingPopulation, from_arrays, probabilities, to_arrays
-from tests.phantoms import chest
+from model.registry import file_sha256, read_card
+from tests.fake_classifier import fake_card
+from tests.phantoms import as_png, chest
 from training import population as fitting
 from training.impostors import KINDS, draw_impostors
 from training.population import fit_population, pictures_to_sense
@@ -146,3 +152,45 @@ def test_parts_and_probabilities_agree_with_what_is_fitted(population: TrainingP
     features = population.features(sense(films[:2])[0])
     assert features.shape[1] == population.whole[1].shape[1] + PARTS * population.part[1].shape[1]
     assert probabilities(population.scores(features)[:, :len(POSES)]).sum(1) == pytest.approx([1, 1])
+
+
+def test_a_version_brings_its_population_and_is_judged_by_it(
+    films: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a network and a folder in memory to a version on disk, and back to an assessment with neighbours."""
+    keras = pytest.importorskip("keras")
+    from model.engine import load_classifier
+    from model.errors import ClassifierError
+    from model.network import build_network, save_network
+    from model.pipeline import assess
+    from model.population import POPULATION, save_population
+    from model.registry import add_version
+    from training.dataset import DatasetFolder, LoadedFolder, Sample
+    from training.population import learn_population
+
+    monkeypatch.setattr(fitting, "MIN_FILMS", 30)
+    monkeypatch.setattr(fitting, "MIN_HELD_OUT", 10)
+    keras.utils.set_random_seed(4)
+    network = build_network("cnn_2_1", PX)
+    samples = [Sample(Path(f"{i}.png"), i % 2, f"p{i}", True) for i in range(48)]
+    loaded = LoadedFolder(DatasetFolder(tmp_path, tuple(samples), (), ()), samples, films[:48],
+                          np.arange(48) >= 34, 0)
+    done: list[int] = []
+    known = learn_population(network, "cnn_2_1", PX, loaded, seed=1, progress=done.append)
+    assert known is not None and known.layers == ("pool1", "pool2")
+    assert sum(done) == pictures_to_sense(34, 14)
+    card = fake_card("2026.11.2-1", PX, architecture="cnn_2_1")
+    folder = add_version(tmp_path, card, lambda path: save_network(network, path),
+                         lambda path: save_population(known, path))
+    assert (folder / POPULATION).stat().st_size < 1_000_000
+    classifier = load_classifier(folder)
+    answer = assess(as_png(chest(3, (300, 300))), classifier)
+    assert answer.population is not None and len(answer.population.neighbours) == 3
+    assert answer.population.threshold == known.limits.outside
+    np.savez(folder / POPULATION, **(to_arrays(known) | {"labels": np.zeros(1, np.uint8)}))
+    with pytest.raises(ClassifierError, match="sha256"):
+        load_classifier(folder)
+    replaced = dataclasses.replace(read_card(folder), population_sha256=file_sha256(folder / POPULATION))
+    (folder / "card.json").write_text(card_to_json(replaced))
+    with pytest.raises(ClassifierError, match="population"):
+        load_classifier(folder)

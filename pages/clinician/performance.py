@@ -11,7 +11,7 @@ import streamlit as st
 
 from model.card import Evaluation, ModelCard
 from model.errors import AppError
-from model.operating import rates_at
+from model.operating import NAMES, operating_point, rates_at
 from pages.shared import charts, session
 from pages.shared.measures import MEASURE_NAMES, interval, is_outside, rate, sample, split_name, with_interval
 from pages.shared.worth import show_predictive_values
@@ -130,10 +130,13 @@ def show_purposes(card: ModelCard) -> None:
         f"<tr><th>{PURPOSE_NAMES.get(one.purpose, words(one.purpose))}<span>{escape(one.chosen)}</span></th>"
         f"<td>{one.probability:.3f}</td><td>{rate(one.sensitivity, 3)}</td><td>{rate(one.specificity, 3)}</td></tr>"
         for one in card.purposes)
+    moved = [f"{NAMES[one.purpose].lower()} from {point.probability:.3f}" for one in card.purposes
+             if one.purpose in NAMES and (point := operating_point(card, one.purpose)).probability != one.probability]
+    order = f" To keep the purposes in order, films are read for {' and for '.join(moved)} on." if moved else ""
     st.html('<table class="pl-table"><caption>Operating points for other purposes</caption>'
             f"<tr><th>Purpose</th><th>From probability</th><th>Sensitivity</th><th>Specificity</th></tr>{rows}</table>"
-            '<p class="pl-note">On the validation patients that chose them. The finding uses operating point '
-            f"{card.operating_point.probability:.2f}.</p>")
+            '<p class="pl-note">On the validation patients that chose them. Unless a reader or the site chooses one of '
+            f"them, the finding uses operating point {card.operating_point.probability:.2f}.{order}</p>")
 
 
 def show_robustness(card: ModelCard) -> None:

@@ -23,7 +23,7 @@ from pages.shared.measures import rate
 from pages.shared.queue import ARRIVAL, MOST_FILMS, PROBABILITY, Films, Order
 from pages.shared.table import facts, line, pressed, show_table, sorted_by, summary, time_left, waiting_line
 from pages.shared.viewer import show_pictures
-from pages.shared.worth import chosen_prevalence
+from pages.shared.worth import prevalence_as_set
 
 session.require_frame()
 
@@ -95,7 +95,7 @@ def teller_of(queue: Films) -> Teller:
     Made in the page and carried into downloads, which run outside it and could ask neither session nor settings.
     """
     versions = {film.kept.classifier_version for film in queue.films}
-    return Teller({version: session.card_of(version) for version in versions}, session.purpose(), chosen_prevalence())
+    return Teller({version: session.card_of(version) for version in versions}, session.purpose(), prevalence_as_set())
 
 
 def choose() -> None:

@@ -99,7 +99,7 @@ def _show_stability(film: Film, prediction: Prediction) -> None:
 
 
 def _neighbours(population: Population) -> str:
-    own = f"From them all {population.distance:.2f}, outside from {population.threshold:.2f}."
+    own = f"Distance from all of them {population.distance:.2f}; outside from {population.threshold:.2f}."
     if not population.neighbours:
         return own
     labels = {"NORMAL": "normal", "PNEUMONIA": "pneumonia"}

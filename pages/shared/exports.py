@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,11 +35,12 @@ class Teller:
     """What is said of a visit's films: the cards of the versions that read them, and the reader's two choices.
 
     A value, so that downloads can use it: they are made outside the page, where session and settings cannot be asked.
+    `prevalence` is asked when something is made, since its slider moves without the page being drawn anew.
     """
 
     cards: Mapping[str, ModelCard]
     purpose: str
-    prevalence: float
+    prevalence: Callable[[], float]
 
     def card(self, film: Film) -> ModelCard:
         """Return the card of the version that read the film."""
@@ -67,7 +68,8 @@ def films_json(films: Sequence[Film], teller: Teller) -> str:
     """Return {schema, schema_version, films: [{number, sha256, report}]}, each report as for a single film."""
     entries = []
     for film in films:
-        report = report_json(teller.told(film.figures()), teller.card(film), film.reading, prevalence=teller.prevalence)
+        report = report_json(teller.told(film.figures()), teller.card(film), film.reading,
+                             prevalence=teller.prevalence())
         entries.append({"number": film.number, "sha256": film.sha256, "report": json.loads(report)})
     return json.dumps({"schema": "pneumolens.reports", "schema_version": SCHEMA_VERSION, "films": entries}, indent=1,
                       ensure_ascii=False, allow_nan=False)
@@ -93,7 +95,7 @@ class Printing:
             started, film = time.monotonic(), self.films[self.done]
             self.collection.add(report_pdf(
                 teller.told(film.assessment()), teller.card(film), reading=film.reading, opacity=opacity, mode=mode,
-                prevalence=teller.prevalence))
+                prevalence=teller.prevalence()))
             self.done += 1
             if self.done == len(self.films):
                 self.content = self.collection.content()
@@ -108,7 +110,7 @@ class Printing:
 
 def seen(films: Sequence[Film], teller: Teller) -> tuple[object, ...]:
     """Return what a PDF of all films depends on, so that one that was made of something else is not handed out."""
-    return (teller.purpose, teller.prevalence, *((film.number, film.kept, film.reading) for film in films))
+    return (teller.purpose, teller.prevalence(), *((film.number, film.kept, film.reading) for film in films))
 
 
 def printing(films: Sequence[Film], teller: Teller) -> Printing:

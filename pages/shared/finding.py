@@ -71,7 +71,7 @@ def _outside(told: Assessment, prediction: Prediction, film: Film) -> None:
     """Say first, and largest, that the probability means little here; no colour, and no finding."""
     st.html(f'<section class="pl-finding pl-outside"><h2>{escape(told.words)}</h2>'
             f"<p>Read this film without the classifier. Probability {escape(probability(prediction.probability))}; the "
-            "figures from validation do not hold for it.</p>{_verdict(film)}</section>")
+            f"figures from validation do not hold for it.</p>{_verdict(film)}</section>")
 
 
 def _verdict(film: Film) -> str:

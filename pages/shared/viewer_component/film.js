@@ -22,7 +22,7 @@ async function fetchBytes(url, size, signal, onProgress) {
       const start = starts.shift(), end = Math.min(start + CHUNK_BYTES, size) - 1;
       bytes.set(await fetchRange(url, start, end, signal), start);
       done += end - start + 1;
-      onProgress?.(done / size);
+      onProgress(done / size);
     }
   };
   await Promise.all([worker(), worker()]);
@@ -33,8 +33,10 @@ async function fetchRange(url, start, end, signal) {
   for (const wait of [...PATIENCE_MS, null]) {
     try {
       const answer = await fetch(url, {headers: {Range: `bytes=${start}-${end}`}, cache: "no-store", signal});
-      if (answer.status === 206) {
-        const part = new Uint8Array(await answer.arrayBuffer());
+      if (answer.ok) {
+        const body = new Uint8Array(await answer.arrayBuffer());
+        // A proxy that knows no ranges answers with the whole.
+        const part = answer.status === 206 ? body : body.subarray(start, end + 1);
         if (part.length === end - start + 1) return part;
       }
     } catch (error) {

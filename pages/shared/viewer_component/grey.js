@@ -4,8 +4,8 @@
 const CURVE_FULL = 65535;
 
 // DICOM PS3.3 C.11.2.1.2.1, VOI LUT function LINEAR, to 8 bits. `length` is how many values there are; a table, where
-// the rendering has one, comes before the window. `exact` is the file's own curve, which holds until somebody drags: its
-// window may follow one of the standard's other functions. Returns `into`, filled.
+// the rendering has one, comes before the window. `exact` is the file's own curve, which holds until somebody drags:
+// its window may follow another of the standard's functions. Returns `into`, filled.
 function greyTable(into, length, {centre, width, table, exact, isInverted}) {
   const slope = 255 / Math.max(width - 1, 1e-6), offset = 127.5 - (centre - 0.5) * slope;
   const looked = (curve, value) => curve[Math.min(value, curve.length - 1)];

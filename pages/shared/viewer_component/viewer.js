@@ -4,6 +4,7 @@ const OFFERED_LEVELS = [0.2, 0.4, 0.6, 0.8, 0.9];
 const FLICKER_MS = 600;
 const TELL_AFTER_MS = 250;
 const STEP = 1.25;
+const RETRY_MS = 5000;
 
 function createViewer(root, first) {
   const ending = new AbortController(), signal = ending.signal;
@@ -42,7 +43,9 @@ function createViewer(root, first) {
     try {
       for (const file of about.files) {
         const isLast = file === about.files.at(-1);
-        const buffer = await fetchBytes(file.url, file.bytes, mine, isLast ? progress : null);
+        const buffer = await arrived(file, mine, share => {
+          if (!mine.aborted && isLast) part("loading").textContent = `Full size: ${Math.round(100 * share)} %`;
+        });
         if (mine.aborted) return;
         const picture = readFilm(buffer);
         if (picture.curves.length) film.curves = picture.curves;
@@ -62,14 +65,23 @@ function createViewer(root, first) {
     } catch (error) {
       if (mine.aborted) return;
       console.error(error);
-      part("loading").textContent = film.levels.length ? "The film at full size did not arrive; this is a smaller copy"
-        : "The film did not arrive: load the page again";
+      part("loading").textContent = "The film cannot be shown";
     }
   }
 
-  const progress = share => {
-    part("loading").textContent = share < 1 ? `Full size: ${Math.round(100 * share)} %` : "";
-  };
+  async function arrived(file, mine, progress) {
+    for (;;) {
+      try {
+        return await fetchBytes(file.url, file.bytes, mine, progress);
+      } catch (error) {
+        if (mine.aborted) throw error;
+        part("loading").textContent = film.levels.length ? "Full size did not arrive yet; this is a smaller copy"
+          : "The film did not arrive yet";
+        await later(RETRY_MS);
+        if (mine.aborted) throw error;
+      }
+    }
+  }
 
   function drawGrid() {
     const greatest = data.map?.[choices.against ? "against" : "for"];
