@@ -129,6 +129,8 @@ def _damage_element(data: bytearray, rng: random.Random) -> bool:
     at = rng.choice(starts)
     is_long = bytes(data[at + 4:at + 6]) in (b"OB", b"OW", b"SQ", b"UN", b"UT", b"OF", b"OD", b"OL", b"UC", b"UR")
     first = at + (12 if is_long else 8)
+    if first > len(data):
+        return False
     length = struct.unpack_from("<I" if is_long else "<H", data, first - (4 if is_long else 2))[0]
     what = rng.randrange(6)
     if what == 0:
