@@ -257,7 +257,7 @@ def a_population(layers: tuple[str, ...], channels: int, width: int, last: int) 
     return TrainingPopulation(
         layers, axes(channels, 2), axes(width - (PARTS - 1) * channels, 4), axes(last, 3),
         (heads[0], np.zeros(len(HEADS), np.float32)), Limits(1, 2, 0.5, 0.5, 0.5),
-        rng.normal(0, 1, (5, 6)).astype(np.float32), np.array([0, 1, 0, 1, 1]))
+        rng.normal(0, 1, (5, 7)).astype(np.float32), np.array([0, 1, 0, 1, 1]))
 
 
 def test_influence_map_depends_on_the_weights(network: keras.Model) -> None:

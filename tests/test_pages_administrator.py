@@ -348,7 +348,7 @@ def test_a_damaged_version_is_refused_by_name_and_the_last_good_one_serves(
     settings, network = install(a_card(), tmp_path, monkeypatch), Network()
     monkeypatch.setattr("pages.shared.session.load_classifier", network.load)
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
-    assert "2026.01.02-1" in text(app) and "refused" not in text(app)
+    assert "2026.01.02-1" in text(app) and "serves in its place" not in text(app)
     put(settings, "2026.01.03-1")
     app.run()
     assert "2026.01.03-1" in text(app), "an open page serves the new version at its next rerun"
