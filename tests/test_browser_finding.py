@@ -12,6 +12,7 @@ import pytest
 
 from tests.dicoms import phantom_dicom
 from tests.test_browser import a_film, browser, drop, open_page, press, running_app, sideways
+from tests.ungated import add_ungated
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 __all__ = ["browser"]
@@ -19,7 +20,8 @@ __all__ = ["browser"]
 
 @pytest.fixture(scope="module")
 def app(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
-    with running_app(tmp_path_factory.mktemp("data"), PNEUMOLENS_PREVALENCE="35") as started:
+    folder = tmp_path_factory.mktemp("data")
+    with running_app(folder, PNEUMOLENS_PREVALENCE="35", **add_ungated(folder)) as started:
         yield started
 
 
