@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 
 from model.assessment import Assessment, InputIssue, Reading
@@ -106,6 +109,47 @@ def test_stopping_lets_go_of_what_waits() -> None:
     assert queue.stopped == 2 and not queue.waiting and len(queue.films) == 1
     queue.drop([("d", b"")])
     assert queue.stopped == 0 and queue.total == 1 and queue.done == 0
+
+
+def test_a_film_in_hand_waits_until_it_is_read_even_when_the_rest_is_stopped() -> None:
+    queue = Films()
+    queue.drop([("a", b""), ("b", b""), ("c", b"")])
+    with queue.next_one() as file:
+        assert file is not None and file.name == "a"
+        # The press that stops the reading runs beside the run that has the film in hand.
+        queue.stop()
+        assert queue.stopped == 2 and [one.name for one in queue.waiting] == ["a"]
+        queue.add(film("a"))
+    assert not queue.waiting and len(queue.films) + queue.stopped == 3
+    with queue.next_one() as file:
+        assert file is None
+
+
+def test_two_runs_read_one_film_at_a_time() -> None:
+    queue, seen = Films(), []
+    queue.drop([(f"{number}", b"") for number in range(20)])
+
+    def read() -> None:
+        while queue.waiting:
+            with queue.next_one() as file:
+                if file is not None:
+                    time.sleep(0.001)
+                    seen.append(file.name)
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [f"{number}" for number in range(20)]
+
+
+def test_a_film_that_fails_leaves_the_queue() -> None:
+    queue = Films()
+    queue.drop([("a", b""), ("b", b"")])
+    with pytest.raises(MemoryError), queue.next_one():
+        raise MemoryError
+    assert [one.name for one in queue.waiting] == ["b"]
 
 
 def test_the_same_file_under_the_same_name_is_one_line_and_under_another_two() -> None:

@@ -20,7 +20,7 @@ from pages.shared.exports import Teller, forget_printing, print_some, show_expor
 from pages.shared.films import Film, full, keep
 from pages.shared.finding import VALIDATION, show_finding
 from pages.shared.measures import rate
-from pages.shared.queue import ARRIVAL, MOST_FILMS, PROBABILITY, Films, Order
+from pages.shared.queue import ARRIVAL, MOST_FILMS, PROBABILITY, Films, Order, Waiting
 from pages.shared.table import facts, line, pressed, show_table, sorted_by, summary, time_left, waiting_line
 from pages.shared.viewer import show_pictures
 from pages.shared.worth import prevalence_as_set
@@ -56,7 +56,14 @@ def read_some(queue: Films, classifier: Classifier) -> None:
 
 def read_next(queue: Films, classifier: Classifier) -> None:
     """Assess one file; the same bytes are never assessed twice by one version."""
-    started, file = time.monotonic(), queue.waiting.popleft()
+    with queue.next_one() as file:
+        if file is not None:
+            take(file, queue, classifier)
+
+
+def take(file: Waiting, queue: Films, classifier: Classifier) -> None:
+    """Make a film of a file, by assessing it unless the queue knows its bytes."""
+    started = time.monotonic()
     try:
         data = file.read()
     except RadiographError as error:  # an archive, or a file in one, that cannot be unpacked safely
@@ -83,10 +90,11 @@ def read(name: str, data: bytes, classifier: Classifier, turn: int = 0) -> Film:
 
 def read_again(queue: Films, version: str) -> None:
     """Read the films again that the reader has asked to be turned, while their files are in memory."""
-    for film in [film for film in queue.films if film.notes.asked_turn is not None]:
-        turn, film.notes.asked_turn = film.notes.asked_turn or 0, None
-        if film.data is not None:
-            queue.exchange(film, read(film.name, film.data, session.classifier_of(version), turn))
+    with queue.again:
+        for film in [film for film in queue.films if film.notes.asked_turn is not None]:
+            turn, film.notes.asked_turn = film.notes.asked_turn or 0, None
+            if film.data is not None:
+                queue.exchange(film, read(film.name, film.data, session.classifier_of(version), turn))
 
 
 def teller_of(queue: Films) -> Teller:

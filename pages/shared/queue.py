@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -51,6 +53,10 @@ class Films:
     total: int = 0
     waiting_bytes: int = 0
     _count: int = 0
+    # Held while films are read again: a press starts a new run of the page, which then draws what comes of it.
+    again: threading.Lock = field(default_factory=threading.Lock)
+    _is_reading: bool = False
+    _reading: threading.Lock = field(default_factory=threading.Lock)
     _shows_next: bool = False
     _paces: deque[float] = field(default_factory=lambda: deque(maxlen=10))
 
@@ -85,10 +91,30 @@ class Films:
                 advice="There is no film in this archive that could be read; drop the radiographs themselves."))]
         return [Waiting(member.name, member.read) for member in contents.members]
 
+    @contextmanager
+    def next_one(self) -> Iterator[Waiting | None]:
+        """Yield the file that has waited longest, None if there is none; it leaves the queue when it was read.
+
+        A press starts a new run of the page while the run before still has a film in hand: the lock lets one read at a
+        time, and until then the film is one that waits, so that no run takes the reading for done.
+        """
+        with self._reading:
+            file = self.waiting[0] if self.waiting else None
+            self._is_reading = file is not None
+            try:
+                yield file
+            finally:
+                self._is_reading = False
+                if file is not None:
+                    self.waiting.popleft()
+
     def stop(self) -> None:
-        """Let go of every file that waits; the films that were read stay."""
-        self.stopped = len(self.waiting)
-        self.waiting.clear()
+        """Let go of every file that waits; the films that were read stay, and the one that is being read comes."""
+        kept = 1 if self._is_reading else 0
+        self.stopped = 0
+        while len(self.waiting) > kept:
+            self.waiting.pop()
+            self.stopped += 1
 
     def find(self, sha256: str, version: str) -> Film | None:
         """Return a film of the same bytes that the same classifier version read."""
