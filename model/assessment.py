@@ -173,6 +173,13 @@ class Assessment:
         return any(issue.blocking for issue in self.issues)
 
     @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the file was not assessed. Of what is no chest film nothing is said of how it was exposed."""
+        blocking = [issue for issue in self.issues if issue.blocking]
+        about_content = [issue for issue in blocking if issue.code in ("NOT_A_CHEST_RADIOGRAPH", "NOT_FRONTAL")]
+        return tuple(issue.message for issue in about_content or blocking)
+
+    @property
     def is_outside(self) -> bool:
         """Whether the film is unlike what the classifier has learned from, so that its probability means little."""
         return any(issue.code == "OUTSIDE_POPULATION" for issue in self.issues)

@@ -179,7 +179,7 @@ def _finding(pdf: FPDF, y: float, assessment: Assessment, card: ModelCard) -> fl
     end = y + 8
     if prediction is None:
         colour = ABOVE
-        reasons = [issue.message for issue in assessment.issues if issue.blocking]
+        reasons = list(assessment.reasons)
         for reason in reasons[:4]:
             end = paragraph(pdf, x, end, width, reason[:_MOST_CHARACTERS], 10.5, most=4) + 1
         if len(reasons) > 4:

@@ -26,7 +26,7 @@ def finding_words(assessment: Assessment) -> str:
     """Return the finding, or why there is none."""
     if assessment.prediction is not None:
         return assessment.words
-    return "Not assessed: " + " ".join(issue.message for issue in assessment.issues if issue.blocking)
+    return "Not assessed: " + " ".join(assessment.reasons)
 
 
 def probability_words(value: float) -> str:

@@ -74,3 +74,9 @@ def test_values_that_hold_arrays_compare_by_identity_and_can_be_cached():
     same = Heatmap(MAP.values, MAP.layer, MAP.is_empty)
     assert same != MAP and len({same, MAP}) == 2
     assert assessment(ILL) != assessment(ILL)
+
+
+def test_of_what_is_no_chest_film_nothing_is_said_of_its_exposure() -> None:
+    clipped, other = InputIssue("CLIPPED", True, "Half is black."), InputIssue("NOT_FRONTAL", True, "Lateral.")
+    assert assessment(None, other, clipped, WARNING).reasons == ("Lateral.",)
+    assert assessment(None, clipped, WARNING).reasons == ("Half is black.",) and not assessment(ILL, WARNING).reasons

@@ -31,7 +31,7 @@ from model.population import (
     to_arrays,
 )
 from model.radiograph import enlarge
-from training.augment import SHIFT, augment
+from training.augment import SHIFT, Augmentation, augment
 from training.calibrate import class_balance
 from training.dataset import LoadedFolder
 from training.impostors import draw_impostors
@@ -44,13 +44,18 @@ Sense = Callable[[Pictures], tuple[Float, Float]]
 # Fewer films than this say too little of a population, and limits chosen on fewer than that would be chance.
 MIN_FILMS, MIN_HELD_OUT = 200, 60
 # How many pictures of each kind are looked at, of training and of held-out patients.
-FILMS, HELD_OUT = 1000, 500
-VARIED, POSED, CROPPED, IMPOSTORS = 400, 560, 240, 480
+FILMS, HELD_OUT = 3000, 600
+VARIED, POSED, CROPPED, IMPOSTORS = 600, 420, 240, 480
 HELD_OUT_VARIED = 200
 # Axes kept of the picture as a whole, of one part of it, and of the last map.
 WHOLE_AXES, PART_AXES, LAST_AXES = 64, 32, 32
-# As another hospital exposes and frames its films, with the whole chest still on them.
-VARIED_RECIPE = replace(SHIFT, name="varied", area=(0.75, 1.0), degrees=8.0, zoom=(0.85, 1.2), shift=0.04)
+# As another hospital exposes, frames and exports its films, with the whole chest still on them; how sharp and grainy a
+# copy of 224 px is depends on how it was reduced, which says nothing of the child.
+VARIED_RECIPE = replace(SHIFT, name="varied", area=(0.75, 1.0), degrees=8.0, zoom=(0.85, 1.2), shift=0.04, p_blur=0.2,
+                        p_sharpen=0.45, p_noise=0.4, noise=(1.0, 8.0))
+# The same films in another file.
+RECODED_RECIPE = Augmentation("recoded", p_blur=0.1, blur_sigma=(0.3, 1.2), p_sharpen=0.5, p_jpeg=0.3, p_noise=0.5,
+                              noise=(2.0, 6.0))
 # The share of held-out films that may be called unlike the training films, and that may be said to lie or look wrong.
 OUTSIDE_SHARE, WRONG_SHARE = 0.01, 0.003
 # How freely the heads may follow the pictures they are fitted to (scikit-learn's C).
@@ -119,10 +124,13 @@ def fit_population(
     posed = [_posed(_varied(films[i % len(films)], (seed, 2, i)), int(pose)) for i, pose in enumerate(poses)]
     cropped = [_cropped(film, (seed, 3, i)) for i, film in enumerate(_cycled(films, counts["cropped"]))]
     changed = [_varied(film, (seed, 4, i)) for i, film in enumerate(_cycled(unseen, counts["held_out_varied"]))]
+    recoded = [augment(film, np.random.default_rng((seed, 5, i)), RECODED_RECIPE, film.shape[0])
+               for i, film in enumerate(unseen[:counts["held_out_recoded"]])]
     sets = {
         "films": films[:counts["films"]], "varied": np.stack(varied), "posed": np.stack(posed),
         "cropped": np.stack(cropped), "impostors": draw_impostors(counts["impostors"], films, seed),
-        "held_out": unseen[:counts["held_out"]], "held_out_varied": np.stack(changed)}
+        "held_out": unseen[:counts["held_out"]], "held_out_varied": np.stack(changed),
+        "held_out_recoded": np.stack(recoded)}
     seen = {name: Sensed(*sense(one)) for name, one in sets.items()}
     return fit_sensed(seen, poses, labels[own[:counts["films"]]], labels[others[:counts["held_out"]]], layers, channels)
 
@@ -134,7 +142,7 @@ def fit_sensed(
     """Fit axes, heads and limits to what the network said of the sets that `fit_population` makes.
 
     `poses` int (n,) are the places in `POSES` of the pictures in `seen["posed"]`; the labels, int (n,), are those of
-    `seen["films"]` and `seen["held_out"]`.
+    `seen["films"]` and `seen["held_out"]`, whose films `seen["held_out_recoded"]` shows in other files.
     """
     films, size, rng = seen["films"], PARTS * channels, np.random.default_rng(0)
     # With varied films among them, how a film is exposed and framed weighs less than whose it is.
@@ -163,7 +171,7 @@ def _plan(films: int, held_out: int) -> dict[str, int]:
     """Return how many pictures of each kind to make of so many films; few films are not shown again and again."""
     return {"films": min(FILMS, films), "varied": min(VARIED, films), "posed": min(POSED, 2 * films),
             "cropped": min(CROPPED, films), "impostors": min(IMPOSTORS, 2 * films), "held_out": min(HELD_OUT, held_out),
-            "held_out_varied": min(HELD_OUT_VARIED, 2 * held_out)}
+            "held_out_varied": min(HELD_OUT_VARIED, 2 * held_out), "held_out_recoded": min(HELD_OUT, held_out)}
 
 
 def _is_enough(films: int, held_out: int) -> bool:
@@ -254,11 +262,11 @@ def choose_limits(
 ) -> Limits:
     """Choose from where on the gate speaks up, on held-out films as they are and as others might send them.
 
-    `labels` int (n,) are those of `features["held_out"]`; each class counts the same, because the mix of a data set is
-    not that of a ward.
+    `labels` int (n,) are those of `features["held_out"]` and of the same films in other files; each class counts the
+    same, because the mix of a data set is not that of a ward.
     """
-    distances = population.distances(features["held_out"])
-    outside = _upper(distances, class_balance(labels), OUTSIDE_SHARE)
+    distances = np.concatenate([population.distances(features[name]) for name in ("held_out", "held_out_recoded")])
+    outside = _upper(distances, np.tile(class_balance(labels), 2), OUTSIDE_SHARE)
 
     def strangeness(name: str) -> npt.NDArray[np.float64]:
         return foreignness(population.scores(features[name]), population.distances(features[name]), outside)
@@ -266,10 +274,10 @@ def choose_limits(
     changed = np.concatenate((features["held_out"], features["held_out_varied"]))
     scores = population.scores(changed)
     pose = probabilities(scores[:, :len(POSES)])
-    # Between films exposed strangely and what is no film there is room, and other people's films lie in it. Two thirds
-    # of it are theirs: an impostor let in is still called unlike the training films, a film turned away is not read.
+    # Between films exposed strangely and what is no film there is room, and other people's films lie in it. Most of it
+    # is theirs: an impostor let in is still called unlike the training films, a film turned away is not read.
     films, impostors = np.quantile(strangeness("held_out_varied"), 0.99), np.quantile(strangeness("impostors"), 0.02)
-    return Limits(outside, float(films + (impostors - films) * 2 / 3),
+    return Limits(outside, float(films + 0.6 * (impostors - films)),
                   _above(pose[:, 4:].sum(1)), _above(1 - pose[:, 0] - pose[:, 4]), _above(sigmoid(scores[:, -1])))
 
 

@@ -81,8 +81,8 @@ def _verdict(film: Film) -> str:
 
 
 def _refusal(film: Film) -> None:
-    reasons = " ".join(issue.message for issue in film.kept.issues if issue.blocking)
-    st.html(f'<section class="pl-warning"><h2>Not assessed: </h2><p>{escape(reasons)}</p></section>')
+    reasons = "".join(f"<p>{escape(reason)}</p>" for reason in film.kept.reasons)
+    st.html(f'<section class="pl-warning"><h2>Not assessed</h2>{reasons}</section>')
     st.html('<p class="pl-note">Nothing is said about this film. The other films are not affected, and the original in '
             "your archive was not touched.</p>")
 

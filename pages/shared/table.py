@@ -32,7 +32,7 @@ def line(film: Film, told: Assessment) -> dict[str, Any]:
     A film outside the classifier's population has neither finding nor a probability to be compared with others'.
     """
     prediction = None if told.is_outside else told.prediction
-    warnings = " ".join(issue.message for issue in told.issues if issue.blocking or not told.is_refused)
+    warnings = " ".join(told.reasons or [issue.message for issue in told.issues])
     side = "none"
     if prediction is not None:
         side = "near" if prediction.is_near else "above" if prediction.finding == "PNEUMONIA" else "below"

@@ -114,7 +114,10 @@ function createControls(root, act, signal) {
     press("invert", isInverted);
     press("windowTool", isWindowTool);
     part("mapRow").hidden = !hasMap;
-    part("preset").textContent = `Window: ${presets[preset]?.name ?? ""}${isDragged ? ", changed" : ""}`;
+    // What a name explains after its colon stands in the menu and in the title; the button would cut it off.
+    const name = presets[preset]?.name ?? "";
+    part("preset").textContent = `Window: ${name.split(":")[0]}${isDragged ? ", changed" : ""}`;
+    opener.title = `${name}. Ready-made windows: keys 1 to 9`;
     for (const [index, item] of [...menu.children].entries())
       item.setAttribute("aria-checked", String(index === preset && !isDragged));
     const percent = Math.round(100 * choices.opacity);
