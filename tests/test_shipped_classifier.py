@@ -112,6 +112,50 @@ def test_blurring_what_the_map_marks_lowers_the_score_more(classifier: Classifie
     assert np.mean(marked) > np.mean(random)
 
 
+def test_drawn_films_are_unlike_the_training_films_and_still_read(classifier: Classifier) -> None:
+    answer = assess(as_png(chest(2, (400, 400))), classifier)
+    assert answer.is_outside and answer.prediction is not None and answer.words.startswith("Outside")
+    assert answer.population is not None and len(answer.population.neighbours) == 3
+
+
+def test_the_gate_on_children_adults_and_other_pictures(classifier: Classifier, test_data: Path) -> None:
+    """A sample of each; `python -m benchmarks.gate` counts all of them."""
+    children = [path for label in ("NORMAL", "PNEUMONIA")
+                for path in sorted((test_data / "kermany" / "test_half" / label).iterdir())[3::12][:12]]
+    found = [assess(path.read_bytes(), classifier) for path in children]
+    assert len(found) >= 20 and not any(one.is_refused for one in found)
+    assert sum(one.is_outside for one in found) <= 2
+    assert not any({"INVERTED", "ROTATED"} & {issue.code for issue in one.issues} for one in found)
+    adults = [assess(path.read_bytes(), classifier) for path in sorted((test_data / "nih_adult").rglob("*.jpg"))[::18]]
+    assert len(adults) >= 12 and sum(one.is_refused for one in adults) <= 1
+    assert sum(one.is_outside or one.is_refused for one in adults) >= 0.8 * len(adults)
+    for folder in ("not_cxr", "dicom/not_chest"):
+        assert all(assess(path.read_bytes(), classifier).is_refused for path in (test_data / folder).iterdir())
+    assert not any(assess(path.read_bytes(), classifier).is_refused
+                   for path in (test_data / "dicom" / "chest").iterdir())
+
+
+@pytest.mark.parametrize("quarters", [0, 1, 2, 3])
+@pytest.mark.parametrize("inverted", [False, True])
+def test_real_films_that_lie_or_are_inverted_are_set_right(
+    quarters: int, inverted: bool, classifier: Classifier, test_data: Path
+) -> None:
+    for label in ("NORMAL", "PNEUMONIA"):
+        path = sorted((test_data / "kermany" / "test_half" / label).iterdir())[7]
+        upright = assess(path.read_bytes(), classifier)
+        assert upright.radiograph is not None and upright.population is not None
+        lying = np.rot90(upright.radiograph.pixels, -quarters)
+        answer = assess(as_png(np.ascontiguousarray(255 - lying if inverted else lying)), classifier)
+        codes = {issue.code for issue in answer.issues}
+        assert ("INVERTED" in codes, "ROTATED" in codes) == (inverted, quarters > 0)
+        assert answer.turn == -90 * quarters % 360 and answer.prediction is not None
+        assert answer.population is not None
+        assert answer.population.distance == pytest.approx(upright.population.distance, abs=0.02)
+        again = assess(as_png(np.ascontiguousarray(lying)), classifier, turn=answer.turn)
+        assert again.prediction is not None and upright.prediction is not None
+        assert again.prediction.logit == pytest.approx(upright.prediction.logit, abs=1e-3)
+
+
 def test_version_can_be_chosen_by_setting(settings: Settings) -> None:
     version = active_version(settings)
     assert active_version(dataclasses.replace(settings, classifier="another")) == "another"

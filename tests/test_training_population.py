@@ -11,13 +11,13 @@ import numpy.typing as npt
 import pytest
 
 from model.card import card_to_json
-from model.population import PARTS, POSES, TrainingPopulation, from_arrays, probabilities, to_arrays
+from model.population import HEADS, PARTS, POSES, TrainingPopulation, from_arrays, probabilities, to_arrays
 from model.registry import file_sha256, read_card
 from tests.fake_classifier import fake_card
 from tests.phantoms import as_png, chest
 from training import population as fitting
 from training.impostors import KINDS, draw_impostors
-from training.population import fit_population, pictures_to_sense
+from training.population import choose_limits, fit_population, pictures_to_sense
 
 PX = 48
 CHANNELS = 18
@@ -66,6 +66,22 @@ def test_held_out_films_lie_within_and_upright(population: TrainingPopulation, f
     assert not any(one.is_foreign for one in found)
     assert sum(one.lies == (0, False) for one in found) >= 28
     assert sum(one.is_inverted or one.is_turned for one in found) <= 1
+
+
+def test_the_limit_is_where_both_shares_are_kept(
+    population: TrainingPopulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = {name: np.zeros((40, 1)) for name in ("held_out_varied", "impostors")}
+    features |= {"held_out": np.linspace(0, 1, 40)[:, None], "held_out_recoded": np.linspace(0.5, 2, 40)[:, None]}
+    monkeypatch.setattr(TrainingPopulation, "distances", lambda self, features: features[:, 0].astype(float))
+    monkeypatch.setattr(TrainingPopulation, "scores", lambda self, features: np.zeros((len(features), len(HEADS))))
+    labels = np.arange(40) % 2
+    # Of forty films 1 % is none and 10 % are four.
+    outside = choose_limits(population, features, labels).outside
+    assert (features["held_out_recoded"] >= outside).sum() == 4 and (features["held_out"] >= outside).sum() == 0
+    features["held_out"] = features["held_out"] * 3
+    outside = choose_limits(population, features, labels).outside
+    assert outside > 2 and (features["held_out"] >= outside).sum() == 0
 
 
 def test_drawn_impostors_are_refused(population: TrainingPopulation, films: Pictures) -> None:

@@ -56,8 +56,9 @@ VARIED_RECIPE = replace(SHIFT, name="varied", area=(0.75, 1.0), degrees=8.0, zoo
 # The same films in another file.
 RECODED_RECIPE = Augmentation("recoded", p_blur=0.1, blur_sigma=(0.3, 1.2), p_sharpen=0.5, p_jpeg=0.3, p_noise=0.5,
                               noise=(2.0, 6.0))
-# The share of held-out films that may be called unlike the training films, and that may be said to lie or look wrong.
-OUTSIDE_SHARE, WRONG_SHARE = 0.01, 0.003
+# The share of held-out films that may be called unlike the training films, as they are and in other files, and that may
+# be said to lie or look wrong. An adult's film that passes for a child's does more harm than a child's called unlike.
+OUTSIDE_SHARE, RECODED_SHARE, WRONG_SHARE = 0.01, 0.1, 0.003
 # How freely the heads may follow the pictures they are fitted to (scikit-learn's C).
 _FREEDOM = 0.01
 _MOST_PARTS = 12_000
@@ -265,8 +266,9 @@ def choose_limits(
     `labels` int (n,) are those of `features["held_out"]` and of the same films in other files; each class counts the
     same, because the mix of a data set is not that of a ward.
     """
-    distances = np.concatenate([population.distances(features[name]) for name in ("held_out", "held_out_recoded")])
-    outside = _upper(distances, np.tile(class_balance(labels), 2), OUTSIDE_SHARE)
+    weights = class_balance(labels)
+    outside = max(_upper(population.distances(features[name]), weights, share)
+                  for name, share in (("held_out", OUTSIDE_SHARE), ("held_out_recoded", RECODED_SHARE)))
 
     def strangeness(name: str) -> npt.NDArray[np.float64]:
         return foreignness(population.scores(features[name]), population.distances(features[name]), outside)
@@ -274,10 +276,10 @@ def choose_limits(
     changed = np.concatenate((features["held_out"], features["held_out_varied"]))
     scores = population.scores(changed)
     pose = probabilities(scores[:, :len(POSES)])
-    # Between films exposed strangely and what is no film there is room, and other people's films lie in it. Most of it
-    # is theirs: an impostor let in is still called unlike the training films, a film turned away is not read.
+    # Between films exposed strangely and what is no film there is room, and other people's films lie in it. Two thirds
+    # of it are theirs: an impostor let in is still called unlike the training films, a film turned away is not read.
     films, impostors = np.quantile(strangeness("held_out_varied"), 0.99), np.quantile(strangeness("impostors"), 0.02)
-    return Limits(outside, float(films + 0.6 * (impostors - films)),
+    return Limits(outside, float(films + (impostors - films) * 2 / 3),
                   _above(pose[:, 4:].sum(1)), _above(1 - pose[:, 0] - pose[:, 4]), _above(sigmoid(scores[:, -1])))
 
 
