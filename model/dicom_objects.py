@@ -33,12 +33,13 @@ from model.card import ModelCard
 from model.dicom_content import SCHEME, measurement_report, plain
 from model.dicom_picture import MOST_PX, captured
 from model.dicom_source import Source, read_source
+from model.drawing import Drawing
 from model.errors import RadiographError
-from model.report_page import Mode
-from model.report_words import NOT_AN_OUTLINE
+from model.report_words import NOT_AN_OUTLINE, NOT_AN_OUTLINE_AGAINST, map_name, map_words, rendering_sentence
 
 NAME = "PneumoLens"
 _NAMESPACE = uuid.UUID("5c2ad0a9-60f1-5d0b-8d36-7a2f9f3c1f20")
+_AS_FIRST_SHOWN = Drawing()
 _REPORT_SERIES, _PICTURE_SERIES = 9901, 9902
 _UNICODE = "ISO_IR 192"
 _TEXTS = {"LO", "LT", "PN", "SH", "ST", "UC", "UT"}
@@ -79,27 +80,27 @@ def _report(origin: Source, assessment: Assessment, card: ModelCard, reading: Re
 
 
 def report_sc(
-    source: bytes, assessment: Assessment, card: ModelCard, *, opacity: float = 0.5, mode: Mode = "overlay",
-    zone: tzinfo = UTC,
+    source: bytes, assessment: Assessment, card: ModelCard, *, drawing: Drawing = _AS_FIRST_SHOWN, zone: tzinfo = UTC
 ) -> bytes:
     """Return the radiograph with its influence map as a DICOM Secondary Capture of the source's study, in colour.
 
-    `opacity`, in [0, 1], and `mode` draw the map as the reader had it. Its long side has at most `MOST_PX` pixels, so
+    `drawing` is how the reader had film and map on the screen. The picture's long side has at most `MOST_PX` pixels, so
     that a large film costs neither memory nor archive; the derivation description tells. A band below the film, never
     over it, says what the picture is. For the other arguments see `report_sr`.
 
     Raises RadiographError as `report_sr` does and for an assessment without a map, which a refusal has not; ValueError
-    for an unknown mode, an opacity outside [0, 1], or another version's card.
+    for another version's card, or a map against the finding where the assessment has no cells for it; IndexError where
+    the radiograph has no such rendering.
     """
     _check(assessment, card)
     if assessment.radiograph is None or assessment.heatmap is None:
         raise RadiographError("expected an assessment with an influence map. Received: one that was refused",
                               advice="This film was not assessed, so there is no influence map to keep; the DICOM "
                                      "report says why.", code="UNSUPPORTED")
-    pixels, drawn_px = captured(assessment, card, opacity, mode)
+    pixels, drawn_px = captured(assessment, card, drawing)
     with config.disable_value_validation():
         return _picture(read_source(source), assessment, pixels, _derivation(
-            assessment, card, opacity, mode, drawn_px), card, zone)
+            assessment, card, drawing, drawn_px), card, zone)
 
 
 def _picture(
@@ -170,15 +171,18 @@ def _reference(origin: Source, code: str, meaning: str) -> Dataset:
     return item
 
 
-def _derivation(assessment: Assessment, card: ModelCard, opacity: float, mode: Mode, drawn_px: tuple[int, int]) -> str:
+def _derivation(assessment: Assessment, card: ModelCard, drawing: Drawing, drawn_px: tuple[int, int]) -> str:
     film = assessment.radiograph
     size = f"{film.width} × {film.height} px" if film else ""
-    how = "lines at 40, 60 and 80 % of the strongest" if mode == "contour" else f"opacity {100 * opacity:.0f} %"
+    of_what = " of the strongest" if drawing.mode == "contour" and drawing.levels else ""
     scaled = "" if film and drawn_px == (film.width, film.height) else (
         f" Scaled from {size} to {drawn_px[0]} × {drawn_px[1]} px (long side at most {MOST_PX} px).")
+    shown = film and rendering_sentence(film, drawing)
+    shown = f" {shown}" if shown else ""
     corrected = f" Corrected before: {', '.join(assessment.corrections)}." if assessment.corrections else ""
-    return plain(f"Influence map of {NAME} classifier {card.version} over the radiograph, {how}.{scaled}{corrected} "
-            f"{NOT_AN_OUTLINE} Assessed at {assessment.assessed_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC.")[:1024]
+    return plain(f"{map_name(drawing)} of {NAME} classifier {card.version} over the radiograph, {map_words(drawing)}"
+            f"{of_what}.{scaled}{shown}{corrected} {NOT_AN_OUTLINE_AGAINST if drawing.against else NOT_AN_OUTLINE} "
+            f"Assessed at {assessment.assessed_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC.")[:1024]
 
 
 def _version(card: ModelCard) -> str:

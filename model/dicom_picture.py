@@ -10,11 +10,10 @@ import numpy.typing as npt
 
 from model.assessment import Assessment
 from model.card import ModelCard
-from model.gradcam import colour_table, contour, overlay
-from model.radiograph import to_uint8
-from model.report_page import Mode
+from model.drawing import Drawing, draw_film, draw_map, map_shown
+from model.gradcam import colour_table
 from model.report_type import line_picture
-from model.report_words import finding_words, probability_sentence
+from model.report_words import finding_words, map_name, moved_words, probability_sentence
 
 # Enough for any screen that shows a film whole; small films are enlarged so that the words below can be read.
 MOST_PX, LEAST_PX = 2048, 1024
@@ -23,39 +22,34 @@ _WHITE, _GREY = 235, 175
 Picture = npt.NDArray[np.uint8]
 
 
-def captured(assessment: Assessment, card: ModelCard, opacity: float, mode: Mode) -> tuple[Picture, tuple[int, int]]:
+def captured(assessment: Assessment, card: ModelCard, drawing: Drawing) -> tuple[Picture, tuple[int, int]]:
     """Return the picture, RGB uint8 (H, W, 3), and (width, height) of the film within it, which fills its upper part.
 
-    Raises ValueError for an assessment without radiograph and map, an unknown mode, or an opacity outside [0, 1].
+    Raises ValueError for an assessment without radiograph and map, or without the cells of a map against the finding,
+    and IndexError where the radiograph has no such rendering.
     """
-    film, heatmap = assessment.radiograph, assessment.heatmap
-    if film is None or heatmap is None:
+    film = assessment.radiograph
+    if film is None or assessment.heatmap is None:
         raise ValueError("expected an assessment with an influence map. Received: one without")
-    if mode not in ("overlay", "contour"):
-        raise ValueError(f"expected the mode overlay or contour. Received: {mode!r}")
-    if not 0 <= opacity <= 1:
-        raise ValueError(f"expected an opacity in [0, 1]. Received: {opacity}")
-    longest = max(film.width, film.height)
+    heatmap, longest = map_shown(assessment.heatmap, drawing), max(film.width, film.height)
     share = min(max(longest, LEAST_PX), MOST_PX) / longest
     px = (max(1, round(film.width * share)), max(1, round(film.height * share)))
-    method = cv2.INTER_AREA if share < 1 else cv2.INTER_LINEAR
-    grey = np.asarray(cv2.resize(to_uint8(film), px, interpolation=method), np.uint8)
-    values = np.clip(cv2.resize(heatmap.values, px, interpolation=cv2.INTER_LINEAR), 0, 1).astype(np.float32)
-    drawn = contour(grey, values) if mode == "contour" else overlay(grey, values, opacity)
+    drawn = draw_map(draw_film(film, drawing, px), heatmap, drawing)
     width = max(px[0], LEAST_PX // 2)
     drawn = np.pad(drawn, ((0, 0), (0, width - px[0]), (0, 0)))
-    return np.concatenate([drawn, _band(assessment, card, width, heatmap.is_empty)]), px
+    return np.concatenate([drawn, _band(assessment, card, width, drawing, heatmap.is_empty)]), px
 
 
-def _band(assessment: Assessment, card: ModelCard, width: int, is_empty: bool) -> Picture:
+def _band(assessment: Assessment, card: ModelCard, width: int, drawing: Drawing, is_empty: bool) -> Picture:
     """Draw the words and the colour bar on black: RGB uint8 (h, width, 3)."""
     size = max(_BAND, round(width / 64))
     margin = size // 2
     told = "" if assessment.prediction is None else f"{probability_sentence(assessment.prediction)}."
     if assessment.is_outside:
         told = f"{told[:-1]}: says little on such a film."
-    shown = ("The influence map is empty: no region raised the probability." if is_empty else
-             "Influence map: which regions raised the probability. Not the outline of a lesion.")
+    name, moved = map_name(drawing), moved_words(drawing)
+    shown = (f"The {name[0].lower()}{name[1:]} is empty: no region {moved}." if is_empty else
+             f"{name}: which regions {moved}. Not the outline of a lesion.")
     when = f"{assessment.assessed_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     rows = [np.zeros((margin, width), np.uint8)]
     for words, tone in ((finding_words(assessment), _WHITE), (told, _GREY if assessment.is_outside else _WHITE),

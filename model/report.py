@@ -9,15 +9,17 @@ from typing import Any
 
 from model.assessment import Assessment, Reading
 from model.card import Evaluation, Measure, ModelCard
+from model.drawing import Drawing
 from model.film import FilmHeader
 from model.metrics import ppv_npv
 from model.operating import rates_at
 from model.radiograph import Radiograph
-from model.report_page import Mode, draw_page
+from model.report_page import draw_page
 from model.report_words import NOT_A_DIAGNOSIS, NOT_AN_OUTLINE, finding_words, has_reading, influence_warning
 
 SCHEMA_VERSION = 2
 PREVALENCE = 0.2
+AS_FIRST_SHOWN = Drawing()
 
 
 def report_json(
@@ -29,7 +31,8 @@ def report_json(
     `prevalence`, in [0, 1], is what the predictive values are for.
 
     A film outside the population has the status "outside" and no finding, so that no list made of these reports can
-    call it likely or unlikely; its probability stays.
+    call it likely or unlikely; its probability stays. What is said of the influence map is of the one for the finding,
+    whichever the screen shows, so that a key means the same in every report.
 
     Raises ValueError if the card is another classifier version's, or for a prevalence outside [0, 1].
     """
@@ -65,25 +68,22 @@ def report_json(
 
 
 def report_pdf(
-    assessment: Assessment, card: ModelCard, *, reading: Reading | None = None, opacity: float = 0.5,
-    mode: Mode = "overlay", prevalence: float = PREVALENCE,
+    assessment: Assessment, card: ModelCard, *, reading: Reading | None = None, drawing: Drawing = AS_FIRST_SHOWN,
+    prevalence: float = PREVALENCE,
 ) -> bytes:
     """Return the report as one A4 page: both pictures, the finding, what it is worth, and what the reader said.
 
-    `opacity`, in [0, 1], and `mode` draw the influence map as the reader had it on the screen; `prevalence`, in
-    [0, 1], is what the predictive values are for. The same arguments always give the same bytes: the date is that of
-    the assessment. A refused assessment gives a page that says why. Whatever has no room on the page, it says where to
-    find: `report_json` holds everything.
+    `drawing` is how the reader had film and influence map on the screen; `prevalence`, in [0, 1], is what the
+    predictive values are for. The same arguments always give the same bytes: the date is that of the assessment. A
+    refused assessment gives a page that says why. Whatever has no room on the page, it says where to find:
+    `report_json` holds everything.
 
-    Raises ValueError for an unknown mode, an opacity or prevalence outside [0, 1], or another version's card, and
-    ClassifierError where the card has no operating point for the prediction's purpose.
+    Raises ValueError for a prevalence outside [0, 1], another version's card, or a map against the finding where the
+    assessment has no cells for it; IndexError where the radiograph has no such rendering; ClassifierError where the
+    card has no operating point for the prediction's purpose.
     """
     _check(assessment, card, prevalence)
-    if mode not in ("overlay", "contour"):
-        raise ValueError(f"expected the mode overlay or contour. Received: {mode!r}")
-    if not 0 <= opacity <= 1:
-        raise ValueError(f"expected an opacity in [0, 1]. Received: {opacity}")
-    return bytes(draw_page(assessment, card, reading, opacity, mode, prevalence).output())
+    return bytes(draw_page(assessment, card, reading, drawing, prevalence).output())
 
 
 def _check(assessment: Assessment, card: ModelCard, prevalence: float) -> None:

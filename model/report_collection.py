@@ -14,12 +14,14 @@ from fpdf import FPDF
 from pypdf import PdfWriter
 
 from model.assessment import Assessment
+from model.drawing import Drawing
 from model.report_type import GREY, paragraph, rule, text
-from model.report_words import NOT_A_DIAGNOSIS, probability_words
+from model.report_words import NOT_A_DIAGNOSIS, moved_words, probability_words
 
 # The page is 210 × 297 mm. Lengths are in mm, type sizes in points.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 15.0, 195.0, 13.0, 284.0
 _ROW = 6.0
+_AS_FIRST_SHOWN = Drawing()
 # Where the table's columns begin.
 _NUMBER, _PAGE, _FINDING, _PROBABILITY, _WARNINGS, _CHECKSUM = _LEFT, 25.0, 37.0, 108.0, 128.0, 163.0
 
@@ -56,38 +58,38 @@ class Collection:
         return target.getvalue()
 
 
-def collection(entries: Sequence[Entry]) -> Collection:
+def collection(entries: Sequence[Entry], drawing: Drawing = _AS_FIRST_SHOWN) -> Collection:
     """Begin a collection with its table of films, whose pages are to be added in the same order.
 
-    Films outside the classifier's population and those not assessed have no probability in the table. Raises ValueError
-    without films.
+    `drawing` is how the pages draw their influence maps; the table says for which side. Films outside the classifier's
+    population and those not assessed have no probability in the table. Raises ValueError without films.
     """
     if not entries:
         raise ValueError("expected at least one film. Received: none")
     begun = Collection(tuple(entries))
-    front = _table(begun.entries)
+    front = _table(begun.entries, drawing)
     begun.writer.append(io.BytesIO(front), outline_item="All films")
     begun.writer.add_metadata({"/Title": "PneumoLens reports", "/Producer": "PneumoLens"})
     return begun
 
 
-def _table(entries: tuple[Entry, ...]) -> bytes:
+def _table(entries: tuple[Entry, ...], drawing: Drawing) -> bytes:
     """Draw the table, whose own number of pages moves the films' pages that it names."""
     pages, done = 1, FPDF()
     while True:
-        done = _draw(entries, pages)
+        done = _draw(entries, drawing, pages)
         if done.page == pages:
             return bytes(done.output())
         pages = done.page
 
 
-def _draw(entries: tuple[Entry, ...], front: int) -> FPDF:
+def _draw(entries: tuple[Entry, ...], drawing: Drawing, front: int) -> FPDF:
     pdf = FPDF(format="A4")
     pdf.core_fonts_encoding = "cp1252"
     pdf.set_auto_page_break(False)
     pdf.set_creation_date(max(entry.assessment.assessed_at for entry in entries).astimezone(UTC))
     pdf.set_lang("en-GB")
-    y = _head(pdf, entries)
+    y = _head(pdf, entries, drawing)
     for position, entry in enumerate(entries):
         if y + _ROW > _BOTTOM:
             y = _heading(pdf)
@@ -105,7 +107,7 @@ def _draw(entries: tuple[Entry, ...], front: int) -> FPDF:
     return pdf
 
 
-def _head(pdf: FPDF, entries: tuple[Entry, ...]) -> float:
+def _head(pdf: FPDF, entries: tuple[Entry, ...], drawing: Drawing) -> float:
     pdf.add_page()
     times = sorted(entry.assessment.assessed_at.astimezone(UTC) for entry in entries)
     versions = sorted({entry.assessment.classifier_version for entry in entries})
@@ -118,7 +120,8 @@ def _head(pdf: FPDF, entries: tuple[Entry, ...]) -> float:
     y = paragraph(pdf, _LEFT, _TOP + 15, _RIGHT - _LEFT,
                   f"Read from {times[0]:%Y-%m-%d %H:%M} UTC by classifier {', '.join(versions)}. Each film’s page "
                   "follows. A film is called by its number on the screen and by the beginning of its file’s SHA-256, "
-                  "which stands on the film’s page in full. A film outside what the classifier has learned from has no "
+                  "which stands on the film’s page in full. The influence maps show what "
+                  f"{moved_words(drawing)}. A film outside what the classifier has learned from has no "
                   "finding, and its probability, which says little, stands on its page only.", 8.5, GREY)
     return _titles(pdf, y + 3)
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
-from typing import Literal
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from fpdf import FPDF
@@ -15,28 +13,32 @@ from PIL import Image
 
 from model.assessment import Assessment, Reading
 from model.card import ModelCard
-from model.gradcam import colour_table, contour, overlay
-from model.radiograph import Radiograph, to_uint8
+from model.drawing import Drawing, draw_film, draw_map, map_shown
+from model.gradcam import colour_table
+from model.radiograph import Radiograph
 from model.report_figures import ABOVE, BELOW, INDENT, draw_rates, draw_scale
 from model.report_type import GREY, INK, LEADING, Colour, paragraph, rule, set_lines, shortened, stroke, text, wrapped
 from model.report_type import unprintable as count_unprintable
 from model.report_words import (
     NOT_A_DIAGNOSIS,
     NOT_AN_OUTLINE,
+    NOT_AN_OUTLINE_AGAINST,
     SAYS_LITTLE,
     VERDICTS,
     corrections_sentence,
     header_words,
     influence_sentence,
+    map_name,
+    map_words,
+    moved_words,
     near_sentence,
     neighbours_sentence,
     population_sentence,
     probability_sentence,
+    rendering_sentence,
     stability_sentence,
     warnings,
 )
-
-Mode = Literal["overlay", "contour"]
 
 # The page is 210 × 297 mm. Lengths are in mm, type sizes in points.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 15.0, 195.0, 13.0, 286.0
@@ -70,11 +72,13 @@ class _Note:
 
 
 def draw_page(
-    assessment: Assessment, card: ModelCard, reading: Reading | None, opacity: float, mode: Mode, prevalence: float
+    assessment: Assessment, card: ModelCard, reading: Reading | None, drawing: Drawing, prevalence: float
 ) -> FPDF:
     """Return the finished page; see `model.report.report_pdf`."""
-    pictures = _printed_pictures(assessment, opacity, mode)
-    notes = _rows(assessment, card, reading)
+    if assessment.heatmap is not None:
+        assessment = replace(assessment, heatmap=map_shown(assessment.heatmap, drawing))
+    pictures = _printed_pictures(assessment, drawing)
+    notes = _rows(assessment, card, reading, drawing)
     texts = [[wrapped(item, _WIDTH - INDENT, note.size) for item in note.items] for note in notes]
     for height in _HEIGHTS:
         pdf = FPDF(format="A4")
@@ -85,7 +89,7 @@ def draw_page(
         pdf.set_lang("en-GB")
         pdf.add_page()
         y = _head(pdf, assessment, card)
-        y = _pictures(pdf, y, height, assessment, pictures, opacity, mode)
+        y = _pictures(pdf, y, height, assessment, pictures, drawing)
         y = _finding(pdf, y, assessment, card)
         y = _worth(pdf, y, assessment, card, prevalence)
         bottom = _foot(pdf, assessment, card, reading)
@@ -118,41 +122,33 @@ def _printed(pixels: npt.NDArray[np.uint8]) -> _Printed:
     return _Printed(file.getvalue(), pixels.shape[1], pixels.shape[0])
 
 
-def _printed_pictures(assessment: Assessment, opacity: float, mode: Mode) -> tuple[_Printed, ...]:
+def _printed_pictures(assessment: Assessment, drawing: Drawing) -> tuple[_Printed, ...]:
     """Return the radiograph and, if there is one, the radiograph with its influence map, at the print's resolution."""
     film, heatmap = assessment.radiograph, assessment.heatmap
     if film is None:
         return ()
     # Small films grow too: colours and lines are drawn at the print's resolution, not at theirs.
     share = _PRINT_PX / max(film.width, film.height)
-    px = (max(1, round(film.width * share)), max(1, round(film.height * share)))
-    method = cv2.INTER_AREA if share < 1 else cv2.INTER_LINEAR
-    grey = cv2.resize(to_uint8(film), px, interpolation=method).astype(np.uint8)
-    if heatmap is None:
-        return (_printed(grey),)
-    if heatmap.is_empty:
-        return _printed(grey), _printed(grey)
-    values = np.clip(cv2.resize(heatmap.values, px, interpolation=method), 0, 1).astype(np.float32)
-    return _printed(grey), _printed(contour(grey, values) if mode == "contour" else overlay(grey, values, opacity))
+    grey = draw_film(film, drawing, (max(1, round(film.width * share)), max(1, round(film.height * share))))
+    return (_printed(grey),) if heatmap is None else (_printed(grey), _printed(draw_map(grey, heatmap, drawing)))
 
 
 def _pictures(
-    pdf: FPDF, y: float, height: float, assessment: Assessment, pictures: tuple[_Printed, ...], opacity: float,
-    mode: Mode,
+    pdf: FPDF, y: float, height: float, assessment: Assessment, pictures: tuple[_Printed, ...], drawing: Drawing
 ) -> float:
     film = assessment.radiograph
     if film is None:
         return y
-    below = _picture(pdf, _LEFT, y, height, pictures[0], _film_caption(film), "Radiograph")
+    below = _picture(pdf, _LEFT, y, height, pictures[0], _film_caption(film, drawing), "Radiograph")
     if len(pictures) == 1 or assessment.heatmap is None:
         return below + 3
-    right = _RIGHT - _PICTURE_WIDTH
+    right, name = _RIGHT - _PICTURE_WIDTH, map_name(drawing)
     if assessment.heatmap.is_empty:
-        return max(below, _picture(pdf, right, y, height, pictures[1], "Influence map: empty, since no region raised "
-                                   "the probability.", "Radiograph without any influence")) + 3
-    kind = "lines at 40, 60 and 80 %" if mode == "contour" else f"opacity {100 * opacity:.0f} %"
-    end = _picture(pdf, right, y, height, pictures[1], f"Influence map, {kind}. Not the outline of a lesion.",
-                   "Radiograph with its influence map")
+        return max(below, _picture(pdf, right, y, height, pictures[1], f"{name}: empty, since no region "
+                                   f"{moved_words(drawing)}.", "Radiograph without any influence")) + 3
+    tells = f", of what {moved_words(drawing)}" if drawing.against else ""
+    end = _picture(pdf, right, y, height, pictures[1], f"{name}{tells}, {map_words(drawing)}. Not the outline of a "
+                   "lesion.", f"Radiograph with its {name[0].lower()}{name[1:]}")
     bar = Image.fromarray(np.repeat(colour_table()[None], 8, axis=0))
     text(pdf, right, end + 2.8, "low influence", 7.5, GREY)
     pdf.image(bar, right + 18, end + 0.8, 32, 2.4, alt_text="Colour bar from low to high influence")
@@ -160,10 +156,12 @@ def _pictures(
     return max(below, end + 4) + 3
 
 
-def _film_caption(film: Radiograph) -> str:
+def _film_caption(film: Radiograph, drawing: Drawing) -> str:
     facts = header_words(film.header) if film.header else None
-    return (f"Radiograph, {film.width} × {film.height} px, {film.source_format}, {film.bits} bit. Not for primary "
-            f"reading from paper.{f' By the file’s header: {facts}.' if facts else ''}")
+    said = [f"Radiograph, {film.width} × {film.height} px, {film.source_format}, {film.bits} bit.",
+            rendering_sentence(film, drawing), "Not for primary reading from paper.",
+            facts and f"By the file’s header: {facts}."]
+    return " ".join(part for part in said if part)
 
 
 def _picture(pdf: FPDF, x: float, y: float, room: float, picture: _Printed, caption: str, alt: str) -> float:
@@ -209,18 +207,19 @@ def _worth(pdf: FPDF, y: float, assessment: Assessment, card: ModelCard, prevale
     return draw_rates(pdf, _LEFT, y, assessment.prediction, evaluation, prevalence)
 
 
-def _rows(assessment: Assessment, card: ModelCard, reading: Reading | None) -> list[_Note]:
+def _rows(assessment: Assessment, card: ModelCard, reading: Reading | None, drawing: Drawing) -> list[_Note]:
     """Collect what stands beside the number, in the order in which it gets the page's room."""
     population, remarks = assessment.population, _remarks(reading)
     similar = [] if population is None else [population_sentence(population), neighbours_sentence(population)]
-    limits = [*([NOT_AN_OUTLINE] if assessment.heatmap is not None else []), *card.limitations]
+    outline = NOT_AN_OUTLINE_AGAINST if drawing.against else NOT_AN_OUTLINE
+    limits = [*([outline] if assessment.heatmap is not None else []), *card.limitations]
     notes = [
         _Note("Warnings", warnings(assessment), least=4),
         _Note("Reader", (VERDICTS[reading.verdict],) if reading and reading.verdict else ()),
         _Note("Remarks", remarks, least=3, is_one_text=True),
         _Note("", _lost(remarks), colour=GREY),
         _Note("Corrections", (corrections_sentence(assessment.corrections),) if assessment.corrections else ()),
-        _Note("Influence", (influence_sentence(assessment.regions),) if assessment.regions else ()),
+        _Note("Influence", (influence_sentence(assessment.regions, drawing),) if assessment.regions else ()),
         _Note("Similar films", tuple(one for one in similar if one)),
         _Note("Limits", (" ".join(limits),) if limits else (), 3, 7.5, GREY, is_one_text=True)]
     return [note for note in notes if note.items]

@@ -6,14 +6,17 @@ import math
 
 from model.assessment import Assessment, InfluenceRegions, Population, Prediction, Reading, Verdict
 from model.card import ModelCard
-from model.film import FilmHeader
+from model.drawing import Drawing
+from model.film import FilmHeader, Radiograph
 from model.operating import operating_point
 from model.regions import outside_warning, region_words
 from model.stability import crossing
 
 NOT_A_DIAGNOSIS = "Decision support, not a diagnosis."
-NOT_AN_OUTLINE = ("The influence map shows which regions raised the probability, scaled to the strongest of them. "
-                  "It is not the outline of a lesion.")
+_NOT_AN_OUTLINE = ("The influence map shows which regions {moved} the probability, scaled to the strongest of them. "
+                   "It is not the outline of a lesion.")
+NOT_AN_OUTLINE = _NOT_AN_OUTLINE.format(moved="raised")
+NOT_AN_OUTLINE_AGAINST = _NOT_AN_OUTLINE.format(moved="lowered")
 SAYS_LITTLE = ("On a film unlike those the classifier has learned from, this figure says little, and the classifier's "
                "validation figures do not hold.")
 VERDICTS: dict[Verdict, str] = {
@@ -68,9 +71,45 @@ def stability_sentence(assessment: Assessment) -> str | None:
     return f"{span[0].upper()}{span[1:]}{kept}."
 
 
-def influence_sentence(regions: InfluenceRegions) -> str:
-    """Say where the influence lies, the strongest zones first, and how much of it falls outside the thorax."""
-    return f"{region_words(regions)} (the patient's sides; zones are estimated)."
+def map_name(drawing: Drawing) -> str:
+    """Return what the map is called."""
+    return f"Influence map{' against pneumonia' if drawing.against else ''}"
+
+
+def map_words(drawing: Drawing) -> str:
+    """Return how the map is drawn."""
+    if drawing.mode == "overlay":
+        return f"opacity {100 * drawing.opacity:.0f} %"
+    if not drawing.levels:
+        return "no lines chosen"
+    return f"lines at {_joined([f'{100 * level:.0f}' for level in sorted(drawing.levels)], 'and')} %"
+
+
+def moved_words(drawing: Drawing) -> str:
+    """Return what the regions of the map did to the probability."""
+    return "lowered the probability" if drawing.against else "raised the probability"
+
+
+def rendering_sentence(film: Radiograph, drawing: Drawing) -> str | None:
+    """Say which of the film's renderings the greys follow; None where it is the one that the classifier read.
+
+    By its number, since what a file calls it is free text, which could hold anything.
+    """
+    if not drawing.rendering:
+        return None
+    return (f"Shown by window {drawing.rendering + 1} of {len(film.renderings)}; the classifier read it by the "
+            "first.")
+
+
+def influence_sentence(regions: InfluenceRegions, drawing: Drawing | None = None) -> str:
+    """Say where the influence lies, the strongest zones first, and how much of it falls outside the thorax.
+
+    It always speaks of what raised the probability, and says so where `drawing` is of what lowered it.
+    """
+    words = region_words(regions)
+    if drawing is not None and drawing.against:
+        words = f"Of what raised the probability, not shown here: {words[0].lower()}{words[1:]}"
+    return f"{words} (the patient's sides; zones are estimated)."
 
 
 def neighbours_sentence(population: Population) -> str | None:

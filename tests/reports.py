@@ -12,6 +12,7 @@ import numpy as np
 
 from model.assessment import (
     Assessment,
+    Heatmap,
     InfluenceRegions,
     InputIssue,
     Neighbour,
@@ -60,13 +61,21 @@ def assessment(probability: float = 0.94, *, near: bool = False, issues: tuple[I
     return Assessment(film_of(size), issues, prediction, heatmap, CARD.version, SEEN_AT, 0.4, **more)
 
 
+def both_sides(rows: int, columns: int) -> Heatmap:
+    """A map with a region that speaks for the finding and, elsewhere, one that speaks against it."""
+    features = np.zeros((8, 8, 1), np.float32)
+    features[3, 2], features[6, 5] = 1.0, -0.5
+    return grad_cam(features, np.ones(1, np.float32), (rows, columns))
+
+
 def everything(**more: object) -> Assessment:
     warning = InputIssue("INVERTED", False, "Black and white were exchanged.")
     told = {"corrections": ("inverted", "turned by 90°"), "population": Population(0.62, 1.0, NEIGHBOURS),
             "stability": Stability(0.81, 0.93, (("mirrored", 0.81), ("darker", 0.93))),
             "regions": InfluenceRegions((("right lower zone", 0.6), ("left upper zone", 0.28)), 0.12), **more}
+    heatmap = told.pop("heatmap", None)
     full = assessment(0.87, issues=(warning,), **told)
-    return replace(full, radiograph=replace(full.radiograph, header=HEADER))
+    return replace(full, radiograph=replace(full.radiograph, header=HEADER), heatmap=heatmap or full.heatmap)
 
 
 def refusal(*, decoded: bool = False) -> Assessment:

@@ -16,12 +16,13 @@ from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage
 
 from model.assessment import Heatmap, Reading
 from model.dicom_objects import report_sc, report_sr
+from model.drawing import Drawing
 from model.errors import RadiographError
-from model.film import Radiograph
-from model.gradcam import contour, overlay
+from model.film import Radiograph, Rendering
+from model.gradcam import contour, influence, overlay
 from tests.dicoms import dx_dicom, phantom_dicom
 from tests.phantoms import as_png, chest
-from tests.reports import CARD, HEADER, OUTSIDE, assessment, everything, refusal
+from tests.reports import CARD, HEADER, OUTSIDE, assessment, both_sides, everything, refusal
 
 SOURCE = phantom_dicom(4, size=(150, 180))
 REMARKS = "Zagęszczenia w dolnym płacie.\n左下肺野。 التهاب رئوي – β, “µ”"
@@ -161,8 +162,9 @@ def test_the_same_report_is_the_same_object_and_another_one_is_another_in_the_sa
 
 def test_a_verdict_makes_another_report_and_another_map_another_picture():
     verdicts = [report_sr(SOURCE, everything(), CARD, Reading(verdict, "")) for verdict in (None, "agree", "unsure")]
-    shown = [report_sc(SOURCE, everything(), CARD, **how) for how in ({}, {"opacity": 0.2}, {"mode": "contour"})]
-    assert len({read(one).SOPInstanceUID for one in (*verdicts, *shown)}) == 6
+    shown = [report_sc(SOURCE, everything(heatmap=both_sides(150, 180)), CARD, drawing=drawing) for drawing in (
+        Drawing(), Drawing(opacity=0.2), Drawing("contour"), Drawing("contour", levels=(0.5,)), Drawing(against=True))]
+    assert len({read(one).SOPInstanceUID for one in (*verdicts, *shown)}) == 8
     assert len({read(one).SeriesInstanceUID for one in (*verdicts, *shown)}) == 2
 
 
@@ -235,7 +237,7 @@ def test_remarks_may_hold_anything():
 
 def test_the_picture_is_the_film_with_its_map_and_words_below_it():
     told = assessment(size=(1100, 1300))
-    document = read(report_sc(dx_dicom(4, size=(110, 130)), told, CARD, opacity=0.7))
+    document = read(report_sc(dx_dicom(4, size=(110, 130)), told, CARD, drawing=Drawing(opacity=0.7)))
     assert document.SOPClassUID == SecondaryCaptureImageStorage and document.Modality == "OT"
     assert (document.PhotometricInterpretation, document.SamplesPerPixel, document.BitsStored) == ("RGB", 3, 8)
     pixels = document.pixel_array
@@ -253,7 +255,7 @@ def test_the_picture_is_the_film_with_its_map_and_words_below_it():
 
 def test_lines_of_equal_influence_are_drawn_when_the_reader_had_them():
     told = assessment(size=(1100, 1300))
-    document = read(report_sc(SOURCE, told, CARD, mode="contour"))
+    document = read(report_sc(SOURCE, told, CARD, drawing=Drawing("contour")))
     np.testing.assert_array_equal(document.pixel_array[:1100], contour(told.radiograph.pixels, told.heatmap.values))
     assert "lines at 40, 60 and 80 %" in document.DerivationDescription
 
@@ -319,12 +321,44 @@ def test_a_refusal_has_no_picture(told):
     assert "the DICOM report says why" in caught.value.advice
 
 
-@pytest.mark.parametrize("arguments", [{"mode": "jet"}, {"opacity": 1.5}, {"opacity": float("nan")}])
-def test_an_unknown_way_of_drawing_is_refused(arguments):
-    with pytest.raises(ValueError, match="Received"):
-        report_sc(SOURCE, everything(), CARD, **arguments)
-    with pytest.raises(ValueError, match="Received"):
-        report_sc(SOURCE, assessment(0.05, influence=-1.0), CARD, **arguments)
+def test_a_map_against_pneumonia_is_drawn_and_called_so():
+    heatmap = both_sides(1100, 1300)
+    told = replace(assessment(size=(1100, 1300)), heatmap=heatmap)
+    document = read(report_sc(SOURCE, told, CARD, drawing=Drawing("contour", levels=(0.5, 0.9), against=True)))
+    against = influence(heatmap.cells, (1100, 1300), against=True)
+    np.testing.assert_array_equal(document.pixel_array[:1100], contour(told.radiograph.pixels, against, (0.5, 0.9)))
+    assert document.DerivationDescription.startswith(
+        f"Influence map against pneumonia of PneumoLens classifier {CARD.version} over the radiograph, lines at 50 and "
+        "90 % of the strongest.")
+    assert "which regions lowered the probability" in document.DerivationDescription
+    assert "raised" not in document.DerivationDescription
+
+
+def test_the_words_below_the_picture_follow_the_side(monkeypatch):
+    said = []
+    monkeypatch.setattr("model.dicom_picture.line_picture", lambda words, size: said.append(words) or np.zeros(
+        (size, size), np.uint8))
+    for told, drawing in ((assessment(), Drawing()), (assessment(0.1, influence=-1.0), Drawing(against=True)),
+                          (assessment(), Drawing(against=True))):
+        report_sc(SOURCE, told, CARD, drawing=drawing)
+    # Words are measured before they are set, so each is said more than once.
+    assert {words for words in said if "map" in words.lower()} >= {
+        "Influence map: which regions raised the probability. Not the outline of a lesion.",
+        "Influence map against pneumonia: which regions lowered the probability. Not the outline of a lesion.",
+        "The influence map against pneumonia is empty: no region lowered the probability."}
+
+
+def test_the_greys_are_those_of_the_chosen_rendering_and_the_description_says_which():
+    curves = [np.full(4096, value, np.uint16) for value in (9000, 52000)]
+    film = Radiograph(np.full((1100, 1300), 9000, np.uint16), "ab" * 32, "DICOM", 16,
+                      deep=np.zeros((1100, 1300), np.uint16), renderings=tuple(Rendering("A", one) for one in curves))
+    told = replace(assessment(0.05, influence=-1.0, size=(1100, 1300)), radiograph=film)
+    first, second = (read(report_sc(SOURCE, told, CARD, drawing=Drawing(rendering=k))) for k in (0, 1))
+    assert (first.pixel_array[:1100] == round(9000 / 257)).all()
+    assert (second.pixel_array[:1100] == round(52000 / 257)).all()
+    assert "Shown by window 2 of 2; the classifier read it by the first." in (
+        second.DerivationDescription)
+    assert "Shown by" not in first.DerivationDescription
 
 
 def test_files_are_read_by_dcmtk_without_a_word_of_complaint(tmp_path):

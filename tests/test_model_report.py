@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import re
 from dataclasses import replace
@@ -7,10 +8,14 @@ from datetime import timedelta, timezone
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
+from pypdf import PdfReader
 
 from model.assessment import InfluenceRegions, InputIssue, Neighbour, Population, Prediction, Reading
 from model.card import Measure
+from model.drawing import Drawing
+from model.film import Rendering
 from model.report import report_json, report_pdf
 from tests.reports import (
     CARD,
@@ -19,8 +24,10 @@ from tests.reports import (
     SEEN_AT,
     VALIDATION,
     assessment,
+    both_sides,
     drawn,
     everything,
+    film_of,
     lines,
     pages,
     pictures,
@@ -94,11 +101,55 @@ def test_the_time_is_printed_in_utc_wherever_it_was_taken():
 
 
 def test_the_influence_map_is_drawn_as_it_was_on_the_screen():
-    plain, faint, lined = (report_pdf(assessment(), CARD, **how) for how in (
-        {}, {"opacity": 0.1}, {"mode": "contour"}))
-    assert len({plain, faint, lined}) == 3
+    plain, faint, lined, chosen, bare = (report_pdf(assessment(), CARD, drawing=drawing) for drawing in (
+        Drawing(), Drawing(opacity=0.1), Drawing("contour"), Drawing("contour", levels=(0.2, 0.9)),
+        Drawing("contour", levels=())))
+    assert len({plain, faint, lined, chosen, bare}) == 5
     assert "Influence map, opacity 10 %" in printed(faint)
     assert "Influence map, lines at 40, 60 and 80 %" in printed(lined)
+    assert "Influence map, lines at 20 and 90 %" in printed(chosen) and "no lines chosen" in printed(bare)
+
+
+def test_a_map_against_pneumonia_says_lowered_wherever_it_is_spoken_of():
+    told = everything(heatmap=both_sides(150, 180))
+    text = printed(report_pdf(told, CARD, drawing=Drawing(against=True)))
+    assert "Influence map against pneumonia, of what lowered the probability, opacity 50 %." in text
+    assert "The influence map shows which regions lowered the probability, scaled to the strongest of them." in text
+    assert "Of what raised the probability, not shown here: right lower zone 60 %" in text
+    assert text.count("raised the probability") == 1
+    assert report_pdf(told, CARD, drawing=Drawing(against=True)) != report_pdf(told, CARD)
+    # On the map's own numbers the JSON stays what it was: its keys speak of the map for the finding.
+    assert json.loads(report_json(told, CARD))["influence_map"]["is_empty"] is False
+
+
+def test_a_film_on_which_nothing_lowered_the_probability_says_so():
+    text = printed(report_pdf(assessment(), CARD, drawing=Drawing(against=True)))
+    assert "Influence map against pneumonia: empty, since no region lowered the probability." in text
+    assert "high influence" not in text and "raised" not in text
+
+
+def test_what_speaks_for_nothing_may_speak_against():
+    told = assessment(0.07, influence=-1.0)
+    assert told.heatmap.is_empty
+    text = printed(report_pdf(told, CARD, drawing=Drawing("contour", against=True)))
+    assert "Influence map against pneumonia, of what lowered the probability, lines at 40, 60 and 80 %." in text
+    assert "high influence" in text
+
+
+def test_the_greys_are_those_of_the_chosen_rendering_and_the_caption_says_which():
+    dark, bright = (Rendering(name, np.full(4096, value, np.uint16)) for name, value in (
+        ("Doe^Jane", 9000), ("Smith^John", 52000)))
+    film = replace(film_of((150, 180)), deep=np.zeros((150, 180), np.uint16), renderings=(dark, bright), bits=8)
+    told = replace(assessment(), radiograph=film)
+    first, second = report_pdf(told, CARD), report_pdf(told, CARD, drawing=Drawing(rendering=1))
+    assert "Shown by window" not in printed(first)
+    assert "Shown by window 2 of 2; the classifier read it by the first." in printed(second)
+    assert "Smith" not in printed(second), "what a file calls its windows is free text"
+    levels = [np.asarray(page.images[0].image.convert("L")).mean() for page in (
+        PdfReader(io.BytesIO(pdf)).pages[0] for pdf in (first, second))]
+    assert levels[1] == pytest.approx(52000 / 257, abs=2) and levels[0] != pytest.approx(levels[1], abs=20)
+    with pytest.raises(IndexError):
+        report_pdf(told, CARD, drawing=Drawing(rendering=2))
 
 
 def test_an_empty_influence_map_is_said_to_be_empty():
@@ -147,10 +198,20 @@ def test_what_a_sample_does_not_define_is_not_printed_as_a_number():
     assert validation["auroc"] is None
 
 
-@pytest.mark.parametrize("arguments", [{"mode": "jet"}, {"opacity": 1.5}, {"opacity": -0.1}])
-def test_an_unknown_way_of_drawing_is_refused_even_where_nothing_is_drawn(arguments):
+@pytest.mark.parametrize("arguments", [
+    {"mode": "jet"}, {"opacity": 1.5}, {"opacity": -0.1}, {"opacity": float("nan")}, {"levels": (0.0, 0.5)},
+    {"levels": (1.1,)}, {"rendering": -1}])
+def test_an_unknown_way_of_drawing_is_refused(arguments):
     with pytest.raises(ValueError, match="Received"):
-        report_pdf(refusal(), CARD, **arguments)
+        Drawing(**arguments)
+
+
+def test_a_map_against_needs_the_cells_that_it_is_drawn_from():
+    told = assessment()
+    told = replace(told, heatmap=replace(told.heatmap, cells=None))
+    assert report_pdf(told, CARD)
+    with pytest.raises(ValueError, match="expected an influence map with its cells. Received: one without"):
+        report_pdf(told, CARD, drawing=Drawing(against=True))
 
 
 @pytest.mark.parametrize("write", [report_pdf, report_json])

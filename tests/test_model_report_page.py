@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from model.assessment import InfluenceRegions, InputIssue, Neighbour, Population, Prediction, Reading, Stability
 from model.card import OperatingPoint
+from model.drawing import Drawing
 from model.report import report_json, report_pdf
 from tests.reports import CARD, HEADER, OUTSIDE, assessment, drawn, everything, pages, printed, refusal
 
@@ -50,11 +51,12 @@ SHARE = st.floats(0, 1)
     shares=st.lists(st.tuples(st.text(min_size=1, max_size=30), SHARE), max_size=7).map(tuple), beyond=SHARE,
     distances=st.lists(st.floats(), max_size=3), size=st.sampled_from([(150, 180), (90, 400), (400, 90)]),
     architecture=st.sampled_from(["inception_v3", "a_package.of_ours:a_network_with_a_long_name_" * 3]),
-    mode=st.sampled_from(["overlay", "contour"]))
+    mode=st.sampled_from(["overlay", "contour"]), against=st.booleans(),
+    levels=st.lists(st.floats(0.01, 1), max_size=20).map(tuple))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_page_stays_one_and_nothing_leaves_it_whatever_is_said(
     remarks, verdict, messages, corrections, probability, near, outside, low, limits, use, shares, beyond, distances,
-    size, architecture, mode,
+    size, architecture, mode, against, levels,
 ):
     issues = tuple(InputIssue("CROPPED", False, message) for message in messages)
     told = assessment(
@@ -64,7 +66,8 @@ def test_the_page_stays_one_and_nothing_leaves_it_whatever_is_said(
         else None, regions=InfluenceRegions(shares, beyond))
     told = replace(told, radiograph=replace(told.radiograph, header=HEADER))
     card = replace(CARD, limitations=limits, intended_use=use, architecture=architecture)
-    pdf = report_pdf(told, card, reading=Reading(verdict, remarks), mode=mode)
+    pdf = report_pdf(told, card, reading=Reading(verdict, remarks), drawing=Drawing(
+        mode, against=against, levels=levels))
     assert pages(pdf) == 1
     everywhere = boxes(pdf)
     assert len(everywhere) > 15

@@ -9,6 +9,7 @@ import pytest
 from pypdf import PdfReader
 
 from model.assessment import InputIssue, Reading
+from model.drawing import Drawing
 from model.listing import ASIDE
 from pages.shared.exports import Teller, films_csv, films_json, printing, seen
 from pages.shared.films import Film, remember
@@ -71,11 +72,11 @@ def test_findings_follow_the_chosen_operating_point(queue: Films) -> None:
 
 
 def test_the_pdf_is_printed_page_by_page(queue: Films) -> None:
-    made = printing(queue.listed(), TELLER)
+    made = printing(queue.listed(), TELLER, Drawing(rendering=3))
     assert made.seconds_left() is None
     while made.content is None:
         before = made.done
-        made.go_on(TELLER, 0.5, "overlay", until=time.monotonic() - 1)
+        made.go_on(TELLER, until=time.monotonic() - 1)
         assert made.done == before + 1, "one page, since there is no time for more"
     pdf = PdfReader(io.BytesIO(made.content))
     assert len(pdf.pages) == 5 and made.seconds_left() == 0

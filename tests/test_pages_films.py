@@ -14,8 +14,10 @@ from model.assessment import Assessment, Heatmap, InputIssue, Prediction, Readin
 from model.film import FilmHeader, Radiograph, Rendering
 from model.gradcam import influence
 from model.radiograph import decode_radiograph
+from model.upright import inverted, turned
 from pages.shared import originals
-from pages.shared.films import DISPLAY_PX, INFLUENCE_PX, full, keep, reassess, remember
+from pages.shared.films import DISPLAY_PX, INFLUENCE_PX, as_shown, full, keep, reassess, remember
+from tests.dicoms import phantom_dicom
 from tests.phantoms import as_png, chest
 
 WHEN = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -167,3 +169,29 @@ def test_only_right_angles_can_be_asked_for() -> None:
     assert film.notes.asked_turn == 270
     with pytest.raises(ValueError, match="Received: 45"):
         reassess(film, 45)
+
+
+def test_what_is_taken_away_of_a_film_has_its_own_resolution_and_renderings() -> None:
+    data = phantom_dicom(2, size=(1300, 1200), WindowCenter=[2048, 900], WindowWidth=[4096, 600])
+    film = keep("x.dcm", data, assessed(data))
+    shown, small = as_shown(film).radiograph, film.assessment().radiograph
+    assert shown is not None and small is not None
+    assert len(shown.renderings) > 1 and small.renderings == ()
+    np.testing.assert_array_equal(shown.pixels, decode_radiograph(data).pixels)
+    assert as_shown(film).prediction == film.kept.prediction and as_shown(film).heatmap is not None
+    originals.put_away(film.original)
+    assert as_shown(film).radiograph is not None and film.original.decoded is None, "nothing is held off the screen"
+    film.original.data = None
+    left = as_shown(film).radiograph
+    assert left is not None and left.renderings == () and left.pixels.shape == (1300, 1200)
+
+
+def test_what_is_taken_away_of_a_film_is_set_right_as_it_was_assessed() -> None:
+    data = phantom_dicom(2, size=(400, 300))
+    right = inverted(turned(decode_radiograph(data), 90))
+    answer = replace(assessed(data), corrections=("turned by 90°", "inverted"))
+    film = keep("x.dcm", data, replace(answer, radiograph=right), 90)
+    originals.put_away(film.original)
+    shown = as_shown(film).radiograph
+    assert shown is not None
+    np.testing.assert_array_equal(shown.pixels, right.pixels)

@@ -12,6 +12,7 @@ import streamlit as st
 
 from model.assessment import Assessment, InputIssue
 from model.card import ModelCard
+from model.drawing import Drawing
 from model.engine import Classifier
 from model.errors import AppError, RadiographError
 from model.pipeline import assess
@@ -148,8 +149,8 @@ def show_toolbar(queue: Films, film: Film) -> None:
                 "Drop the file again to bring it back.</p>")
 
 
-def show_queue(queue: Films, teller: Teller) -> None:
-    """Draw every film that was read and every file that waits."""
+def show_queue(queue: Films, teller: Teller, drawing: Drawing) -> None:
+    """Draw every film that was read and every file that waits; `drawing` is how the film on the screen is shown."""
     answers = {film.number: teller.told(film.kept) for film in queue.films}
     lines = [line(film, answers[film.number]) for film in queue.listed()]
     lines += [waiting_line(file.name, "Waiting" if place else "Being read") for place, file in enumerate(queue.waiting)]
@@ -167,7 +168,7 @@ def show_queue(queue: Films, teller: Teller) -> None:
                                  required=True, on_change=sort, label_visibility="collapsed", width="content")
         show_table(lines, queue.order, queue.shown, choose, sort_by_heading)
         if len(queue.films) > 1:
-            show_exports(queue.listed(), teller, bool(queue.waiting))
+            show_exports(queue.listed(), teller, drawing, bool(queue.waiting))
     for note in remarks(queue):
         st.html(f'<p class="pl-note">{note}</p>')
 
@@ -232,17 +233,17 @@ def page() -> None:
         table, dropzone = st.container(), st.container(key="dropzone_empty" if is_empty else "dropzone")
     with dropzone:
         show_dropzone(queue, is_empty)
-    opacity, mode = 0.5, "overlay"
+    drawing = Drawing()
     if film is not None:
         with pictures:
             show_toolbar(queue, film)
             state = show_pictures(film, full(film))
-            opacity, mode = state.opacity, state.mode
+            drawing = state.drawing
         with panel:
             show_finding(film, session.card_of(film.kept.classifier_version), version, state)
     with table:
         if not is_empty:
-            show_queue(queue, teller)
+            show_queue(queue, teller, drawing)
     with panel:
         if is_empty:
             show_welcome(session.card_of(version))
@@ -255,7 +256,7 @@ def page() -> None:
         read_some(queue, classifier)
         is_done = False
     else:
-        is_done = not print_some(teller, opacity, mode)
+        is_done = not print_some(teller)
     if not is_done:
         # Any element lets a press or a change of page through that came meanwhile; st.rerun would replace it.
         st.empty()

@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
 
 from model.assessment import Assessment
 from model.card import ModelCard
+from model.drawing import Drawing
 from model.listing import csv_text, line
 from model.operating import DEFAULT, at_purpose, offered
 from model.report import report_json, report_pdf
 from model.report_collection import Collection, Entry, collection
-from model.report_page import Mode
 from pages.shared.films import Film
 from pages.shared.table import time_left
 
@@ -79,22 +79,24 @@ def films_json(films: Sequence[Film], teller: Teller) -> str:
 class Printing:
     """A PDF of all films while it is made, page by page, and once it is: `content`, its bytes.
 
-    `seen` tells what it was made from; see `seen`.
+    `seen` tells what it was made from; see `seen`. `drawing` is how all its maps are drawn, whatever is chosen while it
+    is made.
     """
 
     films: tuple[Film, ...]
     seen: tuple[object, ...]
     collection: Collection
+    drawing: Drawing
     done: int = 0
     seconds: float = 0.0
     content: bytes | None = None
 
-    def go_on(self, teller: Teller, opacity: float, mode: Mode, until: float) -> None:
+    def go_on(self, teller: Teller, until: float) -> None:
         """Print pages until the time `until` (of `time.monotonic`), at least one."""
         while self.content is None:
             started, film = time.monotonic(), self.films[self.done]
             self.collection.add(report_pdf(
-                teller.told(film.assessment()), teller.card(film), reading=film.reading, opacity=opacity, mode=mode,
+                teller.told(film.assessment()), teller.card(film), reading=film.reading, drawing=self.drawing,
                 prevalence=teller.prevalence()))
             self.done += 1
             if self.done == len(self.films):
@@ -113,14 +115,21 @@ def seen(films: Sequence[Film], teller: Teller) -> tuple[object, ...]:
     return (teller.purpose, teller.prevalence(), *((film.number, film.kept, film.reading) for film in films))
 
 
-def printing(films: Sequence[Film], teller: Teller) -> Printing:
-    """Begin a PDF of all films."""
-    entries = [Entry(film.number, film.sha256, teller.told(film.figures())) for film in films]
-    return Printing(tuple(films), seen(films, teller), collection(entries))
+def printing(films: Sequence[Film], teller: Teller, drawing: Drawing) -> Printing:
+    """Begin a PDF of all films, each as the screen would show it first: by its file's own first rendering.
+
+    What holds for every film of the visit, the map's side and how it is drawn, is taken from `drawing`.
+    """
+    entries, own = [Entry(film.number, film.sha256, teller.told(film.figures())) for film in films], _own(drawing)
+    return Printing(tuple(films), seen(films, teller), collection(entries, own), own)
 
 
-def show_exports(films: Sequence[Film], teller: Teller, is_reading: bool) -> None:
-    """Draw what can be taken away of all films together, in the order given."""
+def _own(drawing: Drawing) -> Drawing:
+    return replace(drawing, rendering=0)
+
+
+def show_exports(films: Sequence[Film], teller: Teller, drawing: Drawing, is_reading: bool) -> None:
+    """Draw what can be taken away of all films together, in the order given; `drawing` is how films are shown now."""
     made: Printing | None = st.session_state.get(_PRINTING)
     if made is not None and made.seen != seen(films, teller):
         made = st.session_state[_PRINTING] = None
@@ -138,11 +147,13 @@ def show_exports(films: Sequence[Film], teller: Teller, is_reading: bool) -> Non
                 f"Save the PDF, {len(made.content) / 1e6:.1f} MB", made.content,
                 file_name=f"pneumolens-{len(films)}-films.pdf", mime="application/pdf", on_click="ignore",
                 key="read.pdf_all", type="primary")
-        elif made is None:
-            st.button("PDF of all", key="read.print", on_click=_print, args=(films, teller), disabled=is_reading,
-                      help="A table of all films and a page for each. Can be made when all films are read.")
-        else:
+        if made is not None and made.content is None:
             st.button("Stop the PDF", key="read.print_stop", on_click=forget_printing)
+        elif made is None or made.drawing != _own(drawing):
+            st.button("PDF of all" if made is None else "PDF with the maps as shown now", key="read.print",
+                      on_click=_print, args=(films, teller, drawing), disabled=is_reading,
+                      help="A table of all films and a page for each, with the influence maps drawn as they are on the "
+                           "screen, for or against. Can be made when all films are read.")
         st.checkbox("File names in the CSV", key=_NAMES, persist_state="session",
                     help="Only for a file that stays where patients may be named: file names often hold names, dates "
                          "of birth or numbers.")
@@ -157,12 +168,12 @@ def show_exports(films: Sequence[Film], teller: Teller, is_reading: bool) -> Non
                 "by the checksum of its content.</p>")
 
 
-def print_some(teller: Teller, opacity: float, mode: Mode) -> bool:
+def print_some(teller: Teller) -> bool:
     """Print a few pages of a PDF that was asked for; return whether there was anything to print."""
     made: Printing | None = st.session_state.get(_PRINTING)
     if made is None or made.content is not None:
         return False
-    made.go_on(teller, opacity, mode, time.monotonic() + _SLICE_SECONDS)
+    made.go_on(teller, time.monotonic() + _SLICE_SECONDS)
     return True
 
 
@@ -171,5 +182,5 @@ def forget_printing() -> None:
     st.session_state[_PRINTING] = None
 
 
-def _print(films: Sequence[Film], teller: Teller) -> None:
-    st.session_state[_PRINTING] = printing(films, teller)
+def _print(films: Sequence[Film], teller: Teller, drawing: Drawing) -> None:
+    st.session_state[_PRINTING] = printing(films, teller, drawing)

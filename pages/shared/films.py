@@ -159,14 +159,29 @@ def full(film: Film) -> Radiograph | None:
 
     Decoded once while the film is on the screen. None when the file could not be decoded or was let go.
     """
-    original = film.original
-    if original.decoded is None and original.data is not None and film.kept.radiograph is not None:
-        try:
-            radiograph = turned(decode_radiograph(original.data), film.turn)
-        except RadiographError:  # it was decoded once; a codec that fails the second time leaves the small picture
-            return None
-        original.decoded = inverted(radiograph) if INVERTED in film.kept.corrections else radiograph
-    return original.decoded
+    if film.original.decoded is None:
+        film.original.decoded = _decoded(film)
+    return film.original.decoded
+
+
+def as_shown(film: Film) -> Assessment:
+    """Return the assessment with the film at its full size and in all its renderings, while its file is in memory.
+
+    For what is taken away of the film on the screen. It may be gone from there, so what is decoded here is not held.
+    """
+    told, radiograph = film.assessment(), film.original.decoded or _decoded(film)
+    return told if radiograph is None else replace(told, radiograph=radiograph)
+
+
+def _decoded(film: Film) -> Radiograph | None:
+    data = film.original.data
+    if data is None or film.kept.radiograph is None:
+        return None
+    try:
+        radiograph = turned(decode_radiograph(data), film.turn)
+    except RadiographError:  # it was decoded once; a codec that fails the second time leaves the small picture
+        return None
+    return inverted(radiograph) if INVERTED in film.kept.corrections else radiograph
 
 
 def remember(

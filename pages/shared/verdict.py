@@ -13,7 +13,7 @@ from model.card import ModelCard
 from model.errors import AppError
 from model.operating import at_purpose
 from model.report import report_json, report_pdf
-from pages.shared.films import Film, remember
+from pages.shared.films import Film, as_shown, remember
 from pages.shared.worth import chosen_purpose, prevalence_as_set
 
 if TYPE_CHECKING:
@@ -83,6 +83,9 @@ def show_downloads(film: Film, card: ModelCard, view: ViewerState) -> None:
     def told() -> Assessment:
         return at_purpose(film.assessment(), card, purpose)
 
+    def drawn() -> Assessment:
+        return at_purpose(as_shown(film), card, purpose)
+
     def structured() -> bytes:
         from model.dicom_objects import report_sr  # highdicom is slow to import; only who asks for it pays
 
@@ -91,18 +94,19 @@ def show_downloads(film: Film, card: ModelCard, view: ViewerState) -> None:
     def captured() -> bytes:
         from model.dicom_objects import report_sc
 
-        return report_sc(data or b"", told(), card, opacity=view.opacity, mode=view.mode)
+        return report_sc(data or b"", drawn(), card, drawing=view.drawing)
 
     downloads: tuple[tuple[str, str, str, str, Callable[[], bytes | str]], ...] = (
         ("PDF", "pdf", ".pdf", "application/pdf", lambda: report_pdf(
-            told(), card, reading=film.reading, opacity=view.opacity, mode=view.mode, prevalence=prevalence())),
+            drawn(), card, reading=film.reading, drawing=view.drawing, prevalence=prevalence())),
         ("JSON", "json", ".json", "application/json", lambda: report_json(
             told(), card, film.reading, prevalence=prevalence())),
         ("DICOM SR", "sr", "-sr.dcm", "application/dicom", structured),
         ("DICOM SC", "sc", "-sc.dcm", "application/dicom", captured))
-    helps = {"pdf": "One page, with both pictures.", "json": "The same for programs, without pictures.",
+    helps = {"pdf": "One page, with film and influence map as they are shown here.",
+             "json": "The same for programs, without pictures.",
              "sr": no_dicom or "A structured report with the probability as a measurement, for the archive.",
-             "sc": no_dicom or "The film with its influence map as a secondary capture, for the archive."}
+             "sc": no_dicom or "Film and influence map as they are shown here, as a secondary capture for the archive."}
     st.html('<h3 class="pl-heading">Report</h3>')
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="downloads"):
         for label, key, ending, mime, make in downloads:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
+from model.drawing import Drawing, Mode
 from model.film import Pixels, Radiograph
 from model.gradcam import colour_table, greatest_influence
 from pages.shared import transport, windows
@@ -25,7 +26,6 @@ from pages.shared.films import Film
 from pages.shared.transport import Sent
 from pages.shared.windows import Preset
 
-Mode = Literal["overlay", "contour"]
 Layout = Literal["beside", "one", "flicker"]
 OVERLAY: Mode = "overlay"
 CONTOUR: Mode = "contour"
@@ -74,6 +74,11 @@ class ViewerState:
     against: bool = False
     layout: Layout = "beside"
     levels: tuple[float, ...] = LEVELS
+
+    @property
+    def drawing(self) -> Drawing:
+        """How film and map are drawn, for what is taken away."""
+        return Drawing(self.mode, self.opacity, self.levels, self.against, self.rendering)
 
 
 @dataclass(slots=True)
