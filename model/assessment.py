@@ -181,7 +181,10 @@ class Assessment:
 
     @property
     def is_outside(self) -> bool:
-        """Whether the film is unlike what the classifier has learned from, so that its probability means little."""
+        """Whether the film is unlike what the classifier has learned from, so that its probability means little.
+
+        By its looks, as `population` says, or because it is an adult's by its header.
+        """
         return any(issue.code == "OUTSIDE_POPULATION" for issue in self.issues)
 
     @property

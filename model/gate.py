@@ -23,6 +23,9 @@ SMALLEST_FIELD = 0.15
 # An arrow or a line of coloured text covers this much; a picture of which more is in colour is not a film with marks.
 ANNOTATED_SHARE, COLOUR_SHARE = 0.002, 0.35
 YOUNGEST, OLDEST = 1.0, 6.0
+# From here on nearly every film is called pneumonia, so that no probability helps whoever reads it.
+ADULT = 18.0
+_OUTSIDE = "OUTSIDE_POPULATION"
 _EXPORT = "Export the radiograph itself from its viewer, without anything around it, and upload that file."
 
 
@@ -42,7 +45,7 @@ def check_population(judgement: Judgement) -> tuple[InputIssue, ...]:
     issues = []
     if judgement.population.is_outside:
         issues.append(InputIssue(
-            "OUTSIDE_POPULATION", False, "This film does not look like those the classifier has learned from, children "
+            _OUTSIDE, False, "This film does not look like those the classifier has learned from, children "
             "aged 1–5 years at one hospital. It may show an adult, an older child, another view or another kind of "
             "exposure. On such films the probability means little, and most adults are called pneumonia: read the film "
             "without it."))
@@ -79,7 +82,17 @@ def rotated_issue(turn: int) -> InputIssue:
 
 def blocking_first(issues: Iterable[InputIssue]) -> tuple[InputIssue, ...]:
     """Return the issues in the order in which a reader needs them: what blocks, then the population, then the rest."""
-    return tuple(sorted(issues, key=lambda issue: (not issue.blocking, issue.code != "OUTSIDE_POPULATION")))
+    return tuple(sorted(issues, key=lambda issue: (not issue.blocking, issue.code != _OUTSIDE)))
+
+
+def together(checked: Iterable[InputIssue], looks: Iterable[InputIssue]) -> tuple[InputIssue, ...]:
+    """Return the issues of `check` and of the picture's looks, in the order in which a reader needs them.
+
+    Of an adult's film, which lies outside by its header, the header is the reason given: its looks only suspect.
+    """
+    checked = tuple(checked)
+    is_outside = any(issue.code == _OUTSIDE for issue in checked)
+    return blocking_first((*(issue for issue in looks if not (is_outside and issue.code == _OUTSIDE)), *checked))
 
 
 def _size(radiograph: Radiograph) -> Iterable[InputIssue]:
@@ -123,8 +136,12 @@ def _colour(radiograph: Radiograph) -> Iterable[InputIssue]:
 
 def _age(radiograph: Radiograph) -> Iterable[InputIssue]:
     age = None if radiograph.header is None else radiograph.header.age_years
+    if age is not None and age >= ADULT:
+        yield InputIssue(
+            _OUTSIDE, False, "The patient is an adult by the age in the file's header. The classifier calls nearly "
+            "every adult's film pneumonia, whatever it shows: read the film without it.")
     if age is not None and not YOUNGEST <= age < OLDEST:
-        years = f"{age * 12:.0f} months" if age < 2 else f"{age:.0f} years"
+        years = f"{age * 12:.0f} months" if age < 2 else f"{int(age + 1e-6)} years"
         yield InputIssue(
             "AGE_OUTSIDE", False, f"By its header the patient is {years} old. The classifier has learned from children "
             "aged 1–5 years only; for this patient its probability means little.")

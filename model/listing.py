@@ -22,7 +22,8 @@ ASIDE = "probability_outside_population"
 def line(assessment: Assessment) -> dict[str, Any]:
     """Return one film as a JSON object.
 
-    - status: "assessed", "outside" when the film is unlike the training population, or "refused"
+    - status: "assessed", "outside" when the film is unlike the training population by its looks or an adult's by its
+      header, or "refused"
     - finding: "PNEUMONIA", "NO_PNEUMONIA", or null when refused or outside the population
     - probability, operating_point, near_operating_point: null when refused; purpose: what the operating point is for
     - population_distance and population_threshold: how unlike the training population the film is and from where on it

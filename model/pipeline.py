@@ -10,7 +10,7 @@ from model.assessment import Assessment, InputIssue
 from model.calibration import predict
 from model.engine import Classifier, Float
 from model.errors import RadiographError
-from model.gate import blocking_first, check, check_population, inverted_issue, rotated_issue
+from model.gate import check, check_population, inverted_issue, rotated_issue, together
 from model.gradcam import grad_cam
 from model.operating import operating_point
 from model.population import POSES, Judgement
@@ -45,7 +45,7 @@ def assess(data: bytes, classifier: Classifier, *, turn: int = 0, purpose: str =
     looked = _set_right(_look(radiograph, classifier), classifier)
     if looked.is_inverted:
         corrections, issues = (*corrections, "inverted"), check(looked.radiograph)
-    issues = blocking_first((*looked.issues, *issues))
+    issues = together(issues, looked.issues)
     judged = looked.judgement.population if looked.judgement else None
     if any(issue.blocking for issue in issues):
         return Assessment(looked.radiograph, issues, None, None, classifier.version, now,

@@ -10,7 +10,7 @@ import pytest
 
 from model.assessment import Population
 from model.film import FilmHeader, Radiograph
-from model.gate import check, check_population, inverted_issue, rotated_issue
+from model.gate import check, check_population, inverted_issue, rotated_issue, together
 from model.gate_measures import measure_greys, thinned
 from model.population import Judgement, Limits
 from tests.phantoms import chest
@@ -112,11 +112,35 @@ def test_colour_is_a_mark_on_a_film_or_says_that_it_is_none(
 
 @pytest.mark.parametrize(("age", "said"), [
     (None, None), (0.5, "6 months"), (0.99, "12 months"), (1.0, None), (5.9, None), (6.0, "6 years"),
-    (41.0, "41 years")])
+    (17.9, "17 years")])
 def test_age_by_header(age: float | None, said: str | None) -> None:
     issues = check(film(chest(7, (300, 300)), header=FilmHeader(age_years=age)))
     assert [issue.code for issue in issues] == (["AGE_OUTSIDE"] if said else [])
     assert said is None or said in issues[0].message
+
+
+@pytest.mark.parametrize("age", [18.0, 41.0, 103.0])
+def test_an_adult_by_the_header_is_outside_whatever_the_film_looks_like(age: float) -> None:
+    header = FilmHeader(age_years=age)
+    outside, old = check(film(chest(7, (300, 300)), header=header))
+    assert (outside.code, outside.blocking, old.code) == ("OUTSIDE_POPULATION", False, "AGE_OUTSIDE")
+    assert "an adult by the age in the file's header" in outside.message and f"{age:.0f} years" in old.message
+    small = check(film(chest(7, (150, 150)), header=header))
+    assert [issue.code for issue in small] == ["TOO_SMALL", "OUTSIDE_POPULATION", "AGE_OUTSIDE"]
+
+
+def test_of_an_adult_s_film_the_header_is_the_one_reason_given() -> None:
+    adult = check(film(chest(7, (300, 300)), header=FilmHeader(age_years=60.0)))
+    looks = check_population(judged(distance=1.0, cropped=0.9))
+    found = together(adult, looks)
+    assert [issue.code for issue in found] == ["OUTSIDE_POPULATION", "CROPPED", "AGE_OUTSIDE"]
+    assert found[0] == adult[0]
+    child = check(film(chest(7, (300, 300)), header=FilmHeader(age_years=12.0)))
+    assert [issue.code for issue in together(child, looks)] == ["OUTSIDE_POPULATION", "CROPPED", "AGE_OUTSIDE"]
+    assert together(child, looks)[0] == looks[0]
+    foreign = check_population(judged(distance=1.5, foreign=2.0))
+    assert [issue.code for issue in together(adult, foreign)] == [
+        "NOT_A_CHEST_RADIOGRAPH", "OUTSIDE_POPULATION", "AGE_OUTSIDE"]
 
 
 def judged(distance: float = 0.5, foreign: float = -5.0, cropped: float = 0.0) -> Judgement:

@@ -13,8 +13,10 @@ from model.assessment import Neighbour, Population
 from model.card import PurposePoint
 from model.engine import Classifier, ForwardPass
 from model.errors import ClassifierError
+from model.listing import line
 from model.pipeline import assess
 from model.population import POSES, Judgement, Limits
+from tests.dicoms import phantom_dicom, stored_values
 from tests.fake_classifier import PX, fake_card, fake_classifier
 from tests.phantoms import as_png, chest
 
@@ -107,6 +109,20 @@ def test_an_adult_s_film_on_its_side_is_an_adult_s_film() -> None:
     answer = assess(as_png(marked(2)), seeing(Eye(right=(1.4, 0.0))))
     assert codes(answer) == ["OUTSIDE_POPULATION", "ROTATED"] and answer.is_outside and answer.prediction is not None
     assert codes(assess(as_png(marked()), seeing(Eye(right=(1.4, 0.0))))) == ["OUTSIDE_POPULATION"]
+
+
+def test_an_adult_by_the_header_is_outside_however_the_film_looks() -> None:
+    def aged(age: str) -> bytes:
+        return phantom_dicom(1, stored=stored_values(marked(), 12), PatientAge=age, PatientBirthDate=None)
+
+    for eye in (Eye(), Eye(right=(1.4, 0.0))):
+        answer = assess(aged("018Y"), seeing(eye))
+        assert codes(answer) == ["OUTSIDE_POPULATION", "AGE_OUTSIDE"]
+        assert "adult by the age in the file's header" in answer.issues[0].message
+        assert answer.is_outside and answer.prediction is not None
+        assert line(answer)["status"] == "outside" and line(answer)["finding"] is None
+    child = assess(aged("017Y"), seeing(Eye()))
+    assert codes(child) == ["AGE_OUTSIDE"] and not child.is_outside
 
 
 def test_what_looks_no_better_set_right_stays_what_it_was() -> None:

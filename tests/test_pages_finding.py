@@ -84,6 +84,24 @@ def test_a_film_from_outside_the_population_says_so_first_and_nothing_else_in_co
     assert not app.selectbox and "#e0a458" not in charts(app) and "#7fb7a3" not in charts(app)
 
 
+def test_an_adult_by_the_header_is_outside_and_the_page_says_why(stand_in: StandIn) -> None:
+    app = drop(open_read(), ("adult.dcm", phantom_dicom(PatientAge="045Y", PatientBirthDate=None)))
+    assert not app.exception
+    said = panel(app)
+    assert "Outside what this classifier has learned from</h2>" in said and "<strong>0.88" not in said
+    assert "The patient is an adult by the age in the file's header" in said.replace("&#x27;", "'")
+    assert "By its header the patient is 45 years old" in said
+    assert "#e0a458" not in charts(app) and not app.selectbox
+    told = film_shown(app).kept
+    assert told.is_outside and told.prediction is not None and told.prediction.finding == "PNEUMONIA"
+
+
+def test_a_schoolchild_is_warned_of_and_keeps_the_finding(stand_in: StandIn) -> None:
+    app = drop(open_read(), ("child.dcm", phantom_dicom(PatientAge="012Y", PatientBirthDate=None)))
+    said = panel(app)
+    assert "pl-above" in said and "pl-outside" not in said and "By its header the patient is 12 years old" in said
+
+
 def test_the_outside_words_are_the_largest_on_the_page() -> None:
     style = (Path(__file__).parent.parent / "assets" / "style.css").read_text()
     sizes = {float(size) for size in re.findall(r"font-size: ([\d.]+)px", style)}
