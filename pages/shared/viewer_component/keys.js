@@ -1,6 +1,6 @@
 // What the hands can do: keys for the whole page, mouse, pen and touch for the picture.
 
-// N and P belong to the page, which steps through its films with them.
+// N, P, Y, D and U belong to the page, which steps through its films and takes the verdict with them; help names them too.
 const KEYS = {
   "w": "windowTool", "i": "invert", "r": "turn", "0": "fit", "z": "actual", "+": "zoomIn", "=": "zoomIn",
   "-": "zoomOut", "−": "zoomOut", "x": "reset", "s": "layout:beside", "o": "layout:one", "f": "layout:flicker",
@@ -17,7 +17,8 @@ const HELP = [
   ["Influence map", [["S  O  F", "side by side, one picture, flicker"], ["M", "map on or off"],
     ["Space", "held down: the film without the map"], ["C", "overlay or contour"], ["A", "for or against pneumonia"],
     ["[  ]", "opacity"]]],
-  ["Films", [["N  P", "next, previous"], ["?  Esc", "open, close this help"]]],
+  ["Films", [["N  P", "next, previous"], ["Y  D  U", "verdict: agree, disagree, unsure; the same again takes it back"],
+    ["?  Esc", "open, close this help"]]],
 ];
 const ARROWS = {arrowleft: [-1, 0], arrowright: [1, 0], arrowup: [0, -1], arrowdown: [0, 1]};
 const PAN_STEP = 60;
