@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -120,11 +121,17 @@ class Stability:
 class InfluenceRegions:
     """Where the influence lies: `shares` maps a zone's name in words to its share of all influence, in [0, 1].
 
-    Sides are the patient's. `outside` is the share that falls outside the thorax; all shares and it add up to 1.
+    Sides are the patient's. `outside` is the share that falls outside the thorax; all shares and it add up to 1. Where
+    the thorax was not found there are no shares and `outside` is nan.
     """
 
     shares: tuple[tuple[str, float], ...]
     outside: float
+
+    @property
+    def is_found(self) -> bool:
+        """Whether the thorax was found, so that anything can be said."""
+        return not math.isnan(self.outside)
 
 
 Verdict = Literal["agree", "disagree", "unsure"]

@@ -7,16 +7,19 @@ hospitals apart (Zech et al. 2018, doi 10.1371/journal.pmed.1002683; DeGrave et 
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from model.assessment import InfluenceRegions
 from model.film import FilmHeader
-from model.thorax import Mask, Thorax, find_thorax
+from model.thorax import Mask, Thorax, find_lungs
 
 MOSTLY = 0.5
 MEDIASTINUM = "mediastinum"
+NOT_FOUND = InfluenceRegions((), math.nan)
 ZONES = tuple(f"{side} {level} zone" for side in ("right", "left") for level in ("upper", "middle", "lower"))
 _OUTSIDE = "{share:.0%} of the influence falls outside the thorax. "
 _LIKELY = ("The probability rests on something other than the lungs, such as a marker, a tube or the film’s edge: do "
@@ -40,7 +43,8 @@ def locate_influence(
 
     pixels is uint8 (H, W), an upright frontal radiograph, larger is brighter; influence is (h, w) ≥ 0 over the same
     picture, on any grid. The picture's left is the patient's right unless `is_mirrored`. None when there is no
-    influence. Influence on a marker beside the lungs counts as outside, even where the thorax reaches it.
+    influence, and `NOT_FOUND` where no lungs stand out, as where both are white: better nothing than the wrong zone.
+    Influence on a marker beside the lungs counts as outside, even where the thorax reaches it.
     """
     height, width = influence.shape
     spread = np.asarray(influence, np.float64)
@@ -50,7 +54,9 @@ def locate_influence(
     total = float(spread.sum())
     if not total > 0:
         return None
-    thorax = find_thorax(pixels)
+    thorax = find_lungs(pixels)
+    if thorax is None:
+        return NOT_FOUND
     inside = thorax.mask(_GRID, _GRID) & ~_beside_markers(pixels, thorax)
     across, down = thorax.coordinates(_GRID, _GRID)
     lateral = np.abs(across) > _MIDLINE
@@ -72,7 +78,12 @@ def is_mirrored(header: FilmHeader | None) -> bool:
 
 
 def region_words(regions: InfluenceRegions) -> str:
-    """Say where most of the influence lies, the largest shares first, and how much falls outside the thorax."""
+    """Say where most of the influence lies, the largest shares first, and how much falls outside the thorax.
+
+    Or that the thorax was not found.
+    """
+    if not regions.is_found:
+        return "The thorax was not found on this film, so it cannot be said where the influence lies"
     largest = sorted(regions.shares, key=lambda one: -one[1])[:3]
     zones = [f"{name} {share:.0%}" for name, share in largest if share >= 0.1]
     outside = f"outside the thorax {regions.outside:.0%}"
@@ -88,7 +99,7 @@ def outside_warning(regions: InfluenceRegions, is_likely: bool) -> str | None:
 
     `is_likely` tells that the finding is pneumonia, or near it; below, the map enlarges what counted for little.
     """
-    if regions.outside <= MOSTLY:
+    if not regions.is_found or regions.outside <= MOSTLY:
         return None
     return _OUTSIDE.format(share=regions.outside).replace("%", " %") + (_LIKELY if is_likely else _UNLIKELY)
 

@@ -104,9 +104,12 @@ def rendering_sentence(film: Radiograph, drawing: Drawing) -> str | None:
 def influence_sentence(regions: InfluenceRegions, drawing: Drawing | None = None) -> str:
     """Say where the influence lies, the strongest zones first, and how much of it falls outside the thorax.
 
-    It always speaks of what raised the probability, and says so where `drawing` is of what lowered it.
+    Or that the thorax was not found. It always speaks of what raised the probability, and says so where `drawing` is of
+    what lowered it.
     """
     words = region_words(regions)
+    if not regions.is_found:
+        return f"{words}."
     if drawing is not None and drawing.against:
         words = f"Of what raised the probability, not shown here: {words[0].lower()}{words[1:]}"
     return f"{words} (the patient's sides; zones are estimated)."

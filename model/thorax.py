@@ -4,7 +4,8 @@ Two schematic lung fields are moved, scaled and tilted until they are dark and w
 that is white with disease, or missing, does not mislead the fit as it would a threshold: the other lung, the
 mediastinum, the chest wall and the domes of the diaphragm still say where it must be, and where nothing does, the
 usual framing of a chest film within the body's outline decides. It is an estimate for words such as "right lower
-zone", not a segmentation.
+zone", not a segmentation. Where both lungs are white there is no dark field to be found: `find_lungs` tells, and then
+nothing should be said of zones.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ _WALL, _ABOVE, _BELOW = 0.16, 0.10, 0.30
 _USUAL_TOP, _USUAL_HEIGHT, _USUAL_REACH = 0.13, 0.70, 0.37
 _SPREAD = (0.08, 0.08, 0.06, 0.11, 0.15, 0.14)
 _PRIOR = 0.03
+# The least correlation at which lungs count as found. Of training films all of 40 normal ones and 97 % of 70 with
+# pneumonia have more; of normal ones with both lungs painted white 2–5 % do, of drawn ones with one lung white all.
+_FOUND = 0.35
 # Where the search begins, beside or in proportion to the usual framing: middle, top, reach, height, tilt.
 _STARTS = np.array(np.meshgrid((-0.08, 0.0, 0.08), (-0.1, 0.0, 0.1), (0.77, 1.0, 1.2), (0.72, 0.9, 1.1, 1.28),
                                (-0.2, 0.0, 0.2), indexing="ij")).reshape(5, -1).T
@@ -85,7 +89,24 @@ class Thorax:
 
 
 def find_thorax(pixels: npt.NDArray[np.uint8]) -> Thorax:
-    """Estimate where the thorax lies in an upright frontal radiograph, uint8 (H, W), larger is brighter."""
+    """Estimate where the thorax lies in an upright frontal radiograph, uint8 (H, W), larger is brighter.
+
+    Where nothing looks like lungs it is about the usual framing within the body's outline: see `find_lungs`.
+    """
+    return _best(pixels)[0]
+
+
+def find_lungs(pixels: npt.NDArray[np.uint8]) -> Thorax | None:
+    """Return the same estimate, None where no dark lungs within brighter surroundings were found.
+
+    So it is on a film with both lungs white, and on what is no chest.
+    """
+    thorax, correlation = _best(pixels)
+    return thorax if correlation >= _FOUND else None
+
+
+def _best(pixels: npt.NDArray[np.uint8]) -> tuple[Thorax, float]:
+    """Return the place that fits best, and its correlation in [−1, 1] with dark lungs in bright surroundings."""
     fine, body = _prepared(pixels)
     coarse = np.asarray(cv2.resize(fine, (_COARSE, _COARSE), interpolation=cv2.INTER_AREA), np.float32)
     usual = _usual(body)
@@ -94,7 +115,8 @@ def find_thorax(pixels: npt.NDArray[np.uint8]) -> Thorax:
     starts = np.clip(np.column_stack((usual[0] + middle, usual[1] + top, reach, reach, height, tilt)), _LEAST, _MOST)
     best = starts[np.argsort(-_fit(coarse, starts, usual))[:2]]
     refined = [_refined(fine, start, usual) for start in best]
-    return Thorax(*(float(value) for value in max(refined, key=lambda found: found[0])[1]))
+    fit, place = max(refined, key=lambda found: found[0])
+    return Thorax(*(float(value) for value in place)), fit + float(_strayed(place[None], usual)[0])
 
 
 def _refined(picture: Array, start: npt.NDArray[Any], usual: npt.NDArray[Any]) -> tuple[float, npt.NDArray[Any]]:
@@ -185,7 +207,12 @@ def _fit(picture: Array, places: npt.NDArray[Any], usual: npt.NDArray[Any]) -> n
     dark, bright = lungs @ grey / n_in, around @ grey / n_out
     variance = (lungs + around) @ grey**2 / (n_in + n_out) - (share * dark + (1 - share) * bright) ** 2
     correlation = np.sqrt(share * (1 - share)) * (bright - dark) / np.sqrt(np.maximum(variance, 0) + 0.15)
+    return np.asarray(correlation - _strayed(places, usual), np.float64)
+
+
+def _strayed(places: npt.NDArray[Any], usual: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return what an unusual framing costs each of the places (n, 6)."""
     middle, top, left, right, height, tilt = places.T
     strays = np.column_stack((middle - usual[0], top - usual[1], (left + right) / 2 - usual[2], height - usual[3],
                               np.log(left / right), tilt)) / _SPREAD
-    return np.asarray(correlation - _PRIOR * (strays**2).sum(1), np.float64)
+    return np.asarray(_PRIOR * (strays**2).sum(1), np.float64)

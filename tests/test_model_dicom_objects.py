@@ -20,6 +20,7 @@ from model.drawing import Drawing
 from model.errors import RadiographError
 from model.film import Radiograph, Rendering
 from model.gradcam import contour, influence, overlay
+from model.regions import NOT_FOUND
 from tests.dicoms import dx_dicom, phantom_dicom
 from tests.phantoms import as_png, chest
 from tests.reports import CARD, HEADER, OUTSIDE, assessment, both_sides, everything, refusal
@@ -104,6 +105,12 @@ def test_what_is_said_in_words_is_in_the_report_and_remarks_are_whole():
     assert said["ASSESSED_AT"] == ["2026-11-21 08:01:30 UTC"]
     assert said["LIMITATION"] == ["Not for adults.", "One hospital only."]
     assert said["INTENDED_USE"] == ["Frontal chest radiographs of children of 1-5 years."]
+
+
+def test_a_thorax_that_was_not_found_is_said():
+    said = texts(read(report_sr(SOURCE, everything(regions=NOT_FOUND), CARD)))
+    assert said["INFLUENCE"] == [
+        "The thorax was not found on this film, so it cannot be said where the influence lies."]
 
 
 @pytest.mark.parametrize(("told", "value"), [

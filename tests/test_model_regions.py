@@ -10,13 +10,14 @@ from model.assessment import InfluenceRegions
 from model.film import FilmHeader
 from model.regions import (
     MEDIASTINUM,
+    NOT_FOUND,
     ZONES,
     is_mirrored,
     locate_influence,
     outside_warning,
     region_words,
 )
-from model.thorax import find_thorax
+from model.thorax import find_lungs, find_thorax
 from tests import phantoms
 from tests.phantoms import COLUMNS, ROWS, chest
 
@@ -69,6 +70,25 @@ def test_a_white_lung_is_found_by_what_is_around_it(seed: int, side: str) -> Non
     assert overlap(thorax.lungs(ROWS, COLUMNS), true_lungs(seed)) > 0.4
     zone = f"{side} middle zone"
     assert shares(locate_influence(pixels, spot(*PLACES[zone])))[zone] > 0.7
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_two_white_lungs_no_zone_is_named(seed: int) -> None:
+    pixels = chest(seed, (ROWS, COLUMNS))
+    white = cv2.GaussianBlur(true_lungs(seed).astype(np.float32), (0, 0), 6)
+    pixels = (pixels + white * np.clip(185.0 - pixels, 0, None)).astype(np.uint8)
+    assert find_lungs(pixels) is None
+    found = locate_influence(pixels, spot(*PLACES["right middle zone"]))
+    assert found is NOT_FOUND and found.shares == () and not found.is_found
+    assert region_words(found) == "The thorax was not found on this film, so it cannot be said where the influence lies"
+    assert outside_warning(found, is_likely=True) is None
+    assert 0.35 < find_thorax(pixels).middle < 0.65, "the usual framing, which is not said"
+
+
+@pytest.mark.parametrize("pixels", [
+    np.full((100, 100), 255, np.uint8), np.zeros((1, 1), np.uint8), np.full((3, 400), 7, np.uint8)])
+def test_without_a_chest_no_zone_is_named(pixels: np.ndarray) -> None:
+    assert find_lungs(pixels) is None and locate_influence(pixels, np.ones((8, 8), np.float32)) is NOT_FOUND
 
 
 @pytest.mark.parametrize("degrees", [-12, 12])

@@ -16,6 +16,7 @@ from model.assessment import InfluenceRegions, InputIssue, Neighbour, Population
 from model.card import Measure
 from model.drawing import Drawing
 from model.film import Rendering
+from model.regions import NOT_FOUND
 from model.report import report_json, report_pdf
 from tests.reports import (
     CARD,
@@ -287,6 +288,17 @@ def test_long_remarks_end_where_the_page_does_and_say_where_the_rest_is():
 def test_a_warning_of_influence_outside_the_thorax_is_a_warning():
     text = printed(report_pdf(everything(regions=InfluenceRegions((("right lower zone", 0.3),), 0.7)), CARD))
     assert text.index("Warnings") < text.index("70 % of the influence falls outside the thorax") < text.index("Limits")
+
+
+def test_a_thorax_that_was_not_found_is_said_and_no_zone_is():
+    told = everything(regions=NOT_FOUND)
+    for drawing in (Drawing(), Drawing(against=True)):
+        text = printed(report_pdf(told, CARD, drawing=drawing))
+        assert "The thorax was not found on this film, so it cannot be said where the influence lies." in text
+        assert not any(words in text for words in ("zones", "nan %", "outside the thorax", "not shown here"))
+    content = json.loads(report_json(told, CARD))
+    assert content["influence_map"]["regions"] == {"outside": None, "warning": None, "shares": []}
+    jsonschema.Draft202012Validator(SCHEMA).validate(content)
 
 
 def test_json_says_the_same_and_its_keys_are_these():

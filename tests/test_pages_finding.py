@@ -13,6 +13,7 @@ from model.assessment import Assessment, InputIssue, Neighbour, Population, Read
 from model.card import PurposePoint
 from model.operating import operating_point, rates_at
 from model.pipeline import assess as really_assess
+from model.regions import NOT_FOUND
 from pages.shared import bearing
 from pages.shared.films import Film
 from pages.shared.measures import predictive_values
@@ -179,6 +180,17 @@ def test_a_mirrored_dicom_film_has_its_sides_exchanged(stand_in: StandIn) -> Non
                        for rows in "LR")
     assert usual.regions is not None and mirrored.regions is not None
     assert [share for _, share in usual.regions.shares[:3]] == [share for _, share in mirrored.regions.shares[3:6]]
+
+
+def test_where_the_thorax_was_not_found_no_zone_is_named(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(bearing, "locate_influence", lambda *given, **how: asked.append(1) or NOT_FOUND)
+    app = drop(open_read(), ("film.png", a_film()))
+    said = panel(app.run())
+    assert "The thorax was not found on this film, so it cannot be said where the influence lies.</p>" in said
+    assert not any(words in said for words in ("zones estimated", "nan", "no region raised")) and asked == [1]
 
 
 def test_most_of_the_influence_outside_the_thorax_is_a_warning(stand_in: StandIn) -> None:

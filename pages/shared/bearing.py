@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 0.7
 def influence_regions(film: Film) -> InfluenceRegions | None:
     """Return where the film's influence lies, estimated when the film is first on the screen.
 
-    None without a map, and of a film that lies on its side: zones are those of a child who stands upright.
+    None without a map or influence, and of a film that lies on its side: zones are those of a child who stands upright.
     """
     pixels = film.pixels
     if (film.regions is None and pixels is not None and film.influence is not None and not film.influence_is_empty
@@ -45,7 +45,8 @@ def show_bearing(film: Film, prediction: Prediction, classifier: Callable[[], Cl
     regions, population = influence_regions(film), film.kept.population
     rows = []
     if regions is not None:
-        rows.append(("Influence", f"{region_words(regions)}. Patient’s sides, zones estimated."))
+        how = " Patient’s sides, zones estimated." if regions.is_found else ""
+        rows.append(("Influence", f"{region_words(regions)}.{how}"))
     elif film.influence is not None and film.kept.turn:
         rows.append(("Influence", "Its zones can be named once the film stands upright."))
     elif film.influence is not None:
