@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from tests.phantoms import as_jpeg, as_png, chest, write_dataset
-from training.audit import Audit, audit_folder, audit_to_json, audit_to_text
+from training.audit import (
+    NEAR_BITS,
+    Audit,
+    _masks,
+    _near_duplicates,
+    _Seen,
+    audit_folder,
+    audit_to_json,
+    audit_to_text,
+)
 from training.dataset import scan_folder
 
 
@@ -125,3 +134,22 @@ def test_the_public_dataset(test_data: Path, tmp_path: Path) -> None:
     assert {pairs[:2], pairs[2:]} <= found
     assert result.label_conflicts == () and result.unreadable == ()
     assert result.sees_no_lungs_auroc > 0.75
+
+
+def test_hashes_that_differ_in_three_bits_agree_under_one_of_the_masks() -> None:
+    masks = _masks()
+    assert len(masks) == 20 and all(28 <= mask.bit_count() <= 36 for mask in masks)
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        flipped = sum(1 << int(bit) for bit in rng.choice(64, NEAR_BITS, replace=False))
+        assert any(not flipped & mask for mask in masks)
+
+
+def test_near_duplicates_are_found_among_thousands_that_share_most_of_their_hash() -> None:
+    rng = np.random.default_rng(0)
+    seen = {}
+    for i in range(3000):  # the upper half of the hash says nothing, as where all films are alike
+        thumbnail = rng.integers(0, 256, (32, 32)).astype(np.uint8)
+        seen[i] = _Seen(str(i), int(rng.integers(2**32)), thumbnail, ())
+    seen[2999] = _Seen("copy", seen[7].phash ^ (1 << 3 | 1 << 20 | 1 << 50), seen[7].thumbnail, ())
+    assert _near_duplicates(seen, []) == [[7, 2999]]

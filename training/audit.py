@@ -13,6 +13,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,9 @@ from training.dataset import CLASSES, DatasetFolder, Sample
 
 FEATURES = ("bytes", "width", "height", "aspect", "mean", "contrast", "sharpness")
 THUMBNAIL_PX = 32
-# Hamming distance up to which two 64-bit hashes are compared more closely; four 16-bit bands find all of them.
+# Hamming distance up to which two 64-bit hashes are compared more closely.
 NEAR_BITS = 3
+BANDS = 6
 NEAR_CORRELATION = 0.985
 MOST_NEIGHBOURS = 200
 FEW_VALIDATION = 50
@@ -83,7 +86,7 @@ class _Seen:
 
     digest: str
     phash: int
-    thumbnail: npt.NDArray[np.float32]
+    thumbnail: npt.NDArray[np.uint8]
     features: tuple[float, ...]
 
 
@@ -146,9 +149,9 @@ def _look(path: Path) -> _Seen:
     radiograph = decode_radiograph(data)
     grey = to_uint8(radiograph)
     small = squash(radiograph, 128)
-    thumbnail = cv2.resize(small, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
+    thumbnail = cv2.resize(small, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA).astype(np.uint8)
     # The perceptual hash: signs of the 64 lowest frequencies about their median (Zauner 2010).
-    low = np.asarray(cv2.dct(thumbnail))[:8, :8].ravel()
+    low = np.asarray(cv2.dct(thumbnail.astype(np.float32)))[:8, :8].ravel()
     bits = low > np.median(low[1:])
     sharpness = float(cv2.Laplacian(small, cv2.CV_32F).var())
     digest = hashlib.sha256(repr(grey.shape).encode() + np.ascontiguousarray(grey).tobytes()).hexdigest()
@@ -176,21 +179,34 @@ def _near_duplicates(seen: dict[int, _Seen], exact: Sequence[Sequence[int]]) -> 
             i = parent[i]
         return i
 
-    flat = {i: _standardised(seen[i].thumbnail) for i in candidates}
-    for band in range(4):
-        for members in _by(candidates, lambda i, band=band: seen[i].phash >> (16 * band) & 0xFFFF):  # type: ignore[misc]
+    # Few files ever get as far as this, and all of them would take gigabytes.
+    flat = cache(lambda i: _standardised(seen[i].thumbnail))
+    for mask in _masks():
+        for members in _by(candidates, lambda i, mask=mask: seen[i].phash & mask):  # type: ignore[misc]
             for position, i in enumerate(members):
                 # Bounded, so that a folder of ten thousand blank films does not take ten thousand times as long.
                 for j in members[position + 1:position + 1 + MOST_NEIGHBOURS]:
                     if ((seen[i].phash ^ seen[j].phash).bit_count() <= NEAR_BITS and root(i) != root(j)
-                            and float(flat[i] @ flat[j]) >= NEAR_CORRELATION):
+                            and float(flat(i) @ flat(j)) >= NEAR_CORRELATION):
                         parent[root(j)] = root(i)
     return [members for members in _by(candidates, root) if len(members) > 1]
 
 
-def _standardised(thumbnail: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _masks() -> list[int]:
+    """Return every choice of three of six bands of a 64-bit hash, as masks.
+
+    Three flipped bits leave at least three bands alone, so two near hashes agree under one of the masks; and 32 bits
+    are rarely shared by chance, as 16 bits of a hundred thousand chest films are.
+    """
+    edges = [round(64 * band / BANDS) for band in range(BANDS + 1)]
+    bands = [(1 << high) - (1 << low) for low, high in pairwise(edges)]
+    return [sum(chosen) for chosen in combinations(bands, BANDS - NEAR_BITS)]
+
+
+def _standardised(thumbnail: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     # Without the low frequencies that all chest films share, so that a correlation means the same child's same film.
-    detail = thumbnail - cv2.GaussianBlur(thumbnail, (0, 0), 4)
+    grey = thumbnail.astype(np.float32)
+    detail = grey - cv2.GaussianBlur(grey, (0, 0), 4)
     return np.asarray((detail / (np.linalg.norm(detail) + 1e-6)).ravel(), np.float32)
 
 
@@ -218,6 +234,7 @@ def _sees_no_lungs(
     """Cross-validate boosted trees on `FEATURES`, by patient; return their AUROC, nan with too few patients."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedGroupKFold
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
     fewest = min((len({p for p, y in zip(patients, labels, strict=True) if y == label}) for label in (0, 1)), default=0)
     if fewest < 2 * FOLDS:
@@ -225,7 +242,9 @@ def _sees_no_lungs(
     scores = np.zeros(len(labels))
     for fitted, held_out in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(features, labels, patients):
         trees = HistGradientBoostingClassifier(max_iter=100, learning_rate=0.1, max_leaf_nodes=15, random_state=0)
-        scores[held_out] = trees.fit(features[fitted], labels[fitted]).predict_proba(features[held_out])[:, 1]
+        # One thread: with seven features more gain nothing, and beside a training they wait for each other for minutes.
+        with threadpool_limits(1, user_api="openmp"):
+            scores[held_out] = trees.fit(features[fitted], labels[fitted]).predict_proba(features[held_out])[:, 1]
     return auroc(labels, scores)
 
 
