@@ -271,15 +271,19 @@ def batches(
     """
     import tensorflow as tf
 
-    def one(position: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        rng = np.random.default_rng((seed, int(position)))
-        return augment(pictures[order[int(position)]], rng, recipe, input_px)[..., None].astype(np.float32)
+    def draw(positions: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        drawn = np.empty((len(positions), input_px, input_px, 1), np.float32)
+        for i, position in enumerate(positions.tolist()):
+            rng = np.random.default_rng((seed, position))
+            drawn[i, ..., 0] = augment(pictures[order[position]], rng, recipe, input_px)
+        return drawn
 
-    def load(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        picture = tf.numpy_function(one, [position], tf.float32)
-        picture.set_shape((input_px, input_px, 1))
-        return picture, tf.gather(targets, position)
+    # One call for a whole batch: a call for each picture costs a fifth of the time that changing it takes.
+    def load(positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        drawn = tf.numpy_function(draw, [positions], tf.float32)
+        drawn.set_shape((None, input_px, input_px, 1))
+        return drawn, tf.gather(targets, positions)
 
     targets = tf.constant(labels[order].astype(np.float32).reshape(len(order), -1))
-    positions = tf.data.Dataset.range(len(order))
-    return positions.map(load, num_parallel_calls=2, deterministic=True).batch(batch_size).prefetch(4)
+    positions = tf.data.Dataset.range(len(order)).batch(batch_size)
+    return positions.map(load, num_parallel_calls=2, deterministic=True).prefetch(4)
