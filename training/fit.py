@@ -21,6 +21,7 @@ from model.metrics import auroc
 from model.network import logit_function, train_after
 from model.radiograph import enlarge
 from training.augment import Augmentation, resolve
+from training.backprop import quickened
 from training.config import Stage, TrainingConfig, as_served
 from training.dataset import batches, epoch_order
 
@@ -132,14 +133,18 @@ class Trainer:
         self.optimizer.build(self.joint.trainable_variables)
         self.averaged = [tf.Variable(v.value, trainable=False) for v in self.joint.trainable_variables]
         self.updates = 0
-        self._step = tf.function(self._train_step, reduce_retracing=True)
+        # Said beforehand, so that neither a last, smaller batch nor another picture size costs the time of a new graph.
+        self._step = tf.function(self._train_step, input_signature=(
+            tf.TensorSpec(self.joint.input_shape, tf.float32), tf.TensorSpec((None, 2), tf.float32),
+            tf.TensorSpec((), tf.float32)))
 
     def _train_step(self, pictures: tf.Tensor, labels: tf.Tensor, momentum: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         ill, virus = labels[:, :1], labels[:, 1:]
         smooth = ill * (1 - self.config.label_smoothing) + self.config.label_smoothing / 2
         weights = tf.where(ill > 0.5, self.class_weights[1], self.class_weights[0])
         with tf.GradientTape() as tape:
-            outputs = self.joint(pictures, training=True)
+            with quickened(self.joint):
+                outputs = self.joint(pictures, training=True)
             logits = outputs[0] if self.config.pathogen_weight else outputs
             loss = tf.reduce_mean(weights * tf.nn.sigmoid_cross_entropy_with_logits(labels=smooth, logits=logits))
             total = loss
