@@ -123,11 +123,13 @@ def compare_with_keras(folder: Path, options: argparse.Namespace) -> None:
           "|---|---|---|---|---|")
     # Seconds per picture of the whole schedule, with every epoch drawing as many.
     total = {"ours": 0.0, BARE: 0.0, AUGMENTED: 0.0}
-    for train_after, stages in itertools.groupby(config.stages, lambda stage: stage.train_after):
+    chosen = [stage for stage in config.stages if options.stage in (None, stage.name)]
+    for train_after, stages in itertools.groupby(chosen, lambda stage: stage.train_after):
         group = list(stages)
         trainer.enter(group[0])
-        contestants = {
-            AUGMENTED: keras_peer(network, folder, group[0], config, options.steps, True),
+        peers = {} if options.stage else {
+            AUGMENTED: keras_peer(network, folder, group[0], config, options.steps, True)}
+        contestants = peers | {
             BARE: keras_peer(network, folder, group[0], config, options.steps, False),
             **{f"ours, {stage.input_px} px": ours(trainer, stage, pictures, labels) for stage in group}}
         seconds = take_turns(contestants, options.steps, options.turns, options.clock)
@@ -139,7 +141,10 @@ def compare_with_keras(folder: Path, options: argparse.Namespace) -> None:
         for stage in group:
             for who in total:
                 key = f"ours, {stage.input_px} px" if who == "ours" else who
-                total[who] += stage.epochs * statistics.median(seconds[key]) / images
+                if key in seconds:
+                    total[who] += stage.epochs * statistics.median(seconds[key]) / images
+    if options.stage:
+        return
     epochs = " + ".join(f"{stage.epochs} × {stage.input_px} px" for stage in config.stages)
     for peer in (BARE, AUGMENTED):
         print(f"\nThe whole schedule ({epochs}) against as many epochs at {config.input_px} px, {peer}: "
@@ -181,6 +186,8 @@ def main() -> int:
     parser.add_argument("--films", type=int, default=64, metavar="N", help="drawn radiographs of a class (%(default)s)")
     parser.add_argument("--small", default="cnn_2_1", metavar="NAME", help="the small network (%(default)s)")
     parser.add_argument("--only", choices=("keras", "pipeline"), help="one of the two tables")
+    parser.add_argument("--stage", choices=("head", "small", "full"),
+                        help="this stage alone, against Keras without augmentation alone")
     parser.add_argument("--cpu-time", dest="clock", action="store_const", const=time.process_time,
                         default=time.perf_counter, help="count processor seconds instead of those that pass")
     options = parser.parse_args()
