@@ -234,7 +234,6 @@ def _sees_no_lungs(
     """Cross-validate boosted trees on `FEATURES`, by patient; return their AUROC, nan with too few patients."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedGroupKFold
-    from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
     fewest = min((len({p for p, y in zip(patients, labels, strict=True) if y == label}) for label in (0, 1)), default=0)
     if fewest < 2 * FOLDS:
@@ -242,9 +241,7 @@ def _sees_no_lungs(
     scores = np.zeros(len(labels))
     for fitted, held_out in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(features, labels, patients):
         trees = HistGradientBoostingClassifier(max_iter=100, learning_rate=0.1, max_leaf_nodes=15, random_state=0)
-        # One thread: with seven features more gain nothing, and beside a training they wait for each other for minutes.
-        with threadpool_limits(1, user_api="openmp"):
-            scores[held_out] = trees.fit(features[fitted], labels[fitted]).predict_proba(features[held_out])[:, 1]
+        scores[held_out] = trees.fit(features[fitted], labels[fitted]).predict_proba(features[held_out])[:, 1]
     return auroc(labels, scores)
 
 
