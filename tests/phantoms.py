@@ -7,6 +7,7 @@ canvas in its own pixels and resampled at the end, so that every size shows the 
 from __future__ import annotations
 
 import io
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -17,7 +18,9 @@ from PIL import Image
 Array = npt.NDArray[np.float32]
 
 ROWS, COLUMNS = 600, 720
-_Y, _X = np.mgrid[0:ROWS, 0:COLUMNS].astype(np.float32)
+# One column and one row: what depends on one of them alone is computed once for each.
+_Y = np.arange(ROWS, dtype=np.float32)[:, None]
+_X = np.arange(COLUMNS, dtype=np.float32)[None]
 _MIDDLE = 360.0
 
 
@@ -27,6 +30,12 @@ def chest(seed: int = 0, size: tuple[int, int] = (600, 720), pneumonia: bool = F
     `pneumonia` lays a soft consolidation over one lung. The same arguments always give the same picture, and the two
     pictures of one seed differ in nothing but the consolidation.
     """
+    return _drawn(int(seed), (int(size[0]), int(size[1])), bool(pneumonia)).copy()
+
+
+@lru_cache(maxsize=512)
+def _drawn(seed: int, size: tuple[int, int], pneumonia: bool) -> npt.NDArray[np.uint8]:
+    """Draw it; many tests want the same few children."""
     rng = np.random.default_rng((seed, 20261121))
     wide = rng.uniform(0.93, 1.06)
     lungs = _lungs(rng, wide)
@@ -103,22 +112,24 @@ def _body(wide: float) -> Array:
         line = np.array([[_MIDDLE + side * 235 * wide, 135], [_MIDDLE + side * 450 * wide, 330]], np.int32)
         arms = np.maximum(arms, cv2.polylines(np.zeros_like(arms), [line], False, 0.52, 104))
     head = 0.6 * _blob(_MIDDLE, -55, 150, 110)
-    return _soft(trunk, 4) + head + 0.8 * _soft(arms, 16) * (1 - 0.75 * trunk)
+    arms[:460] = _soft(arms[:460], 16)  # they and their softness end above
+    return _soft(trunk, 4) + head + 0.8 * arms * (1 - 0.75 * trunk)
 
 
 def _lungs(rng: np.random.Generator, wide: float) -> Array:
     """How much of each ray runs through air: 0–1, rounded at the sides, cut by the domes of the diaphragm."""
     air = np.zeros((ROWS, COLUMNS), np.float32)
-    for side in (-1, 1):
+    for side, half in ((-1, slice(110, 340)), (1, slice(380, 610))):  # a lung lies between these columns
         dome = rng.uniform(418, 438) + (14 if side == 1 else 0)
         apex, outer = rng.uniform(92, 104), rng.uniform(212, 224) * wide
         height = np.clip((_Y - apex) / (dome - apex), 0, 1.4)
         outside = outer * np.clip(1 - np.clip(1 - height, 0, 1) ** 2.7, 0, 1) ** 0.62
         inside = 40 * wide + 14 * height
-        across = (side * (_X - _MIDDLE) - inside) / np.clip(outside - inside, 1, None)
+        aside = side * (_X[:, half] - _MIDDLE)
+        across = (aside - inside) / np.clip(outside - inside, 1, None)
         rounded = np.clip(1 - np.abs(2 * across - 1) ** 3.0, 0, None) ** 0.55 * ((across > 0) & (across < 1))
-        below = _Y - (dome + 0.0031 * (side * (_X - _MIDDLE) - 105 * wide) ** 2)
-        air = np.maximum(air, rounded * (height > 0) / (1 + np.exp(np.clip(below / 2.2, -40, 40))))
+        below = _Y - (dome + 0.0031 * (aside - 105 * wide) ** 2)
+        air[:, half] = rounded * (height > 0) / (1 + np.exp(np.clip(below / 2.2, -40, 40)))
     return _soft(air, 2.5)
 
 
@@ -148,10 +159,13 @@ def _hila(rng: np.random.Generator, wide: float) -> Array:
             columns = _MIDDLE + side * wide * (62 + length * reach * np.cos(angle + bend * reach))
             paths.append(_fixed(columns, 262 + length * reach * np.sin(angle + bend * reach)))
     branches = np.zeros((ROWS, COLUMNS), np.float32)
+    near = np.s_[96:432, 128:592]
+    corner = np.array([near[1].start, near[0].start]) * 8
     for k in range(17):
         strength = float(1 - 0.85 * reach[k])
-        pieces = [path[k:k + 2] for path in paths]
-        branches = np.maximum(branches, strength * _lines(pieces, max(1, round(6 * strength))))
+        pieces = [path[k:k + 2] - corner for path in paths]
+        drawn = strength * _lines(pieces, max(1, round(6 * strength)), (336, 464))
+        branches[near] = np.maximum(branches[near], drawn)
     core = sum(_blob(_MIDDLE + side * 72 * wide, 258, 34, 62) for side in (-1, 1))
     return _soft(branches, 1.6) + 0.9 * _soft(core, 7)
 
@@ -175,13 +189,15 @@ def _bones(rng: np.random.Generator, wide: float) -> Array:
                                 120 - 40 * along - 9 * np.sin(along * 2 * np.pi)))
         humeri.append(_fixed(_MIDDLE + side * wide * (268 + 175 * along), 112 + 205 * along))
         blade = np.array([[196, 100], [262, 120], [240, 268], [222, 256]], np.float32) * [side * wide, 1] + [_MIDDLE, 0]
-        blades += _soft(cv2.fillPoly(np.zeros_like(blades), [blade.astype(np.int32)], 1.0), 5)
+        near = np.s_[60:310, 40:340] if side < 0 else np.s_[60:310, 380:680]
+        filled = cv2.fillPoly(np.zeros((ROWS, COLUMNS), np.float32), [blade.astype(np.int32)], 1.0)
+        blades[near] = _soft(filled[near], 5)
     bones = 0.24 * _tubes(behind, 15) + 0.10 * _tubes(in_front, 15) + 0.34 * _tubes(clavicles, 14)
     bones += 0.34 * _tubes(humeri, 26) + 0.10 * blades
     for level in range(15):
         row, half = 18 + level * 41.0, 19 + 0.6 * level
-        window = slice(max(0, int(row) - 32), min(ROWS, int(row) + 32))
-        across, down = np.abs(_X[window] - _MIDDLE), np.abs(_Y[window] - row)
+        window = np.s_[max(0, int(row) - 32):min(ROWS, int(row) + 32), 300:420]
+        across, down = np.abs(_X[:, window[1]] - _MIDDLE), np.abs(_Y[window[0]] - row)
         body, rim = (across < half) & (down < 16), (across < half) & (np.abs(down - 14) < 2.5)
         bones[window] += 0.22 * _soft(body, 2.5) + 0.14 * _soft(rim, 1.5) + 0.16 * _soft(np.hypot(across, down) < 6, 2)
     windpipe = (np.abs(_X - _MIDDLE + 3) < 12) & (_Y > 20) & (_Y < 205)
@@ -193,8 +209,8 @@ def _fixed(columns: npt.NDArray[np.floating], rows: npt.NDArray[np.floating]) ->
     return np.round(np.stack([columns, rows], axis=1) * 8).astype(np.int32)
 
 
-def _lines(paths: list[npt.NDArray[np.int32]], thickness: int) -> Array:
-    drawn = cv2.polylines(np.zeros((ROWS, COLUMNS), np.uint8), paths, False, 255, thickness, cv2.LINE_AA, 3)
+def _lines(paths: list[npt.NDArray[np.int32]], thickness: int, size: tuple[int, int] = (ROWS, COLUMNS)) -> Array:
+    drawn = cv2.polylines(np.zeros(size, np.uint8), paths, False, 255, thickness, cv2.LINE_AA, 3)
     return drawn.astype(np.float32) / 255
 
 
