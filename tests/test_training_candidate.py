@@ -22,10 +22,11 @@ from model.errors import ClassifierError, DatasetError
 from model.promotions import promote
 from model.registry import add_version, load_card, read_card
 from model.settings import Settings
+from tests.commands import run as run_command
+from tests.commands import run_warm
 from tests.comparisons import NEW, OLD, RUN, a_card, a_result, an_audit
 from tests.fake_classifier import fake_card, fake_classifier
 from tests.phantoms import as_png, write_dataset
-from tests.test_training_run import run as run_command
 from training import candidate, processes
 from training.audit import Issue, audit_to_json
 from training.candidate import read_comparison, result_from_json, result_to_json, start_comparison
@@ -392,8 +393,8 @@ def test_two_real_versions_through_the_command_and_in_the_background(
     home, films = tmp_path / "var", drawn / "train"
     settings = Settings(home, shipped_weights=tmp_path / "shipped")
     for name, seed in (("first", 1), ("second", 2)):
-        run_command("training", "train", "--data", str(films), "--run-dir", str(settings.runs_dir / name), "--seed",
-                    str(seed), *SMALL, *(["--promote"] if name == "first" else []), data_dir=home)
+        run_warm("training", "train", "--data", str(films), "--run-dir", str(settings.runs_dir / name), "--seed",
+                 str(seed), *SMALL, *(["--promote"] if name == "first" else []), data_dir=home)
     folder = settings.runs_dir / "second"
     printed = run_command("training", "compare", "second", data_dir=home).stdout
     result = read_comparison(settings, folder).result

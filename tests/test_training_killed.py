@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from model.settings import Settings
+from tests.commands import ROOT, forked
 from tests.phantoms import write_dataset
-from tests.test_training_run import ROOT
 from training import jobs
 from training.config import default_config
 from training.request import RunRequest, create_run
@@ -48,8 +47,7 @@ def test_a_run_killed_at_each_stage_in_turn_makes_one_version_in_the_end(tmp_pat
     environ = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
 
     def start(dies_at: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, str(tmp_path / "dies.py"), str(run), str(settings.data_dir), dies_at],
-                              env=environ, cwd=tmp_path, timeout=300, capture_output=True, text=True)
+        return forked(str(tmp_path / "dies.py"), str(run), str(settings.data_dir), dies_at, cwd=tmp_path, env=environ)
 
     for stage in STAGES:
         assert start(stage).returncode == -9, stage

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.commands import run, run_warm
 from tests.phantoms import as_png, chest, write_dataset
-from tests.test_training_run import ROOT, environment, run
 
 OWN = '''
 import keras
@@ -42,8 +40,8 @@ def card_of(home: Path, architecture: str) -> dict[str, object]:
 
 @pytest.mark.slow
 def test_recipe_trains_a_small_network_that_the_app_serves_with_its_heat_map(home: Path) -> None:
-    run("training", "train", "--data", str(home / "films"), "--recipe", str(home / "recipe.json"), "--epochs", "2",
-        "--run-dir", str(home / "run"), "--promote", data_dir=home)
+    run_warm("training", "train", "--data", str(home / "films"), "--recipe", str(home / "recipe.json"),
+             "--epochs", "2", "--run-dir", str(home / "run"), "--promote", data_dir=home)
     card = card_of(home, "cnn_77k")
     assert card["parameters"] == 77_633
     training = card["training"]
@@ -53,7 +51,8 @@ def test_recipe_trains_a_small_network_that_the_app_serves_with_its_heat_map(hom
     assert training["recipes"]["seed"]["degrees"] == 15.0, "half of the named recipe's 30"
     assert [one["purpose"] for one in card["purposes"]] == ["screening", "balanced", "rule_in"]  # type: ignore
     (home / "film.png").write_bytes(as_png(chest(1, (300, 340), pneumonia=True)))
-    out = run("model", "assess", str(home / "film.png"), "--json", "-", "--heatmaps", str(home / "maps"), data_dir=home)
+    out = run_warm("model", "assess", str(home / "film.png"), "--json", "-", "--heatmaps", str(home / "maps"),
+                   data_dir=home)
     line = json.loads(out.stdout)
     assert line["status"] == "assessed" and line["classifier_version"] == card["version"]
     assert len(list((home / "maps").iterdir())) == 1
@@ -62,7 +61,7 @@ def test_recipe_trains_a_small_network_that_the_app_serves_with_its_heat_map(hom
     log = (home / "run" / "log.txt").read_text()
     assert "epoch 2/2" in log and "epoch 2 validation" in log and "calibrating" in log
     assert str(home) not in log and "person" not in log, "neither paths nor patients"
-    again = run("training", "train", "--resume", str(home / "run"), data_dir=home)
+    again = run_warm("training", "train", "--resume", str(home / "run"), data_dir=home)
     assert str(card["version"]) in again.stdout, "a run that is done says what it made"
 
 
@@ -73,15 +72,13 @@ def test_network_of_ones_own_is_trained_and_served_only_where_it_is_trusted(
     (home / "my_nets.py").write_text(OWN)
     monkeypatch.setenv("PYTHONPATH", str(home))
     name = "my_nets:build"
-    run("training", "train", "--data", str(home / "films"), "--architecture", name, "--input-px", "48", "--epochs", "1",
-        "--validation-fraction", "0.3", "--augmentation", "plain", data_dir=home)
+    run_warm("training", "train", "--data", str(home / "films"), "--architecture", name, "--input-px", "48",
+             "--epochs", "1", "--validation-fraction", "0.3", "--augmentation", "plain", data_dir=home)
     version = str(card_of(home, name)["version"])
     evaluate = ("training", "evaluate", "--data", str(home / "films"), "--classifier", version)
-    refused = run(*evaluate, data_dir=home, expect=1)
+    refused = run_warm(*evaluate, data_dir=home, expect=1)
     assert "add it to the setting PNEUMOLENS_ARCHITECTURES" in refused.stderr and name in refused.stderr
-    done = subprocess.run([sys.executable, "-m", *evaluate], cwd=ROOT, text=True, capture_output=True, timeout=300,
-                          env=environment(home) | {"PNEUMOLENS_ARCHITECTURES": name})
-    assert done.returncode == 0, done.stderr
+    done = run_warm(*evaluate, data_dir=home, PNEUMOLENS_ARCHITECTURES=name)
     assert "n = 24" in done.stdout
 
 
@@ -93,7 +90,7 @@ def test_leaderboard_trains_what_is_missing_and_uses_again_what_is_there(home: P
     assert "epoch 1/6" in first.stderr
     text = (home / "B.md").read_text()
     assert "| `cnn_2_1` 2" in text and "On `clinic` (24 radiographs)" in text and str(home) not in text
-    again = run(*board, data_dir=home)
+    again = run_warm(*board, data_dir=home)
     assert "epoch" not in again.stderr and (home / "B.md").read_text() == text
     refused = run(*board[:-4], "--only", "alexnet", data_dir=home, expect=1)
     assert "python -m training architectures" in refused.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,26 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import ROOT, environment, run, run_warm
 from tests.phantoms import as_png, chest, write_dataset
 
-ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--backbone-weights", "random", "--head-epochs", "1", "--small-epochs", "1", "--full-epochs", "0",
          "--small-px", "75", "--input-px", "96", "--batch-size", "8", "--validation-fraction", "0.3",
          "--train-after", "mixed9"]
-
-
-
-def environment(data_dir: Path) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("PNEUMOLENS_")}
-    return kept | {"PNEUMOLENS_DATA_DIR": str(data_dir)}
-
-
-def run(*arguments: str, data_dir: Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, env=environment(data_dir), text=True,
-                          capture_output=True, timeout=600)
-    assert done.returncode == expect, done.stderr + done.stdout
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +107,7 @@ def test_new_version_assesses_films_folders_and_archives(trained: tuple[Path, Pa
             assert line["finding"] == ("PNEUMONIA" if above else "NO_PNEUMONIA")
     assert len(list(maps.iterdir())) == 2
     assert {path.stem for path in maps.iterdir()} == {lines[n]["sha256"][:16] for n in ("a.png", "c.png")}
-    streamed = run("model", "assess", str(films / "a.png"), "--json", "-", data_dir=home)
+    streamed = run_warm("model", "assess", str(films / "a.png"), "--json", "-", data_dir=home)
     line = json.loads(streamed.stdout)
     assert line["probability"] == lines["a.png"]["probability"]
 
@@ -134,7 +119,7 @@ def test_resuming_with_changed_films_is_refused(trained: tuple[Path, Path, Path]
     extra.write_bytes(as_png(chest(99, (120, 140))))
     made = (run_dir / "version.json").rename(run_dir / "made.json")  # as if it had not come to its end
     try:
-        refused = run("training", "train", "--resume", str(run_dir), data_dir=home, expect=1)
+        refused = run_warm("training", "train", "--resume", str(run_dir), data_dir=home, expect=1)
     finally:
         extra.unlink()
         made.rename(run_dir / "version.json")
