@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ keras = pytest.importorskip("keras")
 from model.architectures import ARCHITECTURES, find_architecture  # noqa: E402
 from model.calibration import sigmoid  # noqa: E402
 from model.card import ModelCard  # noqa: E402
-from model.engine import wrap_network  # noqa: E402
+from model.engine import Classifier, wrap_network  # noqa: E402
 from model.errors import ClassifierError  # noqa: E402
 from model.gradcam import grad_cam  # noqa: E402
 from model.network import (  # noqa: E402
@@ -25,7 +26,6 @@ from model.network import (  # noqa: E402
     forward_function,
     influence_layer,
     load_network,
-    logit_function,
     save_network,
     sensed_layers,
     train_after,
@@ -34,8 +34,10 @@ from model.population import HEADS, PARTS, Limits, TrainingPopulation  # noqa: E
 from model.small_networks import CNN_77K_PARAMETERS  # noqa: E402
 from tests.phantoms import chest  # noqa: E402
 from tests.test_pages_performance import a_card  # noqa: E402
+from training.tune_space import TRAIN_AFTER  # noqa: E402
 
 PX = 139
+Explain = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 SMALL = ("simple_cnn", "cnn_2_1", "cnn_4_2", "cnn_3_1", "cnn_77k")
 BACKBONES = ("inception_v3", "inception_v3_scratch", "vgg16", "resnet50", "densenet121")
 
@@ -66,6 +68,52 @@ OWN = f"{__name__}:{two_convolutions.__name__}"
 def network() -> keras.Model:
     keras.utils.set_random_seed(7)
     return build_network("inception_v3", PX)
+
+
+@pytest.fixture(scope="module")
+def explain(network: keras.Model) -> Explain:
+    """What explains the network; it becomes a graph at its first picture, which takes seconds."""
+    return explaining_function(network)
+
+
+@pytest.fixture(scope="module")
+def sense(network: keras.Model) -> Callable[[np.ndarray], tuple[np.ndarray, ...]]:
+    """The same with what the gate senses."""
+    return forward_function(network, sensed_layers(network, "inception_v3"))
+
+
+@pytest.fixture(scope="module")
+def known(network: keras.Model) -> TrainingPopulation:
+    """A population that this network can be held against."""
+    layers = sensed_layers(network, "inception_v3")
+    first, second, last = (network.get_layer(name).output.shape[-1] for name in (*layers, "mixed10"))
+    return a_population(layers, first, PARTS * first + second, last)
+
+
+@pytest.fixture(scope="module")
+def served(network: keras.Model, known: TrainingPopulation) -> dict[bool, Classifier]:
+    """Versions of the network: one that sees each film as it is, and one (True) that sees it mirrored as well."""
+    return {mirror: wrap_network(network, card_for("inception_v3", PX, mirror=mirror), known)
+            for mirror in (False, True)}
+
+
+@pytest.fixture(scope="module")
+def built() -> Iterator[Callable[[str], keras.Model]]:
+    """Builds a network at `px_of` its name, each once for all tests here; they leave its weights as they are."""
+    networks: dict[str, keras.Model] = {}
+
+    def build(name: str) -> keras.Model:
+        if name not in networks:
+            keras.utils.set_random_seed(3)
+            networks[name] = build_network(name, px_of(name))
+        return networks[name]
+
+    yield build
+    networks.clear()
+
+
+def px_of(name: str) -> int:
+    return 130 if name in SMALL else 80
 
 
 def picture(seed: int = 0, px: int = PX) -> np.ndarray:
@@ -111,18 +159,19 @@ def test_small_networks_are_what_they_are_called(
 
 
 @pytest.mark.parametrize("name", [*SMALL, *BACKBONES, OWN])
-def test_every_network_stores_loads_runs_and_explains(name: str, tmp_path: Path) -> None:
+def test_every_network_stores_loads_runs_and_explains(
+    name: str, built: Callable[[str], keras.Model], tmp_path: Path
+) -> None:
     """Grad-CAM's first-order property: moving along the weights' direction moves the logit."""
-    px = 130 if name in SMALL else 80
-    keras.utils.set_random_seed(3)
-    network = build_network(name, px)
+    px, network = px_of(name), built(name)
     save_network(network, tmp_path / "w.npz")
     assert (tmp_path / "w.npz").stat().st_size < 60e6
     classifier = wrap_network(load_network(tmp_path / "w.npz", name, px, trusted=(OWN,)), card_for(name, px))
     batch = np.stack([picture(seed, px) for seed in range(2)])
     logits, features, weights = classifier.explain(batch)
     assert logits == pytest.approx(classifier.run(batch), abs=1e-4)
-    assert sigmoid(logits) == pytest.approx(sigmoid(logit_function(network)(batch)), abs=2e-3)
+    own = network(batch[..., None].astype(np.float32), training=False).numpy()[:, 0]
+    assert sigmoid(logits) == pytest.approx(sigmoid(own), abs=2e-3)
     assert features.shape[0] == 2 and weights.shape == (2, features.shape[-1])
     assert np.abs(weights).max() > 0
     heatmap = grad_cam(features[0], weights[0], (200, 160), layer=classifier.layer)
@@ -130,25 +179,34 @@ def test_every_network_stores_loads_runs_and_explains(name: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["vgg16", "resnet50", "densenet121"])
-def test_backbones_get_the_preprocessing_that_imagenet_weights_expect(name: str) -> None:
+def test_backbones_get_the_preprocessing_that_imagenet_weights_expect(
+    name: str, built: Callable[[str], keras.Model]
+) -> None:
     prepare = {"vgg16": keras.applications.vgg16, "resnet50": keras.applications.resnet,
                "densenet121": keras.applications.densenet}[name].preprocess_input
-    grey = picture(1, 40).astype(np.float32)[None, ..., None]
-    network = build_network(name, 40)
+    grey = picture(1, px_of(name)).astype(np.float32)[None, ..., None]
+    network = built(name)
     ours = keras.Model(network.inputs[0], network.get_layer("rescaling").output)(grey).numpy()
     assert ours == pytest.approx(prepare(np.repeat(grey, 3, -1).copy()), abs=1e-3)
     assert influence_layer(network)[1]
     assert train_after(network, ARCHITECTURES[name].train_after) > train_after(network, POOL_LAYER)
 
 
-def test_influence_adds_up_to_the_logit(network: keras.Model) -> None:
+@pytest.mark.parametrize("name", sorted(TRAIN_AFTER))
+def test_every_layer_that_tuning_may_thaw_after_is_one(name: str, built: Callable[[str], keras.Model]) -> None:
+    layers = [layer.name for layer in built(name).layers]
+    positions = [layers.index(layer) for layer in TRAIN_AFTER[name]]
+    assert positions == sorted(positions) and ARCHITECTURES[name].train_after in TRAIN_AFTER[name]
+
+
+def test_influence_adds_up_to_the_logit(network: keras.Model, explain: Explain) -> None:
     """The head is linear on the pooled features, so the mean of the signed map plus the bias is the logit itself."""
-    logits, features, weights = explaining_function(network)(picture()[None])
+    logits, features, weights = explain(picture()[None])
     bias = float(network.get_layer("logit").bias.numpy()[0])
     assert float((features[0] @ weights[0]).mean()) + bias == pytest.approx(float(logits[0]), abs=1e-4)
 
 
-def test_influence_map_is_the_gradient_one(network: keras.Model) -> None:
+def test_influence_map_is_the_gradient_one(network: keras.Model, explain: Explain) -> None:
     """Grad-CAM by automatic differentiation (Selvaraju et al. 2017) gives the map that needs no backward pass."""
     import tensorflow as tf
 
@@ -160,7 +218,7 @@ def test_influence_map_is_the_gradient_one(network: keras.Model) -> None:
         logit = head_only(features, training=False)
     weights = tape.gradient(logit, features).numpy()[0].mean((0, 1))
     by_gradient = np.maximum(features.numpy()[0] @ weights, 0)
-    _, maps, heads = explaining_function(network)(picture()[None])
+    _, maps, heads = explain(picture()[None])
     ours = grad_cam(maps[0], heads[0], by_gradient.shape)
     assert ours.values == pytest.approx(by_gradient / by_gradient.max(), abs=1e-4)
 
@@ -180,9 +238,10 @@ def test_head_that_is_not_linear_is_explained_by_its_gradient() -> None:
         assert change == pytest.approx(0.5 * float(weights[0, channel]) * 100, rel=1e-3, abs=1e-3)
 
 
-def test_averaging_with_the_mirror_image_does_not_know_left_from_right(network: keras.Model) -> None:
-    mirrored = wrap_network(network, card_for("inception_v3", PX, mirror=True))
-    plain = wrap_network(network, card_for("inception_v3", PX))
+def test_averaging_with_the_mirror_image_does_not_know_left_from_right(
+    network: keras.Model, served: dict[bool, Classifier]
+) -> None:
+    plain, mirrored = served[False], served[True]
     film = np.stack((picture(4), picture(4)[:, ::-1]))
     one, other = mirrored.run(film)
     assert one == pytest.approx(other, abs=1e-5) and one == pytest.approx(plain.run(film).mean(), abs=1e-5)
@@ -194,13 +253,15 @@ def test_averaging_with_the_mirror_image_does_not_know_left_from_right(network: 
     assert float((features[0] @ weights[0]).mean()) + bias == pytest.approx(float(logits[0]), abs=1e-4)
 
 
-def test_what_the_gate_senses_comes_out_of_the_same_pass(network: keras.Model) -> None:
+def test_what_the_gate_senses_comes_out_of_the_same_pass(
+    network: keras.Model, explain: Explain, sense: Callable[[np.ndarray], tuple[np.ndarray, ...]]
+) -> None:
     """The first layer's map averaged over nine parts, against cutting it up; the other's average; and the same map."""
     layers = sensed_layers(network, "inception_v3")
     assert layers == ("mixed3", "mixed6")
     batch = np.stack([picture(seed) for seed in range(2)])
-    logits, features, weights, sensed = forward_function(network, layers)(batch)
-    for ours, alone in zip((logits, features, weights), explaining_function(network)(batch), strict=True):
+    logits, features, weights, sensed = sense(batch)
+    for ours, alone in zip((logits, features, weights), explain(batch), strict=True):
         assert ours == pytest.approx(alone, abs=1e-4)
     early, middle = (keras.Model(network.inputs[0], network.get_layer(name).output)(batch[..., None].astype(np.float32))
                      for name in layers)
@@ -214,9 +275,10 @@ def test_what_the_gate_senses_comes_out_of_the_same_pass(network: keras.Model) -
 
 
 @pytest.mark.parametrize("name", [*SMALL, *BACKBONES, OWN])
-def test_every_network_has_an_early_and_a_later_layer_to_sense_with(name: str) -> None:
-    px = 130 if name in SMALL else 80
-    network = build_network(name, px)
+def test_every_network_has_an_early_and_a_later_layer_to_sense_with(
+    name: str, built: Callable[[str], keras.Model]
+) -> None:
+    px, network = px_of(name), built(name)
     layers = sensed_layers(network, name)
     names = [layer.name for layer in network.layers]
     assert names.index(layers[0]) <= names.index(layers[1]) and len(layers) == 2
@@ -227,14 +289,13 @@ def test_every_network_has_an_early_and_a_later_layer_to_sense_with(name: str) -
     assert sensed.shape == (1, PARTS * channels[0] + channels[1]) and GRID**2 == PARTS
 
 
-def test_a_version_is_judged_in_the_pass_that_explains_it(network: keras.Model) -> None:
-    layers = sensed_layers(network, "inception_v3")
+def test_a_version_is_judged_in_the_pass_that_explains_it(
+    network: keras.Model, sense: Callable[[np.ndarray], tuple[np.ndarray, ...]], known: TrainingPopulation,
+    served: dict[bool, Classifier]
+) -> None:
     film = np.stack((picture(4), picture(4)[:, ::-1]))
-    plain = forward_function(network, layers)(film)
-    channels, width = network.get_layer("mixed3").output.shape[-1], plain[3].shape[1]
-    known = a_population(layers, channels, width, plain[1].shape[-1])
-    for mirror in (False, True):
-        classifier = wrap_network(network, card_for("inception_v3", PX, mirror=mirror), known)
+    plain = sense(film)
+    for classifier in served.values():
         assert classifier.forward is not None and classifier.population is known
         seen = classifier.forward(film)
         assert seen.sensed == pytest.approx(plain[3], abs=1e-4)
@@ -260,12 +321,12 @@ def a_population(layers: tuple[str, ...], channels: int, width: int, last: int) 
         rng.normal(0, 1, (5, 7)).astype(np.float32), np.array([0, 1, 0, 1, 1]))
 
 
-def test_influence_map_depends_on_the_weights(network: keras.Model) -> None:
+def test_influence_map_depends_on_the_weights(explain: Explain) -> None:
     """A map that survives random weights explains the picture, not the classifier (Adebayo et al. 2018)."""
     keras.utils.set_random_seed(8)
     maps = []
-    for net in (network, build_on_backbone("inception_v3", None, input_px=PX)):
-        _, features, weights = explaining_function(net)(picture()[None])
+    for one in (explain, explaining_function(build_on_backbone("inception_v3", None, input_px=PX))):
+        _, features, weights = one(picture()[None])
         maps.append(grad_cam(features[0], weights[0], (PX, PX)).values.ravel())
     assert not np.allclose(maps[0], maps[1], atol=0.05)
     assert abs(np.corrcoef(maps[0], maps[1])[0, 1]) < 0.7

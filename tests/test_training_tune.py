@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import json
 import re
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +19,10 @@ import pytest
 from model.architectures import ARCHITECTURES
 from model.errors import AppError, DatasetError
 from model.settings import Settings
-from tests.phantoms import write_dataset
+from tests.phantoms import as_jpeg, chest, write_dataset
 from training import cli_tune
 from training.config import TrainingConfig, config_from, default_config
-from training.tune_space import SGD_FACTOR, TRAIN_AFTER, Dimension, Plan, narrowed, recipe, space_for
+from training.tune_space import SGD_FACTOR, Dimension, Plan, narrowed, recipe, space_for
 
 optuna = pytest.importorskip("optuna")
 tune = pytest.importorskip("training.tune")
@@ -59,6 +60,14 @@ def run(folder: Path, trials: int, objective: Any = valley, plan: Plan | None = 
     request = request_in(folder, trials, **others)
     with tune.opened(request.study, plan, request.prune) as study:
         return tune.search(study, plan, objective, request, watcher())
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study with one trial."""
+    folder = tmp_path_factory.mktemp("begun")
+    run(folder, 1)
+    return folder
 
 
 # --- what is searched ----------
@@ -117,16 +126,6 @@ def test_search_and_fix_narrow_the_space() -> None:
         Plan("inception_v3", "imagenet", left, (("dropout", 3.0),))
     with pytest.raises(ValueError, match="default"):
         Dimension("dropout", "", 0.9, 0.0, 0.5)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("architecture", sorted(TRAIN_AFTER))
-def test_every_layer_to_thaw_after_is_one(architecture: str) -> None:
-    from model.network import build_network
-
-    layers = [layer.name for layer in build_network(architecture, None).layers]
-    positions = [layers.index(name) for name in TRAIN_AFTER[architecture]]
-    assert positions == sorted(positions) and ARCHITECTURES[architecture].train_after in TRAIN_AFTER[architecture]
 
 
 # --- the value ----------
@@ -243,16 +242,16 @@ def test_trial_that_diverges_counts_and_is_never_the_best(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("other", [{"epochs": 4}, {"seed": 1}, {"validation_fraction": 0.2}, {"input_px": 64},
                                    {"budget_minutes": 1.0}, {"fixed": (("batch_size", 8),)}])
-def test_study_refuses_what_does_not_compare(tmp_path: Path, other: dict[str, Any]) -> None:
-    run(tmp_path, 1)
+def test_study_refuses_what_does_not_compare(begun: Path, tmp_path: Path, other: dict[str, Any]) -> None:
+    shutil.copytree(begun, tmp_path, dirs_exist_ok=True)
     with pytest.raises(AppError, match="Received") as caught:
         run(tmp_path, 2, plan=dataclasses.replace(small_plan(), **other))
     assert "--study" in caught.value.advice
     assert len(run(tmp_path, 1).rows) == 1, "the study is as it was"
 
 
-def test_study_refuses_other_radiographs(tmp_path: Path) -> None:
-    run(tmp_path, 1)
+def test_study_refuses_other_radiographs(begun: Path, tmp_path: Path) -> None:
+    shutil.copytree(begun, tmp_path, dirs_exist_ok=True)
     with tune.opened(tmp_path / "s.db", small_plan()) as study, pytest.raises(DatasetError, match="held out"):
         tune.remember(study, {"held_out": "abc"}, DatasetError)
 
@@ -344,7 +343,8 @@ def test_command_trains_goes_on_and_refuses_other_films(
     assert [row["status"] for row in rows] == ["finished"] * 3
     assert all(0 < float(row["value"]) < 1 and 0 <= float(row["auroc_shifted"]) <= 1 for row in rows)
 
-    write_dataset(tmp_path / "others", 12, seed=1)
+    shutil.copytree(films, tmp_path / "others")
+    (tmp_path / "others" / "NORMAL" / "IM-0001-0001.jpeg").write_bytes(as_jpeg(chest(999, (120, 140))))
     with pytest.raises(DatasetError, match="data"):
         command("--data", str(tmp_path / "others"), "--trials", "4", *SMALL, data_dir=tmp_path)
     with pytest.raises(AppError, match="epochs"):
