@@ -163,7 +163,7 @@ def main() -> int:
     try:
         settings = load_settings(os.environ)
         options.backbone_weights = options.backbone_weights or settings.backbone_weights
-        start_tensorflow()
+        start_tensorflow(in_batches=True)
         config = base({}, options.epochs)
 
         @cache

@@ -191,7 +191,7 @@ def main() -> int:
     parser.add_argument("--cpu-time", dest="clock", action="store_const", const=time.process_time,
                         default=time.perf_counter, help="count processor seconds instead of those that pass")
     options = parser.parse_args()
-    start_tensorflow()
+    start_tensorflow(in_batches=True)
     with tempfile.TemporaryDirectory() as name:
         write_dataset(Path(name), options.films, size=(300, 360))
         if options.only != "pipeline":

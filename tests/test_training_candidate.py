@@ -346,7 +346,7 @@ def test_the_command_prints_what_the_page_shows_and_makes_it_once(
     home: tuple[Settings, Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, run, films = home
-    monkeypatch.setattr("training.cli_candidate.start_tensorflow", lambda: None)
+    monkeypatch.setattr("training.cli_candidate.start_tensorflow", lambda **_: None)
     compared: list[str] = []
     real: Callable[..., object] = compare_run
 
@@ -372,7 +372,7 @@ def test_a_failed_command_leaves_no_result(
     home: tuple[Settings, Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, run, films = home
-    monkeypatch.setattr("training.cli_candidate.start_tensorflow", lambda: None)
+    monkeypatch.setattr("training.cli_candidate.start_tensorflow", lambda **_: None)
     next((films / "NORMAL").iterdir()).rename(films / "NORMAL" / "other.jpeg")
     for path in (films / "PNEUMONIA").iterdir():
         path.write_bytes(b"")

@@ -181,7 +181,7 @@ def test_a_closer_look_in_json_and_on_a_terminal(folder: Path) -> None:
 def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Run `python -m training …` with fake versions "a" and "b", of which "a" is in use."""
     versions = {"a": fake_classifier(replace(CARD, version="a")), "b": fake_classifier(fake_card("b"), cut=115)}
-    monkeypatch.setattr(cli_evaluate, "start_tensorflow", lambda: None)
+    monkeypatch.setattr(cli_evaluate, "start_tensorflow", lambda **_: None)
     monkeypatch.setattr(model.engine, "load_classifier", lambda folder, architectures: versions[folder.name])
     monkeypatch.setattr(model.registry, "active_version", lambda settings: "a")
     monkeypatch.setattr(model.registry, "version_folder", lambda settings, version: tmp_path / version)

@@ -259,7 +259,7 @@ def test_a_machine_that_is_too_small_is_told_before_anything_heavy(
     monkeypatch.setattr(processes, "launch", lambda folder, arguments: None)
     monkeypatch.setattr(os, "nice", lambda by: 0)
     monkeypatch.setattr(preflight, f"{what}_needed", lambda config, n: (1e15, 1e15) if what == "disk" else 1e15)
-    monkeypatch.setattr("model.quiet.start_tensorflow", lambda: pytest.fail("too late"))
+    monkeypatch.setattr("model.quiet.start_tensorflow", lambda **_: pytest.fail("too late"))
     job = jobs.enqueue(settings, a_request(films), WHO)
     assert run("_run", str(job.folder), settings=settings) == 1
     job = jobs.read_job(settings, job.id)

@@ -82,7 +82,7 @@ def _work(options: argparse.Namespace, settings: Settings) -> int:
 
 def _compared(settings: Settings, folder: Path, watch: Any) -> CandidateComparison:
     try:
-        start_tensorflow()
+        start_tensorflow(in_batches=True)
         from training.side_by_side import compare_run
 
         return compare_run(settings, folder, watch)

@@ -211,7 +211,7 @@ def _prepared(
 
     samples = scan_folder(options.data).train
     folders = [version_folder(settings, version or active_version(settings)) for version in versions]
-    start_tensorflow()
+    start_tensorflow(in_batches=True)
     return samples, [load_classifier(folder, architectures=settings.architectures) for folder in folders]
 
 

@@ -251,7 +251,7 @@ def _train(folder: Path, settings: Settings) -> None:
     (folder / _RESERVE).write_bytes(os.urandom(_RESERVE_BYTES))
     from model.quiet import start_tensorflow
 
-    start_tensorflow()
+    start_tensorflow(in_batches=True)
     from training.cli_train import terminal_watcher
     from training.run import execute
 

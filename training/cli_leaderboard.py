@@ -53,7 +53,7 @@ def add_commands(acts: Any) -> None:
 def _leaderboard(options: argparse.Namespace, settings: Settings) -> int:
     for name in options.only:
         find_architecture(name)
-    start_tensorflow()
+    start_tensorflow(in_batches=True)
     from training.cli_train import terminal_watcher
     from training.config import default_config
     from training.dataset import digest

@@ -24,7 +24,7 @@ def add_commands(acts: Any) -> None:
 
 
 def _speed(options: argparse.Namespace, settings: Settings) -> int:
-    start_tensorflow()
+    start_tensorflow(in_batches=True)
     from training.config import default_config
     from training.estimate import fit_seconds, in_words, keep_speed
     from training.measure import measure

@@ -46,7 +46,7 @@ def _recalibrate(options: argparse.Namespace, settings: Settings) -> int:
     version = options.classifier or active_version(settings)
     before = verify(version_folder(settings, version))
     extra = tuple((name, Path(folder)) for name, _, folder in (pair.partition("=") for pair in options.also_evaluate))
-    start_tensorflow()
+    start_tensorflow(in_batches=True)
     from training.evaluate import evaluation_to_text
     from training.recalibrate import recalibrate
 

@@ -170,7 +170,7 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
             options.data.resolve(), (options.out or settings.versions_dir).resolve(), weights, options.source,
             options.promote, extra, tuple(options.note)))
     # Only now, so that what is refused is refused at once.
-    start_tensorflow()
+    start_tensorflow(in_batches=True)
     from training.run import execute
 
     processes.remember(run_dir, os.getpid())

@@ -143,7 +143,7 @@ def _tune(options: argparse.Namespace, settings: Settings) -> int:
     if not options.data.is_dir():
         raise DatasetError(f"expected a folder. Received: {options.data}",
                            advice="Name a folder that exists on this machine.")
-    start_tensorflow()
+    start_tensorflow(in_batches=True)
     from training.tune import TuneRequest, tune
 
     study = options.study or settings.data_dir / "studies" / f"{file_stem(options.architecture)}.db"

@@ -28,7 +28,7 @@ def add_commands(acts: Any) -> None:
 
 
 def _architectures(options: argparse.Namespace, settings: Settings) -> int:
-    start_tensorflow()
+    start_tensorflow(in_batches=True)
     from model.network import count_parameters
 
     rows = []
