@@ -18,8 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from model.engine import load_classifier
+from model.engine import Classifier, load_classifier
 from model.errors import AppError
 from model.pipeline import assess
 from model.quiet import start_tensorflow
@@ -28,14 +29,42 @@ from model.registry import active_version, version_folder
 from model.settings import load_settings
 from tests.phantoms import as_jpeg, chest
 
+Plain = Callable[[npt.NDArray[np.float32]], object]
 
-def seconds(act: Callable[[], object], repeats: int) -> list[float]:
-    """Return how long each repetition took."""
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        act()
-        times.append(time.perf_counter() - started)
+
+def classifier_and_peer() -> tuple[Classifier, Plain]:
+    """Return the classifier in use, and the same network as plain TensorFlow, which takes float32 (1, px, px, 1).
+
+    Raises AppError where no classifier can be used.
+    """
+    settings = load_settings(os.environ)
+    start_tensorflow()
+    folder = version_folder(settings, active_version(settings))
+    classifier = load_classifier(folder, settings.architectures)
+    import tensorflow as tf
+
+    from model.network import load_network
+
+    network = load_network(folder / classifier.card.weights_file, classifier.card.architecture, classifier.input_px,
+                           settings.architectures)
+    plain = tf.function(lambda x: network(x, training=False))
+    return classifier, lambda batch: plain(tf.constant(batch)).numpy()
+
+
+def in_turn(classifier: Classifier, plain: Plain, data: bytes, repeats: int) -> tuple[list[float], list[float]]:
+    """Return the seconds of the peer's forward pass and of the whole assessment of `data`, one of each a turn.
+
+    One after the other, so that a machine that slows down slows both.
+    """
+    batch = classifier.input_of(decode_radiograph(data))[None, ..., None].astype(np.float32)
+    acts: tuple[Callable[[], object], ...] = (lambda: plain(batch), lambda: assess(data, classifier))
+    times: tuple[list[float], list[float]] = ([], [])
+    for turn in range(repeats + 1):
+        for act, own in zip(acts, times, strict=True):
+            started = time.perf_counter()
+            act()
+            if turn:  # in the first, graphs are traced
+                own.append(time.perf_counter() - started)
     return times
 
 
@@ -48,39 +77,19 @@ def main() -> int:
     films = {path.name: path.read_bytes() for path in options.files} or {
         f"drawn {h}×{w} JPEG": as_jpeg(chest(1, (h, w))) for h, w in ((224, 224), (1200, 1500), (2000, 2500))}
     try:
-        settings = load_settings(os.environ)
-        start_tensorflow()
-        folder = version_folder(settings, active_version(settings))
-        classifier = load_classifier(folder, settings.architectures)
+        classifier, plain = classifier_and_peer()
     except AppError as error:
         print(f"{error}\n{error.advice}", file=sys.stderr)
         return 1
-    import tensorflow as tf
-
-    from model.network import load_network
-
     if not options.files:
         classifier = dataclasses.replace(classifier, population=None)
-    network = load_network(folder / classifier.card.weights_file, classifier.card.architecture, classifier.input_px,
-                           settings.architectures)
-    plain = tf.function(lambda x: network(x, training=False))
     print("| film | what is said of it | one forward pass, ms | assessment, ms | ratio |\n|---|---|---|---|---|")
     for name, data in films.items():
-        square = classifier.input_of(decode_radiograph(data))
-        batch = tf.constant(square[None, ..., None].astype(np.float32))
-        plain(batch)
         words = assess(data, classifier).words
-        ratios, peers, ours = [], [], []
-        # One after the other in turn, so that a machine that slows down slows both.
-        for _ in range(options.repeats):
-            peer, = seconds(lambda batch=batch: plain(batch).numpy(), 1)
-            own, = seconds(lambda data=data: assess(data, classifier), 1)
-            ratios.append(own / peer)
-            peers.append(peer)
-            ours.append(own)
-        middle = statistics.median
-        print(f"| {name} | {words} | {middle(peers) * 1e3:.0f} | {middle(ours) * 1e3:.0f} | {middle(ratios):.2f} |",
-              flush=True)
+        peers, ours = in_turn(classifier, plain, data, options.repeats)
+        ratio = statistics.median(own / peer for own, peer in zip(ours, peers, strict=True))
+        print(f"| {name} | {words} | {statistics.median(peers) * 1e3:.0f} | {statistics.median(ours) * 1e3:.0f} | "
+              f"{ratio:.2f} |", flush=True)
     return 0
 
 

@@ -26,15 +26,11 @@ import numpy as np
 import psutil
 from playwright.sync_api import Page, sync_playwright
 
-from benchmarks.assessment import seconds
+from benchmarks.assessment import classifier_and_peer, in_turn
 from benchmarks.serving import CHROMIUM, ROOT, free_port, wait_for
-from model.engine import load_classifier
 from model.errors import AppError
 from model.pipeline import assess
-from model.quiet import start_tensorflow
 from model.radiograph import decode_radiograph, to_uint8
-from model.registry import active_version, version_folder
-from model.settings import load_settings
 from tests.dicoms import phantom_dicom
 from tests.phantoms import as_jpeg, chest
 from tests.ungated import add_ungated
@@ -140,38 +136,18 @@ def as_jpeg_of(path: Path | None, height: int, width: int) -> bytes:
 def around_the_network(repeats: int, data: bytes) -> int:
     """Print what an assessment costs without the network, relative to the network; return the exit status."""
     try:
-        settings = load_settings(os.environ)
-        start_tensorflow()
-        folder = version_folder(settings, active_version(settings))
-        classifier = load_classifier(folder, settings.architectures)
+        classifier, plain = classifier_and_peer()
     except AppError as error:
         print(f"{error}\n{error.advice}", file=sys.stderr)
         return 1
-    import tensorflow as tf
-
-    from model.network import load_network
-
-    network = load_network(folder / classifier.card.weights_file, classifier.card.architecture, classifier.input_px,
-                           settings.architectures)
-    plain = tf.function(lambda x: network(x, training=False))
-    film = decode_radiograph(data)
-    square = classifier.input_of(film)
-    batch = tf.constant(square[None, ..., None].astype(np.float32))
-    plain(batch)
-    words = assess(data, classifier).words
-    peers, around, ratios = [], [], []
-    # One after the other in turn, so that a machine that slows down slows both.
-    for _ in range(repeats):
-        peer, = seconds(lambda: plain(batch).numpy(), 1)
-        own, = seconds(lambda: assess(data, classifier), 1)
-        peers.append(peer)
-        around.append(own - peer)
-        ratios.append((own - peer) / peer)
-    middle = statistics.median
+    film, words = decode_radiograph(data), assess(data, classifier).words
+    peers, whole = in_turn(classifier, plain, data, repeats)
+    around = [own - peer for own, peer in zip(whole, peers, strict=True)]
+    ratio = statistics.median(own / peer for own, peer in zip(around, peers, strict=True))
     print("| film | what is said of it | network, ms | decoding, gate and influence map, ms | ratio |\n"
           "|---|---|---|---|---|")
-    print(f"| {film.height} × {film.width} px JPEG | {words} | {middle(peers) * 1e3:.0f} | "
-          f"{middle(around) * 1e3:.0f} | {middle(ratios):.2f} |\n\nAim: a ratio below 1.")
+    print(f"| {film.height} × {film.width} px JPEG | {words} | {statistics.median(peers) * 1e3:.0f} | "
+          f"{statistics.median(around) * 1e3:.0f} | {ratio:.2f} |\n\nAim: a ratio below 1.")
     return 0
 
 

@@ -172,7 +172,7 @@ def test_influence_is_named_and_kept_with_the_film(stand_in: StandIn) -> None:
     # The stand-in marks rows 2 and 3, columns 5 and 6 of eight: on the picture's right, which is the patient's left.
     assert film.regions.shares[3][0] == "left upper zone"
     assert film.regions.shares[3][1] + film.regions.shares[4][1] > 0.5
-    assert "Influence</span> Left " in panel(app) and "outside the thorax" in panel(app)
+    assert "Influence for pneumonia</span> Left " in panel(app) and "outside the thorax" in panel(app)
 
 
 def test_a_mirrored_dicom_film_has_its_sides_exchanged(stand_in: StandIn) -> None:

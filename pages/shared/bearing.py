@@ -46,11 +46,11 @@ def show_bearing(film: Film, prediction: Prediction, classifier: Callable[[], Cl
     rows = []
     if regions is not None:
         how = " Patient’s sides, zones estimated." if regions.is_found else ""
-        rows.append(("Influence", f"{region_words(regions)}.{how}"))
+        rows.append(("Influence for pneumonia", f"{region_words(regions)}.{how}"))
     elif film.influence is not None and film.kept.turn:
-        rows.append(("Influence", "Its zones can be named once the film stands upright."))
+        rows.append(("Influence for pneumonia", "Its zones can be named once the film stands upright."))
     elif film.influence is not None:
-        rows.append(("Influence", "None: no region raised the probability."))
+        rows.append(("Influence for pneumonia", "None: no region raised the probability."))
     if population is not None:
         rows.append(("Most similar in training, by distance", _neighbours(population)))
     if rows:
