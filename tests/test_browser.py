@@ -112,18 +112,30 @@ def drop(page: Any, *films: tuple[str, bytes]) -> None:
         [{"name": name, "mimeType": "image/png", "buffer": data} for name, data in films])
 
 
-def press(page: Any, key: str) -> None:
-    """Press a key once the page has settled: two presses within one run of the page count as one.
+def settle(page: Any) -> None:
+    """Wait until the page has run to its end and stands as it was drawn.
 
-    The page listens for a key only when everything that it has drawn is in place, which on a busy machine is seconds
-    after the run has ended; the browser then has nothing left to do.
+    On a busy machine that is seconds after the run has ended; the browser then has nothing left to do.
     """
     page.locator("[data-test-script-state=notRunning]").wait_for()
     page.evaluate("""() => new Promise(done => {
         const wait = next => requestIdleCallback(next, {timeout: 20_000});
         wait(() => wait(done));
     })""")
+
+
+def press(page: Any, key: str) -> None:
+    """Press a key once the page listens for it: two presses within one run of the page count as one."""
+    settle(page)
     page.keyboard.press(key)
+
+
+def save(page: Any, name: str | re.Pattern[str]) -> tuple[str, bytes]:
+    """Press the button and return name and bytes of what it gives; a run of the page in between would take it away."""
+    settle(page)
+    with page.expect_download() as download:
+        page.get_by_role("button", name=name, exact=isinstance(name, str)).click()
+    return download.value.suggested_filename, Path(download.value.path()).read_bytes()
 
 
 def sideways(page: Any) -> int:
@@ -159,10 +171,8 @@ def test_a_radiograph_goes_in_and_a_finding_comes_out(browser: Any, app: tuple[s
     page.get_by_text("Influence map, not a lesion outline").wait_for()
     page.locator(".js-plotly-plot").first.wait_for()
     for button, ending in (("PDF", ".pdf"), ("JSON", ".json")):
-        with page.expect_download() as download:
-            page.get_by_role("button", name=button, exact=True).click()
-        assert re.fullmatch(rf"pneumolens-[0-9a-f]{{8}}\{ending}", download.value.suggested_filename)
-        content = Path(download.value.path()).read_bytes()
+        name, content = save(page, button)
+        assert re.fullmatch(rf"pneumolens-[0-9a-f]{{8}}\{ending}", name)
         assert content.startswith(b"%PDF" if ending == ".pdf" else b"{")
     page.close()
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.dicoms import phantom_dicom
-from tests.test_browser import a_film, browser, drop, open_page, press, running_app, sideways
+from tests.test_browser import a_film, browser, drop, open_page, press, running_app, save, sideways
 from tests.ungated import add_ungated
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -58,15 +57,12 @@ def test_a_reader_is_told_judges_and_takes_the_report_away(browser: Any, app: tu
 
     page.get_by_role("slider", name="Prevalence of pneumonia among your patients").press("ArrowRight")
     page.get_by_text("36 %", exact=True).wait_for()
-    press(page, "Shift")
-    with page.expect_download() as download:
-        page.get_by_role("button", name="JSON", exact=True).click()
-    report = json.loads(Path(download.value.path()).read_text())
+    name, content = save(page, "JSON")
+    report = json.loads(content)
     assert report["purpose"] == "screening" and report["stability"]["changes"]
     assert report["reading"] == {"verdict": "disagree", "remarks": "Seen and n agreed: u, y."}
     assert report["validation"]["at_this_operating_point"]["prevalence"] == 0.36
-    assert report["influence_map"]["regions"] and re.fullmatch(r"pneumolens-\w{8}\.json",
-                                                               download.value.suggested_filename)
+    assert report["influence_map"]["regions"] and re.fullmatch(r"pneumolens-\w{8}\.json", name)
     page.close()
 
 
@@ -76,9 +72,7 @@ def test_nothing_scrolls_sideways_and_dicom_objects_are_offered(browser: Any, ap
     drop(page, ("film.dcm", phantom_dicom(1, pneumonia=True)))
     page.locator(".pl-finding").wait_for()
     for label, ending in (("DICOM SR", "-sr.dcm"), ("DICOM SC", "-sc.dcm")):
-        with page.expect_download() as download:
-            page.get_by_role("button", name=label).click()
-        assert download.value.suggested_filename.endswith(ending)
-        assert Path(download.value.path()).read_bytes()[128:132] == b"DICM"
+        name, content = save(page, label)
+        assert name.endswith(ending) and content[128:132] == b"DICM"
     assert sideways(page) <= 0
     page.close()

@@ -16,7 +16,7 @@ from pypdf import PdfReader
 from tests.dicoms import phantom_dicom
 from tests.phantoms import as_jpeg, chest
 from tests.test_browser import browser as browser
-from tests.test_browser import open_page, press, running_app, sideways
+from tests.test_browser import open_page, press, running_app, save, sideways
 from tests.test_model_archives import zipped
 from tests.ungated import VERSION, add_ungated
 
@@ -47,12 +47,6 @@ def lines(page: Any) -> list[dict[str, str]]:
     rows = page.locator("table[aria-label='Films of this visit'] tbody").evaluate(
         "body => [...body.rows].map(row => [...row.cells].map(cell => cell.textContent))")
     return [dict(zip(names, row, strict=True)) for row in rows]
-
-
-def download(page: Any, name: str | re.Pattern[str]) -> tuple[str, bytes]:
-    with page.expect_download() as expected:
-        page.get_by_role("button", name=name).click()
-    return expected.value.suggested_filename, Path(expected.value.path()).read_bytes()
 
 
 def value(probability: str) -> float:
@@ -92,7 +86,7 @@ def test_fifty_files_an_archive_and_a_bad_one(browser: Any, app: tuple[str, Path
     page.locator(".pl-name", has_text="2 of 57").wait_for()
     assert listed[1]["file"] in page.locator(".pl-name").inner_text(), "the key walks the shown order"
 
-    name, content = download(page, "CSV of all")
+    name, content = save(page, "CSV of all")
     assert name == "pneumolens-57-films.csv" and content.startswith(b"\xef\xbb\xbf")
     rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
     assert [row["number"] for row in rows] == [one["number"] for one in listed]
@@ -105,12 +99,12 @@ def test_fifty_files_an_archive_and_a_bad_one(browser: Any, app: tuple[str, Path
 
     page.get_by_text("File names in the CSV").click()
     page.get_by_text("which can name patients").wait_for()
-    _, content = download(page, "CSV of all")
+    _, content = save(page, "CSV of all")
     rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
     assert [row["file"] for row in rows if "bad" in row["file"]] == ["'=bad.jpg"], "no formula for a spreadsheet"
     assert {row["file"] for row in rows} >= {f"{PATIENT} 0.jpg", f"ward/{PATIENT}/IM52", "IM1"}
 
-    name, content = download(page, "JSON of all")
+    name, content = save(page, "JSON of all")
     films = json.loads(content)["films"]
     assert name == "pneumolens-57-films.json" and len(films) == 57 and PATIENT not in content.decode()
     assert next(one for one in films if one["number"] == 57)["report"]["radiograph"]["header"]["view_position"] == "AP"
@@ -118,7 +112,7 @@ def test_fifty_files_an_archive_and_a_bad_one(browser: Any, app: tuple[str, Path
     page.get_by_role("button", name="PDF of all").click()
     page.get_by_text(re.compile(r"^Printing page \d+ of 57")).first.wait_for()
     page.get_by_role("button", name="Save the PDF").wait_for()
-    name, content = download(page, re.compile("Save the PDF"))
+    name, content = save(page, re.compile("Save the PDF"))
     pdf = PdfReader(io.BytesIO(content))
     assert name == "pneumolens-57-films.pdf" and len(pdf.pages) == 59 and len(content) < 30_000_000
     assert PATIENT not in "".join(one.extract_text() for one in pdf.pages[:3])
