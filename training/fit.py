@@ -24,8 +24,11 @@ from training.augment import Augmentation, resolve
 from training.backprop import quickened
 from training.config import Stage, TrainingConfig, as_served
 from training.dataset import batches, epoch_order
+from training.norms import renormalise
 
 CHECKPOINT = "checkpoint.npz"
+# Batches that tell the statistics of averaged weights.
+SOME = 20
 Array = npt.NDArray[Any]
 History = list[dict[str, Any]]
 
@@ -267,6 +270,14 @@ def _fit_epoch(
             "learning_rate": rate, "fit_seconds": round(elapsed, 1)}
 
 
+def _some(data: TrainingData, config: TrainingConfig, index: int) -> tf.data.Dataset:
+    """Return some batches of an epoch's pictures as the network was trained with them."""
+    stage = config.epochs[index]
+    order = epoch_order(data.train_labels, config.max_class_ratio, np.random.default_rng((config.seed, index)))
+    return batches(data.train_pictures, data.train_labels, order[:SOME * config.batch_size],
+                   stage_recipe(config, stage), stage.input_px, config.batch_size, config.seed * 1000 + index)
+
+
 def _seconds_left(config: TrainingConfig, plan: _Plan, elapsed: float, step: int) -> float:
     left = [stage.input_px**2 for stage in config.epochs[plan.index:]]
     per_epoch = min(elapsed / max(1, step - 1) * plan.steps, plan.allowed)
@@ -313,6 +324,8 @@ def fit(
             break
         row = _fit_epoch(trainer, data, plan, history[-1]["val_auroc"] if history else None, report)
         trainer.swap()
+        if config.ema_momentum:
+            renormalise(network, _some(data, config, index))
         val_logits = predict_logits(forward, data.val_pictures, stage.input_px, mirror=config.mirror)
         trainer.swap()
         history.append(row | validation_row(data.val_labels, val_logits) | {
