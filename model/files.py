@@ -47,8 +47,8 @@ def _lives(process: int) -> bool:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:
-        pass
+    except PermissionError:  # another user's, so there is one
+        return True
     return True
 
 
