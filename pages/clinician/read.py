@@ -103,7 +103,7 @@ def teller_of(queue: Films) -> Teller:
 
     Made in the page and carried into downloads, which run outside it and could ask neither session nor settings.
     """
-    versions = {film.kept.classifier_version for film in queue.films}
+    versions = {session.card_in_use().version, *(film.kept.classifier_version for film in tuple(queue.films))}
     return Teller({version: session.card_of(version) for version in versions}, session.purpose(), prevalence_as_set())
 
 
@@ -151,9 +151,11 @@ def show_toolbar(queue: Films, film: Film) -> None:
 
 def show_queue(queue: Films, teller: Teller, drawing: Drawing) -> None:
     """Draw every film that was read and every file that waits; `drawing` is how the film on the screen is shown."""
-    answers = {film.number: teller.told(film.kept) for film in queue.films}
-    lines = [line(film, answers[film.number]) for film in queue.listed()]
-    lines += [waiting_line(file.name, "Waiting" if place else "Being read") for place, file in enumerate(queue.waiting)]
+    # Taken once: the run before may still add the film that it has in hand.
+    listed, waiting = queue.listed(), tuple(queue.waiting)
+    answers = {film.number: teller.told(film.kept) for film in listed}
+    lines = [line(film, answers[film.number]) for film in listed]
+    lines += [waiting_line(file.name, "Waiting" if place else "Being read") for place, file in enumerate(waiting)]
     if queue.waiting:
         with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="reading"):
             st.progress(queue.done / max(1, queue.total), f"Reading film {queue.done + 1} of {queue.total}. "
@@ -167,8 +169,8 @@ def show_queue(queue: Films, teller: Teller, drawing: Drawing) -> None:
             st.segmented_control("Order of the films", tuple(ORDERS), format_func=ORDERS.__getitem__, key="read.order",
                                  required=True, on_change=sort, label_visibility="collapsed", width="content")
         show_table(lines, queue.order, queue.shown, choose, sort_by_heading)
-        if len(queue.films) > 1:
-            show_exports(queue.listed(), teller, drawing, bool(queue.waiting))
+        if len(listed) > 1:
+            show_exports(listed, teller, drawing, bool(queue.waiting))
     for note in remarks(queue):
         st.html(f'<p class="pl-note">{note}</p>')
 
