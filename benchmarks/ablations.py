@@ -2,8 +2,8 @@
 
 Short runs that differ in one thing: every run starts from the same ImageNet weights, sees the same patients in the same
 order and lasts as many epochs. So the rows compare choices; they are not the figures of the classifier that ships. With
---run, the finished checkpoint of a long run is looked at too: averaged weights or the last ones, mirrored or not, at
-several picture sizes. No test film is read.
+--version, a finished classifier is looked at too: mirrored or not, with black borders filled or not, at several picture
+sizes. No test film is read.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from model.errors import AppError
 from model.files import write_atomically
 from model.metrics import evaluate
 from model.quiet import start_tensorflow
-from model.settings import load_settings
+from model.registry import verify, version_folder
+from model.settings import Settings, load_settings
 from training.augment import SHIFT, SLIGHT
 from training.calibrate import calibrate, choose_operating_point, logits_by_copy
-from training.config import TrainingConfig, as_served, config_from, default_config
+from training.config import TrainingConfig, as_served, default_config
 from training.dataset import LoadedFolder, load_folder
 from training.leaderboard import write_section
 
@@ -114,29 +115,29 @@ def _trained(changes: dict[str, Any], options: argparse.Namespace, films: Films)
     return row | {"minutes": sum(r["seconds"] for r in history) / 60}
 
 
-def _looked_at(run: Path, films: Films, keep: Callable[[str, Callable[[], dict[str, float]]], None]) -> None:
-    """Score a finished run's checkpoint in several ways."""
-    from model.network import build_network, logit_function
-    from training.fit import CHECKPOINT, Trainer, predict_logits
+def _looked_at(
+    version: str, settings: Settings, films: Films, keep: Callable[[str, Callable[[], dict[str, float]]], None]
+) -> None:
+    """Score a version in several ways, with the patients held out that were held out from it."""
+    from model.network import build_network, logit_function, read_weights
+    from training.fit import predict_logits
 
-    config = config_from(json.loads((run / "config.json").read_text()))
-    network = build_network(config.architecture, None)
-    trainer = Trainer(network, config, (1.0, 1.0))
-    trainer.load(run / CHECKPOINT)
+    card = verify(version_folder(settings, version))
+    network = build_network(card.architecture, None)
+    read_weights(network, version_folder(settings, version) / card.weights_file)
     forward = logit_function(network)
+    config = default_config(card.architecture, seed=int(card.training["seed"]))
 
     def scored(px: int, mirror: bool = False, fills: bool = True) -> dict[str, float]:
         return score(lambda some: predict_logits(forward, some, px, mirror=mirror), films(fills),
                      replace(config, fills_border=fills))
 
-    px = config.input_px
-    keep(f"long run, last weights, {px} px", lambda: scored(px))
-    trainer.swap()
-    keep(f"long run, averaged weights, {px} px", lambda: scored(px))
-    keep(f"long run, averaged weights, {px} px, black left as it is", lambda: scored(px, fills=False))
-    keep(f"long run, averaged weights, {px} px, with the mirror image", lambda: scored(px, mirror=True))
-    for other in (224, 256, 331):
-        keep(f"long run, averaged weights, {other} px", lambda other=other: scored(other))  # type: ignore[misc]
+    px = int(card.preprocessing["input_px"])
+    keep(f"{version}, {px} px", lambda: scored(px))
+    keep(f"{version}, {px} px, black left as it is", lambda: scored(px, fills=False))
+    keep(f"{version}, {px} px, with the mirror image", lambda: scored(px, mirror=True))
+    for other in (224, 256):
+        keep(f"{version}, {other} px", lambda other=other: scored(other))  # type: ignore[misc]
 
 
 def main() -> int:
@@ -145,9 +146,10 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR")
     parser.add_argument("--backbone-weights", metavar="FILE", help="(default: the setting)")
     parser.add_argument("--epochs", type=int, default=3, metavar="N", help="after one of the head (%(default)s)")
-    parser.add_argument("--run", type=Path, metavar="RUN", help="also look at this finished run's checkpoint")
+    parser.add_argument("--version", metavar="VERSION", help="also look at this finished version, trained on --data")
     parser.add_argument("--only", nargs="*", metavar="TEXT", help="choices whose names contain one of these")
-    parser.add_argument("--rows", type=Path, required=True, metavar="FILE.json", help="rows that are done, kept here")
+    parser.add_argument("--rows", type=Path, default=Path("benchmarks/ablations.json"), metavar="FILE.json",
+                        help="rows that are done, kept here (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("BENCHMARKS.md"), metavar="FILE.md", help="(%(default)s)")
     options = parser.parse_args()
     rows: dict[str, dict[str, float]] = json.loads(options.rows.read_text()) if options.rows.is_file() else {}
@@ -171,8 +173,8 @@ def main() -> int:
             return load_folder(options.data, config.detail_px, config.validation_fraction, config.seed,
                                fills_border=fills_border)
 
-        if options.run:
-            _looked_at(options.run, films, keep)
+        if options.version:
+            _looked_at(options.version, settings, films, keep)
         for name, changes in VARIANTS.items():
             keep(name, lambda changes=changes: _trained(changes, options, films))  # type: ignore[misc]
     except AppError as error:

@@ -104,10 +104,11 @@ def test_row_is_measured_at_the_operating_point_on_training_radiographs(tmp_path
     found = set([i for i, k in enumerate(order) if labels[k]][::2])
     card = dataclasses.replace(
         a_card(), training={"seed": 5, "budget_minutes": 2, "backbone_weights": "random"},
-        preprocessing={"input_px": 64, "detail_px": 64}, history=({"seconds": 90.0, "images": 7},))
+        preprocessing={"input_px": 64, "detail_px": 64},
+        history=({"seconds": 60.0, "images": 4}, {"seconds": 90.0, "fit_seconds": 30.0, "images": 3}))
     row = measure(Classifier(card, "map", run, lambda pictures: (run(pictures),) * 3), loaded)
     right = labels.count(0) + len(found)
     assert row.train_accuracy.value == pytest.approx(right / len(labels)) and row.train_n == len(labels)
-    assert (row.fit_minutes, row.budget_minutes, row.images_seen, row.seed) == (1.5, 2.0, 7, 5)
+    assert (row.fit_minutes, row.budget_minutes, row.images_seen, row.seed) == (1.5, 2.0, 7, 5), "validation counts not"
     assert row.starts_from == "random" and row.ms_per_radiograph > 0
     assert not any(name.startswith("validation") for name in row.tests)

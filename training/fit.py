@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -215,7 +215,8 @@ class _Plan:
     allowed: float
 
 
-def _fit_seconds(history: History) -> float:
+def seconds_of_fitting(history: Iterable[Mapping[str, Any]]) -> float:
+    """Return how long the epochs of a run fitted, validation not counted; of early versions only both are known."""
     return sum((float(row["fit_seconds" if "fit_seconds" in row else "seconds"]) for row in history), 0.0)
 
 
@@ -319,7 +320,7 @@ def fit(
         stage = config.epochs[index]
         trainer.enter(stage)
         started = time.monotonic()
-        plan = _plan(config, index, steps, _fit_seconds(history))
+        plan = _plan(config, index, steps, seconds_of_fitting(history))
         if history and plan.allowed <= 0:
             break
         row = _fit_epoch(trainer, data, plan, history[-1]["val_auroc"] if history else None, report)

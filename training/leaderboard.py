@@ -98,6 +98,7 @@ def measure(
     chosen = np.random.default_rng(0).permutation(len(train))[:TRAIN_SAMPLE]
     used, logits, _ = score_samples(classifier, [train[i] for i in sorted(chosen)], progress)
     from model.calibration import probabilities
+    from training.fit import seconds_of_fitting
 
     ill = probabilities(logits, card.calibration) >= card.operating_point.probability
     right = int((ill == np.array([s.label == 1 for s in used])).sum())
@@ -111,7 +112,7 @@ def measure(
     return Row(
         card.architecture, card.version, card.parameters, classifier.input_px,
         "random" if backbone == "random" else "ImageNet",
-        sum(float(row["seconds"]) for row in card.history) / 60, float(card.training.get("budget_minutes", 0)),
+        seconds_of_fitting(card.history) / 60, float(card.training.get("budget_minutes", 0)),
         len(card.history), sum(int(row.get("images", 0)) for row in card.history), int(card.training["seed"]),
         Measure(right / len(used), *wilson(right, len(used))), len(used),
         {name: {"n": e.n, "normal": (e.tn, e.tn + e.fp), "pneumonia": (e.tp, e.tp + e.fn),
