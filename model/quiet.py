@@ -27,7 +27,10 @@ def start_tensorflow(in_batches: bool = False) -> None:
     with tempfile.TemporaryFile() as held_back:
         os.dup2(held_back.fileno(), 2)
         try:
-            importlib.import_module("tensorflow").config.list_logical_devices()
+            tensorflow = importlib.import_module("tensorflow")
+            tensorflow.config.list_logical_devices()
+            # A command that trains network after network is told that each is traced anew, as it must be.
+            tensorflow.get_logger().setLevel("ERROR")
         except BaseException:
             held_back.seek(0)
             os.write(kept, held_back.read())

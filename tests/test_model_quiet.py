@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 from types import SimpleNamespace
 
@@ -9,12 +10,13 @@ import pytest
 from model.quiet import start_tensorflow
 
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+LOGGER = logging.Logger("stand-in", logging.WARNING)
 
 
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """TensorFlow reads its environment once, when it is first imported, which other tests have done."""
-    found = SimpleNamespace(config=SimpleNamespace(list_logical_devices=list))
+    found = SimpleNamespace(config=SimpleNamespace(list_logical_devices=list), get_logger=lambda: LOGGER)
     monkeypatch.setattr(importlib, "import_module", lambda name: found)
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -44,3 +46,8 @@ def test_what_tensorflow_prints_is_shown_if_it_fails(
     with pytest.raises(ImportError):
         start_tensorflow()
     assert "a library is missing" in capfd.readouterr().err
+
+
+def test_only_errors_of_tensorflow_reach_a_command_s_reader() -> None:
+    start_tensorflow()
+    assert not LOGGER.isEnabledFor(logging.WARNING) and LOGGER.isEnabledFor(logging.ERROR)

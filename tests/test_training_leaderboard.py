@@ -41,12 +41,17 @@ def test_table_says_what_each_network_was_given_and_what_was_published() -> None
     assert "`the command` wrote this section" in text
     lines = text.splitlines()
     vgg, = (line for line in lines if line.startswith("| `vgg16` v1"))
-    assert "random (no ImageNet weights here)" in vgg and "4.0 (5)" in vgg and "30 (10×)" in vgg
+    assert "random (no ImageNet weights here)" in vgg and "30 (10×)" in vgg
+    assert "| 20 (59,000) | 4.0 (5) |" in vgg
     small, = (line for line in lines if line.startswith("| `cnn_77k` v1"))
     assert "| random |" in small and "77,633" in small and "96 % train, 93 % test" in small
     ranked = [line.split("`")[1] for line in lines if line.startswith("| `") and "3 of 4" in line]
     assert ranked == ["cnn_77k", "vgg16"], "the better AUROC comes first"
     assert all(name in text for name in PUBLISHED) and "0.928" in text
+
+
+def test_table_does_not_invent_what_an_early_version_saw() -> None:
+    assert "| 20 (not counted) |" in table([a_row("cnn_77k", images_seen=0)], "c")
 
 
 def test_rows_survive_json() -> None:

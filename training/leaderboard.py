@@ -148,16 +148,19 @@ def table(rows: Sequence[Row], command: str) -> str:
     lines = [f"`{command}` wrote this section; seed {seeds}, the same patients "
              "held out for every row. Calibration and operating point come from those patients, nothing from a test "
              "set. A network that learned from random weights for want of ImageNet weights says so.", "",
-             "| network | parameters | starts from | input, px | epochs | fitting, minutes (bound) | ms per radiograph "
-             f"(× fastest) | accuracy on {sample} training radiographs | published |",
+             "| network | parameters | starts from | input, px | epochs (radiographs seen) | "
+             "fitting, minutes (bound) | ms per radiograph (× fastest) | "
+             f"accuracy on {sample} training radiographs | published |",
              "|---|---|---|---|---|---|---|---|---|"]
     for r in ranked:
         network = find_architecture(r.architecture)
         start = r.starts_from + (" (no ImageNet weights here)" if network.is_transfer and r.starts_from == "random"
                                  else "")
         bound = f"{r.budget_minutes:g}" if r.budget_minutes else "none"
+        # Early versions did not count what they saw.
+        seen = f"{r.images_seen:,}" if r.images_seen else "not counted"
         lines.append(
-            f"| `{r.architecture}` {r.version} | {r.parameters:,} | {start} | {r.input_px} | {r.epochs} | "
+            f"| `{r.architecture}` {r.version} | {r.parameters:,} | {start} | {r.input_px} | {r.epochs} ({seen}) | "
             f"{r.fit_minutes:.1f} ({bound}) | {r.ms_per_radiograph:.0f} ({r.ms_per_radiograph / quickest:.0f}×) | "
             f"{_figure(r.train_accuracy)} | {network.claim} |")
     for name in dict.fromkeys(name for r in ranked for name in r.tests):
