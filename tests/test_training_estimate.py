@@ -43,6 +43,8 @@ def test_presets_take_longer_the_more_thorough_and_faster_machines_less() -> Non
     assert fit_seconds(bounded, 3883, 1349, SPEED) < standard
     mirrored = dataclasses.replace(default_config("inception_v3"), mirror=True)
     assert fit_seconds(mirrored, 3883, 1349, SPEED) > standard
+    unknowing = dataclasses.replace(default_config("inception_v3"), learns_population=False)
+    assert standard - fit_seconds(unknowing, 3883, 1349, SPEED) > 1000 / SPEED.forward
 
 
 @pytest.mark.parametrize(("seconds", "words"), [

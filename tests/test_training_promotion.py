@@ -36,7 +36,7 @@ OWN, OTHER = a_card(NEW, sha256="new"), a_card(OLD, sha256="old")
 AUDIT = an_audit(Issue("UNREADABLE", False, "One file."))
 NAMES = ("Compared with the classifier in use", "The same held-out films", "Films it has not learned from",
          "Enough films and patients", "Sensitivity not lower", "AUROC not lower", "Probabilities that can be trusted",
-         "Audit of the data", "No picture on both sides")
+         "Knows the films it learned from", "Audit of the data", "No picture on both sides")
 
 
 def rules(**changes: object) -> dict[str, Rule]:
@@ -57,6 +57,17 @@ def test_a_candidate_as_good_as_the_one_in_use_passes_every_rule() -> None:
     assert "120 films" in found[NAMES[0]].sentence
     assert "60 films of 60 patients with pneumonia and 60 of 60 without" in found[NAMES[3]].sentence
     assert "at most 0.08" in found[NAMES[6]].sentence
+
+
+def test_a_candidate_does_not_take_the_gate_away() -> None:
+    """Films of adults are told from children's by it, so without it a better AUROC is no reason to promote."""
+    name, knows = "Knows the films it learned from", dataclasses.replace(OTHER, population_sha256="p")
+    blocked = rules(in_use=knows)
+    assert broken(tuple(blocked.values())) == (name,)
+    assert f"recalibrate --classifier {NEW}" in blocked[name].sentence and OLD in blocked[name].sentence
+    candidate = dataclasses.replace(OWN, population_sha256="q")
+    assert not is_blocked(tuple(rules(candidate=candidate, in_use=knows).values()))
+    assert not is_blocked(tuple(rules(candidate=candidate).values()))
 
 
 @settings(max_examples=30, deadline=None)
@@ -127,7 +138,7 @@ def test_a_comparison_of_something_else_blocks_everything_that_rests_on_it(compa
 
 
 def test_without_a_comparison_or_an_audit_nothing_passes() -> None:
-    found = check(OWN, OTHER, None, None)
+    found = check(OWN, dataclasses.replace(OTHER, population_sha256="p"), None, None)
     assert broken(found) == NAMES and is_blocked(found) and is_blocked(())
 
 

@@ -25,9 +25,12 @@ EXAMPLES = """examples:
   python -m training leaderboard --data chest_xray --also-evaluate other_hospital=films --out BENCHMARKS.md
 
 A network that has a version from the same radiographs, seed and held-out patients is not trained again. An interrupted
-training goes on from its last epoch when the command is given again.
+training goes on from its last epoch when the command is given again. Versions made here are for comparison; before one
+serves, python -m training recalibrate lets it learn how its training radiographs look.
 """
 COPIES = (1, 1)
+NOTE = ("Made for the leaderboard: it cannot tell films that are unlike those that it learned from. Before it serves, "
+        "let it learn that: python -m training recalibrate.")
 
 
 def add_commands(acts: Any) -> None:
@@ -118,11 +121,11 @@ def _train(
     run_dir = runs / name.replace(":", ".")
     for start in dict.fromkeys((weights, "random")):
         config = default_config(name, options.preset, has_weights=start != "random", seed=options.seed,
-                                budget_minutes=options.budget_minutes, copies=COPIES)
+                                budget_minutes=options.budget_minutes, copies=COPIES, learns_population=False)
         here = run_dir if start == weights else run_dir.with_name(run_dir.name + "_random")
         if not here.exists():
             create_run(here, config, RunRequest(options.data.resolve(), settings.versions_dir.resolve(), start, "",
-                                                False, extra, ("Made for the leaderboard.",)))
+                                                False, extra, (NOTE,)))
         try:
             return execute(here, settings, watcher, prepared).name
         except ClassifierError as error:

@@ -54,6 +54,8 @@ class TrainingConfig:
     radiographs calibration looks at. `cached_copies` above 0 trains the head alone, on features computed once: for the
     radiographs as they are, and for each further copy changed by the recipe. `fills_border` lets the network see films
     whose margin continues over black around them, in training and in service; earlier runs lack it.
+    `learns_population` is whether the version learns how its training radiographs look, which takes longer than the
+    calibration; without it the gate can judge films by their pixels alone.
     """
 
     architecture: str = "inception_v3"
@@ -77,6 +79,7 @@ class TrainingConfig:
     copies: tuple[int, int] = (3, 2)
     cached_copies: int = 0
     fills_border: bool = False
+    learns_population: bool = True
     precision: str = "auto"
     stages: tuple[Stage, ...] = ()
 

@@ -60,6 +60,7 @@ def fit_seconds(config: TrainingConfig, pneumonia: int, normal: int, speed: Spee
         fitting += sum(mirrored * forward(held_out, stage.input_px) for stage in config.epochs)
     calibration = mirrored * forward(held_out * (1 + sum(config.copies)), config.input_px)
     looks = forward(pictures_to_sense(round(sum(train)), round(held_out)), config.input_px)
+    looks *= config.learns_population
     return _START + 2 * _PER_FILE * (pneumonia + normal) + fitting + calibration + looks
 
 

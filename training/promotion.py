@@ -13,6 +13,7 @@ from model.card import Measure, ModelCard
 from training.audit import Audit
 from training.candidate import CandidateComparison
 from training.compare import signed
+from training.population import MIN_FILMS, MIN_HELD_OUT
 
 # What an administrator must write at least to overrule.
 REASON_CHARACTERS = 20
@@ -56,7 +57,7 @@ def check(
         passed, sentence = (False, "Not known without a comparison that holds.") if known is None else rule(
             candidate, known, limits)
         rules.append(Rule(name, passed, sentence))
-    return (*rules, *_data(audit))
+    return (*rules, _population(candidate, in_use), *_data(audit))
 
 
 def is_blocked(rules: Sequence[Rule]) -> bool:
@@ -155,6 +156,19 @@ _ON_THE_COMPARISON: dict[str, Callable[[ModelCard, CandidateComparison, Limits],
     "AUROC not lower": _auroc,
     "Probabilities that can be trusted": _calibration,
 }
+
+
+def _population(candidate: ModelCard, in_use: ModelCard) -> Rule:
+    # Adults' films, and what is no radiograph, are told from a child's by it; to lose that is to lose a safeguard.
+    name = "Knows the films it learned from"
+    if candidate.population_sha256:
+        return Rule(name, True, f"{candidate.version} can tell films that are unlike those that it learned from.")
+    if not in_use.population_sha256:
+        return Rule(name, True, "Neither version can tell films that are unlike those that it learned from.")
+    return Rule(name, False,
+                f"{candidate.version} cannot tell films that are unlike those that it learned from, as "
+                f"{in_use.version} can. To learn that takes {MIN_FILMS} films, and {MIN_HELD_OUT} held out; with so "
+                f"many, python -m training recalibrate --classifier {candidate.version} makes a version that can.")
 
 
 def _data(audit: Audit | None) -> tuple[Rule, ...]:

@@ -192,9 +192,9 @@ def _at_serving_size(network: keras.Model, config: TrainingConfig, run_dir: Path
 def _population(
     network: keras.Model, config: TrainingConfig, loaded: LoadedFolder, watcher: Watcher
 ) -> TrainingPopulation | None:
-    """Learn how the training radiographs look, for the gate; None where they are too few."""
+    """Learn how the training radiographs look, for the gate; None where they are too few, or it is not asked for."""
     total = pictures_to_sense(int((~loaded.held_out).sum()), int(loaded.held_out.sum()))
-    if not total:
+    if not (total and config.learns_population):
         return None
     return learn_population(network, config.architecture, config.input_px, loaded, config.seed,
                             _counter("learning how the radiographs look", total, watcher), config.fills_border)
