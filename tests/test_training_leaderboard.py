@@ -12,6 +12,7 @@ from model.registry import add_version
 from model.settings import Settings
 from tests.phantoms import write_dataset
 from tests.test_pages_performance import a_card
+from training.__main__ import main
 from training.dataset import load_folder
 from training.leaderboard import (
     PUBLISHED,
@@ -52,6 +53,16 @@ def test_table_says_what_each_network_was_given_and_what_was_published() -> None
 
 def test_table_does_not_invent_what_an_early_version_saw() -> None:
     assert "| 20 (not counted) |" in table([a_row("cnn_77k", images_seen=0)], "c")
+
+
+@pytest.mark.parametrize("command", ["train", "start", "leaderboard", "recalibrate"])
+@pytest.mark.parametrize("given", ["ward", "=films", "ward="])
+def test_a_further_folder_needs_a_name_and_a_place(
+    command: str, given: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--data", "films", "--also-evaluate", given])
+    assert ended.value.code == 2 and "expected NAME=DIR" in capsys.readouterr().err
 
 
 def test_rows_survive_json() -> None:

@@ -92,6 +92,11 @@ def test_leaderboard_trains_what_is_missing_and_uses_again_what_is_there(home: P
     assert "| `cnn_2_1` 2" in text and "On `clinic` (24 radiographs)" in text and str(home) not in text
     again = run_warm(*board, data_dir=home)
     assert "epoch" not in again.stderr and (home / "B.md").read_text() == text
+    further = run_warm(*board, "--also-evaluate", f"ward={home / 'films'}", data_dir=home)
+    text = (home / "B.md").read_text()
+    assert "epoch" not in further.stderr and "On `ward` (24 radiographs)" in text and "On `clinic` (24" in text
+    refused = run_warm(*board, "--also-evaluate", f"ward={home / 'nowhere'}", data_dir=home, expect=1)
+    assert "nowhere" in refused.stderr
     refused = run(*board[:-4], "--only", "alexnet", data_dir=home, expect=1)
     assert "python -m training architectures" in refused.stderr
 

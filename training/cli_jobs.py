@@ -20,7 +20,7 @@ from model.registry import active_version, load_card, version_folder
 from model.settings import Settings
 from training import jobs, processes
 from training.cli_promote import command_line_user
-from training.cli_train import add_recipe_options, config_of, starting_weights
+from training.cli_train import add_recipe_options, config_of, named_folder, starting_weights
 from training.jobs import Job, JobRequest
 from training.progress import FITTING
 
@@ -54,7 +54,7 @@ def add_commands(acts: Any) -> None:
                        help="starting point: in-use (the classifier in use), imagenet, or a version "
                             "(default: --backbone-weights)")
     start.add_argument("--note", default="", metavar="TEXT", help="a remark for the card")
-    start.add_argument("--also-evaluate", action="append", default=[], metavar="NAME=DIR",
+    start.add_argument("--also-evaluate", type=named_folder, action="append", default=[], metavar="NAME=DIR",
                        help="evaluate on a further folder and put the result onto the card; may be repeated")
     add_recipe_options(start)
     start.set_defaults(act=_start)
@@ -102,13 +102,11 @@ def _start(options: argparse.Namespace, settings: Settings) -> int:
     try:
         weights = _starting_point(options, settings)
         config = config_of(options, has_weights=weights != "random")
-        extra = tuple((name, Path(folder).resolve()) for name, _, folder in
-                      (pair.partition("=") for pair in options.also_evaluate))
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
     job = jobs.enqueue(settings, JobRequest(options.data, config.to_json(), weights, options.preset, options.note,
-                                            extra), command_line_user())
+                                            tuple(options.also_evaluate)), command_line_user())
     print(job.id)
     waits = f"It waits at place {job.place}." if job.state == "queued" else "It has begun."
     print(f"{waits} Watch it with: python -m training watch {job.id}", file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from model.errors import AppError, ClassifierError
 from model.files import write_atomically
 from model.quiet import start_tensorflow
 from model.settings import Settings
+from training.cli_train import named_folder, starting_weights, terminal_watcher
 
 if TYPE_CHECKING:
     from training.leaderboard import Row
@@ -29,6 +31,7 @@ training goes on from its last epoch when the command is given again. Versions m
 serves, python -m training recalibrate lets it learn how its training radiographs look.
 """
 COPIES = (1, 1)
+Folders = tuple[tuple[str, Path], ...]
 NOTE = ("Made for the leaderboard: it cannot tell films that are unlike those that it learned from. Before it serves, "
         "let it learn that: python -m training recalibrate.")
 
@@ -38,7 +41,7 @@ def add_commands(acts: Any) -> None:
     board = acts.add_parser("leaderboard", help="train or reuse every architecture on the same patients; one table",
                             epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     board.add_argument("--data", type=Path, required=True, metavar="DIR")
-    board.add_argument("--also-evaluate", action="append", default=[], metavar="NAME=DIR",
+    board.add_argument("--also-evaluate", type=named_folder, action="append", default=[], metavar="NAME=DIR",
                        help="a further test folder; may be repeated (the folder's own test part is always taken)")
     board.add_argument("--only", nargs="+", metavar="NAME", default=list(ARCHITECTURES),
                        help="these networks alone, also package.module:function")
@@ -57,12 +60,14 @@ def _leaderboard(options: argparse.Namespace, settings: Settings) -> int:
     for name in options.only:
         find_architecture(name)
     start_tensorflow(in_batches=True)
-    from training.cli_train import terminal_watcher
     from training.config import default_config
-    from training.dataset import digest
+    from training.dataset import digest, scan_folder
     from training.leaderboard import find_version, rows_from_json, rows_to_json, table, write_section
     from training.run import audited, load, refuse_blocking
 
+    extra = tuple(options.also_evaluate)
+    for _, folder in extra:  # before hours are spent
+        scan_folder(folder)
     runs = options.runs or settings.runs_dir / "leaderboard"
     kept = runs / "rows.json"
     rows: dict[str, Row] = rows_from_json(kept.read_text()) if kept.is_file() else {}
@@ -81,9 +86,10 @@ def _leaderboard(options: argparse.Namespace, settings: Settings) -> int:
             print(f"{name} ({options.only.index(name) + 1} of {len(options.only)})", file=sys.stderr, flush=True)
             version = find_version(settings, name, digest(loaded.samples), plain.seed, plain.validation_fraction)
             try:
-                version = version or _train(name, options, settings, runs, watcher, (audit, loaded))
+                version = version or _train(name, options, settings, runs, watcher, (audit, loaded), extra)
                 if version not in rows:
                     rows[version] = _measure(version, options, settings, loaded)
+                rows[version] = _evaluated(rows[version], extra, options, settings)
             except AppError as error:
                 print(f"{name}: {error}\n{error.advice}", file=sys.stderr)
                 failed.append(name)
@@ -103,17 +109,15 @@ def _short(argument: str) -> str:
 
 
 def _train(
-    name: str, options: argparse.Namespace, settings: Settings, runs: Path, watcher: Any, prepared: Any
+    name: str, options: argparse.Namespace, settings: Settings, runs: Path, watcher: Any, prepared: Any, extra: Folders
 ) -> str:
     """Train a network, or go on with its run; one that can't have ImageNet weights starts from random ones."""
     import keras
 
-    from training.cli_train import starting_weights
     from training.config import default_config
     from training.request import RunRequest, create_run
     from training.run import execute
 
-    extra = tuple((pair.partition("=")[0], Path(pair.partition("=")[2]).resolve()) for pair in options.also_evaluate)
     weights = starting_weights(options, settings, name)
     # A file of weights belongs to the default network; the others can only be downloaded.
     if name != "inception_v3" and weights not in ("random", "imagenet"):
@@ -137,12 +141,33 @@ def _train(
     raise AssertionError("unreachable")
 
 
-def _measure(version: str, options: argparse.Namespace, settings: Settings, loaded: Any) -> Row:
+def _classifier(version: str, options: argparse.Namespace, settings: Settings) -> Any:
     from model.engine import load_classifier
     from model.registry import version_folder
+
+    return load_classifier(version_folder(settings, version), {*settings.architectures, *options.only})
+
+
+def _measure(version: str, options: argparse.Namespace, settings: Settings, loaded: Any) -> Row:
     from training.leaderboard import TRAIN_SAMPLE, measure
 
-    classifier = load_classifier(version_folder(settings, version), {*settings.architectures, *options.only})
+    classifier = _classifier(version, options, settings)
     total = min(TRAIN_SAMPLE, len(loaded.side(False)))
     with tqdm(total=total, desc="scoring training radiographs", disable=None, leave=False) as bar:
         return measure(classifier, loaded, bar.update)
+
+
+def _evaluated(row: Row, extra: Folders, options: argparse.Namespace, settings: Settings) -> Row:
+    """Look at the folders that a version used again was not evaluated on when it was made."""
+    missing = [(name, folder) for name, folder in extra if name not in row.tests]
+    if not missing:
+        return row
+    from training.dataset import scan_folder
+    from training.evaluate import evaluate_folder
+    from training.leaderboard import figures
+
+    classifier, tests = _classifier(row.version, options, settings), dict(row.tests)
+    for name, folder in missing:
+        with tqdm(total=len(scan_folder(folder).train), desc=f"evaluating on {name}", disable=None, leave=False) as bar:
+            tests[name] = figures(evaluate_folder(classifier, folder, name, bar.update)[0])
+    return replace(row, tests=tests)

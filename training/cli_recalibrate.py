@@ -12,6 +12,7 @@ from tqdm import tqdm
 from model.quiet import start_tensorflow
 from model.registry import active_version, read_card, verify, version_folder
 from model.settings import Settings
+from training.cli_train import named_folder
 
 EXAMPLES = """examples:
   python -m training recalibrate --data chest_xray
@@ -37,7 +38,7 @@ def add_commands(acts: Any) -> None:
                        help="let the film's margin continue over black around it (default: as the version did)")
     again.add_argument("--note", action="append", default=[], metavar="TEXT",
                        help="a remark for the card; may be repeated")
-    again.add_argument("--also-evaluate", action="append", default=[], metavar="NAME=DIR",
+    again.add_argument("--also-evaluate", type=named_folder, action="append", default=[], metavar="NAME=DIR",
                        help="evaluate on a further folder and put the result onto the card; may be repeated")
     again.set_defaults(act=_recalibrate)
 
@@ -45,7 +46,7 @@ def add_commands(acts: Any) -> None:
 def _recalibrate(options: argparse.Namespace, settings: Settings) -> int:
     version = options.classifier or active_version(settings)
     before = verify(version_folder(settings, version))
-    extra = tuple((name, Path(folder)) for name, _, folder in (pair.partition("=") for pair in options.also_evaluate))
+    extra = tuple(options.also_evaluate)
     start_tensorflow(in_batches=True)
     from training.evaluate import evaluation_to_text
     from training.recalibrate import recalibrate

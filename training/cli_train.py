@@ -43,6 +43,14 @@ _FIELDS = ("seed", "batch_size", "validation_fraction", "precision", "augmentati
            "fills_border", "budget_minutes")
 
 
+def named_folder(text: str) -> tuple[str, Path]:
+    """Read NAME=DIR, as argparse asks for."""
+    name, _, folder = text.partition("=")
+    if not (name and folder):
+        raise argparse.ArgumentTypeError(f"expected NAME=DIR, such as ward=films. Received: {text!r}")
+    return name, Path(folder).resolve()
+
+
 def add_commands(acts: Any) -> None:
     """Add `train` to the sub-commands."""
     train = acts.add_parser("train", help="make a classifier version from a folder of radiographs", epilog=EXAMPLES,
@@ -56,7 +64,7 @@ def add_commands(acts: Any) -> None:
     train.add_argument("--source", default="", metavar="TEXT", help="where the data comes from, for the card")
     train.add_argument("--note", action="append", default=[], metavar="TEXT",
                        help="a remark for the card; may be repeated")
-    train.add_argument("--also-evaluate", action="append", default=[], metavar="NAME=DIR",
+    train.add_argument("--also-evaluate", type=named_folder, action="append", default=[], metavar="NAME=DIR",
                        help="evaluate on a further folder and put the result onto the card; may be repeated")
     train.add_argument("--promote", action="store_true",
                        help="put the new version into use without comparing it; the history says what that overrules")
@@ -161,14 +169,12 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
             named = _architecture_of(options)
             weights = starting_weights(options, settings, named)
             config = config_of(options, has_weights=weights != "random")
-            extra = tuple((name, Path(folder).resolve()) for name, _, folder in
-                          (pair.partition("=") for pair in options.also_evaluate))
         except ValueError as error:
             print(error, file=sys.stderr)
             return 2
         create_run(run_dir, config, RunRequest(
             options.data.resolve(), (options.out or settings.versions_dir).resolve(), weights, options.source,
-            options.promote, extra, tuple(options.note)))
+            options.promote, tuple(options.also_evaluate), tuple(options.note)))
     # Only now, so that what is refused is refused at once.
     start_tensorflow(in_batches=True)
     from training.run import execute

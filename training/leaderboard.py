@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from model.architectures import ARCHITECTURES, find_architecture
-from model.card import Measure, ModelCard
+from model.card import Evaluation, Measure, ModelCard
 from model.engine import Classifier
 from model.errors import AppError
 from model.files import write_atomically
@@ -115,10 +115,15 @@ def measure(
         seconds_of_fitting(card.history) / 60, float(card.training.get("budget_minutes", 0)),
         len(card.history), sum(int(row.get("images", 0)) for row in card.history), int(card.training["seed"]),
         Measure(right / len(used), *wilson(right, len(used))), len(used),
-        {name: {"n": e.n, "normal": (e.tn, e.tn + e.fp), "pneumonia": (e.tp, e.tp + e.fn),
-                **{m: asdict(e.measures[m]) for m in ("accuracy", "auroc", "sensitivity", "specificity", "ece")}}
-         for name, e in card.evaluations.items() if not name.startswith(("validation", "outside"))},
+        {name: figures(e) for name, e in card.evaluations.items() if not name.startswith(("validation", "outside"))},
         1000 * statistics.median(times))
+
+
+def figures(evaluation: Evaluation) -> dict[str, Any]:
+    """Return what the board shows of one set of radiographs."""
+    e = evaluation
+    return {"n": e.n, "normal": (e.tn, e.tn + e.fp), "pneumonia": (e.tp, e.tp + e.fn),
+            **{m: asdict(e.measures[m]) for m in ("accuracy", "auroc", "sensitivity", "specificity", "ece")}}
 
 
 def rows_from_json(text: str) -> dict[str, Row]:
