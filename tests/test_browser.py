@@ -161,9 +161,13 @@ def test_the_first_request_after_a_start_shows_the_safety_sentence(browser: Any,
 def test_a_radiograph_goes_in_and_a_finding_comes_out(browser: Any, app: tuple[str, int]) -> None:
     page = open_page(browser, app[0])
     page.get_by_text("Drop radiographs to read them").wait_for()
+    page.evaluate("""() => new MutationObserver(() => window.most = Math.max(
+        window.most ?? 0, [...document.querySelectorAll('.stFileUploader')].filter(one => one.offsetParent).length)
+    ).observe(document.body, {childList: true, subtree: true})""")
     drop(page, ("film.png", a_film()))
     finding = page.locator(".pl-finding")
     finding.wait_for()
+    assert page.evaluate("() => window.most") == 1, "no second place to drop files while the first film is read"
     assert re.search(FINDINGS, finding.inner_text())
     assert re.search(r"Probability\s+([<>] )?0\.\d\d", finding.inner_text())
     stage = page.locator(".stage").bounding_box()
