@@ -96,7 +96,7 @@ def test_a_press_puts_it_into_service_when_all_rules_are_met(settings: Settings)
     button = app.button(key="decide.promote")
     assert button.label == f"Put {NEW} into service" and not button.disabled
     said = text(app)
-    assert "All rules are met." in said and said.count("<th>met</th>") == 9 and "pl-warning" not in said
+    assert "All rules are met." in said and said.count("<th>met</th>") == 10 and "pl-warning" not in said
     assert not app.text_area
     app = button.click().run()
     assert not app.exception
