@@ -65,7 +65,7 @@ def feed_of(
     config: TrainingConfig, stage: Stage, pictures: npt.NDArray[np.uint8], labels: npt.NDArray[np.int_], steps: int
 ) -> Iterable[Any]:
     """Return `steps` augmented batches as `fit` makes them."""
-    from training.dataset import batches
+    from training.feed import batches
     from training.fit import stage_recipe
 
     order = np.resize(np.arange(len(pictures)), steps * config.batch_size)

@@ -19,11 +19,11 @@ ALLOWED = {
     "records": {"model", "sqlalchemy", "pynetdicom", "argon2"},
     "model": {"numpy", "PIL", "cv2", "pydicom", "_gdcm", "highdicom", "fpdf", "pypdf", "tqdm"},
 }
-TENSORFLOW = {"model/network.py", "model/small_networks.py", "training/backprop.py", "training/dataset.py",
-              "training/fit.py", "training/head.py", "training/measure.py", "training/norms.py", "training/run.py",
-              "training/start.py", "training/tune.py", "training/tune_trial.py", "training/cli_leaderboard.py"}
+TENSORFLOW = {"model/network.py", "model/small_networks.py", "training/backprop.py", "training/fit.py",
+              "training/head.py", "training/measure.py", "training/norms.py", "training/run.py", "training/start.py",
+              "training/tune.py", "training/tune_trial.py", "training/cli_leaderboard.py"}
 # tensorflow only inside functions: importing these must stay cheap.
-LAZY = {"training/dataset.py", "training/start.py", "training/tune.py", "training/cli_leaderboard.py"}
+LAZY = {"training/start.py", "training/tune.py", "training/cli_leaderboard.py"}
 
 
 # What the retrain page may know of training; none of it needs tensorflow to be imported.

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from model.errors import DatasetError
 from tests.phantoms import write_dataset
-from training.augment import PLAIN
 from training.dataset import (
     Sample,
     digest,
@@ -134,23 +133,3 @@ def test_manifest_says_which_side_each_file_is_on(tmp_path: Path) -> None:
     assert rows[0] == "path,label,patient,patient_known,sha256,part"
     assert [row.rsplit(",", 1)[1] for row in rows[1:]] == ["validation", "train", "train", "validation"]
     assert rows[1].startswith("NORMAL/IM-")
-
-
-def test_batches_are_the_same_again_with_the_same_seed() -> None:
-    pytest.importorskip("tensorflow")
-    from training.augment import STRONG
-    from training.dataset import batches
-
-    pictures = np.random.default_rng(0).integers(0, 256, (5, 32, 32), np.uint8)
-    labels, order = np.array([0, 1, 0, 1, 1]), np.array([4, 0, 2, 1, 3])
-
-    def epoch(seed: int, recipe: object) -> list[tuple[np.ndarray, np.ndarray]]:
-        return [(x.numpy(), y.numpy()) for x, y in batches(pictures, labels, order, recipe, 40, 2, seed)]  # type: ignore[arg-type]
-
-    first, again, other = epoch(1, STRONG), epoch(1, STRONG), epoch(2, STRONG)
-    assert [x.shape for x, _ in first] == [(2, 40, 40, 1), (2, 40, 40, 1), (1, 40, 40, 1)]
-    assert np.concatenate([y for _, y in first])[:, 0].tolist() == labels[order].tolist()
-    assert all((a == b).all() for (a, _), (b, _) in zip(first, again, strict=True))
-    assert any((a != b).any() for (a, _), (b, _) in zip(first, other, strict=True))
-    plain = epoch(1, replace(PLAIN))
-    assert plain[0][0].min() >= 0 and plain[0][0].max() <= 255

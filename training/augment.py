@@ -207,8 +207,13 @@ def augment(
     return changed
 
 
+def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """Return what `rng.uniform` does, in a fifth of its time: it is made for arrays, and a picture asks ten times."""
+    return low + (high - low) * rng.random()
+
+
 def _log_uniform(rng: np.random.Generator, bounds: tuple[float, float]) -> float:
-    return float(np.exp(rng.uniform(np.log(bounds[0]), np.log(bounds[1]))))
+    return math.exp(_uniform(rng, math.log(bounds[0]), math.log(bounds[1])))
 
 
 def _frame(
@@ -216,26 +221,28 @@ def _frame(
 ) -> npt.NDArray[np.uint8]:
     """Crop, stretch, turn, flip and resample in a single interpolation."""
     px = picture.shape[0]
-    area, aspect = float(rng.uniform(*recipe.area)), _log_uniform(rng, recipe.aspect)
+    area, aspect = _uniform(rng, *recipe.area), _log_uniform(rng, recipe.aspect)
     width, height = min(1.0, (area * aspect) ** 0.5) * px, min(1.0, (area / aspect) ** 0.5) * px
-    centre_x, centre_y = rng.uniform(width / 2, px - width / 2), rng.uniform(height / 2, px - height / 2)
+    centre_x, centre_y = _uniform(rng, width / 2, px - width / 2), _uniform(rng, height / 2, px - height / 2)
     # Drawn only by a recipe that asks for them: runs under way must draw on what they drew before there were these two.
     if recipe.zoom != (1, 1):
-        width, height = width * rng.uniform(*recipe.zoom), height * rng.uniform(*recipe.zoom)
+        width, height = width * _uniform(rng, *recipe.zoom), height * _uniform(rng, *recipe.zoom)
     if recipe.shift:
-        centre_x, centre_y = (c + px * rng.uniform(-recipe.shift, recipe.shift) for c in (centre_x, centre_y))
-    angle = np.deg2rad(rng.uniform(-recipe.degrees, recipe.degrees))
+        centre_x += px * _uniform(rng, -recipe.shift, recipe.shift)
+        centre_y += px * _uniform(rng, -recipe.shift, recipe.shift)
+    angle = math.radians(_uniform(rng, -recipe.degrees, recipe.degrees))
     mirror = -1.0 if rng.random() < recipe.p_flip else 1.0
     # Output pixel → source pixel: scale to the crop, turn about its centre, move there. Pixel centres are at +0.5.
-    scale = np.diag((mirror * width / output_px, height / output_px))
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    linear = turn @ scale
-    offset = np.array([centre_x, centre_y]) - 0.5 - linear @ np.full(2, (output_px - 1) / 2)
+    across, down, middle = mirror * width / output_px, height / output_px, (output_px - 1) / 2
+    cos, sin = math.cos(angle), math.sin(angle)
+    linear = np.array((
+        (cos * across, -sin * down, centre_x - 0.5 - (cos * across - sin * down) * middle),
+        (sin * across, cos * down, centre_y - 0.5 - (sin * across + cos * down) * middle)))
     choice = rng.random()
     how = cv2.INTER_LINEAR if choice < 0.7 else cv2.INTER_NEAREST if choice < 0.85 else cv2.INTER_CUBIC
     border = cv2.BORDER_REPLICATE if recipe.fills_border else cv2.BORDER_CONSTANT
-    return cv2.warpAffine(picture, np.column_stack((linear, offset + 0.0)), (output_px, output_px),
-                          flags=how | cv2.WARP_INVERSE_MAP, borderMode=border).astype(np.uint8)
+    return cv2.warpAffine(picture, linear, (output_px, output_px),
+                          flags=how | cv2.WARP_INVERSE_MAP, borderMode=border)  # type: ignore[return-value]
 
 
 def _tone_curve(

@@ -1,7 +1,4 @@
-"""A folder of radiographs → samples → a split by patient → batches.
-
-Only `batches`, the last function, needs tensorflow.
-"""
+"""A folder of radiographs → samples → a split by patient → the order of an epoch."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +17,6 @@ import numpy.typing as npt
 from model.border import fill_border
 from model.errors import DatasetError, RadiographError
 from model.radiograph import decode_radiograph, squash
-from training.augment import Augmentation, augment
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
@@ -258,32 +251,3 @@ def epoch_order(labels: npt.NDArray[np.int_], max_ratio: float, rng: np.random.G
     limit = max(1, int(smaller * max_ratio))
     drawn = [rng.permutation(members)[:limit] for members in by_class]
     return rng.permutation(np.concatenate(drawn))
-
-
-def batches(
-    pictures: npt.NDArray[np.uint8], labels: npt.NDArray[np.int_], order: npt.NDArray[np.int_],
-    recipe: Augmentation, input_px: int, batch_size: int, seed: int,
-) -> tf.data.Dataset:
-    """Return one epoch of augmented batches: float32 (b, input_px, input_px, 1) in [0, 255], float32 (b, k).
-
-    labels is (n,) for k = 1, or (n, k). Each picture's random numbers come from (seed, position in the epoch), so a
-    resumed run draws what the interrupted one would have drawn.
-    """
-    import tensorflow as tf
-
-    def draw(positions: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        drawn = np.empty((len(positions), input_px, input_px, 1), np.float32)
-        for i, position in enumerate(positions.tolist()):
-            rng = np.random.default_rng((seed, position))
-            drawn[i, ..., 0] = augment(pictures[order[position]], rng, recipe, input_px)
-        return drawn
-
-    # One call for a whole batch: a call for each picture costs a fifth of the time that changing it takes.
-    def load(positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        drawn = tf.numpy_function(draw, [positions], tf.float32)
-        drawn.set_shape((None, input_px, input_px, 1))
-        return drawn, tf.gather(targets, positions)
-
-    targets = tf.constant(labels[order].astype(np.float32).reshape(len(order), -1))
-    positions = tf.data.Dataset.range(len(order)).batch(batch_size)
-    return positions.map(load, num_parallel_calls=2, deterministic=True).prefetch(4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from model.radiograph import enlarge
 from training.augment import Augmentation, resolve
 from training.backprop import quickened
 from training.config import Stage, TrainingConfig, as_served
-from training.dataset import batches, epoch_order
+from training.dataset import epoch_order
+from training.feed import Batch, batches
 from training.norms import renormalise
 
 CHECKPOINT = "checkpoint.npz"
@@ -271,7 +272,7 @@ def _fit_epoch(
             "learning_rate": rate, "fit_seconds": round(elapsed, 1)}
 
 
-def _some(data: TrainingData, config: TrainingConfig, index: int) -> tf.data.Dataset:
+def _some(data: TrainingData, config: TrainingConfig, index: int) -> Iterator[Batch]:
     """Return some batches of an epoch's pictures as the network was trained with them."""
     stage = config.epochs[index]
     order = epoch_order(data.train_labels, config.max_class_ratio, np.random.default_rng((config.seed, index)))

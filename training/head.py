@@ -24,7 +24,8 @@ from model.metrics import auroc
 from model.network import POOL_LAYER
 from model.radiograph import enlarge
 from training.config import TrainingConfig
-from training.dataset import batches, epoch_order
+from training.dataset import epoch_order
+from training.feed import batches
 from training.fit import (
     CHECKPOINT,
     History,
