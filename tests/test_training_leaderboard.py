@@ -128,3 +128,7 @@ def test_row_is_measured_at_the_operating_point_on_training_radiographs(tmp_path
     assert (row.fit_minutes, row.budget_minutes, row.images_seen, row.seed) == (1.5, 2.0, 7, 5), "validation counts not"
     assert row.starts_from == "random" and row.ms_per_radiograph > 0
     assert not any(name.startswith("validation") for name in row.tests)
+    evaluations = dict(card.evaluations)
+    asked = dataclasses.replace(card, evaluations={**evaluations, "outside_ward": next(iter(evaluations.values()))})
+    row = measure(Classifier(asked, "map", run, lambda pictures: (run(pictures),) * 3), loaded, asked=["outside_ward"])
+    assert "outside_ward" in row.tests, "looked at already: not a second time"

@@ -154,7 +154,7 @@ def _measure(version: str, options: argparse.Namespace, settings: Settings, load
     classifier = _classifier(version, options, settings)
     total = min(TRAIN_SAMPLE, len(loaded.side(False)))
     with tqdm(total=total, desc="scoring training radiographs", disable=None, leave=False) as bar:
-        return measure(classifier, loaded, bar.update)
+        return measure(classifier, loaded, bar.update, [name for name, _ in options.also_evaluate])
 
 
 def _evaluated(row: Row, extra: Folders, options: argparse.Namespace, settings: Settings) -> Row:

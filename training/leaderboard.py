@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,11 +87,13 @@ def find_version(
 
 def measure(
     classifier: Classifier, loaded: LoadedFolder, progress: Callable[[int], object] | None = None,
+    asked: Collection[str] = (),
 ) -> Row:
     """Make a version's row: accuracy on a fixed choice of its training radiographs, and milliseconds for each.
 
     Training radiographs are looked at as they are, at the version's own operating point. The time is the median of
-    single radiographs through the network, without decoding.
+    single radiographs through the network, without decoding. Of the card's evaluations the row has those that are
+    `asked` for, and all that are neither of held-out patients nor outside the intended use.
     """
     card = classifier.card
     train = loaded.side(False)
@@ -115,7 +117,8 @@ def measure(
         seconds_of_fitting(card.history) / 60, float(card.training.get("budget_minutes", 0)),
         len(card.history), sum(int(row.get("images", 0)) for row in card.history), int(card.training["seed"]),
         Measure(right / len(used), *wilson(right, len(used))), len(used),
-        {name: figures(e) for name, e in card.evaluations.items() if not name.startswith(("validation", "outside"))},
+        {name: figures(e) for name, e in card.evaluations.items()
+         if name in asked or not name.startswith(("validation", "outside"))},
         1000 * statistics.median(times))
 
 
