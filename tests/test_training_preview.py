@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -91,7 +92,24 @@ def test_recipe_in_words_names_what_is_varied_and_nothing_else() -> None:
     words = in_words(STRONG)
     for part in ("crop of 15–100 % of the area", "aspect ×0.70–1.43", "35 % JPEG of quality 30–95", "25 % with a rect"):
         assert part in words
-    assert "shift" not in words and "sides" not in words
+    assert "shift" not in words and "sides" not in words and "margins" not in words
+    assert in_words(replace(STRONG, fills_border=True)) == f"{words}, margins continued over black"
+
+
+def test_borders_are_shown_as_a_training_fills_them_unless_it_is_asked_not_to(tmp_path: Path) -> None:
+    """Films on a black ground: the sheet must be what the network learns from, not what the files show."""
+    framed = [cv2.copyMakeBorder(chest(seed, (90, 90)), 12, 12, 12, 12, cv2.BORDER_CONSTANT) for seed in range(2)]
+    for film, name in zip(framed, ("NORMAL", "PNEUMONIA"), strict=True):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / f"{name}.png"), film)
+    dark = {}
+    for how in ("--fills-border", "--no-fills-border"):
+        run("--data", str(tmp_path), "--recipe", "seed", "--films", "2", how, "--out", str(tmp_path / f"{how}.png"))
+        sheet = cv2.imread(str(tmp_path / f"{how}.png"), cv2.IMREAD_GRAYSCALE)
+        dark[how] = (sheet < 3).mean()
+    assert dark["--fills-border"] < 0.02 < 0.2 < dark["--no-fills-border"]
+    run("--data", str(tmp_path), "--recipe", "seed", "--films", "2", "--out", str(tmp_path / "default.png"))
+    assert (tmp_path / "default.png").read_bytes() == (tmp_path / "--fills-border.png").read_bytes()
 
 
 @pytest.mark.parametrize(("n", "names", "recipes", "copies"), [
@@ -126,8 +144,9 @@ def test_command_writes_a_png_and_says_where(
     assert run("--data", str(folder), "--recipe", "strong", "seed", "--strength", "0.5", "--films", "2",
                "--copies", "1") == 0
     sheet = cv2.imdecode(np.fromfile(tmp_path / "augmentation.png", np.uint8), cv2.IMREAD_UNCHANGED)
-    films, names = pick_films(scan_folder(folder).train, 2, 0)
-    assert (sheet == contact_sheet(films, names, [resolve("strong", 0.5), resolve("seed", 0.5)], 1, 0, 224)).all()
+    films, names = pick_films(scan_folder(folder).train, 2, 0, fills_border=True)
+    recipes = [replace(resolve(name, 0.5), fills_border=True) for name in ("strong", "seed")]
+    assert (sheet == contact_sheet(films, names, recipes, 1, 0, 224)).all()
     assert capsys.readouterr().out == (
         "augmentation.png: 2 radiographs, 1 changed copy of each with strong×0.50, seed×0.50\n")
     assert [path.name for path in tmp_path.iterdir()] == ["augmentation.png"], "nothing temporary is left"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,8 @@ def in_words(recipe: Augmentation) -> str:
         (recipe.p_noise, f"{percent(recipe.p_noise)} noisy"),
         (recipe.p_jpeg, f"{percent(recipe.p_jpeg)} JPEG of quality {recipe.jpeg_quality[0]}–{recipe.jpeg_quality[1]}"),
         (recipe.p_erase, f"{percent(recipe.p_erase)} with a rectangle painted over")]
-    return ", ".join(phrase for applies, phrase in phrases if applies) or "nothing is changed"
+    said = ", ".join(phrase for applies, phrase in phrases if applies) or "nothing is changed"
+    return said + (", margins continued over black" if recipe.fills_border else "")
 
 
 def _block(
@@ -123,10 +125,12 @@ def _wrapped(text: str, width: int) -> list[str]:
     return lines
 
 
-def pick_films(samples: Sequence[Sample], n: int, seed: int) -> tuple[npt.NDArray[np.uint8], list[str]]:
+def pick_films(
+    samples: Sequence[Sample], n: int, seed: int, fills_border: bool = False
+) -> tuple[npt.NDArray[np.uint8], list[str]]:
     """Draw `n` readable radiographs, the classes in turn: (uint8 (n, DETAIL_PX, DETAIL_PX), captions without names).
 
-    Raises DatasetError when fewer can be read.
+    With `fills_border` their margins continue over black around them. Raises DatasetError when fewer can be read.
     """
     rng = np.random.default_rng(seed)
     pictures: list[Grey] = []
@@ -135,7 +139,7 @@ def pick_films(samples: Sequence[Sample], n: int, seed: int) -> tuple[npt.NDArra
             for label in range(len(CLASSES))]
     while len(pictures) < n and any(left):
         label = len(pictures) % 2 if left[len(pictures) % 2] else 1 - len(pictures) % 2
-        _, read, _ = read_samples([left[label].pop()], DETAIL_PX)
+        _, read, _ = read_samples([left[label].pop()], DETAIL_PX, fills_border=fills_border)
         pictures += list(read)
         names += [f"Film {len(pictures)}\n{CLASSES[label]}" for _ in read]
     if len(pictures) < n:
@@ -160,6 +164,8 @@ def add_commands(acts: Any) -> None:
                         help="radiographs, both classes in turn (%(default)s)")
     parser.add_argument("--copies", type=_between(int, 1, MOST_COPIES), default=5, metavar="N",
                         help="changed copies of each (%(default)s)")
+    parser.add_argument("--fills-border", action=argparse.BooleanOptionalAction, default=True,
+                        help="let films' margins continue over black around them, as training does (yes)")
     parser.add_argument("--out", type=_png, default=Path("augmentation.png"), metavar="FILE.png", help="(%(default)s)")
     parser.add_argument("--seed", type=_between(int, 0, 2**63), default=0, metavar="N",
                         help="decides which films and which changes (%(default)s)")
@@ -191,12 +197,13 @@ def _preview(options: argparse.Namespace, settings: Settings) -> int:
     if not options.out.parent.is_dir():
         raise AppError(f"expected a folder to write into. Received: {options.out.parent}",
                        advice="Name a file in a folder that exists: --out FILE.png.")
-    recipes = [resolve(name, options.strength) for name in options.recipe]
-    pictures, names = pick_films(scan_folder(options.data).train, options.films, options.seed)
+    recipes = [replace(resolve(name, options.strength), fills_border=options.fills_border) for name in options.recipe]
+    films = scan_folder(options.data).train
+    pictures, names = pick_films(films, options.films, options.seed, options.fills_border)
     sheet = contact_sheet(pictures, names, recipes, options.copies, options.seed, TILE_PX)
     _, encoded = cv2.imencode(".png", sheet)
     write_atomically(options.out, encoded.tobytes())
-    films, copies = ("1 radiograph" if len(pictures) == 1 else f"{len(pictures)} radiographs",
+    shown, copies = ("1 radiograph" if len(pictures) == 1 else f"{len(pictures)} radiographs",
                      "1 changed copy" if options.copies == 1 else f"{options.copies} changed copies")
-    print(f"{options.out}: {films}, {copies} of each with {', '.join(recipe.name for recipe in recipes)}")
+    print(f"{options.out}: {shown}, {copies} of each with {', '.join(recipe.name for recipe in recipes)}")
     return 0
