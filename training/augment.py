@@ -208,7 +208,7 @@ def augment(
 
 
 def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """Return what `rng.uniform` does, in a fifth of its time: it is made for arrays, and a picture asks ten times."""
+    """Return what `rng.uniform` does, in a third of its time: it is made for arrays, and a picture asks ten times."""
     return low + (high - low) * rng.random()
 
 
