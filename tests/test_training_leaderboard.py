@@ -127,6 +127,10 @@ def test_row_is_measured_at_the_operating_point_on_training_radiographs(tmp_path
     assert row.train_accuracy.value == pytest.approx(right / len(labels)) and row.train_n == len(labels)
     assert (row.fit_minutes, row.budget_minutes, row.images_seen, row.seed) == (1.5, 2.0, 7, 5), "validation counts not"
     assert row.starts_from == "random" and row.ms_per_radiograph > 0
+    for backbone, starts in (("inception_v3.h5", "ImageNet"), ("version 2026.01.01-1",) * 2):
+        other = dataclasses.replace(card, training={**card.training, "backbone_weights": backbone})
+        again = measure(Classifier(other, "map", run, lambda pictures: (run(pictures),) * 3), loaded)
+        assert again.starts_from == starts
     assert not any(name.startswith("validation") for name in row.tests)
     evaluations = dict(card.evaluations)
     asked = dataclasses.replace(card, evaluations={**evaluations, "outside_ward": next(iter(evaluations.values()))})

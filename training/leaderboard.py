@@ -113,7 +113,7 @@ def measure(
     backbone = str(card.training.get("backbone_weights", "random"))
     return Row(
         card.architecture, card.version, card.parameters, classifier.input_px,
-        "random" if backbone == "random" else "ImageNet",
+        backbone if backbone == "random" or backbone.startswith("version ") else "ImageNet",
         seconds_of_fitting(card.history) / 60, float(card.training.get("budget_minutes", 0)),
         len(card.history), sum(int(row.get("images", 0)) for row in card.history), int(card.training["seed"]),
         Measure(right / len(used), *wilson(right, len(used))), len(used),
@@ -155,7 +155,8 @@ def table(rows: Sequence[Row], command: str) -> str:
     sample = max((r.train_n for r in ranked), default=0)
     lines = [f"`{command}` wrote this section; seed {seeds}, the same patients "
              "held out for every row. Calibration and operating point come from those patients, nothing from a test "
-             "set. A network that learned from random weights for want of ImageNet weights says so.", "",
+             "set. A network that learned from random weights for want of ImageNet weights says so. Where one starts "
+             "from a version, that version's epochs and minutes come on top of what is shown.", "",
              "| network | parameters | starts from | input, px | epochs (radiographs seen) | "
              "fitting, minutes (bound) | ms per radiograph (× fastest) | "
              f"accuracy on {sample} training radiographs | published |",
