@@ -127,6 +127,8 @@ def test_learning_curves_hold_each_epoch_and_where_a_stage_begins() -> None:
     assert list(trace(loss, "training").y) == [0.6, 0.4, 0.3] and list(trace(loss, "validation").y) == [0.5, 0.3]
     assert [one.x0 for one in area.layout.shapes] == [1.5] and "fine" in area.layout.annotations[0].text
     assert area.layout.title.subtitle.text == "3 epochs at 192 and 299 px"
+    for figure in (area, loss):
+        assert figure.layout.legend.y > 1 and figure.layout.legend.yanchor == "bottom", "on no curve"
 
 
 def test_a_history_without_validation_is_drawn() -> None:

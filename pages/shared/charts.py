@@ -19,6 +19,9 @@ ABOVE, BELOW = "#e0a458", "#7fb7a3"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
 HEIGHT = 340
 TALL = 469
+# For figures without an empty corner.
+LEGEND_ABOVE = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.06, "yanchor": "bottom",
+                "font": {"size": 12, "color": TEXT}}
 _CHANCE = {"color": QUIET, "width": 1, "dash": "dash"}
 
 
@@ -164,7 +167,7 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> go.Figure:
     figure = go.Figure()
     _epochs(figure, history, "train_auroc", "val_auroc")
     titled(figure, "Learning curves: AUROC", _epochs_said(history), "Epoch", "AUROC")
-    return _stages(_legend(figure, 1, 0.03), history)
+    return _stages(figure, history)
 
 
 def loss_curves(history: Sequence[Mapping[str, Any]]) -> go.Figure:
@@ -172,7 +175,7 @@ def loss_curves(history: Sequence[Mapping[str, Any]]) -> go.Figure:
     figure = go.Figure()
     _epochs(figure, history, "loss", "val_loss")
     titled(figure, "Learning curves: loss", _epochs_said(history), "Epoch", "Cross-entropy")
-    return _stages(_legend(figure, 1, 0.97), history)
+    return _stages(figure, history)
 
 
 def predictive_values(sensitivity: float, specificity: float, prevalence: float, sample: str) -> go.Figure:
@@ -243,7 +246,8 @@ def _epochs_said(history: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _stages(figure: go.Figure, history: Sequence[Mapping[str, Any]]) -> go.Figure:
-    figure.update_layout(margin={"t": 84})
+    # Curves of few epochs run through every corner.
+    figure.update_layout(margin={"t": 84}, legend=LEGEND_ABOVE)
     figure.update_xaxes(tickformat="d", dtick=max(1, round(len(history) / 10)))
     for previous, row in zip(history, history[1:], strict=False):
         if row.get("stage") != previous.get("stage"):
