@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -32,6 +33,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         slow = {item.path for item in items if item.get_closest_marker("slow")}
         items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """Leave the libraries out of every later search for garbage, as the app does once it has loaded them.
+
+    Streamlit searches after each run of a page, and among TensorFlow's objects that takes longer than the page.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def find_test_data() -> Path | None:
