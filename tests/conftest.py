@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import sys
@@ -36,10 +37,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Leave the libraries out of every later search for garbage, as the app does once it has loaded them.
+    """Spare every page under test what Streamlit does anew for each: both take longer than the page itself.
 
-    Streamlit searches after each run of a page, and among TensorFlow's objects that takes longer than the page.
+    It searches for garbage after each run, from here on without the libraries' objects, as in the app once it has
+    loaded them; and it looks for components in the packages that are installed, which no test changes.
     """
+    if "streamlit" in sys.modules:
+        from streamlit.components.v2 import manifest_scanner
+
+        manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
     gc.collect()
     gc.freeze()
 
