@@ -11,6 +11,7 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
+from model import network as networks  # noqa: E402
 from model.architectures import ARCHITECTURES, find_architecture  # noqa: E402
 from model.calibration import sigmoid  # noqa: E402
 from model.card import ModelCard  # noqa: E402
@@ -39,7 +40,8 @@ from training.tune_space import TRAIN_AFTER  # noqa: E402
 PX = 139
 Explain = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 SMALL = ("simple_cnn", "cnn_2_1", "cnn_4_2", "cnn_3_1", "cnn_77k")
-BACKBONES = ("inception_v3", "inception_v3_scratch", "vgg16", "resnet50", "densenet121")
+# Without "inception_v3_scratch", which is "inception_v3" from other weights: a test of its own says so.
+BACKBONES = ("inception_v3", "vgg16", "resnet50", "densenet121")
 
 
 def two_convolutions(input_px: int) -> keras.Model:
@@ -176,6 +178,21 @@ def test_every_network_stores_loads_runs_and_explains(
     assert np.abs(weights).max() > 0
     heatmap = grad_cam(features[0], weights[0], (200, 160), layer=classifier.layer)
     assert heatmap.values.shape == (200, 160) and heatmap.layer == classifier.layer
+
+
+def test_inception_from_scratch_is_the_same_network_without_imagenet(
+    built: Callable[[str], keras.Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inception, asked = built("inception_v3"), []
+
+    def note(name: str, weights: object, **others: object) -> keras.Model:
+        asked.append((name, weights, others["input_px"]))
+        return inception
+
+    monkeypatch.setattr(networks, "build_on_backbone", note)
+    assert build_network("inception_v3_scratch", 80) is inception and asked == [("inception_v3", None, 80)]
+    assert (ARCHITECTURES["inception_v3_scratch"].sensed == ARCHITECTURES["inception_v3"].sensed
+            and not ARCHITECTURES["inception_v3_scratch"].is_transfer)
 
 
 @pytest.mark.parametrize("name", ["vgg16", "resnet50", "densenet121"])

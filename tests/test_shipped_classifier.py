@@ -74,7 +74,7 @@ def test_a_colour_photograph_is_refused(classifier: Classifier) -> None:
 
 
 def test_forty_real_radiographs(classifier: Classifier, test_data: Path) -> None:
-    """Twenty of each class: most are right, and saving them again as a JPEG changes little."""
+    """Twenty of each class: most are right, and saving every third again as a JPEG changes little."""
     right, moved = 0, []
     for label in ("NORMAL", "PNEUMONIA"):
         files = sorted((test_data / "kermany" / "test_half" / label).iterdir())[::5][:20]
@@ -83,6 +83,8 @@ def test_forty_real_radiographs(classifier: Classifier, test_data: Path) -> None
             answer = assess(path.read_bytes(), classifier)
             assert answer.prediction is not None and answer.heatmap is not None and answer.radiograph is not None
             right += answer.prediction.finding == ("PNEUMONIA" if label == "PNEUMONIA" else "NO_PNEUMONIA")
+            if path not in files[::3]:
+                continue
             again = assess(as_jpeg(answer.radiograph.pixels, 80), classifier).prediction
             assert again is not None
             moved.append(abs(again.probability - answer.prediction.probability))
