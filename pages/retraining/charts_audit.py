@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from pages.shared.charts import ABOVE, ACCENT, BELOW, HEIGHT, LEGEND_ABOVE, QUIET, TEXT, lay_out, titled
+from pages.shared.charts import ABOVE, ACCENT, BELOW, HEIGHT, QUIET, TEXT, lay_out, titled
 
 PARTS = {"train": "Training", "val": "Validation", "test": "Test"}
 CLASSES = {"NORMAL": ("NORMAL", BELOW, "circle"), "PNEUMONIA": ("PNEUMONIA", ABOVE, "diamond")}
@@ -17,6 +17,8 @@ FEATURE_NAMES = {"bytes": "File size", "width": "Width", "height": "Height", "as
 # What is drawn of each feature: the title of its axis, and what its value is divided by.
 _AXES = {"width": ("Width (px)", 1), "height": ("Height (px)", 1), "aspect": ("Width over height", 1),
          "bytes": ("File size (kB)", 1000)}
+_ABOVE = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.06, "yanchor": "bottom",
+          "font": {"size": 12, "color": TEXT}}
 
 
 def class_balance(counts: Mapping[str, Mapping[str, int]]) -> go.Figure:
@@ -34,7 +36,7 @@ def class_balance(counts: Mapping[str, Mapping[str, int]]) -> go.Figure:
             "Radiographs")
     most = max((n for one in counts.values() for n in one.values()), default=1)
     figure.update_yaxes(range=[0, 1.18 * max(1, most)])
-    figure.update_layout(bargap=0.35, bargroupgap=0.08, legend=LEGEND_ABOVE, margin={"t": 84})
+    figure.update_layout(bargap=0.35, bargroupgap=0.08, legend=_ABOVE, margin={"t": 84})
     return figure
 
 
@@ -72,7 +74,7 @@ def sizes(percentiles: Mapping[str, Mapping[str, Sequence[float]]], n: int) -> g
                "pad": {"l": 6}, "x": 0, "xref": "container", "xanchor": "left", "y": 0.97, "yanchor": "top",
                "subtitle": {"text": f"n = {n:,}; median, line from the 5th to the 95th percentile",
                             "font": {"size": 12, "color": QUIET}}},
-        margin={"l": 16, "r": 16, "t": 84}, legend=LEGEND_ABOVE)
+        margin={"l": 16, "r": 16, "t": 84}, legend=_ABOVE)
     return figure
 
 

@@ -19,9 +19,6 @@ ABOVE, BELOW = "#e0a458", "#7fb7a3"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
 HEIGHT = 340
 TALL = 469
-# For figures without an empty corner.
-LEGEND_ABOVE = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.06, "yanchor": "bottom",
-                "font": {"size": 12, "color": TEXT}}
 _CHANCE = {"color": QUIET, "width": 1, "dash": "dash"}
 
 
@@ -246,8 +243,10 @@ def _epochs_said(history: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _stages(figure: go.Figure, history: Sequence[Mapping[str, Any]]) -> go.Figure:
-    # Curves of few epochs run through every corner.
-    figure.update_layout(margin={"t": 84}, legend=LEGEND_ABOVE)
+    # Below, since curves of few epochs run through every corner and the stages stand above.
+    figure.update_layout(margin={"t": 84, "b": 72}, legend={
+        "orientation": "h", "x": 1, "xanchor": "right", "yref": "container", "y": 0.01, "yanchor": "bottom",
+        "font": {"size": 12, "color": TEXT}})
     figure.update_xaxes(tickformat="d", dtick=max(1, round(len(history) / 10)))
     for previous, row in zip(history, history[1:], strict=False):
         if row.get("stage") != previous.get("stage"):
