@@ -16,7 +16,6 @@ ASSETS = Path(__file__).parent / "assets"
 SAFETY = "Decision support, not a diagnosis. Intended for frontal chest radiographs of children aged 1–5."
 
 
-
 def draw() -> None:
     """Draw the frame and, within it, the page that was asked for."""
     st.set_page_config(
@@ -26,11 +25,11 @@ def draw() -> None:
     st.logo(str(ASSETS / "logo.svg"), size="large")
     page = st.navigation(
         [
-            st.Page("pages/clinician/read.py", title="Read", url_path="home", default=True),
+            st.Page("pages/reading/read.py", title="Read", url_path="home", default=True),
             # The default page answers at / only; whoever types or bookmarks /read must not see "page not found".
-            st.Page("pages/clinician/read.py", title="Read", url_path="read", visibility="hidden"),
-            st.Page("pages/clinician/performance.py", title="Performance", url_path="performance"),
-            st.Page("pages/admin/retrain.py", title="Retrain", url_path="retrain"),
+            st.Page("pages/reading/read.py", title="Read", url_path="read", visibility="hidden"),
+            st.Page("pages/performance/performance.py", title="Performance", url_path="performance"),
+            st.Page("pages/retraining/retrain.py", title="Retrain", url_path="retrain"),
         ],
         position="top",
     )

@@ -22,18 +22,18 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from core.errors import AppError
+from core.files import write_atomically
+from core.settings import Settings, load_settings
 from model.calibration import probabilities
-from model.errors import AppError
-from model.files import write_atomically
 from model.metrics import evaluate
-from model.quiet import start_tensorflow
 from model.registry import verify, version_folder
-from model.settings import Settings, load_settings
-from training.augment import SHIFT, SLIGHT
-from training.calibrate import calibrate, choose_operating_point, logits_by_copy
-from training.config import TrainingConfig, as_served, default_config
-from training.dataset import LoadedFolder, load_folder
-from training.leaderboard import write_section
+from model.tf_startup import start_tensorflow
+from training.data.augment import SHIFT, SLIGHT
+from training.data.dataset import LoadedFolder, load_folder
+from training.experiments.leaderboard import write_section
+from training.fitting.calibrate import calibrate, choose_operating_point, logits_by_copy
+from training.fitting.config import TrainingConfig, as_served, default_config
 
 # name → what differs from the base
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -56,17 +56,28 @@ Films = Callable[[bool], LoadedFolder]  # with black borders filled, or as they 
 def base(changes: dict[str, Any], epochs: int) -> TrainingConfig:
     """Return a short training of the default network with `changes`."""
     px = changes.get("small_px", 128)
-    return default_config("inception_v3", **{
-        "head_epochs": 1, "small_epochs": epochs, "full_epochs": 0, "small_px": px, "input_px": px,
-        "max_class_ratio": 1.0, **changes})
+    return default_config(
+        "inception_v3",
+        **{
+            "head_epochs": 1,
+            "small_epochs": epochs,
+            "full_epochs": 0,
+            "small_px": px,
+            "input_px": px,
+            "max_class_ratio": 1.0,
+            **changes,
+        },
+    )
 
 
 def score(predict: Callable[[Any], Any], loaded: LoadedFolder, config: TrainingConfig) -> dict[str, float]:
     """Look at held-out patients as they are and as another hospital might have exported them."""
     pictures, labels = loaded.pictures[loaded.held_out], loaded.labels[loaded.held_out]
     clean = predict(pictures)
-    shifted, slight = (logits_by_copy(predict, pictures, as_served(recipe, config), 1, config.seed + i)
-                       for i, recipe in enumerate((SHIFT, SLIGHT)))
+    shifted, slight = (
+        logits_by_copy(predict, pictures, as_served(recipe, config), 1, config.seed + i)
+        for i, recipe in enumerate((SHIFT, SLIGHT))
+    )
     calibration = calibrate(labels, clean, shifted)
     point = choose_operating_point(labels, clean, shifted, slight, calibration).probability
     patients = [s.patient for s in loaded.side(True)]
@@ -81,13 +92,16 @@ def score(predict: Callable[[Any], Any], loaded: LoadedFolder, config: TrainingC
 
 def table(rows: dict[str, dict[str, float]], command: str) -> str:
     """Return the rows as Markdown."""
-    lines = [f"`{command}` wrote this section. Held-out patients of the train split, as they are and as another "
-             "hospital might have exported them (changed framing, exposure, sharpness, encoding); operating point and "
-             "calibration chosen anew for each row. Rows with minutes are short runs of one epoch of the head and "
-             "--epochs more, not the classifier that ships. \"Moved\" is how far an unnoticeable change shifts the "
-             "calibrated logit.",
-             "", "| choice | AUROC | AUROC, shifted | accuracy | accuracy, shifted | moved | minutes |",
-             "|---|---|---|---|---|---|---|"]
+    lines = [
+        f"`{command}` wrote this section. Held-out patients of the train split, as they are and as another "
+        "hospital might have exported them (changed framing, exposure, sharpness, encoding); operating point and "
+        "calibration chosen anew for each row. Rows with minutes are short runs of one epoch of the head and "
+        '--epochs more, not the classifier that ships. "Moved" is how far an unnoticeable change shifts the '
+        "calibrated logit.",
+        "",
+        "| choice | AUROC | AUROC, shifted | accuracy | accuracy, shifted | moved | minutes |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name, r in rows.items():
         cells = [f"{r[k]:.4f} ({r[k + '_low']:.3f}–{r[k + '_high']:.3f})" for k in ("clean_auroc", "shifted_auroc")]
         cells += [f"{r[k]:.3f}" for k in ("clean_accuracy", "shifted_accuracy", "moved")]
@@ -100,8 +114,8 @@ def _trained(changes: dict[str, Any], options: argparse.Namespace, films: Films)
     import keras
 
     from model.network import build_network, logit_function
-    from training.fit import fit, predict_logits
-    from training.run import training_data
+    from training.fitting.fit import fit, predict_logits
+    from training.runs.run import training_data
 
     config = base(changes, options.epochs)
     loaded = films(config.fills_border)
@@ -109,8 +123,13 @@ def _trained(changes: dict[str, Any], options: argparse.Namespace, films: Films)
     keras.utils.set_random_seed(config.seed)
     network = build_network("inception_v3", None, backbone_weights=options.backbone_weights, dropout=config.dropout)
     with tempfile.TemporaryDirectory() as folder, tqdm(disable=None, leave=False) as bar:
-        history = fit(network, config, training_data(loaded), Path(folder),
-                      lambda p: bar.set_description(f"epoch {p.epoch}/{p.epochs}, {p.seconds_left:.0f} s left"))
+        history = fit(
+            network,
+            config,
+            training_data(loaded),
+            Path(folder),
+            lambda p: bar.set_description(f"epoch {p.epoch}/{p.epochs}, {p.seconds_left:.0f} s left"),
+        )
     forward = logit_function(network)
     row = score(lambda pictures: predict_logits(forward, pictures, config.input_px), loaded, config)
     return row | {"minutes": sum(r["seconds"] for r in history) / 60}
@@ -121,7 +140,7 @@ def _looked_at(
 ) -> None:
     """Score a version in several ways, with the patients held out that were held out from it."""
     from model.network import build_network, logit_function, read_weights
-    from training.fit import predict_logits
+    from training.fitting.fit import predict_logits
 
     card = verify(version_folder(settings, version))
     network = build_network(card.architecture, None)
@@ -130,8 +149,11 @@ def _looked_at(
     config = default_config(card.architecture, seed=int(card.training["seed"]))
 
     def scored(px: int, mirror: bool = False, fills: bool = True) -> dict[str, float]:
-        return score(lambda some: predict_logits(forward, some, px, mirror=mirror), films(fills),
-                     replace(config, fills_border=fills))
+        return score(
+            lambda some: predict_logits(forward, some, px, mirror=mirror),
+            films(fills),
+            replace(config, fills_border=fills),
+        )
 
     px = int(card.preprocessing["input_px"])
     keep(f"{version}, {px} px", lambda: scored(px))
@@ -149,8 +171,13 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=3, metavar="N", help="after one of the head (%(default)s)")
     parser.add_argument("--version", metavar="VERSION", help="also look at this finished version, trained on --data")
     parser.add_argument("--only", nargs="*", metavar="TEXT", help="choices whose names contain one of these")
-    parser.add_argument("--rows", type=Path, default=Path("benchmarks/ablations.json"), metavar="FILE.json",
-                        help="rows that are done, kept here (%(default)s)")
+    parser.add_argument(
+        "--rows",
+        type=Path,
+        default=Path("benchmarks/ablations.json"),
+        metavar="FILE.json",
+        help="rows that are done, kept here (%(default)s)",
+    )
     parser.add_argument("--out", type=Path, default=Path("BENCHMARKS.md"), metavar="FILE.md", help="(%(default)s)")
     options = parser.parse_args()
     rows: dict[str, dict[str, float]] = json.loads(options.rows.read_text()) if options.rows.is_file() else {}
@@ -171,8 +198,9 @@ def main() -> int:
 
         @cache
         def films(fills_border: bool) -> LoadedFolder:
-            return load_folder(options.data, config.detail_px, config.validation_fraction, config.seed,
-                               fills_border=fills_border)
+            return load_folder(
+                options.data, config.detail_px, config.validation_fraction, config.seed, fills_border=fills_border
+            )
 
         if options.version:
             _looked_at(options.version, settings, films, keep)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from core.errors import AppError
+from core.settings import load_settings
 from model.engine import load_classifier
-from model.errors import AppError
-from model.quiet import start_tensorflow
 from model.registry import active_version, version_folder
-from model.settings import load_settings
-from training.dataset import scan_folder
-from training.evaluate import evaluate_folder
-from training.leaderboard import PUBLISHED
+from model.tf_startup import start_tensorflow
+from training.data.dataset import scan_folder
+from training.evaluation.evaluate import evaluate_folder
+from training.experiments.leaderboard import PUBLISHED
 
 COLUMNS = ("accuracy", "auroc", "sensitivity", "specificity", "ece")
 
@@ -30,8 +30,10 @@ def main() -> int:
     try:
         settings = load_settings(os.environ)
         start_tensorflow()
-        classifier = load_classifier(version_folder(settings, options.classifier or active_version(settings)),
-                                     architectures=settings.architectures)
+        classifier = load_classifier(
+            version_folder(settings, options.classifier or active_version(settings)),
+            architectures=settings.architectures,
+        )
         print(f"| {classifier.version} | n | " + " | ".join(COLUMNS) + " |\n|" + "---|" * (len(COLUMNS) + 2))
         for folder in options.folders:
             with tqdm(total=len(scan_folder(folder).train), desc=folder.name, disable=None, leave=False) as bar:

@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from core.errors import AppError
+from core.settings import load_settings
+from imaging.radiograph import decode_radiograph
 from model.engine import Classifier, load_classifier
-from model.errors import AppError
 from model.pipeline import assess
-from model.quiet import start_tensorflow
-from model.radiograph import decode_radiograph
 from model.registry import active_version, version_folder
-from model.settings import load_settings
+from model.tf_startup import start_tensorflow
 from tests.phantoms import as_jpeg, chest
 
 Plain = Callable[[npt.NDArray[np.float32]], object]
@@ -45,8 +45,9 @@ def classifier_and_peer() -> tuple[Classifier, Plain]:
 
     from model.network import load_network
 
-    network = load_network(folder / classifier.card.weights_file, classifier.card.architecture, classifier.input_px,
-                           settings.architectures)
+    network = load_network(
+        folder / classifier.card.weights_file, classifier.card.architecture, classifier.input_px, settings.architectures
+    )
     plain = tf.function(lambda x: network(x, training=False))
     return classifier, lambda batch: plain(tf.constant(batch)).numpy()
 
@@ -75,7 +76,8 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=15, metavar="N", help="(%(default)s)")
     options = parser.parse_args()
     films = {path.name: path.read_bytes() for path in options.files} or {
-        f"drawn {h}×{w} JPEG": as_jpeg(chest(1, (h, w))) for h, w in ((224, 224), (1200, 1500), (2000, 2500))}
+        f"drawn {h}×{w} JPEG": as_jpeg(chest(1, (h, w))) for h, w in ((224, 224), (1200, 1500), (2000, 2500))
+    }
     try:
         classifier, plain = classifier_and_peer()
     except AppError as error:
@@ -88,8 +90,11 @@ def main() -> int:
         words = assess(data, classifier).words
         peers, ours = in_turn(classifier, plain, data, options.repeats)
         ratio = statistics.median(own / peer for own, peer in zip(ours, peers, strict=True))
-        print(f"| {name} | {words} | {statistics.median(peers) * 1e3:.0f} | {statistics.median(ours) * 1e3:.0f} | "
-              f"{ratio:.2f} |", flush=True)
+        print(
+            f"| {name} | {words} | {statistics.median(peers) * 1e3:.0f} | {statistics.median(ours) * 1e3:.0f} | "
+            f"{ratio:.2f} |",
+            flush=True,
+        )
     return 0
 
 

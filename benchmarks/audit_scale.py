@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tests.phantoms import chest
-from training.audit import audit_folder
-from training.dataset import Sample, hold_out, scan_folder, split_by_patient, write_manifest
+from training.data.audit import audit_folder
+from training.data.dataset import Sample, hold_out, scan_folder, split_by_patient, write_manifest
 
 SIDE = (64, 72)
 CHILDREN = 60
@@ -39,8 +39,11 @@ def drawn_files(start: int, stop: int) -> Iterator[tuple[str, bytes]]:
         rng = np.random.default_rng((number, 20261121))
         label, patient = number % 2, number // 4 + 1
         picture = _another(children[2 * int(rng.integers(CHILDREN // 2)) + label], rng)
-        name = (f"NORMAL/IM-{patient:06d}-{number:06d}.png" if label == 0
-                else f"PNEUMONIA/person{patient}_{'bacteria' if patient % 2 else 'virus'}_{number}.png")
+        name = (
+            f"NORMAL/IM-{patient:06d}-{number:06d}.png"
+            if label == 0
+            else f"PNEUMONIA/person{patient}_{'bacteria' if patient % 2 else 'virus'}_{number}.png"
+        )
         yield name, cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
@@ -62,14 +65,28 @@ def hashed(samples: tuple[Sample, ...]) -> list[Sample]:
 def main() -> int:
     """Print one row per size."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.audit_scale", description=__doc__)
-    parser.add_argument("--files", type=int, nargs="+", default=(5_000, 20_000, 100_000), metavar="N",
-                        help="sizes of the folder (%(default)s)")
-    parser.add_argument("--cpu-time", dest="clock", action="store_const", const=time.process_time,
-                        default=time.perf_counter, help="count processor seconds instead of those that pass")
+    parser.add_argument(
+        "--files",
+        type=int,
+        nargs="+",
+        default=(5_000, 20_000, 100_000),
+        metavar="N",
+        help="sizes of the folder (%(default)s)",
+    )
+    parser.add_argument(
+        "--cpu-time",
+        dest="clock",
+        action="store_const",
+        const=time.process_time,
+        default=time.perf_counter,
+        help="count processor seconds instead of those that pass",
+    )
     options = parser.parse_args()
     clock = options.clock
-    print("| files | scan, s per 1,000 | audit, s per 1,000 | split and manifest, s per 1,000 | audit's ratio "
-          "| manifest's ratio | groups of near duplicates | memory, MB |\n|" + "---|" * 8)
+    print(
+        "| files | scan, s per 1,000 | audit, s per 1,000 | split and manifest, s per 1,000 | audit's ratio "
+        "| manifest's ratio | groups of near duplicates | memory, MB |\n|" + "---|" * 8
+    )
     first: tuple[float, float] | None = None
     with tempfile.TemporaryDirectory() as name:
         root, written = Path(name), 0
@@ -94,8 +111,11 @@ def main() -> int:
                 continue
             first = first or (audited, listed)
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-            print(f"| {n:,} | {scan / n * 1000:.3f} | {audited:.2f} | {listed:.3f} | {audited / first[0]:.2f} "
-                  f"| {listed / first[1]:.2f} | {len(audit.near_duplicate_groups)} | {memory:.0f} |", flush=True)
+            print(
+                f"| {n:,} | {scan / n * 1000:.3f} | {audited:.2f} | {listed:.3f} | {audited / first[0]:.2f} "
+                f"| {listed / first[1]:.2f} | {len(audit.near_duplicate_groups)} | {memory:.0f} |",
+                flush=True,
+            )
     return 0
 
 

@@ -31,14 +31,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def ours(data: bytes) -> None:
     """Everything that the product decodes: values, first rendering, header, checksum."""
-    from model.radiograph import decode_radiograph
+    from imaging.radiograph import decode_radiograph
 
     decode_radiograph(data)
 
 
 def ours_to_eight_bits(data: bytes) -> None:
     """The same and the eight bits that screen and network take."""
-    from model.radiograph import decode_radiograph, to_uint8
+    from imaging.radiograph import decode_radiograph, to_uint8
 
     to_uint8(decode_radiograph(data))
 
@@ -72,16 +72,23 @@ def opencv(data: bytes) -> None:
 
 
 WAYS: dict[str, Callable[[bytes], None]] = {
-    "ours": ours, "ours, and to eight bits": ours_to_eight_bits, "pydicom": pydicom_voi,
-    "like torchxrayvision": xrv_like, "cv2.imdecode": opencv}
+    "ours": ours,
+    "ours, and to eight bits": ours_to_eight_bits,
+    "pydicom": pydicom_voi,
+    "like torchxrayvision": xrv_like,
+    "cv2.imdecode": opencv,
+}
 DICOM_WAYS = ("ours", "ours, and to eight bits", "pydicom", "like torchxrayvision")
 
 
 def measure(way: str, path: Path, repeats: int) -> int:
     """Print the least seconds and the peak of memory of one way, for the process that asked."""
     data = path.read_bytes()
-    small = phantom_dicom(size=(64, 64), WindowCenter=2048, WindowWidth=4096) if path.suffix == ".dcm" else as_jpeg(
-        chest(0, (64, 64)))
+    small = (
+        phantom_dicom(size=(64, 64), WindowCenter=2048, WindowWidth=4096)
+        if path.suffix == ".dcm"
+        else as_jpeg(chest(0, (64, 64)))
+    )
     WAYS[way](small)  # loads the libraries
     with Path("/proc/self/clear_refs").open("w") as reset:
         reset.write("5")  # the kernel's peak of memory begins anew
@@ -104,8 +111,10 @@ def resident(name: str) -> float:
 
 def processor() -> float:
     """Return the processor time of this process and of those it has started, in seconds."""
-    return sum(usage.ru_utime + usage.ru_stime for usage in map(
-        resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
 
 
 def dcmtk(path: Path, repeats: int) -> list[float]:
@@ -114,8 +123,9 @@ def dcmtk(path: Path, repeats: int) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(repeats):
             began = processor(), time.perf_counter()
-            subprocess.run(["dcmj2pnm", "+Wi", "1", "+op", str(path), f"{folder}/out.pgm"], check=True,
-                           capture_output=True)
+            subprocess.run(
+                ["dcmj2pnm", "+Wi", "1", "+op", str(path), f"{folder}/out.pgm"], check=True, capture_output=True
+            )
             seconds.append(processor() - began[0])
             walls.append(time.perf_counter() - began[1])
     return [min(seconds), min(walls), 0.0]
@@ -131,20 +141,36 @@ def main() -> int:
     if options.measure:
         return measure(options.measure[0], Path(options.measure[1]), options.repeats)
     large, film = chest(0, (4000, 4000)), chest(0, (1600, 2000))
-    files = {"DICOM, 4,000 × 4,000 px, 16 bits": ("large.dcm", phantom_dicom(
-        stored=stored_values(large, 16), bits=16, WindowCenter=32768, WindowWidth=65535), DICOM_WAYS)}
+    files = {
+        "DICOM, 4,000 × 4,000 px, 16 bits": (
+            "large.dcm",
+            phantom_dicom(stored=stored_values(large, 16), bits=16, WindowCenter=32768, WindowWidth=65535),
+            DICOM_WAYS,
+        )
+    }
     files["JPEG, 2,000 × 1,600 px"] = ("film.jpg", as_jpeg(film), ("ours, and to eight bits", "cv2.imdecode"))
     for syntax in SYNTAXES if options.syntaxes else ():
-        files[f"DICOM, {syntax}, 2,000 × 1,600 px"] = (f"{syntax}.dcm", phantom_dicom(
-            size=(1600, 2000), syntax=syntax, WindowCenter=2048, WindowWidth=4096), ("ours", "pydicom"))
+        files[f"DICOM, {syntax}, 2,000 × 1,600 px"] = (
+            f"{syntax}.dcm",
+            phantom_dicom(size=(1600, 2000), syntax=syntax, WindowCenter=2048, WindowWidth=4096),
+            ("ours", "pydicom"),
+        )
     with tempfile.TemporaryDirectory() as folder:
         for title, (name, data, ways) in files.items():
             path = Path(folder) / name
             path.write_bytes(data)
             rows = {}
             for way in ways:
-                command = [sys.executable, "-m", "benchmarks.decoding", "--repeats", str(options.repeats), "--measure",
-                           way, str(path)]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "benchmarks.decoding",
+                    "--repeats",
+                    str(options.repeats),
+                    "--measure",
+                    way,
+                    str(path),
+                ]
                 answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
                 if answer.returncode == 0:
                     rows[way] = json.loads(answer.stdout.splitlines()[-1])

@@ -18,8 +18,8 @@ import traceback
 import warnings
 from pathlib import Path
 
-from model.errors import RadiographError
-from model.radiograph import decode_radiograph, rendered, to_uint8
+from core.errors import RadiographError
+from imaging.radiograph import decode_radiograph, rendered, to_uint8
 from tests.mutations import drawn_seeds, mutated, real_seeds
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,8 +59,10 @@ def work(first: int, count: int, folder: Path | None) -> int:
 
 def processor() -> float:
     """Return the processor time of this process and of those it has started, in seconds."""
-    return sum(usage.ru_utime + usage.ru_stime for usage in map(
-        resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
 
 
 def main() -> int:
@@ -79,8 +81,15 @@ def main() -> int:
     slowest: list[tuple[float, float, int]] = []
     position, last, began = options.first, options.first + options.files, time.monotonic()
     while position < last:
-        command = [sys.executable, "-m", "benchmarks.fuzz_radiograph", "--work", str(position),
-                   str(min(options.batch, last - position)), *(["--real", str(options.real)] if options.real else [])]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.fuzz_radiograph",
+            "--work",
+            str(position),
+            str(min(options.batch, last - position)),
+            *(["--real", str(options.real)] if options.real else []),
+        ]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as worker:
             for line in worker.stdout or ():
                 answer = json.loads(line)
@@ -96,8 +105,12 @@ def main() -> int:
         if worker.returncode:
             deaths.append((position, worker.returncode))
             position += 1
-        print(f"{position - options.first:,} files, {len(faults)} faults, {len(deaths)} deaths, "
-              f"{time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+        print(
+            f"{position - options.first:,} files, {len(faults)} faults, {len(deaths)} deaths, "
+            f"{time.monotonic() - began:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )
     print("| what became of the file | files |\n|---|---|")
     for name, count in became.most_common():
         print(f"| {name} | {count:,} |")

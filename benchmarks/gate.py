@@ -22,30 +22,34 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from core.errors import AppError
+from core.settings import Settings, load_settings
+from imaging.orientation import inverted, turned
+from imaging.radiograph import Radiograph, decode_radiograph, to_uint8
 from model.assessment import Assessment
 from model.engine import Classifier, load_classifier, wrap_network
-from model.errors import AppError
 from model.gate import check
 from model.network import load_network
 from model.pipeline import assess
 from model.population import read_population
-from model.quiet import start_tensorflow
-from model.radiograph import Radiograph, decode_radiograph, to_uint8
 from model.registry import active_version, verify, version_folder
-from model.settings import Settings, load_settings
-from model.upright import inverted, turned
+from model.tf_startup import start_tensorflow
 from tests.phantoms import as_png, chest
 
 WARNINGS = ("OUTSIDE_POPULATION", "INVERTED", "ROTATED", "LOW_CONTRAST", "CROPPED", "ANNOTATED", "AGE_OUTSIDE")
 CHANGES: dict[str, Callable[[Radiograph], Radiograph]] = {
-    "inverted": inverted, "90": lambda film: turned(film, 90), "180": lambda film: turned(film, 180),
-    "270": lambda film: turned(film, 270)}
+    "inverted": inverted,
+    "90": lambda film: turned(film, 90),
+    "180": lambda film: turned(film, 180),
+    "270": lambda film: turned(film, 270),
+}
 
 
 def main() -> int:
     """Print a table of rates by folder, and with --speed what the gate costs beside the network."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gate", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="every file below it is assessed")
     parser.add_argument("--population", type=Path, metavar="FILE", help="in place of the version's own")
     parser.add_argument("--split", type=Path, metavar="CSV", help="a run's split.csv: only its files below the folders")
@@ -84,8 +88,9 @@ def _classifier(settings: Settings, population: Path | None) -> Classifier:
     if population is None:
         return load_classifier(folder, settings.architectures)
     card = verify(folder)
-    network = load_network(folder / card.weights_file, card.architecture, int(card.preprocessing["input_px"]),
-                           settings.architectures)
+    network = load_network(
+        folder / card.weights_file, card.architecture, int(card.preprocessing["input_px"]), settings.architectures
+    )
     return wrap_network(network, card, read_population(population))
 
 
@@ -121,8 +126,10 @@ def _row(name: str, answers: Iterable[Assessment]) -> str:
     distances = [one.population.distance / one.population.threshold for one in answers if one.population]
     middle = f"{statistics.median(distances):.2f} of the limit" if distances else "–"
     rates = (_rate(sum(code in one for one in codes), n) for code in WARNINGS)
-    return (f"| {name} | {n} | {_rate(sum(one.is_refused for one in answers), n)} | {' | '.join(rates)} | "
-            f"{', '.join(f'{code} {count}' for code, count in why.most_common()) or '–'} | {middle} |")
+    return (
+        f"| {name} | {n} | {_rate(sum(one.is_refused for one in answers), n)} | {' | '.join(rates)} | "
+        f"{', '.join(f'{code} {count}' for code, count in why.most_common()) or '–'} | {middle} |"
+    )
 
 
 def _rate(count: int, n: int) -> str:

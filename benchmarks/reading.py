@@ -28,9 +28,9 @@ from playwright.sync_api import Page, sync_playwright
 
 from benchmarks.assessment import classifier_and_peer, in_turn
 from benchmarks.serving import CHROMIUM, ROOT, free_port, wait_for
-from model.errors import AppError
+from core.errors import AppError
+from imaging.radiograph import decode_radiograph, to_uint8
 from model.pipeline import assess
-from model.radiograph import decode_radiograph, to_uint8
 from tests.dicoms import phantom_dicom
 from tests.phantoms import as_jpeg, chest
 from tests.ungated import add_ungated
@@ -76,8 +76,19 @@ def watched(pid: int) -> Iterator[list[int]]:
 def opened_app(folder: Path, environment: dict[str, str]) -> Iterator[tuple[Page, int]]:
     """Start the app and open its read page in a browser; yield both, with the classifier loaded."""
     port = free_port()
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.headless",
-               "true", "--server.address", "127.0.0.1"]
+    command = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        "app.py",
+        "--server.port",
+        str(port),
+        "--server.headless",
+        "true",
+        "--server.address",
+        "127.0.0.1",
+    ]
     environ = {**os.environ, "PNEUMOLENS_DATA_DIR": str(folder), **environment}
     with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as app:
         try:
@@ -97,8 +108,10 @@ def opened_app(folder: Path, environment: dict[str, str]) -> Iterator[tuple[Page
 
 def read_in_browser(films: int, side: int) -> None:
     """Print a row for each film."""
-    print("| film | upload to finding, s | of which the app computes, s | greatest memory beyond the idle app, MB |\n"
-          "|---|---|---|---|")
+    print(
+        "| film | upload to finding, s | of which the app computes, s | greatest memory beyond the idle app, MB |\n"
+        "|---|---|---|---|"
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         # A drawn film is no child's, so the version that ships would say so instead of giving a finding; what the
@@ -117,8 +130,11 @@ def read_in_browser(films: int, side: int) -> None:
                     took, computed = time.monotonic() - started, processor_seconds(pid) - before
                     page.locator("[data-test-script-state=notRunning]").wait_for()
                     page.wait_for_timeout(2000)  # the viewer fetches the film meanwhile
-                print(f"| {seed + 1} of {side} × {side} px, {path.stat().st_size / 1e6:.0f} MB | {took:.2f} | "
-                      f"{computed:.2f} | {(greatest[-1] - idle) / 1e6:.0f} |", flush=True)
+                print(
+                    f"| {seed + 1} of {side} × {side} px, {path.stat().st_size / 1e6:.0f} MB | {took:.2f} | "
+                    f"{computed:.2f} | {(greatest[-1] - idle) / 1e6:.0f} |",
+                    flush=True,
+                )
                 page.get_by_role("button", name="Start over").click()
                 page.get_by_text("Drop radiographs to read them").wait_for()
                 page.locator("[data-test-script-state=notRunning]").wait_for()
@@ -144,25 +160,35 @@ def around_the_network(repeats: int, data: bytes) -> int:
     peers, whole = in_turn(classifier, plain, data, repeats)
     around = [own - peer for own, peer in zip(whole, peers, strict=True)]
     ratio = statistics.median(own / peer for own, peer in zip(around, peers, strict=True))
-    print("| film | what is said of it | network, ms | decoding, gate and influence map, ms | ratio |\n"
-          "|---|---|---|---|---|")
-    print(f"| {film.height} × {film.width} px JPEG | {words} | {statistics.median(peers) * 1e3:.0f} | "
-          f"{statistics.median(around) * 1e3:.0f} | {ratio:.2f} |\n\nAim: a ratio below 1.")
+    print(
+        "| film | what is said of it | network, ms | decoding, gate and influence map, ms | ratio |\n"
+        "|---|---|---|---|---|"
+    )
+    print(
+        f"| {film.height} × {film.width} px JPEG | {words} | {statistics.median(peers) * 1e3:.0f} | "
+        f"{statistics.median(around) * 1e3:.0f} | {ratio:.2f} |\n\nAim: a ratio below 1."
+    )
     return 0
 
 
 def main() -> int:
     """Print both tables."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.reading", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.reading", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--films", type=int, default=5, metavar="N", help="DICOM films in the browser (%(default)s)")
     parser.add_argument("--side", type=int, default=4000, metavar="PX", help="of the DICOM films (%(default)s)")
     parser.add_argument("--repeats", type=int, default=15, metavar="N", help="of the JPEG (%(default)s)")
-    parser.add_argument("--size", type=int, nargs=2, default=(2000, 1600), metavar=("H", "W"),
-                        help="of the JPEG %(default)s")
-    parser.add_argument("--film", type=Path, metavar="FILE",
-                        help="a radiograph of a child to make the JPEG of; a drawn one, the default, may be refused, "
-                             "and a film about to be refused is looked at twice")
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(2000, 1600), metavar=("H", "W"), help="of the JPEG %(default)s"
+    )
+    parser.add_argument(
+        "--film",
+        type=Path,
+        metavar="FILE",
+        help="a radiograph of a child to make the JPEG of; a drawn one, the default, may be refused, "
+        "and a film about to be refused is looked at twice",
+    )
     options = parser.parse_args()
     if options.films:
         read_in_browser(options.films, options.side)

@@ -63,11 +63,29 @@ def main() -> int:
     parser.add_argument("--size", type=int, nargs=2, default=(1200, 1500), metavar=("H", "W"), help="%(default)s")
     options = parser.parse_args()
     port = free_port()
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.headless",
-               "true", "--server.address", "127.0.0.1"]
-    with tempfile.TemporaryDirectory() as folder, subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env={**os.environ, "PNEUMOLENS_DATA_DIR": folder, **add_ungated(Path(folder))}) as app:
+    command = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        "app.py",
+        "--server.port",
+        str(port),
+        "--server.headless",
+        "true",
+        "--server.address",
+        "127.0.0.1",
+    ]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PNEUMOLENS_DATA_DIR": folder, **add_ungated(Path(folder))},
+        ) as app,
+    ):
         try:
             wait_for(f"http://127.0.0.1:{port}/_stcore/health", PATIENCE_MS / 1000)
             with sync_playwright() as playwright:

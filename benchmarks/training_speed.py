@@ -1,4 +1,4 @@
-"""How fast `training.fit` trains relative to plain Keras, and what its input pipeline costs, in the same process.
+"""How fast `training.fitting.fit` trains relative to plain Keras, and what its input pipeline costs, in one process.
 
 The peer is `network.fit` as a user would write it: the same layers at 299 px from first epoch to last, the same ones
 trainable, BatchNormalization frozen, AdamW, the same batch size, float32, pictures decoded once and cached, prefetched.
@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.quiet import start_tensorflow
+from model.tf_startup import start_tensorflow
 from tests.phantoms import write_dataset
-from training.config import Stage, TrainingConfig, default_config
-from training.dataset import read_samples, scan_folder
+from training.data.dataset import read_samples, scan_folder
+from training.fitting.config import Stage, TrainingConfig, default_config
 
 Act = Callable[[int], object]
 Clock = Callable[[], float]
@@ -60,7 +60,7 @@ def make_trainer(config: TrainingConfig, architecture: str) -> Any:
     """Return our trainer with a network from random weights; the weights' values do not change the speed."""
     from model.architectures import find_architecture
     from model.network import build_network
-    from training.fit import Trainer
+    from training.fitting.fit import Trainer
 
     size = None if find_architecture(architecture).any_size else config.input_px
     return Trainer(build_network(architecture, size, dropout=config.dropout), config, (1.0, 1.0))
@@ -70,18 +70,24 @@ def feed_of(
     config: TrainingConfig, stage: Stage, pictures: npt.NDArray[np.uint8], labels: npt.NDArray[np.int_], steps: int
 ) -> Iterable[Any]:
     """Return `steps` augmented batches as `fit` makes them."""
-    from training.feed import batches
-    from training.fit import stage_recipe
+    from training.data.input_pipeline import batches
+    from training.fitting.fit import stage_recipe
 
     order = np.resize(np.arange(len(pictures)), steps * config.batch_size)
-    return batches(pictures, np.column_stack((labels, np.full(len(labels), -1))), order, stage_recipe(config, stage),
-                   stage.input_px, config.batch_size, config.seed)
+    return batches(
+        pictures,
+        np.column_stack((labels, np.full(len(labels), -1))),
+        order,
+        stage_recipe(config, stage),
+        stage.input_px,
+        config.batch_size,
+        config.seed,
+    )
 
 
-def ours(
-    trainer: Any, stage: Stage, pictures: npt.NDArray[np.uint8], labels: npt.NDArray[np.int_]
-) -> Act:
+def ours(trainer: Any, stage: Stage, pictures: npt.NDArray[np.uint8], labels: npt.NDArray[np.int_]) -> Act:
     """Return what takes steps of `fit` in a stage that the trainer has entered."""
+
     def act(steps: int) -> None:
         for batch, targets in feed_of(trainer.config, stage, pictures, labels, steps):
             trainer.step(batch, targets, stage.learning_rate)
@@ -99,17 +105,28 @@ def keras_peer(network: Any, folder: Path, stage: Stage, config: TrainingConfig,
     train_after(network, stage.train_after)
     network.compile(
         optimizer=keras.optimizers.AdamW(stage.learning_rate, weight_decay=config.weight_decay),
-        loss=keras.losses.BinaryCrossentropy(from_logits=True))
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+    )
     data = keras.utils.image_dataset_from_directory(
-        folder, label_mode="binary", color_mode="grayscale", batch_size=config.batch_size,
-        image_size=(config.input_px, config.input_px), verbose=False).cache()
+        folder,
+        label_mode="binary",
+        color_mode="grayscale",
+        batch_size=config.batch_size,
+        image_size=(config.input_px, config.input_px),
+        verbose=False,
+    ).cache()
     for _ in data:  # fills the cache, as the first epoch would
         pass
     data = data.repeat().take(steps)
     if augmented:
-        change = keras.Sequential([
-            keras.layers.RandomFlip("horizontal"), keras.layers.RandomRotation(30 / 360),
-            keras.layers.RandomZoom(0.2, 0.2), keras.layers.RandomTranslation(0.1, 0.1)])
+        change = keras.Sequential(
+            [
+                keras.layers.RandomFlip("horizontal"),
+                keras.layers.RandomRotation(30 / 360),
+                keras.layers.RandomZoom(0.2, 0.2),
+                keras.layers.RandomTranslation(0.1, 0.1),
+            ]
+        )
         data = data.map(lambda x, y: (change(x, training=True), y), num_parallel_calls=tf.data.AUTOTUNE)
     data = data.prefetch(tf.data.AUTOTUNE)
     return lambda _: network.fit(data, epochs=1, shuffle=False, verbose=0)
@@ -124,25 +141,30 @@ def compare_with_keras(folder: Path, options: argparse.Namespace) -> None:
     labels = np.array([sample.label for sample in samples])
     trainer = make_trainer(config, "inception_v3")
     network = build_network("inception_v3", config.input_px, dropout=config.dropout)
-    print("| layers trained | what | picture side, px | images per second | relative to Keras without augmentation "
-          "| by the fastest turns |\n|---|---|---|---|---|---|")
+    print(
+        "| layers trained | what | picture side, px | images per second | relative to Keras without augmentation "
+        "| by the fastest turns |\n|---|---|---|---|---|---|"
+    )
     # Seconds per picture of the whole schedule, with every epoch drawing as many.
     total = {"ours": 0.0, BARE: 0.0, AUGMENTED: 0.0}
     chosen = [stage for stage in config.stages if options.stage in (None, stage.name)]
     for train_after, stages in itertools.groupby(chosen, lambda stage: stage.train_after):
         group = list(stages)
         trainer.enter(group[0])
-        peers = {} if options.stage else {
-            AUGMENTED: keras_peer(network, folder, group[0], config, options.steps, True)}
+        peers = {} if options.stage else {AUGMENTED: keras_peer(network, folder, group[0], config, options.steps, True)}
         contestants = peers | {
             BARE: keras_peer(network, folder, group[0], config, options.steps, False),
-            **{f"ours, {stage.input_px} px": ours(trainer, stage, pictures, labels) for stage in group}}
+            **{f"ours, {stage.input_px} px": ours(trainer, stage, pictures, labels) for stage in group},
+        }
         seconds = take_turns(contestants, options.steps, options.turns, options.clock)
         images = options.steps * options.batch
         for name, turns in seconds.items():
             px = name.rpartition(", ")[2].removesuffix(" px") if name.startswith("ours") else config.input_px
-            print(f"| after {train_after} | {name.partition(',')[0]} | {px} | {images / statistics.median(turns):.2f} "
-                  f"| {relative(seconds, name, BARE):.2f} | {relative_at_best(seconds, name, BARE):.2f} |", flush=True)
+            print(
+                f"| after {train_after} | {name.partition(',')[0]} | {px} | {images / statistics.median(turns):.2f} "
+                f"| {relative(seconds, name, BARE):.2f} | {relative_at_best(seconds, name, BARE):.2f} |",
+                flush=True,
+            )
         for stage in group:
             for who in total:
                 key = f"ours, {stage.input_px} px" if who == "ours" else who
@@ -152,14 +174,19 @@ def compare_with_keras(folder: Path, options: argparse.Namespace) -> None:
         return
     epochs = " + ".join(f"{stage.epochs} × {stage.input_px} px" for stage in config.stages)
     for peer in (BARE, AUGMENTED):
-        print(f"\nThe whole schedule ({epochs}) against as many epochs at {config.input_px} px, {peer}: "
-              f"{total[peer] / total['ours']:.2f} times as fast.", flush=True)
+        print(
+            f"\nThe whole schedule ({epochs}) against as many epochs at {config.input_px} px, {peer}: "
+            f"{total[peer] / total['ours']:.2f} times as fast.",
+            flush=True,
+        )
 
 
 def measure_pipeline(folder: Path, options: argparse.Namespace) -> None:
     """Print how much faster a step would be if its batch were there already; a turn starts the pipeline anew."""
-    print("\n| network | picture side, px | step on a ready batch, ms | with the pipeline, ms | ready is faster by |\n"
-          "|---|---|---|---|---|")
+    print(
+        "\n| network | picture side, px | step on a ready batch, ms | with the pipeline, ms | ready is faster by |\n"
+        "|---|---|---|---|---|"
+    )
     for architecture in ("inception_v3", options.small):
         config = default_config(architecture, "standard", precision="float32", batch_size=options.batch)
         samples, pictures, _ = read_samples(scan_folder(folder).train, config.detail_px)
@@ -174,27 +201,44 @@ def measure_pipeline(folder: Path, options: argparse.Namespace) -> None:
                 for batch, targets in itertools.islice(itertools.cycle(ready), n):
                     trainer.step(batch, targets, stage.learning_rate)
 
-            seconds = take_turns({"ready": on_ready, "piped": ours(trainer, stage, pictures, labels)}, steps,
-                                 options.turns, options.clock)
+            seconds = take_turns(
+                {"ready": on_ready, "piped": ours(trainer, stage, pictures, labels)},
+                steps,
+                options.turns,
+                options.clock,
+            )
             ready_ms, piped_ms = (statistics.median(seconds[name]) / steps * 1e3 for name in ("ready", "piped"))
-            print(f"| {architecture} | {stage.input_px} | {ready_ms:.0f} | {piped_ms:.0f} "
-                  f"| {100 * (relative(seconds, 'ready', 'piped') - 1):.1f} % |", flush=True)
+            print(
+                f"| {architecture} | {stage.input_px} | {ready_ms:.0f} | {piped_ms:.0f} "
+                f"| {100 * (relative(seconds, 'ready', 'piped') - 1):.1f} % |",
+                flush=True,
+            )
 
 
 def main() -> int:
     """Print both tables."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.training_speed", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.training_speed",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--batch", type=int, default=32, metavar="N", help="(%(default)s)")
     parser.add_argument("--steps", type=int, default=4, metavar="N", help="steps of a turn (%(default)s)")
     parser.add_argument("--turns", type=int, default=5, metavar="N", help="(%(default)s)")
     parser.add_argument("--films", type=int, default=64, metavar="N", help="drawn radiographs of a class (%(default)s)")
     parser.add_argument("--small", default="cnn_2_1", metavar="NAME", help="the small network (%(default)s)")
     parser.add_argument("--only", choices=("keras", "pipeline"), help="one of the two tables")
-    parser.add_argument("--stage", choices=("head", "small", "full"),
-                        help="this stage alone, against Keras without augmentation alone")
-    parser.add_argument("--cpu-time", dest="clock", action="store_const", const=time.process_time,
-                        default=time.perf_counter, help="count processor seconds instead of those that pass")
+    parser.add_argument(
+        "--stage", choices=("head", "small", "full"), help="this stage alone, against Keras without augmentation alone"
+    )
+    parser.add_argument(
+        "--cpu-time",
+        dest="clock",
+        action="store_const",
+        const=time.process_time,
+        default=time.perf_counter,
+        help="count processor seconds instead of those that pass",
+    )
     options = parser.parse_args()
     start_tensorflow(in_batches=True)
     with tempfile.TemporaryDirectory() as name:

@@ -21,8 +21,8 @@ import psutil
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from tests.test_browser import find_chromium, running_app
-from tests.test_browser_viewer import AS_IF_ON_A_CARD, PATIENCE_MS, TREE
+from tests.browser.test_app import find_chromium, running_app
+from tests.browser.test_viewer import AS_IF_ON_A_CARD, PATIENCE_MS, TREE
 from tests.viewer_page import large_film
 
 # Notes when the viewer's place, its first picture and the film at full size are there, in ms.
@@ -100,12 +100,18 @@ def main() -> int:
     options = parser.parse_args()
     peer = on_the_server()
     print(f"on the server, NumPy and PNG: {peer:.1f} pictures a second")
-    print("drawn with  window      layout        pictures/s  slowest 5 %  processor a picture  against the server  "
-          "first picture  full size")
-    with tempfile.TemporaryDirectory() as folder, running_app(Path(folder), "tests/viewer_page.py") as (address, _), \
-            sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=[
-            "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
+    print(
+        "drawn with  window      layout        pictures/s  slowest 5 %  processor a picture  against the server  "
+        "first picture  full size"
+    )
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_app(Path(folder), "tests/viewer_page.py") as (address, _),
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(), args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
         for painter in ("2d", "webgl"):
             for width, height in ((1280, 800), (1920, 1080)):
                 page = browser.new_page(viewport={"width": width, "height": height})
@@ -128,8 +134,11 @@ def main() -> int:
                     slow = float(np.percentile(counted["gaps"], 95))
                     first, full = (times[event] - times["place"] for event in ("first", "full"))
                     processor = 1000 * counted["processor"] / counted["changed"]
-                    print(f"{painter:<10}  {width} × {height:<4}  {name:<12}  {rate:10.1f}  {slow:8.0f} ms  "
-                          f"{processor:16.1f} ms  {rate / peer:16.1f} ×  {first:10.0f} ms  {full:6.0f} ms", flush=True)
+                    print(
+                        f"{painter:<10}  {width} × {height:<4}  {name:<12}  {rate:10.1f}  {slow:8.0f} ms  "
+                        f"{processor:16.1f} ms  {rate / peer:16.1f} ×  {first:10.0f} ms  {full:6.0f} ms",
+                        flush=True,
+                    )
                 page.close()
         browser.close()
     return 0

@@ -14,20 +14,20 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from model.archives import HEAD_BYTES, Member, is_archive, list_archive, may_be_film
+from core.errors import AppError, RadiographError
+from core.files import write_atomically
+from core.purposes import PURPOSES
+from core.settings import load_settings
+from imaging.archives import HEAD_BYTES, Member, is_archive, list_archive, may_be_film
+from imaging.radiograph import MAX_BYTES, to_uint8
 from model.assessment import Assessment, InputIssue
-from model.card import PURPOSES
 from model.engine import Classifier, load_classifier
-from model.errors import AppError, RadiographError
-from model.files import write_atomically
 from model.gradcam import overlay
 from model.listing import csv_text, line
 from model.operating import at_purpose, operating_point
 from model.pipeline import assess
-from model.quiet import start_tensorflow
-from model.radiograph import MAX_BYTES, to_uint8
 from model.registry import active_version, version_folder
-from model.settings import load_settings
+from model.tf_startup import start_tensorflow
 
 EXAMPLES = """examples:
   python -m model assess film.dcm
@@ -65,27 +65,45 @@ class _Item:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m model", description=__doc__, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m model",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     acts = parser.add_subparsers(required=True, metavar="COMMAND")
     command = acts.add_parser(
-        "assess", help="assess films, folders and zip archives", epilog=EXAMPLES, description=KEYS,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        "assess",
+        help="assess films, folders and zip archives",
+        epilog=EXAMPLES,
+        description=KEYS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a film, a folder or a zip archive")
-    command.add_argument("--json", metavar="FILE",
-                         help="where the lines go; - is standard output (default, unless --csv is given)")
+    command.add_argument(
+        "--json", metavar="FILE", help="where the lines go; - is standard output (default, unless --csv is given)"
+    )
     command.add_argument("--csv", metavar="FILE", help="write one row a film there, too; - is standard output")
-    command.add_argument("--heatmaps", type=Path, metavar="DIR",
-                         help="write the radiograph with its influence map there, one PNG a file, named by sha256")
-    command.add_argument("--purpose", choices=PURPOSES,
-                         help="operating point to read at (default: the site's, PNEUMOLENS_PURPOSE, or the version's)")
+    command.add_argument(
+        "--heatmaps",
+        type=Path,
+        metavar="DIR",
+        help="write the radiograph with its influence map there, one PNG a file, named by sha256",
+    )
+    command.add_argument(
+        "--purpose",
+        choices=PURPOSES,
+        help="operating point to read at (default: the site's, PNEUMOLENS_PURPOSE, or the version's)",
+    )
     command.add_argument("--classifier", metavar="VERSION", help="(default: the version in use)")
     options = parser.parse_args(arguments)
     try:
         settings = load_settings(os.environ)
         start_tensorflow()
-        classifier = load_classifier(version_folder(settings, options.classifier or active_version(settings)),
-                                     architectures=settings.architectures)
+        classifier = load_classifier(
+            version_folder(settings, options.classifier or active_version(settings)),
+            architectures=settings.architectures,
+        )
         return _assess_all(options, classifier, options.purpose or settings.purpose)
     except AppError as error:
         print(f"{error}\n{error.advice}", file=sys.stderr)
@@ -177,18 +195,22 @@ def _read(item: _Item) -> bytes:
     try:
         if item.path.stat().st_size > MAX_BYTES:
             raise RadiographError(
-                f"expected at most {MAX_BYTES / 1e6:.0f} MB. Received: more", code="TOO_LARGE",
+                f"expected at most {MAX_BYTES / 1e6:.0f} MB. Received: more",
+                code="TOO_LARGE",
                 advice=f"The file is larger than {MAX_BYTES / 1e6:.0f} MB. Export the radiograph at the detector's own "
-                       "size or smaller.")
+                "size or smaller.",
+            )
         return item.path.read_bytes()
     except FileNotFoundError as error:
-        raise RadiographError("expected a file. Received: none", advice="There is no such file. Check the path."
-                              ) from error
+        raise RadiographError(
+            "expected a file. Received: none", advice="There is no such file. Check the path."
+        ) from error
     except OSError as error:
         raise RadiographError(
             f"expected a file that may be read. Received: {type(error).__name__}",
             advice=f"The file could not be read ({type(error).__name__}). Check that it is complete and that you may "
-                   "open it.") from error
+            "open it.",
+        ) from error
 
 
 def _write_heatmap(folder: Path, assessment: Assessment) -> None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from model.errors import ClassifierError
+from core.errors import ClassifierError
 
 # A function of one's own is named as package.module:function.
 _OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -44,33 +44,109 @@ class Architecture:
 
 
 _KERAS = "keras.applications"
-ARCHITECTURES = {a.name: a for a in (
-    Architecture("inception_v3", "InceptionV3, fine-tuned from ImageNet, linear head; the default",
-                 "97 % train, 95 % test; Kermany 2018 (Cell): 92.8 % test",
-                 "Szegedy et al. 2016, https://arxiv.org/abs/1512.00567", 299, "mixed3", True, 2e-4,
-                 sensed=("mixed3", "mixed6")),
-    Architecture("inception_v3_scratch", "the same without ImageNet", "86.9 % at best",
-                 "Szegedy et al. 2016, https://arxiv.org/abs/1512.00567", 150, any_size=True,
-                 sensed=("mixed3", "mixed6")),
-    Architecture("simple_cnn", "4 convolutions with dropout, 2 dense; augmentation",
-                 "88 % train; per class 80 % NORMAL, 96 % PNEUMONIA (another write-up of it: 92 %)",
-                 "write-ups of this data set", 150, augmentation="seed", sensed=("pool2", "pool4")),
-    Architecture("cnn_2_1", "2 convolutions, 1 dense; no BatchNorm, no dropout", "99 % train, 93 % test",
-                 "write-ups of this data set", 150, augmentation="plain", sensed=("pool1", "pool2")),
-    Architecture("cnn_4_2", "4 convolutions, 2 dense, with BatchNorm and dropout", "99 % train, 91 % test",
-                 "write-ups of this data set", 150, augmentation="seed", sensed=("pool2", "pool4")),
-    Architecture("cnn_3_1", "3 convolutions, 1 dense", "96 % train, 93 % test", "write-ups of this data set", 150,
-                 augmentation="seed", sensed=("pool2", "pool3")),
-    Architecture("cnn_77k", "7 convolutions with pooling and spatial dropout, 3 dense with dropout",
-                 "96 % train, 93 % test", "write-ups of this data set", 150, augmentation="seed",
-                 sensed=("pool3", "pool5")),
-    Architecture("vgg16", "VGG16, linear head", "–", f"{_KERAS}; https://arxiv.org/abs/1409.1556", 224,
-                 "block3_pool", True, 1e-4, sensed=("block3_pool", "block4_pool")),
-    Architecture("resnet50", "ResNet50, linear head", "–", f"{_KERAS}; https://arxiv.org/abs/1512.03385", 224,
-                 "conv3_block4_out", True, 2e-4, sensed=("conv3_block4_out", "conv4_block6_out")),
-    Architecture("densenet121", "DenseNet121, linear head", "–", f"{_KERAS}; https://arxiv.org/abs/1608.06993", 224,
-                 "pool3_pool", True, 2e-4, sensed=("pool3_pool", "pool4_pool")),
-)}
+ARCHITECTURES = {
+    a.name: a
+    for a in (
+        Architecture(
+            "inception_v3",
+            "InceptionV3, fine-tuned from ImageNet, linear head; the default",
+            "97 % train, 95 % test; Kermany 2018 (Cell): 92.8 % test",
+            "Szegedy et al. 2016, https://arxiv.org/abs/1512.00567",
+            299,
+            "mixed3",
+            True,
+            2e-4,
+            sensed=("mixed3", "mixed6"),
+        ),
+        Architecture(
+            "inception_v3_scratch",
+            "the same without ImageNet",
+            "86.9 % at best",
+            "Szegedy et al. 2016, https://arxiv.org/abs/1512.00567",
+            150,
+            any_size=True,
+            sensed=("mixed3", "mixed6"),
+        ),
+        Architecture(
+            "simple_cnn",
+            "4 convolutions with dropout, 2 dense; augmentation",
+            "88 % train; per class 80 % NORMAL, 96 % PNEUMONIA (another write-up of it: 92 %)",
+            "write-ups of this data set",
+            150,
+            augmentation="seed",
+            sensed=("pool2", "pool4"),
+        ),
+        Architecture(
+            "cnn_2_1",
+            "2 convolutions, 1 dense; no BatchNorm, no dropout",
+            "99 % train, 93 % test",
+            "write-ups of this data set",
+            150,
+            augmentation="plain",
+            sensed=("pool1", "pool2"),
+        ),
+        Architecture(
+            "cnn_4_2",
+            "4 convolutions, 2 dense, with BatchNorm and dropout",
+            "99 % train, 91 % test",
+            "write-ups of this data set",
+            150,
+            augmentation="seed",
+            sensed=("pool2", "pool4"),
+        ),
+        Architecture(
+            "cnn_3_1",
+            "3 convolutions, 1 dense",
+            "96 % train, 93 % test",
+            "write-ups of this data set",
+            150,
+            augmentation="seed",
+            sensed=("pool2", "pool3"),
+        ),
+        Architecture(
+            "cnn_77k",
+            "7 convolutions with pooling and spatial dropout, 3 dense with dropout",
+            "96 % train, 93 % test",
+            "write-ups of this data set",
+            150,
+            augmentation="seed",
+            sensed=("pool3", "pool5"),
+        ),
+        Architecture(
+            "vgg16",
+            "VGG16, linear head",
+            "–",
+            f"{_KERAS}; https://arxiv.org/abs/1409.1556",
+            224,
+            "block3_pool",
+            True,
+            1e-4,
+            sensed=("block3_pool", "block4_pool"),
+        ),
+        Architecture(
+            "resnet50",
+            "ResNet50, linear head",
+            "–",
+            f"{_KERAS}; https://arxiv.org/abs/1512.03385",
+            224,
+            "conv3_block4_out",
+            True,
+            2e-4,
+            sensed=("conv3_block4_out", "conv4_block6_out"),
+        ),
+        Architecture(
+            "densenet121",
+            "DenseNet121, linear head",
+            "–",
+            f"{_KERAS}; https://arxiv.org/abs/1608.06993",
+            224,
+            "pool3_pool",
+            True,
+            2e-4,
+            sensed=("pool3_pool", "pool4_pool"),
+        ),
+    )
+}
 # Where no ImageNet weights can be had, two cores need a smaller picture.
 SCRATCH_PX = 150
 
@@ -91,7 +167,8 @@ def find_architecture(name: str) -> Architecture:
         return Architecture(name, "a function of this installation", "–", name, SCRATCH_PX)
     raise ClassifierError(
         f"expected an architecture of {', '.join(ARCHITECTURES)}, or package.module:function. Received: {name!r}",
-        advice="See the list with: python -m training architectures")
+        advice="See the list with: python -m training architectures",
+    )
 
 
 def refuse_untrusted(name: str, trusted: Collection[str]) -> None:
@@ -102,4 +179,5 @@ def refuse_untrusted(name: str, trusted: Collection[str]) -> None:
     if is_own(name) and name not in trusted:
         raise ClassifierError(
             f"expected an architecture that this installation trusts. Received: {name}",
-            advice=f"If {name} is yours, add it to the setting PNEUMOLENS_ARCHITECTURES.")
+            advice=f"If {name} is yours, add it to the setting PNEUMOLENS_ARCHITECTURES.",
+        )

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from model.radiograph import Radiograph
+from imaging.radiograph import Radiograph
 
 Finding = Literal["PNEUMONIA", "NO_PNEUMONIA"]
 
@@ -36,7 +36,7 @@ class Prediction:
     `probability` is the calibrated probability of pneumonia and `operating_point` the probability from which the
     finding is PNEUMONIA, both in [0, 1]. `logit` is the network's own output before calibration. `is_near` tells that
     small changes to the picture could move the probability across the operating point. `purpose` names what the
-    operating point is for, of `model.card.PURPOSES`.
+    operating point is for, of `core.purposes.PURPOSES`.
     """
 
     logit: float

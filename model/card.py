@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from model.errors import ClassifierError
+from core.errors import ClassifierError
 
-# What a radiograph may be read for; "default" is the version's own operating point, the others lie in `purposes`.
-PURPOSES = ("default", "screening", "balanced", "rule_in")
 MEASURES = ("accuracy", "auroc", "auprc", "sensitivity", "specificity", "ppv", "npv", "f1", "brier", "ece")
 
 
@@ -75,8 +73,9 @@ class Calibration:
     def __post_init__(self) -> None:
         """Refuse a scale that would turn or blank the probabilities."""
         if not (0 < self.temperature < math.inf and math.isfinite(self.bias) and 0 < self.prevalence < 1):
-            raise ValueError("expected a positive temperature, a finite bias and a prevalence in (0, 1). "
-                             f"Received: {self}")
+            raise ValueError(
+                f"expected a positive temperature, a finite bias and a prevalence in (0, 1). Received: {self}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,8 @@ class ModelCard:
     `sha256` is that of `weights_file`. `data` tells source, digest, counts and licences; `preprocessing` holds at least
     input_px and detail_px; `training` the configuration and `history` one row per epoch. `evaluations` are keyed
     "validation", and by the name of each further set. `purposes` are further operating points to choose from and
-    `robustness` one row per change to the films (`training.robustness`); cards of older versions have neither.
+    `robustness` one row per change to the films (`training.evaluation.robustness`); cards of older versions have
+    neither.
     `population_sha256` is that of the file that tells how the training radiographs look (`model.population`), empty
     where the version has none.
     """
@@ -166,8 +166,10 @@ def card_from_json(text: str) -> ModelCard:
         values["robustness"] = tuple(dict(row) for row in values.get("robustness", ()))
         return ModelCard(**values)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ClassifierError(f"expected a model card. Received: JSON that is not one ({error})",
-                              advice="The classifier's card is damaged; install the version again.") from error
+        raise ClassifierError(
+            f"expected a model card. Received: JSON that is not one ({error})",
+            advice="The classifier's card is damaged; install the version again.",
+        ) from error
 
 
 def evaluation_from(values: Mapping[str, Any]) -> Evaluation:

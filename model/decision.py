@@ -50,7 +50,9 @@ def at_prevalence(probabilities: Array, known: float, wanted: float) -> npt.NDAr
 
 
 def decision_curve(
-    labels: Array, probabilities: Array, thresholds: Array | tuple[float, ...] = THRESHOLDS,
+    labels: Array,
+    probabilities: Array,
+    thresholds: Array | tuple[float, ...] = THRESHOLDS,
     prevalence: float | None = None,
 ) -> DecisionCurve:
     """Return the net benefit of calling pneumonia from each threshold probability on.
@@ -70,8 +72,10 @@ def decision_curve(
     share = float((y == 1).mean()) if prevalence is None else prevalence
     counts = {1: int((y == 1).sum()), 0: int((y == 0).sum())}
     if not 0 <= share <= 1 or (share > 0 and not counts[1]) or (share < 1 and not counts[0]):
-        raise ValueError(f"expected a prevalence in [0, 1] of classes that are there. Received: {share} with "
-                         f"{counts[1]} radiographs with pneumonia and {counts[0]} without")
+        raise ValueError(
+            f"expected a prevalence in [0, 1] of classes that are there. Received: {share} with "
+            f"{counts[1]} radiographs with pneumonia and {counts[0]} without"
+        )
     cost = t / (1 - t)
 
     def called(label: int) -> Array:
@@ -80,8 +84,9 @@ def decision_curve(
         return 1 - np.searchsorted(scores, t, "left") / len(scores) if len(scores) else np.zeros(len(t))
 
     benefit = share * called(1) - (1 - share) * called(0) * cost
-    return DecisionCurve(share, _floats(t), _floats(benefit), _floats(share - (1 - share) * cost),
-                         _floats(np.zeros(len(t))))
+    return DecisionCurve(
+        share, _floats(t), _floats(benefit), _floats(share - (1 - share) * cost), _floats(np.zeros(len(t)))
+    )
 
 
 def operating_points_by_purpose(
@@ -122,19 +127,28 @@ def operating_points_by_purpose(
     if len(specific):
         rule_in = point("rule_in", int(specific[0]), f"lowest probability of specificity ≥ {RULE_IN_SPECIFICITY:g}")
     else:  # more of them than the target allows have probability 1, above which no threshold lies
-        rule_in = point("rule_in", int(specificity.argmax()), f"highest specificity there is, since "
-                                                              f"{RULE_IN_SPECIFICITY:g} cannot be met")
-    return (point("screening", int(sensitive[-1]), f"highest probability of sensitivity ≥ {SCREENING_SENSITIVITY:g}"),
-            point("balanced", int(np.flatnonzero(youden >= youden.max() - _ROUNDING)[0]),
-                  "largest sum of sensitivity and specificity (Youden's J)"),
-            rule_in)
+        rule_in = point(
+            "rule_in",
+            int(specificity.argmax()),
+            f"highest specificity there is, since {RULE_IN_SPECIFICITY:g} cannot be met",
+        )
+    return (
+        point("screening", int(sensitive[-1]), f"highest probability of sensitivity ≥ {SCREENING_SENSITIVITY:g}"),
+        point(
+            "balanced",
+            int(np.flatnonzero(youden >= youden.max() - _ROUNDING)[0]),
+            "largest sum of sensitivity and specificity (Youden's J)",
+        ),
+        rule_in,
+    )
 
 
 def _checked(labels: Array, probabilities: Array) -> tuple[npt.NDArray[np.int_], npt.NDArray[np.float64]]:
     y, p = np.asarray(labels).astype(int), np.asarray(probabilities, np.float64)
     if not len(y) or y.shape != p.shape or not ((p >= 0) & (p <= 1)).all():
-        raise ValueError("expected as many labels as probabilities in [0, 1], at least one. "
-                         f"Received: {y.shape} and {p.shape}")
+        raise ValueError(
+            f"expected as many labels as probabilities in [0, 1], at least one. Received: {y.shape} and {p.shape}"
+        )
     return y, p
 
 

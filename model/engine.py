@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.border import fill_border
+from core.errors import ClassifierError
+from imaging.border import fill_border
+from imaging.radiograph import Radiograph, enlarge, network_input
 from model.card import ModelCard
-from model.errors import ClassifierError
 from model.population import POPULATION, TrainingPopulation, read_population
-from model.radiograph import Radiograph, enlarge, network_input
 from model.registry import verify
 
 Float = npt.NDArray[np.float32]
@@ -98,8 +98,10 @@ def load_classifier(folder: Path, architectures: Collection[str] = ()) -> Classi
         input_px = int(card.preprocessing["input_px"])
         network = networks.load_network(folder / card.weights_file, card.architecture, input_px, architectures)
     except (KeyError, ValueError) as error:
-        raise ClassifierError(f"expected the weights of {card.architecture} in {card.version}. Received: {error}",
-                              advice=f"Version {card.version} does not fit this software; choose another.") from error
+        raise ClassifierError(
+            f"expected the weights of {card.architecture} in {card.version}. Received: {error}",
+            advice=f"Version {card.version} does not fit this software; choose another.",
+        ) from error
     classifier = wrap_network(network, card, _population(folder, card))
     (classifier.forward or classifier.explain)(np.zeros((1, input_px, input_px), np.uint8))
     return classifier
@@ -112,8 +114,10 @@ def _population(folder: Path, card: ModelCard) -> TrainingPopulation | None:
     try:
         return read_population(folder / POPULATION)
     except (OSError, KeyError, ValueError) as error:
-        raise ClassifierError(f"expected the training population of {card.version}. Received: {error}",
-                              advice=f"Version {card.version} does not fit this software; choose another.") from error
+        raise ClassifierError(
+            f"expected the training population of {card.version}. Received: {error}",
+            advice=f"Version {card.version} does not fit this software; choose another.",
+        ) from error
 
 
 def wrap_network(network: Any, card: ModelCard, population: TrainingPopulation | None = None) -> Classifier:
@@ -128,8 +132,10 @@ def wrap_network(network: Any, card: ModelCard, population: TrainingPopulation |
     try:
         passing = networks.forward_function(network, population.layers if population else ())
     except ValueError as error:
-        raise ClassifierError(f"expected a population of {card.architecture} in {card.version}. Received: {error}",
-                              advice=f"Version {card.version} does not fit this software; choose another.") from error
+        raise ClassifierError(
+            f"expected a population of {card.architecture} in {card.version}. Received: {error}",
+            advice=f"Version {card.version} does not fit this software; choose another.",
+        ) from error
     mirror = bool(card.preprocessing.get("mirror", False))
     lock = threading.Lock()
 
@@ -155,8 +161,9 @@ def wrap_network(network: Any, card: ModelCard, population: TrainingPopulation |
         seen = forward(pictures)
         return seen.logits, seen.features, seen.weights
 
-    return Classifier(card, networks.influence_layer(network)[0], run, explain, forward if population else None,
-                      population)
+    return Classifier(
+        card, networks.influence_layer(network)[0], run, explain, forward if population else None, population
+    )
 
 
 def mirrored_mean(logits: Callable[[Pictures], Float], pictures: Pictures) -> Float:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from model.film import Radiograph
+from imaging.film import Radiograph
 
 Grey = npt.NDArray[np.uint8]
 SAMPLE_PX = 384
@@ -60,8 +60,12 @@ def measure_greys(grey: Grey) -> GreyMeasures:
     size = int(np.count_nonzero(field))
     if not size:
         return GreyMeasures(float(high - low), 1.0, 0.0, 0.0)
-    return GreyMeasures(float(high - low), float(np.count_nonzero(black & field) / size),
-                        float(np.count_nonzero(white & field) / size), size / grey.size)
+    return GreyMeasures(
+        float(high - low),
+        float(np.count_nonzero(black & field) / size),
+        float(np.count_nonzero(white & field) / size),
+        size / grey.size,
+    )
 
 
 def _field(lit: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

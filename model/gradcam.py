@@ -24,8 +24,12 @@ _BAND_ROWS = 256
 
 
 def grad_cam(
-    feature_map: npt.NDArray[np.float32], head: npt.NDArray[np.float32], shape: tuple[int, int], *,
-    layer: str = "mixed10", sign: int = 1,
+    feature_map: npt.NDArray[np.float32],
+    head: npt.NDArray[np.float32],
+    shape: tuple[int, int],
+    *,
+    layer: str = "mixed10",
+    sign: int = 1,
 ) -> Heatmap:
     """Show which regions moved the logit towards the finding.
 
@@ -39,8 +43,10 @@ def grad_cam(
     Raises ValueError if head does not match feature_map's channels, or anything in them is not finite.
     """
     if feature_map.ndim != 3 or head.shape != feature_map.shape[2:]:
-        raise ValueError("expected a feature map (rows, columns, channels) and a head (channels,). "
-                         f"Received: {feature_map.shape} and {head.shape}")
+        raise ValueError(
+            "expected a feature map (rows, columns, channels) and a head (channels,). "
+            f"Received: {feature_map.shape} and {head.shape}"
+        )
     if sign not in (1, -1):
         raise ValueError(f"expected a sign of 1 or -1. Received: {sign}")
     features, weights = feature_map.astype(np.float64), head.astype(np.float64)
@@ -79,7 +85,7 @@ def greatest_influence(cells: npt.NDArray[np.float32], shape: tuple[int, int], *
     side = _one_side(cells, against)
     rows, columns = (_weights(count, size) for count, size in zip(side.shape, shape, strict=True))
     # In bands: the whole map of a large film would take tens of megabytes for one number.
-    parts = [rows[top:top + _BAND_ROWS] @ side @ columns.T for top in range(0, shape[0], _BAND_ROWS)]
+    parts = [rows[top : top + _BAND_ROWS] @ side @ columns.T for top in range(0, shape[0], _BAND_ROWS)]
     return max(0.0, *(float(part.max()) for part in parts))
 
 
@@ -135,9 +141,7 @@ def colour_table() -> npt.NDArray[np.uint8]:
     return _table()
 
 
-def overlay(
-    pixels: npt.NDArray[np.uint8], values: npt.NDArray[np.float32], opacity: float
-) -> npt.NDArray[np.uint8]:
+def overlay(pixels: npt.NDArray[np.uint8], values: npt.NDArray[np.float32], opacity: float) -> npt.NDArray[np.uint8]:
     """Lay the map over the radiograph: RGB uint8 (H, W, 3).
 
     pixels is uint8 (H, W); values is float32 (H, W) in [0, 1]. How much of the colour covers a pixel is `opacity`, in
@@ -189,5 +193,6 @@ def contour(
 
 def _check_same_grid(pixels: npt.NDArray[np.uint8], values: npt.NDArray[np.float32]) -> None:
     if pixels.ndim != 2 or pixels.shape != values.shape:
-        raise ValueError(f"expected a radiograph and a map of one shape (H, W). "
-                         f"Received: {pixels.shape} and {values.shape}")
+        raise ValueError(
+            f"expected a radiograph and a map of one shape (H, W). Received: {pixels.shape} and {values.shape}"
+        )

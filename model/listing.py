@@ -43,12 +43,14 @@ def line(assessment: Assessment) -> dict[str, Any]:
         "purpose": prediction.purpose if prediction else None,
         "population_distance": round(population.distance, 4) if population else None,
         "population_threshold": round(population.threshold, 4) if population else None,
-        "corrections": list(assessment.corrections), "turn": assessment.turn,
+        "corrections": list(assessment.corrections),
+        "turn": assessment.turn,
         "issues": [{"code": i.code, "blocking": i.blocking, "message": i.message} for i in assessment.issues],
         "classifier_version": assessment.classifier_version,
         "assessed_at": assessment.assessed_at.astimezone(UTC).isoformat(timespec="seconds"),
         "seconds": round(assessment.seconds, 4),
-        "sha256": assessment.radiograph.sha256 if assessment.radiograph else None}
+        "sha256": assessment.radiograph.sha256 if assessment.radiograph else None,
+    }
 
 
 def row(values: Mapping[str, Any]) -> dict[str, str]:

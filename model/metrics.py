@@ -15,8 +15,13 @@ ECE_BINS = 10
 HISTOGRAM_BINS = 40
 RESAMPLES = 2000
 # Proportions of a count, for which a sample without errors has a Wilson interval but no bootstrap one.
-_PROPORTIONS = {"accuracy": ("tp tn", "tp fp tn fn"), "sensitivity": ("tp", "tp fn"), "specificity": ("tn", "tn fp"),
-                "ppv": ("tp", "tp fp"), "npv": ("tn", "tn fn")}
+_PROPORTIONS = {
+    "accuracy": ("tp tn", "tp fp tn fn"),
+    "sensitivity": ("tp", "tp fn"),
+    "specificity": ("tn", "tn fp"),
+    "ppv": ("tp", "tp fp"),
+    "npv": ("tn", "tn fn"),
+}
 
 
 def auroc(labels: Array, scores: Array) -> float:
@@ -41,8 +46,13 @@ def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
 
 
 def evaluate(
-    split: str, labels: Array, probabilities: Array, operating_point: float, groups: Sequence[str] | None = None,
-    seed: int = 0, resamples: int = RESAMPLES,
+    split: str,
+    labels: Array,
+    probabilities: Array,
+    operating_point: float,
+    groups: Sequence[str] | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> Evaluation:
     """Evaluate calibrated probabilities at an operating point.
 
@@ -62,17 +72,29 @@ def evaluate(
         for name, values in measures(y, p, operating_point, counts).items():
             sampled[name].append(values)
     ill = p >= operating_point
-    cells = {"tp": int((ill & (y == 1)).sum()), "fp": int((ill & (y == 0)).sum()),
-             "tn": int((~ill & (y == 0)).sum()), "fn": int((~ill & (y == 1)).sum())}
-    figures = {name: _with_interval(name, float(point[name][0]), np.concatenate(sampled[name]), cells)
-               for name in MEASURES}
+    cells = {
+        "tp": int((ill & (y == 1)).sum()),
+        "fp": int((ill & (y == 0)).sum()),
+        "tn": int((~ill & (y == 0)).sum()),
+        "fn": int((~ill & (y == 1)).sum()),
+    }
+    figures = {
+        name: _with_interval(name, float(point[name][0]), np.concatenate(sampled[name]), cells) for name in MEASURES
+    }
     bins = np.linspace(0, 1, HISTOGRAM_BINS + 1)
     return Evaluation(
-        split, len(y), **cells, operating_point=operating_point, measures=figures,
-        roc=_thin(_roc(y, p)), precision_recall=_thin(_precision_recall(y, p)), reliability=_reliability(y, p),
+        split,
+        len(y),
+        **cells,
+        operating_point=operating_point,
+        measures=figures,
+        roc=_thin(_roc(y, p)),
+        precision_recall=_thin(_precision_recall(y, p)),
+        reliability=_reliability(y, p),
         histogram_normal=tuple(int(c) for c in np.histogram(p[y == 0], bins)[0]),
         histogram_pneumonia=tuple(int(c) for c in np.histogram(p[y == 1], bins)[0]),
-        unit="radiograph" if groups is None else "patient")
+        unit="radiograph" if groups is None else "patient",
+    )
 
 
 def ppv_npv(sensitivity: float, specificity: float, prevalence: float) -> tuple[float, float]:
@@ -80,7 +102,8 @@ def ppv_npv(sensitivity: float, specificity: float, prevalence: float) -> tuple[
     with np.errstate(invalid="ignore", divide="ignore"):
         ppv = np.float64(sensitivity * prevalence) / (sensitivity * prevalence + (1 - specificity) * (1 - prevalence))
         npv = np.float64(specificity * (1 - prevalence)) / (
-            specificity * (1 - prevalence) + (1 - sensitivity) * prevalence)
+            specificity * (1 - prevalence) + (1 - sensitivity) * prevalence
+        )
     return float(ppv), float(npv)
 
 
@@ -132,12 +155,21 @@ def measures(y: Array, p: Array, operating_point: float, counts: Array) -> dict[
         gap = np.abs((counts * p) @ member - (counts * y) @ member).sum(1)
         return {
             "accuracy": (tp + tn) / total,
-            "auroc": 1 - (np.diff(recall, axis=1, prepend=start)
-                          * (false_rate + np.concatenate((start, false_rate[:, :-1]), 1)) / 2).sum(1),
+            "auroc": 1
+            - (
+                np.diff(recall, axis=1, prepend=start)
+                * (false_rate + np.concatenate((start, false_rate[:, :-1]), 1))
+                / 2
+            ).sum(1),
             "auprc": (recall_step * precision).sum(1),
-            "sensitivity": tp / (tp + fn), "specificity": tn / (tn + fp),
-            "ppv": tp / (tp + fp), "npv": tn / (tn + fn), "f1": 2 * tp / (2 * tp + fp + fn),
-            "brier": (counts * (p - y) ** 2).sum(1) / total, "ece": gap / total}
+            "sensitivity": tp / (tp + fn),
+            "specificity": tn / (tn + fp),
+            "ppv": tp / (tp + fp),
+            "npv": tn / (tn + fn),
+            "f1": 2 * tp / (2 * tp + fp + fn),
+            "brier": (counts * (p - y) ** 2).sum(1) / total,
+            "ece": gap / total,
+        }
 
 
 def _with_interval(name: str, value: float, sampled: Array, cells: dict[str, int]) -> Measure:
@@ -175,5 +207,8 @@ def _thin(points: Array, most: int = 300) -> tuple[tuple[float, float], ...]:
 
 def _reliability(y: Array, p: Array) -> tuple[ReliabilityBin, ...]:
     bins = np.minimum((p * ECE_BINS).astype(int), ECE_BINS - 1)
-    return tuple(ReliabilityBin(float(p[bins == b].mean()), float(y[bins == b].mean()), int((bins == b).sum()))
-                 for b in range(ECE_BINS) if (bins == b).any())
+    return tuple(
+        ReliabilityBin(float(p[bins == b].mean()), float(y[bins == b].mean()), int((bins == b).sum()))
+        for b in range(ECE_BINS)
+        if (bins == b).any()
+    )

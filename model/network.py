@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from core.errors import ClassifierError
+from core.files import write_atomically
 from model.architectures import ARCHITECTURES, find_architecture, is_own, refuse_untrusted
-from model.errors import ClassifierError
-from model.files import write_atomically
 from model.small_networks import BUILDERS
 
 Float = npt.NDArray[np.float32]
@@ -33,8 +33,12 @@ _BACKBONES: dict[str, tuple[Callable[..., keras.Model], Any, Any, str]] = {
     "inception_v3": (keras.applications.InceptionV3, 1 / 127.5, -1.0, "mixed10"),
     "vgg16": (keras.applications.VGG16, 1.0, [-103.939, -116.779, -123.68], "block5_pool"),
     "resnet50": (keras.applications.ResNet50, 1.0, [-103.939, -116.779, -123.68], "conv5_block3_out"),
-    "densenet121": (keras.applications.DenseNet121, [1 / (255 * s) for s in (0.229, 0.224, 0.225)],
-                    [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225], "relu"),
+    "densenet121": (
+        keras.applications.DenseNet121,
+        [1 / (255 * s) for s in (0.229, 0.224, 0.225)],
+        [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225],
+        "relu",
+    ),
 }
 
 
@@ -43,7 +47,7 @@ def build_network(
 ) -> keras.Model:
     """Build the named network with one logit at its end.
 
-    Input: one grey channel (N, input_px, input_px, 1) in [0, 255], the result of `model.radiograph.network_input`.
+    Input: one grey channel (N, input_px, input_px, 1) in [0, 255], the result of `imaging.radiograph.network_input`.
     Output: float32 logits (N, 1). Rescaling is a layer, so that training and serving cannot disagree about it.
     `input_px=None` leaves the size free, for networks that allow it. `backbone_weights` is "imagenet" (Keras downloads
     its own file), a local file in Keras's layout, or None for random initial weights.
@@ -59,8 +63,9 @@ def build_network(
         if input_px is None:
             raise ValueError(f"expected a picture size for {architecture}. Received: None")
         return BUILDERS[architecture](input_px, dropout)
-    return build_on_backbone(architecture.removesuffix("_scratch"), backbone_weights, input_px=input_px,
-                             dropout=dropout)
+    return build_on_backbone(
+        architecture.removesuffix("_scratch"), backbone_weights, input_px=input_px, dropout=dropout
+    )
 
 
 def build_on_backbone(
@@ -88,18 +93,22 @@ def _build_own(name: str, input_px: int | None) -> keras.Model:
     try:
         network = getattr(importlib.import_module(module), function)(input_px)
     except Exception as error:  # a stranger's code may raise anything
-        raise ClassifierError(f"expected a network from {name}({input_px}). Received: {type(error).__name__}: {error}",
-                              advice="Check the function's name and that it takes the picture's side in pixels."
-                              ) from error
+        raise ClassifierError(
+            f"expected a network from {name}({input_px}). Received: {type(error).__name__}: {error}",
+            advice="Check the function's name and that it takes the picture's side in pixels.",
+        ) from error
     if not isinstance(network, keras.Model) or network.input_shape[-1] != 1 or network.output_shape != (None, 1):
         shapes = (network.input_shape, network.output_shape) if isinstance(network, keras.Model) else type(network)
         raise ClassifierError(
             f"expected a keras.Model from (N, {input_px}, {input_px}, 1) to one logit (N, 1). Received: {shapes}",
-            advice="Give the network one grey input channel with values from 0 to 255 and one output.")
+            advice="Give the network one grey input channel with values from 0 to 255 and one output.",
+        )
     activation = getattr(network.layers[-1], "activation", keras.activations.linear)
     if activation is not keras.activations.linear:
-        raise ClassifierError(f"expected a logit. Received: the output of {activation.__name__}",
-                              advice="Leave out the last layer's activation; calibration makes the probability.")
+        raise ClassifierError(
+            f"expected a logit. Received: the output of {activation.__name__}",
+            advice="Leave out the last layer's activation; calibration makes the probability.",
+        )
     return network
 
 
@@ -118,7 +127,8 @@ def train_after(network: keras.Model, layer_name: str) -> int:
     first = names.index(layer_name) + 1 if layer_name else 0
     for position, layer in enumerate(network.layers):
         layer.trainable = not layer_name or (
-            position >= first and not isinstance(layer, keras.layers.BatchNormalization))
+            position >= first and not isinstance(layer, keras.layers.BatchNormalization)
+        )
     return sum(int(w.value.shape.num_elements()) for w in network.trainable_weights)
 
 
@@ -139,17 +149,24 @@ def influence_layer(network: keras.Model) -> tuple[str, bool]:
             return str(_producer(layer).name), True
     maps = _maps(network)
     if not maps:
-        raise ClassifierError("expected a network with feature maps. Received: none with four dimensions",
-                              advice="The influence map needs a convolutional network.")
+        raise ClassifierError(
+            "expected a network with feature maps. Received: none with four dimensions",
+            advice="The influence map needs a convolutional network.",
+        )
     fine = [name for name, cells in maps if cells >= MIN_CELLS]
     return (fine[-1] if fine else max(maps, key=lambda one: one[1])[0]), False
 
 
 def _maps(network: keras.Model) -> list[tuple[str, int]]:
     """Return (name, cells on the shorter side) of every layer that gives a feature map, in the network's order."""
-    return [(layer.name, min(int(side) for side in layer.output.shape[1:3])) for layer in network.layers
-            if not isinstance(layer, keras.layers.InputLayer | keras.layers.Rescaling)
-            and not isinstance(layer.output, list) and len(layer.output.shape) == 4 and layer.output.shape[-1] > 3]
+    return [
+        (layer.name, min(int(side) for side in layer.output.shape[1:3]))
+        for layer in network.layers
+        if not isinstance(layer, keras.layers.InputLayer | keras.layers.Rescaling)
+        and not isinstance(layer.output, list)
+        and len(layer.output.shape) == 4
+        and layer.output.shape[-1] > 3
+    ]
 
 
 def _producer(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -189,9 +206,12 @@ def forward_function(
     Raises ValueError if the network has no such layer.
     """
     name, is_linear = influence_layer(network)
-    outputs = [network.outputs[0], network.get_layer(name).output,
-               *(_in_parts(network.get_layer(layer).output) for layer in sensed[:1]),
-               *(keras.layers.GlobalAveragePooling2D()(network.get_layer(layer).output) for layer in sensed[1:])]
+    outputs = [
+        network.outputs[0],
+        network.get_layer(name).output,
+        *(_in_parts(network.get_layer(layer).output) for layer in sensed[:1]),
+        *(keras.layers.GlobalAveragePooling2D()(network.get_layer(layer).output) for layer in sensed[1:]),
+    ]
     all_of_it = keras.Model(network.inputs, outputs)
 
     def by_gradient(x: tf.Tensor) -> tuple[tf.Tensor, ...]:

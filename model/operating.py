@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from core.errors import ClassifierError
+from core.purposes import PURPOSES
 from model.assessment import Assessment
 from model.calibration import predict, sigmoid
-from model.card import PURPOSES, Evaluation, Measure, ModelCard, OperatingPoint
-from model.errors import ClassifierError
+from model.card import Evaluation, Measure, ModelCard, OperatingPoint
 from model.metrics import wilson
 
 DEFAULT = PURPOSES[0]
@@ -67,7 +68,8 @@ def operating_point(card: ModelCard, purpose: str = DEFAULT) -> OperatingPoint:
     if purpose not in cuts:
         raise ClassifierError(
             f"expected a purpose of {', '.join(offered(card))}. Received: {purpose}",
-            advice=f"Version {card.version} has no operating point for this purpose; choose another purpose.")
+            advice=f"Version {card.version} has no operating point for this purpose; choose another purpose.",
+        )
     every = (*cuts.values(), default.probability)
     cut = {"screening": min(every), "rule_in": max(every)}.get(purpose, cuts[purpose])
     chosen = next(one.chosen for one in card.purposes if one.purpose == purpose)
@@ -101,8 +103,12 @@ def rates_at(evaluation: Evaluation, cut: float) -> Rates:
     ill, well = evaluation.tp + evaluation.fn, evaluation.tn + evaluation.fp
     if cut == evaluation.operating_point:
         return Rates(evaluation.measures["sensitivity"], evaluation.measures["specificity"], ill, well)
-    return Rates(_share(evaluation.histogram_pneumonia, cut, above=True),
-                 _share(evaluation.histogram_normal, cut, above=False), ill, well)
+    return Rates(
+        _share(evaluation.histogram_pneumonia, cut, above=True),
+        _share(evaluation.histogram_normal, cut, above=False),
+        ill,
+        well,
+    )
 
 
 def _share(counts: Sequence[int], cut: float, above: bool) -> Measure:

@@ -6,16 +6,16 @@ import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from core.errors import RadiographError
+from imaging.orientation import inverted, turned
+from imaging.radiograph import Radiograph, decode_radiograph
 from model.assessment import Assessment, InputIssue
 from model.calibration import predict
 from model.engine import Classifier, Float
-from model.errors import RadiographError
 from model.gate import check, check_population, inverted_issue, rotated_issue, together
 from model.gradcam import grad_cam
 from model.operating import operating_point
 from model.population import POSES, Judgement
-from model.radiograph import Radiograph, decode_radiograph
-from model.upright import inverted, turned
 
 UPRIGHT = POSES[0]
 
@@ -40,21 +40,41 @@ def assess(data: bytes, classifier: Classifier, *, turn: int = 0, purpose: str =
     # Of a clipped picture the network is still asked what it is: half of a bone film is black, and half of an inverted
     # film may be a white border.
     if blocking and (blocking != {"CLIPPED"} or classifier.population is None):
-        return Assessment(radiograph, issues, None, None, classifier.version, now, time.perf_counter() - started,
-                          corrections)
+        return Assessment(
+            radiograph, issues, None, None, classifier.version, now, time.perf_counter() - started, corrections
+        )
     looked = _set_right(_look(radiograph, classifier), classifier)
     if looked.is_inverted:
         corrections, issues = (*corrections, "inverted"), check(looked.radiograph)
     issues = together(issues, looked.issues)
     judged = looked.judgement.population if looked.judgement else None
     if any(issue.blocking for issue in issues):
-        return Assessment(looked.radiograph, issues, None, None, classifier.version, now,
-                          time.perf_counter() - started, corrections, population=judged)
+        return Assessment(
+            looked.radiograph,
+            issues,
+            None,
+            None,
+            classifier.version,
+            now,
+            time.perf_counter() - started,
+            corrections,
+            population=judged,
+        )
     film, (logit, features, weights) = looked.radiograph, looked.explained
     prediction = replace(predict(logit, classifier.card.calibration, point), purpose=purpose)
     heatmap = grad_cam(features, weights, (film.height, film.width), layer=classifier.layer)
-    return Assessment(film, issues, prediction, heatmap, classifier.version, now, time.perf_counter() - started,
-                      corrections, looked.turn, judged)
+    return Assessment(
+        film,
+        issues,
+        prediction,
+        heatmap,
+        classifier.version,
+        now,
+        time.perf_counter() - started,
+        corrections,
+        looked.turn,
+        judged,
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,8 +100,11 @@ def _look(radiograph: Radiograph, classifier: Classifier) -> _Looked:
         logits, features, weights = classifier.explain(square)
         return _Looked(radiograph, (float(logits[0]), features[0], weights[0]), None)
     seen = classifier.forward(square)
-    return _Looked(radiograph, (float(seen.logits[0]), seen.features[0], seen.weights[0]),
-                   classifier.population.judge(seen.sensed[0], seen.last[0]))
+    return _Looked(
+        radiograph,
+        (float(seen.logits[0]), seen.features[0], seen.weights[0]),
+        classifier.population.judge(seen.sensed[0], seen.last[0]),
+    )
 
 
 def _set_right(film: _Looked, classifier: Classifier) -> _Looked:
@@ -103,8 +126,12 @@ def _set_right(film: _Looked, classifier: Classifier) -> _Looked:
     shown = inverted(film.radiograph) if is_inverted else film.radiograph
     upright = _look(turned(shown, turn), classifier)
     found = upright.judgement
-    if (found is None or found.is_foreign or found.lies != UPRIGHT
-            or found.population.distance >= judgement.population.distance):
+    if (
+        found is None
+        or found.is_foreign
+        or found.lies != UPRIGHT
+        or found.population.distance >= judgement.population.distance
+    ):
         return as_it_is
     issues = (*check_population(found), *((inverted_issue(film.radiograph),) if is_inverted else ()))
     if not turn:

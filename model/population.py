@@ -5,8 +5,8 @@ taken in early features, standardised, projected on the principal axes of the tr
 the nearest training radiographs lie (Sun et al. 2022, "Out-of-distribution detection with deep nearest neighbors",
 https://arxiv.org/abs/2204.06507). Their nearness says more than how far the middle of all lies, because a rare kind of
 film is not a strange one. Linear heads on the same features tell how a film lies, whether its greys are exchanged,
-whether much of it is missing, and whether it is a radiograph of a chest at all. `training.population` fits all of it;
-here it is read and applied. NumPy only.
+whether much of it is missing, and whether it is a radiograph of a chest at all. `training.fitting.population` fits
+all of it; here it is read and applied. NumPy only.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from core.files import write_atomically
 from model.assessment import Neighbour, Population
 from model.calibration import sigmoid
-from model.files import write_atomically
 
 Float = npt.NDArray[np.float32]
 POPULATION = "population.npz"
@@ -43,7 +43,7 @@ _PER_DISTANCE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """From where on something is said. Each was chosen on held-out patients by `training.population`.
+    """From where on something is said. Each was chosen on held-out patients by `training.fitting.population`.
 
     `outside` is a distance, `foreign` what `foreignness` gives, `inverted`, `turned` and `cropped` are probabilities.
     """
@@ -125,25 +125,30 @@ class TrainingPopulation:
         features = self.features(sensed[None])
         distances, scores = self.distances(features), self.scores(features)
         return Judgement(
-            Population(float(distances[0]), self.limits.outside, self._neighbours(features, last)), self.limits,
-            probabilities(scores[:, :len(POSES)])[0],
-            float(foreignness(scores, distances, self.limits.outside)[0]), float(sigmoid(scores[0, -1])))
+            Population(float(distances[0]), self.limits.outside, self._neighbours(features, last)),
+            self.limits,
+            probabilities(scores[:, : len(POSES)])[0],
+            float(foreignness(scores, distances, self.limits.outside)[0]),
+            float(sigmoid(scores[0, -1])),
+        )
 
     def features(self, sensed: Float) -> Float:
         """Return float32 (n, k): the picture as a whole, whitened, then each part of it."""
         channels = len(self.part[0])
         if sensed.ndim != 2 or sensed.shape[1] != PARTS * channels + len(self.whole[0]) - channels:
             raise ValueError(f"expected what {' and '.join(self.layers)} say. Received: {sensed.shape}")
-        parts = sensed[:, :PARTS * channels].reshape(len(sensed), PARTS, channels)
-        whole = np.concatenate((parts.mean(1), sensed[:, PARTS * channels:]), 1)
+        parts = sensed[:, : PARTS * channels].reshape(len(sensed), PARTS, channels)
+        whole = np.concatenate((parts.mean(1), sensed[:, PARTS * channels :]), 1)
         local = ((parts - self.part[0]) @ self.part[1]).reshape(len(sensed), PARTS * self.part[1].shape[1])
         return np.concatenate(((whole - self.whole[0]) @ self.whole[1], local), 1)
 
     def distances(self, features: Float) -> npt.NDArray[np.float64]:
         """Return how far pictures lie from the nearest training films, float64 (n,): the root mean square over axes."""
         looks = self.whole[1].shape[1]
-        squares = [np.partition(((self.references[:, :looks] - one) ** 2).mean(1), NEAREST - 1)[:NEAREST].mean()
-                   for one in features[:, :looks]]
+        squares = [
+            np.partition(((self.references[:, :looks] - one) ** 2).mean(1), NEAREST - 1)[:NEAREST].mean()
+            for one in features[:, :looks]
+        ]
         return np.sqrt(np.array(squares, np.float64))
 
     def scores(self, features: Float) -> npt.NDArray[np.float64]:
@@ -152,11 +157,11 @@ class TrainingPopulation:
 
     def alike(self, features: Float, last: Float) -> Float:
         """Return float32 (n, k) by which pictures are compared: their looks, and what the finding is made of."""
-        return np.concatenate((features[:, :self.whole[1].shape[1]], (last - self.last[0]) @ self.last[1]), 1)
+        return np.concatenate((features[:, : self.whole[1].shape[1]], (last - self.last[0]) @ self.last[1]), 1)
 
     def _neighbours(self, features: Float, last: Float) -> tuple[Neighbour, ...]:
         """Return the nearest training films, looks and finding counting the same."""
-        squares = (self.references[:len(self.labels)] - self.alike(features, last[:len(self.last[0])][None])) ** 2
+        squares = (self.references[: len(self.labels)] - self.alike(features, last[: len(self.last[0])][None])) ** 2
         looks = self.whole[1].shape[1]
         distances = np.sqrt((squares[:, :looks].mean(1) + squares[:, looks:].mean(1)) / 2)
         nearest = np.argsort(distances, kind="stable")[:NEIGHBOURS]
@@ -189,13 +194,17 @@ def to_arrays(population: TrainingPopulation) -> dict[str, npt.NDArray[Any]]:
     steps = np.clip(np.round(population.references / _REFERENCE_STEP), -127, 127)
     limits = population.limits
     return arrays | {
-        "heads_weights": population.heads[0].astype(np.float32), "heads_bias": population.heads[1].astype(np.float32),
+        "heads_weights": population.heads[0].astype(np.float32),
+        "heads_bias": population.heads[1].astype(np.float32),
         "limits": np.array([getattr(limits, name) for name in Limits.__slots__], np.float32),
-        "references": steps.astype(np.int8), "labels": population.labels.astype(np.uint8)}
+        "references": steps.astype(np.int8),
+        "labels": population.labels.astype(np.uint8),
+    }
 
 
 def from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> TrainingPopulation:
     """Read what `to_arrays` gave; raises KeyError or ValueError when the arrays do not fit one another."""
+
     def single(name: str) -> Float:
         return np.asarray(arrays[name], np.float32)
 
@@ -206,14 +215,26 @@ def from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> TrainingPopulation:
     width = whole[1].shape[1] + PARTS * part[1].shape[1]
     fits = (
         all(mean.shape == axes.shape[:1] for mean, axes in (part, whole, last))
-        and heads[0].shape == (width, len(HEADS)) and heads[1].shape == (len(HEADS),)
-        and references.ndim == 2 and references.shape[1] == whole[1].shape[1] + last[1].shape[1]
-        and limits.shape == (len(Limits.__slots__),) and NEAREST <= len(labels) <= len(references)
-        and set(labels.tolist()) <= {0, 1})
+        and heads[0].shape == (width, len(HEADS))
+        and heads[1].shape == (len(HEADS),)
+        and references.ndim == 2
+        and references.shape[1] == whole[1].shape[1] + last[1].shape[1]
+        and limits.shape == (len(Limits.__slots__),)
+        and NEAREST <= len(labels) <= len(references)
+        and set(labels.tolist()) <= {0, 1}
+    )
     if not fits:
-        raise ValueError(f"arrays of shapes that do not fit: {({name: a.shape for name, a in arrays.items()})}")
-    return TrainingPopulation(tuple(str(name) for name in arrays["layers"]), part, whole, last, heads,
-                              Limits(*(float(value) for value in limits)), references, labels)
+        raise ValueError(f"arrays of shapes that do not fit: { ({name: a.shape for name, a in arrays.items()}) }")
+    return TrainingPopulation(
+        tuple(str(name) for name in arrays["layers"]),
+        part,
+        whole,
+        last,
+        heads,
+        Limits(*(float(value) for value in limits)),
+        references,
+        labels,
+    )
 
 
 def save_population(population: TrainingPopulation, path: Path) -> None:

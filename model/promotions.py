@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from model.errors import ClassifierError
-from model.files import locked, sync_folder, write_atomically
+from core.errors import ClassifierError
+from core.files import locked, sync_folder, write_atomically
+from core.settings import Settings
 from model.registry import ACTIVE, read_pointer, verify, verify_again, version_folder
-from model.settings import Settings
 
 log = logging.getLogger(__name__)
 HISTORY = "promotions.jsonl"
@@ -37,8 +37,14 @@ class Promotion:
 
 
 def promote(
-    settings: Settings, version: str, *, who: str, why: str = "", overruled: tuple[str, ...] = (),
-    expected: str | None = None, act: Literal["promote", "rollback"] = "promote",
+    settings: Settings,
+    version: str,
+    *,
+    who: str,
+    why: str = "",
+    overruled: tuple[str, ...] = (),
+    expected: str | None = None,
+    act: Literal["promote", "rollback"] = "promote",
 ) -> Promotion:
     """Put a version into use and write down who decided so.
 
@@ -56,13 +62,20 @@ def rollback(settings: Settings, *, who: str, why: str = "", expected: str | Non
     with locked(settings.data_dir / ACTIVE):
         version = previous_version(settings)
         if version is None:
-            raise ClassifierError("expected a version to go back to. Received: none was in use before",
-                                  advice="Promote the version that is to be in use.")
+            raise ClassifierError(
+                "expected a version to go back to. Received: none was in use before",
+                advice="Promote the version that is to be in use.",
+            )
         return _put_into_use(settings, version, who, why, (), expected, "rollback")
 
 
 def _put_into_use(
-    settings: Settings, version: str, who: str, why: str, overruled: tuple[str, ...], expected: str | None,
+    settings: Settings,
+    version: str,
+    who: str,
+    why: str,
+    overruled: tuple[str, ...],
+    expected: str | None,
     act: Literal["promote", "rollback"],
 ) -> Promotion:
     verify(version_folder(settings, version))
@@ -74,11 +87,14 @@ def _put_into_use(
         previous = history[-1].version if history else None
         in_use = expected
     if expected is not None and in_use != expected:
-        raise ClassifierError(f"expected {expected} in use. Received: {in_use}, which was put into use meanwhile",
-                              advice="Somebody else changed the version in use. Look at the page again, then decide.")
+        raise ClassifierError(
+            f"expected {expected} in use. Received: {in_use}, which was put into use meanwhile",
+            advice="Somebody else changed the version in use. Look at the page again, then decide.",
+        )
     _write_down(settings, history)
-    decision = Promotion(datetime.now(UTC).isoformat(timespec="milliseconds"), who, version, previous, why,
-                         tuple(overruled), act)
+    decision = Promotion(
+        datetime.now(UTC).isoformat(timespec="milliseconds"), who, version, previous, why, tuple(overruled), act
+    )
     write_atomically(settings.data_dir / ACTIVE, json.dumps({"version": version, "decision": asdict(decision)}))
     try:
         _write_down(settings, (*history, decision))
@@ -180,8 +196,9 @@ def serving_version(settings: Settings) -> tuple[str, ClassifierError | None]:
             refused = refused or _named(error, version)
         else:
             return version, refused
-    raise refused or ClassifierError("expected a classifier version in use. Received: none",
-                                     advice="Install or train a classifier, then promote it.")
+    raise refused or ClassifierError(
+        "expected a classifier version in use. Received: none", advice="Install or train a classifier, then promote it."
+    )
 
 
 def _named(error: ClassifierError, version: str) -> ClassifierError:

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from imaging.film import FilmHeader
 from model.assessment import InfluenceRegions
-from model.film import FilmHeader
 from model.thorax import Mask, Thorax, find_lungs
 
 MOSTLY = 0.5
@@ -22,8 +22,10 @@ MEDIASTINUM = "mediastinum"
 NOT_FOUND = InfluenceRegions((), math.nan)
 ZONES = tuple(f"{side} {level} zone" for side in ("right", "left") for level in ("upper", "middle", "lower"))
 _OUTSIDE = "{share:.0%} of the influence falls outside the thorax. "
-_LIKELY = ("The probability rests on something other than the lungs, such as a marker, a tube or the film’s edge: do "
-           "not rely on it.")
+_LIKELY = (
+    "The probability rests on something other than the lungs, such as a marker, a tube or the film’s edge: do "
+    "not rely on it."
+)
 _UNLIKELY = "What little raised the probability is not in the lungs."
 
 _GRID = 256
@@ -62,8 +64,11 @@ def locate_influence(
     lateral = np.abs(across) > _MIDLINE
     is_right = (across > 0) if is_mirrored else (across < 0)
     levels = np.digitize(down, _THIRDS)
-    shares = [float(spread[inside & lateral & (is_right == (side == "right")) & (levels == level)].sum()) / total
-              for side in ("right", "left") for level in range(3)]
+    shares = [
+        float(spread[inside & lateral & (is_right == (side == "right")) & (levels == level)].sum()) / total
+        for side in ("right", "left")
+        for level in range(3)
+    ]
     middle = float(spread[inside & ~lateral].sum()) / total
     outside = max(0.0, 1 - sum(shares) - middle)
     return InfluenceRegions(tuple(zip((*ZONES, MEDIASTINUM), (*shares, middle), strict=True)), outside)
@@ -128,7 +133,7 @@ def _compact(small: npt.NDArray[np.uint8], bright: npt.NDArray[np.uint8]) -> lis
         left, top, width, height, _ = (int(value) for value in boxes[part])
         if min(width, height) < least or max(width, height) > most:
             continue
-        near = np.s_[max(0, top - 7):top + height + 7, max(0, left - 7):left + width + 7]
+        near = np.s_[max(0, top - 7) : top + height + 7, max(0, left - 7) : left + width + 7]
         this = (parts[near] == part).astype(np.uint8)
         around = small[near][cv2.dilate(this, np.ones((5, 5), np.uint8)) == 0]
         peak = float(np.percentile(small[near][this > 0], 75))

@@ -18,11 +18,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from core.errors import ClassifierError
+from core.files import sync_folder, write_atomically
+from core.settings import Settings
 from model.card import ModelCard, card_from_json, card_to_json
-from model.errors import ClassifierError
-from model.files import sync_folder, write_atomically
 from model.population import POPULATION
-from model.settings import Settings
 
 CARD = "card.json"
 ACTIVE = "active.json"
@@ -34,8 +34,12 @@ _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 
 def list_versions(settings: Settings) -> tuple[str, ...]:
     """Return every version that has a card, oldest first."""
-    found = {path.parent.name for root in _roots(settings) for path in root.glob(f"*/{CARD}")
-             if not path.parent.name.startswith(".")}
+    found = {
+        path.parent.name
+        for root in _roots(settings)
+        for path in root.glob(f"*/{CARD}")
+        if not path.parent.name.startswith(".")
+    }
     return tuple(sorted(found, key=_version_key))
 
 
@@ -55,7 +59,8 @@ def version_folder(settings: Settings, version: str) -> Path:
                 return root / version
     raise ClassifierError(
         f"expected a version of {list(list_versions(settings))}. Received: {version!r}",
-        advice="Choose a classifier version that is installed.")
+        advice="Choose a classifier version that is installed.",
+    )
 
 
 def active_version(settings: Settings) -> str:
@@ -65,8 +70,10 @@ def active_version(settings: Settings) -> str:
     """
     version = settings.classifier or read_pointer(settings).get("version")
     if version is None:
-        raise ClassifierError("expected a classifier version in use. Received: none",
-                              advice="Install or train a classifier, then promote it.")
+        raise ClassifierError(
+            "expected a classifier version in use. Received: none",
+            advice="Install or train a classifier, then promote it.",
+        )
     return str(version)
 
 
@@ -81,8 +88,10 @@ def read_pointer(settings: Settings) -> dict[str, Any]:
                 values = json.loads((root / ACTIVE).read_text(encoding="utf-8"))
                 return {**values, "version": str(values["version"])}
             except (ValueError, KeyError, TypeError) as error:
-                raise ClassifierError(f"expected the active version in {ACTIVE}. Received: a damaged file",
-                                      advice="Ask an administrator to promote a classifier again.") from error
+                raise ClassifierError(
+                    f"expected the active version in {ACTIVE}. Received: a damaged file",
+                    advice="Ask an administrator to promote a classifier again.",
+                ) from error
     return {}
 
 
@@ -96,8 +105,10 @@ def read_card(folder: Path) -> ModelCard:
     try:
         return card_from_json((folder / CARD).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ClassifierError(f"expected a readable {CARD}. Received: {type(error).__name__}",
-                              advice="The classifier's card is missing; install the version again.") from error
+        raise ClassifierError(
+            f"expected a readable {CARD}. Received: {type(error).__name__}",
+            advice="The classifier's card is missing; install the version again.",
+        ) from error
 
 
 def replace_card(folder: Path, card: ModelCard) -> None:
@@ -106,10 +117,14 @@ def replace_card(folder: Path, card: ModelCard) -> None:
     Raises ClassifierError when the card is another version's, or names other weights or another population.
     """
     kept = verify(folder)
-    if any(getattr(card, name) != getattr(kept, name) for name in (
-            "version", "sha256", "weights_file", "population_sha256")):
-        raise ClassifierError(f"expected a card of {kept.version} and its weights. Received: one of {card.version}",
-                              advice="Make a new version for other weights.")
+    if any(
+        getattr(card, name) != getattr(kept, name)
+        for name in ("version", "sha256", "weights_file", "population_sha256")
+    ):
+        raise ClassifierError(
+            f"expected a card of {kept.version} and its weights. Received: one of {card.version}",
+            advice="Make a new version for other weights.",
+        )
     write_atomically(folder / CARD, card_to_json(card))
 
 
@@ -142,16 +157,20 @@ def _compare(
     if path.parent != folder or not path.is_file():
         raise ClassifierError(
             f"expected {name} beside the card of {card.version}. Received: no such file",
-            advice=f"The {what} of version {card.version} {is_missing}; install it again.")
+            advice=f"The {what} of version {card.version} {is_missing}; install it again.",
+        )
     try:
         received = sha256_of(path)
     except OSError as error:
-        raise ClassifierError(f"expected readable {what} of {card.version}. Received: {type(error).__name__}",
-                              advice=f"The {what} of version {card.version} cannot be read.") from error
+        raise ClassifierError(
+            f"expected readable {what} of {card.version}. Received: {type(error).__name__}",
+            advice=f"The {what} of version {card.version} cannot be read.",
+        ) from error
     if received != sha256:
         raise ClassifierError(
             f"expected sha256 {sha256[:12]}… for {card.version}. Received: {received[:12]}…",
-            advice=f"The {what} of version {card.version} {was} changed or damaged and will not be used.")
+            advice=f"The {what} of version {card.version} {was} changed or damaged and will not be used.",
+        )
 
 
 def file_sha256(path: Path) -> str:
@@ -180,13 +199,16 @@ def next_version(root: Path, settings: Settings, today: date) -> str:
     """Return the name after today's last, of the form 2026.11.20-2; one that has been given is not given again."""
     taken = {*list_versions(settings), *(path.name for path in root.glob("*"))}
     day = f"{today:%Y.%m.%d}-"
-    numbers = [int(name.removeprefix(day)) for name in taken
-               if name.startswith(day) and name.removeprefix(day).isdecimal()]
+    numbers = [
+        int(name.removeprefix(day)) for name in taken if name.startswith(day) and name.removeprefix(day).isdecimal()
+    ]
     return f"{day}{max(numbers, default=0) + 1}"
 
 
 def add_version(
-    root: Path, card: ModelCard, write_weights: Callable[[Path], object],
+    root: Path,
+    card: ModelCard,
+    write_weights: Callable[[Path], object],
     write_population: Callable[[Path], object] | None = None,
 ) -> Path:
     """Create <root>/<version>/ whole or not at all; the card's checksums are filled in from what was written.
@@ -195,8 +217,10 @@ def add_version(
     """
     folder = root / card.version
     if folder.exists():
-        raise ClassifierError(f"expected a new version. Received: {card.version}, which exists",
-                              advice="Give the new classifier another version name.")
+        raise ClassifierError(
+            f"expected a new version. Received: {card.version}, which exists",
+            advice="Give the new classifier another version name.",
+        )
     staging = root / f".{card.version}.tmp"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)

@@ -82,4 +82,9 @@ def cnn_77k(px: int, dropout: float) -> keras.Model:
 
 
 BUILDERS: dict[str, Callable[[int, float], keras.Model]] = {
-    "simple_cnn": simple_cnn, "cnn_2_1": cnn_2_1, "cnn_4_2": cnn_4_2, "cnn_3_1": cnn_3_1, "cnn_77k": cnn_77k}
+    "simple_cnn": simple_cnn,
+    "cnn_2_1": cnn_2_1,
+    "cnn_4_2": cnn_4_2,
+    "cnn_3_1": cnn_3_1,
+    "cnn_77k": cnn_77k,
+}

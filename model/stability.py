@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from imaging.film import Radiograph
+from imaging.radiograph import squash
 from model.assessment import Prediction, Stability
 from model.calibration import probabilities
 from model.engine import Classifier
-from model.film import Radiograph
-from model.radiograph import squash
 
 Picture = npt.NDArray[np.uint8]
 
@@ -88,7 +88,7 @@ def _mirrored(picture: Picture) -> Picture:
 def _cropped(picture: Picture) -> Picture:
     side = picture.shape[0]
     margin = round(CROP * side)
-    inner = picture[margin:side - margin, margin:side - margin]
+    inner = picture[margin : side - margin, margin : side - margin]
     return cv2.resize(inner, (side, side), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
 
 
@@ -96,8 +96,9 @@ def _turned(degrees: float) -> Callable[[Picture], Picture]:
     def turn(picture: Picture) -> Picture:
         side = picture.shape[0]
         by = cv2.getRotationMatrix2D(((side - 1) / 2, (side - 1) / 2), degrees, 1.0)
-        return cv2.warpAffine(picture, by, (side, side), flags=cv2.INTER_LINEAR,
-                              borderMode=cv2.BORDER_REPLICATE).astype(np.uint8)
+        return cv2.warpAffine(
+            picture, by, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        ).astype(np.uint8)
 
     return turn
 

@@ -38,8 +38,20 @@ _PRIOR = 0.03
 # pneumonia have more; of normal ones with both lungs painted white 2–5 % do, of drawn ones with one lung white all.
 _FOUND = 0.35
 # Where the search begins, beside or in proportion to the usual framing: middle, top, reach, height, tilt.
-_STARTS = np.array(np.meshgrid((-0.08, 0.0, 0.08), (-0.1, 0.0, 0.1), (0.77, 1.0, 1.2), (0.72, 0.9, 1.1, 1.28),
-                               (-0.2, 0.0, 0.2), indexing="ij")).reshape(5, -1).T
+_STARTS = (
+    np.array(
+        np.meshgrid(
+            (-0.08, 0.0, 0.08),
+            (-0.1, 0.0, 0.1),
+            (0.77, 1.0, 1.2),
+            (0.72, 0.9, 1.1, 1.28),
+            (-0.2, 0.0, 0.2),
+            indexing="ij",
+        )
+    )
+    .reshape(5, -1)
+    .T
+)
 _STEPS = np.array((0.04, 0.04, 0.04, 0.04, 0.05, 0.08))
 _LEAST = np.array((0.2, -0.2, 0.15, 0.15, 0.3, -0.5))
 _MOST = np.array((0.8, 0.5, 0.6, 0.6, 1.1, 0.5))
@@ -164,7 +176,7 @@ def _usual(body: Mask) -> npt.NDArray[Any]:
     if not len(rows):
         return np.array((0.5, _USUAL_TOP, _USUAL_REACH, _USUAL_HEIGHT))
     first, tall = float(rows[0]) / _FINE, float(rows[-1] + 1 - rows[0]) / _FINE
-    columns = body[rows[0] + len(rows) // 4:rows[0] + 3 * len(rows) // 4].mean(0)
+    columns = body[rows[0] + len(rows) // 4 : rows[0] + 3 * len(rows) // 4].mean(0)
     middle = float((columns * (np.arange(_FINE) + 0.5)).sum() / max(1e-6, columns.sum()) / _FINE)
     reach = min(_USUAL_REACH, 0.45 * float(columns.mean()))
     return np.array((np.clip(middle, 0.3, 0.7), first + tall * _USUAL_TOP, max(reach, 0.15), tall * _USUAL_HEIGHT))
@@ -199,8 +211,9 @@ def _fit(picture: Array, places: npt.NDArray[Any], usual: npt.NDArray[Any]) -> n
     The correlation is that of the picture with −1 in the lungs and 1 around them. The constant added to the variance
     keeps noise of a flat picture from looking like a lung.
     """
-    lungs, around = (part.reshape(len(places), -1).astype(np.float32)
-                     for part in _lungs(*_coordinates(places, *picture.shape)))
+    lungs, around = (
+        part.reshape(len(places), -1).astype(np.float32) for part in _lungs(*_coordinates(places, *picture.shape))
+    )
     grey = picture.ravel()
     n_in, n_out = lungs.sum(1) + 1e-6, around.sum(1) + 1e-6
     share = n_in / (n_in + n_out)
@@ -213,6 +226,17 @@ def _fit(picture: Array, places: npt.NDArray[Any], usual: npt.NDArray[Any]) -> n
 def _strayed(places: npt.NDArray[Any], usual: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Return what an unusual framing costs each of the places (n, 6)."""
     middle, top, left, right, height, tilt = places.T
-    strays = np.column_stack((middle - usual[0], top - usual[1], (left + right) / 2 - usual[2], height - usual[3],
-                              np.log(left / right), tilt)) / _SPREAD
+    strays = (
+        np.column_stack(
+            (
+                middle - usual[0],
+                top - usual[1],
+                (left + right) / 2 - usual[2],
+                height - usual[3],
+                np.log(left / right),
+                tilt,
+            )
+        )
+        / _SPREAD
+    )
     return np.asarray(_PRIOR * (strays**2).sum(1), np.float64)

@@ -22,26 +22,46 @@ from typing import Any
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from model.errors import SignInError
-from model.files import locked, write_atomically
-from model.settings import Settings
+from core.errors import SignInError
+from core.files import locked, write_atomically
+from core.settings import Settings
 
 NAME = "administrator"
 ACCOUNT, FIRST_CODE, ATTEMPTS = "administrator.json", "first-code.json", "attempts.json"
 SHORTEST, LONGEST = 12, 256
 EXPECTED = f"at least {SHORTEST} characters, six of them different, and not just a word or a row that anybody would try"
-FORGOTTEN = ("Whoever forgot the password deletes administrator.json in the data folder and starts the app again: it "
-             "then prints a new one-time code.")
+FORGOTTEN = (
+    "Whoever forgot the password deletes administrator.json in the data folder and starts the app again: it "
+    "then prints a new one-time code."
+)
 # Wrong ones that cost nothing, then the first wait, which doubles with every further one up to the longest.
 FREE_ATTEMPTS, FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 5, 15.0, 900.0
 # Without letters that are mistaken for each other: 32 signs, 5 bits each, 60 bits in all (Crockford's base 32).
 _SIGNS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _GROUPS, _GROUP = 3, 4
 _MISREAD = str.maketrans("OIL", "011")
-_TRIED_FIRST = ("password", "passwort", "pneumolens", "administrator", "admin", "welcome", "letmein", "qwerty",
-                "qwertz", "iloveyou", "hospital", "radiology", "changeme", "secret")
-_ROWS = ("abcdefghijklmnopqrstuvwxyz", "01234567890123456789", "qwertyuiopasdfghjklzxcvbnm",
-         "qwertzuiopasdfghjklyxcvbnm")
+_TRIED_FIRST = (
+    "password",
+    "passwort",
+    "pneumolens",
+    "administrator",
+    "admin",
+    "welcome",
+    "letmein",
+    "qwerty",
+    "qwertz",
+    "iloveyou",
+    "hospital",
+    "radiology",
+    "changeme",
+    "secret",
+)
+_ROWS = (
+    "abcdefghijklmnopqrstuvwxyz",
+    "01234567890123456789",
+    "qwertyuiopasdfghjklzxcvbnm",
+    "qwertzuiopasdfghjklyxcvbnm",
+)
 _hasher = PasswordHasher()
 
 
@@ -60,7 +80,7 @@ def new_first_code(settings: Settings) -> str | None:
             return None
         signs = [secrets.choice(_SIGNS) for _ in range(_GROUPS * _GROUP)]
         _write(settings, FIRST_CODE, {"code": _hasher.hash("".join(signs)), "made_at": _now()})
-        return "-".join("".join(signs[i:i + _GROUP]) for i in range(0, len(signs), _GROUP))
+        return "-".join("".join(signs[i : i + _GROUP]) for i in range(0, len(signs), _GROUP))
 
 
 def set_password(settings: Settings, code: str, password: str) -> str:
@@ -72,18 +92,29 @@ def set_password(settings: Settings, code: str, password: str) -> str:
     refuse_weak(password)
     with _one_at_a_time(settings):
         if has_password(settings):
-            raise SignInError("expected an installation without a password. Received: one that has a password",
-                              advice="The password was set meanwhile. Sign in with it.")
+            raise SignInError(
+                "expected an installation without a password. Received: one that has a password",
+                advice="The password was set meanwhile. Sign in with it.",
+            )
         stored = _read(settings, FIRST_CODE).get("code")
         if stored is None:
-            raise SignInError("expected a one-time code of this start. Received: none was made",
-                              advice="Start the app again; it prints a new one-time code to its terminal.")
-        _attempt(settings, str(stored), "".join(filter(str.isalnum, code.upper())).translate(_MISREAD),
-                 "The one-time code is not right. It stands in the terminal in which the app was started; each start "
-                 "makes a new one.")
+            raise SignInError(
+                "expected a one-time code of this start. Received: none was made",
+                advice="Start the app again; it prints a new one-time code to its terminal.",
+            )
+        _attempt(
+            settings,
+            str(stored),
+            "".join(filter(str.isalnum, code.upper())).translate(_MISREAD),
+            "The one-time code is not right. It stands in the terminal in which the app was started; each start "
+            "makes a new one.",
+        )
         mark = secrets.token_hex(16)
-        _write(settings, ACCOUNT, {"name": NAME, "password": _hasher.hash(_normal(password)), "mark": mark,
-                                   "set_at": _now()})
+        _write(
+            settings,
+            ACCOUNT,
+            {"name": NAME, "password": _hasher.hash(_normal(password)), "mark": mark, "set_at": _now()},
+        )
         (settings.data_dir / FIRST_CODE).unlink(missing_ok=True)
         return mark
 
@@ -96,8 +127,9 @@ def check_password(settings: Settings, password: str) -> str:
     with _one_at_a_time(settings):
         account = _read(settings, ACCOUNT)
         if not {"password", "mark"} <= account.keys():
-            raise SignInError("expected an administrator's password. Received: none, or a damaged file",
-                              advice=FORGOTTEN)
+            raise SignInError(
+                "expected an administrator's password. Received: none, or a damaged file", advice=FORGOTTEN
+            )
         stored, mark, typed = str(account["password"]), str(account["mark"]), _normal(password)
         _attempt(settings, stored, typed, "The password is not right.")
         if _hasher.check_needs_rehash(stored):
@@ -119,14 +151,16 @@ def refuse_weak(password: str) -> None:
         problem = f"{len(normal)} characters"
     elif len(set(plain)) < 6:
         problem = "too few different characters"
-    elif any(plain[i:i + 8] in row or plain[i:i + 8][::-1] in row for row in _ROWS for i in range(len(plain) - 7)):
+    elif any(plain[i : i + 8] in row or plain[i : i + 8][::-1] in row for row in _ROWS for i in range(len(plain) - 7)):
         problem = "a row of neighbouring characters"
     elif len(_without_words(plain)) < 6:
         problem = "hardly more than figures, or than a word that is tried first"
     else:
         return
-    raise SignInError(f"expected a password of {EXPECTED}. Received: {problem}",
-                      advice=f"Choose another password: {EXPECTED}. Four unrelated words do well.")
+    raise SignInError(
+        f"expected a password of {EXPECTED}. Received: {problem}",
+        advice=f"Choose another password: {EXPECTED}. Four unrelated words do well.",
+    )
 
 
 def _without_words(plain: str) -> str:
@@ -146,16 +180,20 @@ def _attempt(settings: Settings, stored: str, typed: str, advice: str) -> None:
     # Never more than the longest wait, even where the clock was set back meanwhile.
     left = min(float(_whole(state.get("wait_until"))) - now, LONGEST_WAIT_SECONDS)
     if left > 0:
-        raise SignInError(f"expected a wait after {wrong} wrong attempts. Received: another attempt",
-                          advice=f"Too many wrong attempts. Try again in {_in_words(left)}.")
+        raise SignInError(
+            f"expected a wait after {wrong} wrong attempts. Received: another attempt",
+            advice=f"Too many wrong attempts. Try again in {_in_words(left)}.",
+        )
     wrong += 1
     wait = wait_seconds(wrong)
     _write(settings, ATTEMPTS, {"wrong": wrong, "wait_until": int(now + wait + 0.999) if wait else 0})
     try:
         _hasher.verify(stored, typed)
     except (VerificationError, InvalidHashError) as error:
-        raise SignInError("expected what was agreed. Received: something else",
-                          advice=f"{advice} {f'Try again in {_in_words(wait)}.' if wait else ''}".strip()) from error
+        raise SignInError(
+            "expected what was agreed. Received: something else",
+            advice=f"{advice} {f'Try again in {_in_words(wait)}.' if wait else ''}".strip(),
+        ) from error
     (settings.data_dir / ATTEMPTS).unlink(missing_ok=True)
 
 
@@ -186,9 +224,11 @@ def _one_at_a_time(settings: Settings) -> Iterator[None]:
         with locked(settings.data_dir / ACCOUNT):
             yield
     except OSError as error:
-        raise SignInError(f"expected a data folder that can be read and written. Received: {type(error).__name__}",
-                          advice="The data folder cannot be used. See that it exists, belongs to the app's user, and "
-                                 "that the disk is not full.") from error
+        raise SignInError(
+            f"expected a data folder that can be read and written. Received: {type(error).__name__}",
+            advice="The data folder cannot be used. See that it exists, belongs to the app's user, and "
+            "that the disk is not full.",
+        ) from error
 
 
 def _read(settings: Settings, name: str) -> dict[str, Any]:

@@ -17,7 +17,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import ROOT
+
 PATIENCE_S = 600
 
 
@@ -29,8 +30,14 @@ def environment(data_dir: Path) -> dict[str, str]:
 
 def run(*arguments: str, data_dir: Path, expect: int = 0, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m` with these arguments from a cold start."""
-    done = subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, env=environment(data_dir) | environ, text=True,
-                          capture_output=True, timeout=PATIENCE_S)
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env=environment(data_dir) | environ,
+        text=True,
+        capture_output=True,
+        timeout=PATIENCE_S,
+    )
     return _expected(done, expect)
 
 

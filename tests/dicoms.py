@@ -45,19 +45,38 @@ from tests.phantoms import chest
 
 # Name → UID of every transfer syntax that is read.
 SYNTAXES: dict[str, UID] = {
-    "explicit": ExplicitVRLittleEndian, "implicit": ImplicitVRLittleEndian, "big endian": ExplicitVRBigEndian,
-    "deflated": DeflatedExplicitVRLittleEndian, "RLE": RLELossless, "JPEG baseline": JPEGBaseline8Bit,
-    "JPEG extended": JPEGExtended12Bit, "JPEG lossless": JPEGLossless, "JPEG lossless SV1": JPEGLosslessSV1,
-    "JPEG-LS": JPEGLSLossless, "JPEG-LS near": JPEGLSNearLossless, "JPEG 2000 lossless": JPEG2000Lossless,
-    "JPEG 2000": JPEG2000}
+    "explicit": ExplicitVRLittleEndian,
+    "implicit": ImplicitVRLittleEndian,
+    "big endian": ExplicitVRBigEndian,
+    "deflated": DeflatedExplicitVRLittleEndian,
+    "RLE": RLELossless,
+    "JPEG baseline": JPEGBaseline8Bit,
+    "JPEG extended": JPEGExtended12Bit,
+    "JPEG lossless": JPEGLossless,
+    "JPEG lossless SV1": JPEGLosslessSV1,
+    "JPEG-LS": JPEGLSLossless,
+    "JPEG-LS near": JPEGLSNearLossless,
+    "JPEG 2000 lossless": JPEG2000Lossless,
+    "JPEG 2000": JPEG2000,
+}
 LOSSY = {"JPEG baseline", "JPEG extended", "JPEG-LS near", "JPEG 2000"}
 _ROOT = "1.2.826.0.1.3680043.8.498.20261121"  # pydicom's own root: nobody's studies
 
 
-def phantom_dicom(seed: int = 0, *, size: tuple[int, int] = (600, 720), pneumonia: bool = False,
-                  bits: int | None = None, signed: bool = False, photometric: str = "MONOCHROME2",
-                  syntax: str = "explicit", stored: npt.NDArray[np.generic] | None = None, preamble: bool = True,
-                  meta: bool = True, **changes: object) -> bytes:
+def phantom_dicom(
+    seed: int = 0,
+    *,
+    size: tuple[int, int] = (600, 720),
+    pneumonia: bool = False,
+    bits: int | None = None,
+    signed: bool = False,
+    photometric: str = "MONOCHROME2",
+    syntax: str = "explicit",
+    stored: npt.NDArray[np.generic] | None = None,
+    preamble: bool = True,
+    meta: bool = True,
+    **changes: object,
+) -> bytes:
     """Write a chest radiograph as a DICOM file of computed radiography and return its bytes.
 
     The drawn picture fills `bits` stored bits: 8–16, and 12 unless said otherwise, or 8 where the syntax has no more.
@@ -91,20 +110,27 @@ def phantom_dicom(seed: int = 0, *, size: tuple[int, int] = (600, 720), pneumoni
 def dx_dicom(seed: int = 0, **changes: object) -> bytes:
     """Write a chest radiograph as digital radiography does: 14 bits, a window with its explanation, padding."""
     settings: dict[str, object] = {
-        "bits": 14, "Modality": "DX", "SOPClassUID": DigitalXRayImageStorageForPresentation, "WindowCenter": 8191.5,
-        "WindowWidth": 16384, "WindowCenterWidthExplanation": "CHEST", "PresentationLUTShape": "IDENTITY"}
+        "bits": 14,
+        "Modality": "DX",
+        "SOPClassUID": DigitalXRayImageStorageForPresentation,
+        "WindowCenter": 8191.5,
+        "WindowWidth": 16384,
+        "WindowCenterWidthExplanation": "CHEST",
+        "PresentationLUTShape": "IDENTITY",
+    }
     return phantom_dicom(seed, **{**settings, **changes})
 
 
-def stored_values(picture: npt.NDArray[np.uint8], bits: int, signed: bool = False,
-                  photometric: str = "MONOCHROME2") -> npt.NDArray[np.generic]:
+def stored_values(
+    picture: npt.NDArray[np.uint8], bits: int, signed: bool = False, photometric: str = "MONOCHROME2"
+) -> npt.NDArray[np.generic]:
     """Stretch uint8 (H, W) over `bits` bits as a detector stores it: 8 or 16 bits allocated, signed or not."""
     most = 2**bits - 1
     values = np.round(picture * (most / 255)).astype(np.int64)
     if photometric == "MONOCHROME1":
         values = most - values
     if signed:
-        return (values - 2**(bits - 1)).astype(np.int8 if bits <= 8 else np.int16)
+        return (values - 2 ** (bits - 1)).astype(np.int8 if bits <= 8 else np.int16)
     return values.astype(np.uint8 if bits <= 8 else np.uint16)
 
 
@@ -112,8 +138,9 @@ def lut_item(values: npt.NDArray[np.generic], first: int = 0, bits: int = 16, ex
     """An item of a Modality or VOI LUT Sequence (PS3.3 C.11.1, C.11.2): `values` from the stored value `first` on."""
     item = Dataset()
     count = len(values) if len(values) < 65536 else 0
-    item.add_new(0x00283002, "SS" if first < 0 else "US", [count if first >= 0 else count - 65536 * (count > 32767),
-                                                           first, bits])
+    item.add_new(
+        0x00283002, "SS" if first < 0 else "US", [count if first >= 0 else count - 65536 * (count > 32767), first, bits]
+    )
     if explanation:
         item.LUTExplanation = explanation
     item.add_new(0x00283006, "OW", np.asarray(values, "<u2").tobytes())
@@ -141,12 +168,16 @@ def set_pixels(dataset: Dataset, stored: npt.NDArray[np.generic], bits: int, pho
     else:
         order = ">" if syntax == "big endian" else "<"
         raw = stored.astype(stored.dtype.newbyteorder(order)).tobytes()
-        dataset.add_new(0x7FE00010, "OW" if dataset.BitsAllocated > 8 or syntax == "implicit" else "OB",
-                        raw + b"\0" * (len(raw) % 2))
+        dataset.add_new(
+            0x7FE00010,
+            "OW" if dataset.BitsAllocated > 8 or syntax == "implicit" else "OB",
+            raw + b"\0" * (len(raw) % 2),
+        )
 
 
-def as_file(dataset: Dataset, syntax: str = "explicit", *, preamble: bool = True, meta: bool = True,
-            **changes: object) -> bytes:
+def as_file(
+    dataset: Dataset, syntax: str = "explicit", *, preamble: bool = True, meta: bool = True, **changes: object
+) -> bytes:
     """Write a data set after changing elements in it; nothing is validated, since wrong files are what is wanted."""
     before = config.settings.reading_validation_mode, config.settings.writing_validation_mode
     config.settings.reading_validation_mode = config.settings.writing_validation_mode = config.IGNORE
@@ -162,11 +193,17 @@ def as_file(dataset: Dataset, syntax: str = "explicit", *, preamble: bool = True
             head.MediaStorageSOPInstanceUID = dataset.get("SOPInstanceUID") or f"{_ROOT}.0.3"
             head.TransferSyntaxUID = uid
             if meta:
-                dcmwrite(target, FileDataset(None, dataset, file_meta=head, preamble=bytes(128)),
-                         enforce_file_format=True)
+                dcmwrite(
+                    target, FileDataset(None, dataset, file_meta=head, preamble=bytes(128)), enforce_file_format=True
+                )
             else:
-                dcmwrite(target, dataset, implicit_vr=uid.is_implicit_VR, little_endian=uid.is_little_endian,
-                         force_encoding=True)
+                dcmwrite(
+                    target,
+                    dataset,
+                    implicit_vr=uid.is_implicit_VR,
+                    little_endian=uid.is_little_endian,
+                    force_encoding=True,
+                )
     finally:
         config.settings.reading_validation_mode, config.settings.writing_validation_mode = before
     written = target.getvalue()
@@ -186,8 +223,9 @@ def _change(dataset: Dataset, keyword: str, value: object, syntax: UID) -> None:
     if value is None:
         dataset.pop(tag, None)
     elif isinstance(value, bytes) and dictionary_VR(tag) not in ("OB", "OW", "OB or OW"):
-        dataset[tag] = RawDataElement(BaseTag(tag), dictionary_VR(tag), len(value), value, 0, syntax.is_implicit_VR,
-                                      syntax.is_little_endian)
+        dataset[tag] = RawDataElement(
+            BaseTag(tag), dictionary_VR(tag), len(value), value, 0, syntax.is_implicit_VR, syntax.is_little_endian
+        )
     else:
         setattr(dataset, keyword, value)
 
@@ -195,7 +233,8 @@ def _change(dataset: Dataset, keyword: str, value: object, syntax: UID) -> None:
 def encoded(stored: npt.NDArray[np.generic], bits: int, syntax: str) -> bytes:
     """Encode (H, W) as one frame's code stream."""
     if syntax in ("JPEG baseline", "JPEG extended") and (
-            stored.dtype.kind == "i" or bits > (8 if syntax == "JPEG baseline" else 12)):
+        stored.dtype.kind == "i" or bits > (8 if syntax == "JPEG baseline" else 12)
+    ):
         raise ValueError(f"expected unsigned values of a depth that {syntax} has. Received: {bits} bits")
     if syntax == "JPEG baseline":
         target = io.BytesIO()
@@ -211,6 +250,14 @@ def encoded(stored: npt.NDArray[np.generic], bits: int, syntax: str) -> bytes:
         options["jls_error"] = 2
     encoder = get_encoder(SYNTAXES[syntax])
     return encoder.encode(
-        stored.tobytes(), rows=rows, columns=columns, samples_per_pixel=1, number_of_frames=1, bits_stored=bits,
-        bits_allocated=8 * stored.dtype.itemsize, pixel_representation=int(stored.dtype.kind == "i"),
-        photometric_interpretation="MONOCHROME2", **options)
+        stored.tobytes(),
+        rows=rows,
+        columns=columns,
+        samples_per_pixel=1,
+        number_of_frames=1,
+        bits_stored=bits,
+        bits_allocated=8 * stored.dtype.itemsize,
+        pixel_representation=int(stored.dtype.kind == "i"),
+        photometric_interpretation="MONOCHROME2",
+        **options,
+    )

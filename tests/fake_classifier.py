@@ -16,17 +16,33 @@ PX, ROWS = 40, 10
 
 def fake_card(version: str = "fake-1", input_px: int = PX, point: float = 0.5, **changes: Any) -> ModelCard:
     values: Mapping[str, Any] = {
-        "version": version, "parent": None, "created_at": "2026-11-21T05:00:00+00:00", "weights_file": "w.npz",
-        "sha256": "", "architecture": "fake", "parameters": 0, "intended_use": "", "limitations": (), "data": {},
-        "preprocessing": {"input_px": input_px, "detail_px": input_px}, "training": {}, "history": (),
-        "calibration": Calibration(1.0), "operating_point": OperatingPoint(point, 0.0, 1.0, "by hand"),
-        "evaluations": {}, "libraries": {}}
+        "version": version,
+        "parent": None,
+        "created_at": "2026-11-21T05:00:00+00:00",
+        "weights_file": "w.npz",
+        "sha256": "",
+        "architecture": "fake",
+        "parameters": 0,
+        "intended_use": "",
+        "limitations": (),
+        "data": {},
+        "preprocessing": {"input_px": input_px, "detail_px": input_px},
+        "training": {},
+        "history": (),
+        "calibration": Calibration(1.0),
+        "operating_point": OperatingPoint(point, 0.0, 1.0, "by hand"),
+        "evaluations": {},
+        "libraries": {},
+    }
     return ModelCard(**{**values, **changes})
 
 
 def fake_classifier(
-    card: ModelCard | None = None, where: npt.NDArray[np.floating] | None = None, cut: float = 128.0,
-    shown: npt.NDArray[np.floating] | None = None, slope: float = 0.1,
+    card: ModelCard | None = None,
+    where: npt.NDArray[np.floating] | None = None,
+    cut: float = 128.0,
+    shown: npt.NDArray[np.floating] | None = None,
+    slope: float = 0.1,
 ) -> Classifier:
     """Build a classifier with logit = slope · (weighted mean brightness − cut).
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from training import processes
+from training.runs import processes
 
 SLEEPS = "print('epoch 1/3', flush=True); time.sleep(600)"
 # As stubborn as a trainer inside a long call, with a child of its own.
@@ -40,7 +40,8 @@ def trains_by(body: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (package / "__init__.py").touch()
     (package / "__main__.py").write_text(
         "import json, os, signal, subprocess, sys, time\nfrom pathlib import Path\nfolder = Path(sys.argv[-1])\n"
-        + textwrap.dedent(body))
+        + textwrap.dedent(body)
+    )
     monkeypatch.setattr(processes, "ROOT", root)
 
 
@@ -67,8 +68,11 @@ def is_alive(pid: int) -> bool:
 
 def working_on(folder: Path) -> list[int]:
     """Return every process whose command line names `folder` or what lies in it."""
-    return [one.pid for one in psutil.process_iter()
-            if any(folder in (Path(word), *Path(word).parents) for word in _command(one)) and is_alive(one.pid)]
+    return [
+        one.pid
+        for one in psutil.process_iter()
+        if any(folder in (Path(word), *Path(word).parents) for word in _command(one)) and is_alive(one.pid)
+    ]
 
 
 def _command(process: psutil.Process) -> list[str]:

@@ -19,8 +19,15 @@ def lossless_jpeg(values: npt.NDArray[np.generic], bits: int, predictor: int = 1
     grey = values.astype(np.int64) & (2**bits - 1)
     left, above, corner = (np.zeros_like(grey) for _ in range(3))
     left[:, 1:], above[1:], corner[1:, 1:] = grey[:, :-1], grey[:-1], grey[:-1, :-1]
-    predicted = {1: left, 2: above, 3: corner, 4: left + above - corner, 5: left + ((above - corner) >> 1),
-                 6: above + ((left - corner) >> 1), 7: (left + above) >> 1}[predictor].copy()
+    predicted = {
+        1: left,
+        2: above,
+        3: corner,
+        4: left + above - corner,
+        5: left + ((above - corner) >> 1),
+        6: above + ((left - corner) >> 1),
+        7: (left + above) >> 1,
+    }[predictor].copy()
     predicted[1:, 0] = grey[:-1, 0]  # first column from above, first row from the left
     predicted[0, 1:] = grey[0, :-1]
     predicted[0, 0] = 2 ** (bits - 1)
@@ -66,13 +73,23 @@ def extended_jpeg(values: npt.NDArray[np.generic], bits: int = 12, step: int = 4
     frame = struct.pack(">2sHBHHBBBB", b"\xff\xc1", 11, bits, height, width, 1, 1, 0x11, 0)
     scan = struct.pack(">2sHBBBBBB", b"\xff\xda", 8, 1, 1, 0, 0, 63, 0)
     entropy = _packed(np.array(codes, np.int64), np.array(lengths, np.int64))
-    return (b"\xff\xd8" + quantisation + frame + _huffman(0, 5, range(16)) + _huffman(0x10, 8, _AC) + scan + entropy
-            + b"\xff\xd9")
+    return (
+        b"\xff\xd8"
+        + quantisation
+        + frame
+        + _huffman(0, 5, range(16))
+        + _huffman(0x10, 8, _AC)
+        + scan
+        + entropy
+        + b"\xff\xd9"
+    )
 
 
 # Run and size → code: every pair that eight to twelve bits need, in order.
-_AC = {symbol: code for code, symbol in enumerate(
-    [0, 0xF0] + [run << 4 | size for run in range(16) for size in range(1, 15)])}
+_AC = {
+    symbol: code
+    for code, symbol in enumerate([0, 0xF0] + [run << 4 | size for run in range(16) for size in range(1, 15)])
+}
 
 
 def _categories(differences: Whole) -> tuple[Whole, Whole]:

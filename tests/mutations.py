@@ -20,8 +20,27 @@ SIZE = (60, 72)
 _GROUPS = rb"[\x02\x08\x10\x18\x20\x28\x54]\x00"
 _VRS = (b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OW PN SH SL SQ SS ST TM UC UI UL UN UR US UT ZZ").split()
 _ELEMENT = re.compile(_GROUPS + rb"..(?=" + b"|".join(_VRS) + rb")", re.DOTALL)
-_TEXTS = (b"", b"\\", b"-1", b"0", b"1e400", b"nan", b"-inf", b"65536", b"1\\2\\3", b"9" * 20, b"\xff\xfe",
-          b"1.2.840.10008.1.2.4.90", b"MONOCHROME1", b"RGB", b"\0\0\0\0", b"1.0E-300", b"SIGMOID", b"000Y", b"1\\\\\\")
+_TEXTS = (
+    b"",
+    b"\\",
+    b"-1",
+    b"0",
+    b"1e400",
+    b"nan",
+    b"-inf",
+    b"65536",
+    b"1\\2\\3",
+    b"9" * 20,
+    b"\xff\xfe",
+    b"1.2.840.10008.1.2.4.90",
+    b"MONOCHROME1",
+    b"RGB",
+    b"\0\0\0\0",
+    b"1.0E-300",
+    b"SIGMOID",
+    b"000Y",
+    b"1\\\\\\",
+)
 _WORDS = (0, 1, 2, 7, 8, 9, 12, 15, 16, 17, 32, 255, 256, 1023, 4096, 32767, 32768, 65534, 65535)
 
 
@@ -31,33 +50,72 @@ def drawn_seeds() -> list[bytes]:
     files: list[bytes] = []
     for syntax in SYNTAXES:
         for bits in (8, 12, 16):
-            if bits > 8 and syntax == "JPEG baseline" or bits > 12 and syntax == "JPEG extended":
+            if (bits > 8 and syntax == "JPEG baseline") or (bits > 12 and syntax == "JPEG extended"):
                 continue
             photometric = "MONOCHROME1" if bits == 12 else "MONOCHROME2"
             stored = stored_values(film, bits, syntax not in LOSSY and bits != 8, photometric)
-            files.append(phantom_dicom(
-                3, stored=stored, syntax=syntax, bits=bits, photometric=photometric,
-                WindowCenter=[2 ** (bits - 1), 100], WindowWidth=[2**bits, 50],
-                WindowCenterWidthExplanation=["NORMAL", "HARD"], PixelPaddingValue=0, PixelPaddingRangeLimit=3))
+            files.append(
+                phantom_dicom(
+                    3,
+                    stored=stored,
+                    syntax=syntax,
+                    bits=bits,
+                    photometric=photometric,
+                    WindowCenter=[2 ** (bits - 1), 100],
+                    WindowWidth=[2**bits, 50],
+                    WindowCenterWidthExplanation=["NORMAL", "HARD"],
+                    PixelPaddingValue=0,
+                    PixelPaddingRangeLimit=3,
+                )
+            )
     drawn = stored_values(film, 12)
     ramp = np.arange(4096, dtype=np.uint16)
     table, steps = lut_item(ramp * 16, explanation="TABLE"), lut_item(ramp[::-1] >> 4, bits=8)
     for syntax in ("explicit", "implicit", "big endian", "deflated"):
-        files += [phantom_dicom(3, stored=drawn, syntax=syntax, VOILUTSequence=[table, steps],
-                                ModalityLUTSequence=[lut_item(ramp[::-1], bits=12)]),
-                  phantom_dicom(3, stored=drawn, syntax=syntax, RescaleSlope=-2, RescaleIntercept=-1024,
-                                VOILUTFunction="SIGMOID", WindowCenter=0, WindowWidth=900, BodyPartExamined=None,
-                                AnatomicRegionSequence=code("816094009", meaning="Chest"), ViewPosition=None,
-                                ViewCodeSequence=code("272479007", meaning="postero-anterior"))]
+        files += [
+            phantom_dicom(
+                3,
+                stored=drawn,
+                syntax=syntax,
+                VOILUTSequence=[table, steps],
+                ModalityLUTSequence=[lut_item(ramp[::-1], bits=12)],
+            ),
+            phantom_dicom(
+                3,
+                stored=drawn,
+                syntax=syntax,
+                RescaleSlope=-2,
+                RescaleIntercept=-1024,
+                VOILUTFunction="SIGMOID",
+                WindowCenter=0,
+                WindowWidth=900,
+                BodyPartExamined=None,
+                AnatomicRegionSequence=code("816094009", meaning="Chest"),
+                ViewPosition=None,
+                ViewCodeSequence=code("272479007", meaning="postero-anterior"),
+            ),
+        ]
     # What is decoded in a process of its own takes longest, so the rest is there more often.
-    files += [phantom_dicom(3, stored=drawn), phantom_dicom(3, stored=drawn, syntax="RLE"),
-              phantom_dicom(3, stored=film, bits=8, syntax="JPEG baseline")] * 8
-    files += [phantom_dicom(3, stored=drawn, meta=False), phantom_dicom(3, stored=drawn, preamble=False),
-              phantom_dicom(3, stored=drawn, meta=False, syntax="implicit")]
+    files += [
+        phantom_dicom(3, stored=drawn),
+        phantom_dicom(3, stored=drawn, syntax="RLE"),
+        phantom_dicom(3, stored=film, bits=8, syntax="JPEG baseline"),
+    ] * 8
+    files += [
+        phantom_dicom(3, stored=drawn, meta=False),
+        phantom_dicom(3, stored=drawn, preamble=False),
+        phantom_dicom(3, stored=drawn, meta=False, syntax="implicit"),
+    ]
     colour = np.stack([film, film // 2, film // 3], axis=2)
     files += [as_png(film), as_png(film.astype(np.uint16) * 200), as_png(colour), as_jpeg(film), as_jpeg(colour)]
-    for format_, options in (("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("BMP", {}), ("GIF", {}),
-                             ("WEBP", {}), ("JPEG", {"progressive": True})):
+    for format_, options in (
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("BMP", {}),
+        ("GIF", {}),
+        ("WEBP", {}),
+        ("JPEG", {"progressive": True}),
+    ):
         target = io.BytesIO()
         Image.fromarray(colour if format_ == "WEBP" else film).save(target, format_, **options)
         files.append(target.getvalue())
@@ -108,15 +166,17 @@ def _damage(data: bytearray, rng: random.Random, others: Sequence[bytes]) -> Non
     if kind < 0.75:
         data[at] = rng.choice((0, 0xFF, rng.randrange(256), data[at] ^ 1 << rng.randrange(8)))
     elif kind < 0.85:
-        data[at:at + 4] = struct.pack("<I", rng.choice((0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, rng.getrandbits(32))))
+        data[at : at + 4] = struct.pack(
+            "<I", rng.choice((0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, rng.getrandbits(32)))
+        )
     elif kind < 0.89:
-        del data[at:at + rng.choice((1, 2, 8, 100))]
+        del data[at : at + rng.choice((1, 2, 8, 100))]
     elif kind < 0.93:
         data[at:at] = rng.randbytes(rng.choice((1, 2, 8, 100)))
     elif kind < 0.96:
         data[at:] = rng.choice(others)[at:]  # two files spliced
     else:
-        del data[rng.randrange(len(data)):]
+        del data[rng.randrange(len(data)) :]
 
 
 def _damage_element(data: bytearray, rng: random.Random) -> bool:
@@ -127,30 +187,33 @@ def _damage_element(data: bytearray, rng: random.Random) -> bool:
     if not starts:
         return False
     at = rng.choice(starts)
-    is_long = bytes(data[at + 4:at + 6]) in (b"OB", b"OW", b"SQ", b"UN", b"UT", b"OF", b"OD", b"OL", b"UC", b"UR")
+    is_long = bytes(data[at + 4 : at + 6]) in (b"OB", b"OW", b"SQ", b"UN", b"UT", b"OF", b"OD", b"OL", b"UC", b"UR")
     first = at + (12 if is_long else 8)
     if first > len(data):
         return False
     length = struct.unpack_from("<I" if is_long else "<H", data, first - (4 if is_long else 2))[0]
     what = rng.randrange(6)
     if what == 0:
-        data[at + 4:at + 6] = rng.choice(_VRS)
+        data[at + 4 : at + 6] = rng.choice(_VRS)
     elif what == 1:
-        data[at + 6:at + 8] = struct.pack("<H", rng.choice(_WORDS))
+        data[at + 6 : at + 8] = struct.pack("<H", rng.choice(_WORDS))
     elif what == 2:
-        data[at:at + 4] = struct.pack("<HH", rng.choice((0x28, 0x28, 0x7FE0, 0x10, 8, 0xFFFE)),
-                                      rng.choice((0x10, 0x11, 0x100, 0x101, 0x1050, 0x3010, 0xE000, 0xE00D, 0xE0DD)))
+        data[at : at + 4] = struct.pack(
+            "<HH",
+            rng.choice((0x28, 0x28, 0x7FE0, 0x10, 8, 0xFFFE)),
+            rng.choice((0x10, 0x11, 0x100, 0x101, 0x1050, 0x3010, 0xE000, 0xE00D, 0xE0DD)),
+        )
     elif what == 3 and length < 100:
         text = rng.choice(_TEXTS)
-        data[first:first + length] = (text * (1 + length // max(1, len(text))))[:length] or bytes(length)
+        data[first : first + length] = (text * (1 + length // max(1, len(text))))[:length] or bytes(length)
     elif what == 4 and length < 100:
         text = rng.choice(_TEXTS)
         text += b" " * (len(text) % 2)
-        data[first:first + length] = text
+        data[first : first + length] = text
         if not is_long:
-            data[at + 6:at + 8] = struct.pack("<H", len(text))
+            data[at + 6 : at + 8] = struct.pack("<H", len(text))
     elif length < 100:
-        data[first:first + 2] = struct.pack("<H", rng.choice(_WORDS))
+        data[first : first + 2] = struct.pack("<H", rng.choice(_WORDS))
     else:
-        del data[at:first + min(length, 10_000)]
+        del data[at : first + min(length, 10_000)]
     return True

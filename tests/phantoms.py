@@ -163,7 +163,7 @@ def _hila(rng: np.random.Generator, wide: float) -> Array:
     corner = np.array([near[1].start, near[0].start]) * 8
     for k in range(17):
         strength = float(1 - 0.85 * reach[k])
-        pieces = [path[k:k + 2] - corner for path in paths]
+        pieces = [path[k : k + 2] - corner for path in paths]
         drawn = strength * _lines(pieces, max(1, round(6 * strength)), (336, 464))
         branches[near] = np.maximum(branches[near], drawn)
     core = sum(_blob(_MIDDLE + side * 72 * wide, 258, 34, 62) for side in (-1, 1))
@@ -180,13 +180,14 @@ def _bones(rng: np.random.Generator, wide: float) -> Array:
         for rib in range(11):
             reach = np.interp(rib, [0, 2, 5, 9], [118, 182, 226, 244]) * wide
             columns = side * (24 + (reach - 24) * np.sin(along * np.pi / 2))
-            rows = first + rib * spacing - 22 * np.sin(along * np.pi) + (30 + 7 * rib) * along ** 2.2
+            rows = first + rib * spacing - 22 * np.sin(along * np.pi) + (30 + 7 * rib) * along**2.2
             behind.append(_fixed(_MIDDLE + columns, rows))
             if rib < 7:
-                ends = reach - (reach - 95 * wide) * along ** 1.3
+                ends = reach - (reach - 95 * wide) * along**1.3
                 in_front.append(_fixed(_MIDDLE + side * ends, rows[-1] + (52 + 4 * rib) * along))
-        clavicles.append(_fixed(_MIDDLE + side * wide * (30 + 195 * along),
-                                120 - 40 * along - 9 * np.sin(along * 2 * np.pi)))
+        clavicles.append(
+            _fixed(_MIDDLE + side * wide * (30 + 195 * along), 120 - 40 * along - 9 * np.sin(along * 2 * np.pi))
+        )
         humeri.append(_fixed(_MIDDLE + side * wide * (268 + 175 * along), 112 + 205 * along))
         blade = np.array([[196, 100], [262, 120], [240, 268], [222, 256]], np.float32) * [side * wide, 1] + [_MIDDLE, 0]
         near = np.s_[60:310, 40:340] if side < 0 else np.s_[60:310, 380:680]
@@ -196,7 +197,7 @@ def _bones(rng: np.random.Generator, wide: float) -> Array:
     bones += 0.34 * _tubes(humeri, 26) + 0.10 * blades
     for level in range(15):
         row, half = 18 + level * 41.0, 19 + 0.6 * level
-        window = np.s_[max(0, int(row) - 32):min(ROWS, int(row) + 32), 300:420]
+        window = np.s_[max(0, int(row) - 32) : min(ROWS, int(row) + 32), 300:420]
         across, down = np.abs(_X[:, window[1]] - _MIDDLE), np.abs(_Y[window[0]] - row)
         body, rim = (across < half) & (down < 16), (across < half) & (np.abs(down - 14) < 2.5)
         bones[window] += 0.22 * _soft(body, 2.5) + 0.14 * _soft(rim, 1.5) + 0.16 * _soft(np.hypot(across, down) < 6, 2)

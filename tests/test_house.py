@@ -1,93 +1,179 @@
-"""Who may import whom: the table of ARCHITECTURE.md, read from the sources."""
+"""Who may import whom: the tables of ARCHITECTURE.md, read from the sources."""
 
 from __future__ import annotations
 
 import ast
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("app", "pages", "training", "records", "model")
-# What a room may import beside the standard library and itself; tensorflow is settled below.
+from tests import ROOT
+
+ROOMS = ("app", "benchmarks", "core", "imaging", "model", "pages", "records", "reports", "training")
+
+# What a package may import beside the standard library and itself. An entry covers the packages below it,
+# except where a package below has a row of its own in PACKAGES.
 ALLOWED = {
-    "app": {"streamlit", "pages", "model"},
-    "pages": {"streamlit", "starlette", "plotly", "model", "records", "training", "numpy", "PIL", "cv2"},
-    "training": {"model", "numpy", "cv2", "tqdm", "sklearn", "scipy", "optuna", "psutil"},
-    "records": {"model", "sqlalchemy", "pynetdicom", "argon2"},
-    "model": {"numpy", "PIL", "cv2", "pydicom", "_gdcm", "highdicom", "fpdf", "pypdf", "tqdm"},
+    "app": {"streamlit", "pages.shared", "core"},
+    "pages": {
+        "streamlit",
+        "starlette",
+        "plotly",
+        "numpy",
+        "PIL",
+        "cv2",
+        "training",
+        "records",
+        "reports",
+        "model",
+        "imaging",
+        "core",
+    },
+    "training": {"numpy", "cv2", "tqdm", "sklearn", "scipy", "optuna", "psutil", "model", "imaging", "core"},
+    "reports": {"numpy", "PIL", "cv2", "fpdf", "pypdf", "pydicom", "highdicom", "model", "imaging", "core"},
+    "records": {"argon2", "core"},
+    "model": {"numpy", "PIL", "cv2", "tqdm", "imaging", "core"},
+    "imaging": {"numpy", "PIL", "cv2", "pydicom", "_gdcm", "core"},
+    "core": set[str](),
 }
-TENSORFLOW = {"model/network.py", "model/small_networks.py", "training/backprop.py", "training/fit.py",
-              "training/head.py", "training/measure.py", "training/norms.py", "training/run.py", "training/start.py",
-              "training/tune.py", "training/tune_trial.py", "training/cli_leaderboard.py"}
+# Between the packages of one room: which of its siblings a package may import. A room's own modules stand under "".
+PACKAGES: dict[str, dict[str, set[str]]] = {
+    "imaging": {"": {"dicom"}, "dicom": {""}},
+    "reports": {"": set(), "dicom": {""}},
+    "training": {
+        "": {"commands"},
+        "data": set(),
+        "fitting": {"data"},
+        "evaluation": {"data"},
+        "runs": {"data", "fitting", "evaluation"},
+        "experiments": {"data", "fitting", "evaluation", "runs"},
+        "commands": {"data", "fitting", "evaluation", "runs", "experiments"},
+    },
+    "pages": {"": set(), "shared": set(), "reading": {"shared"}, "retraining": {"shared"}, "performance": {"shared"}},
+}
+# `imaging.dicom` stands on these modules of `imaging`, and the rest of `imaging` stands on `imaging.dicom`.
+BELOW_DICOM = {"imaging.film", "imaging.jpeg", "imaging.limits", "imaging.lookup"}
+TENSORFLOW = {
+    "model.network",
+    "model.small_networks",
+    "training.fitting.fit",
+    "training.fitting.head",
+    "training.fitting.batch_norm",
+    "training.fitting.backprop",
+    "training.fitting.initial_weights",
+    "training.runs.measure",
+    "training.runs.run",
+    "training.experiments.tune",
+    "training.experiments.trial",
+    "training.commands.leaderboard",
+}
 # tensorflow only inside functions: importing these must stay cheap.
-LAZY = {"training/start.py", "training/tune.py", "training/cli_leaderboard.py"}
-
-
-# What the retrain page may know of training; none of it needs tensorflow to be imported.
-FOR_PAGES = {f"training.{name}" for name in (
-    "audit", "audits", "augment", "candidate", "config", "estimate", "jobs", "processes", "promotion", "sources")}
+LAZY = {"training.fitting.initial_weights", "training.experiments.tune", "training.commands.leaderboard"}
+# What the pages may know of training; none of it needs tensorflow to be imported.
+FOR_PAGES = {
+    "training.data.audit",
+    "training.data.augment",
+    "training.data.sources",
+    "training.fitting.config",
+    "training.runs.audits",
+    "training.runs.candidate",
+    "training.runs.estimate",
+    "training.runs.jobs",
+    "training.runs.processes",
+    "training.runs.promotion",
+}
 
 
 def sources() -> Iterator[tuple[str, Path]]:
+    """Yield (module, path) of all sources but the tests."""
+    yield "app", ROOT / "app.py"
     for room in ROOMS:
-        files = [ROOT / "app.py"] if room == "app" else sorted((ROOT / room).rglob("*.py"))
-        yield from ((room, path) for path in files)
+        for path in sorted((ROOT / room).rglob("*.py")):
+            yield ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"), path
+
+
+MODULES = dict(sources())
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
     """Yield (module, whether it is imported at the top of the file)."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
-        names = ([alias.name for alias in node.names] if isinstance(node, ast.Import)
-                 else [node.module or ""] if isinstance(node, ast.ImportFrom) else [])
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [one if one in MODULES else str(node.module) for one in whole]
         yield from ((name, node in tree.body) for name in names)
 
 
-FILES = [pytest.param(room, path, id=path.relative_to(ROOT).as_posix()) for room, path in sources()]
+def package(module: str) -> str:
+    """Return the package of a module within its room: "runs" for training.runs.jobs, "" for imaging.film."""
+    parts = module.split(".")
+    room, rest = parts[0], parts[1:]
+    return rest[0] if len(rest) > 1 or (rest and rest[0] in PACKAGES.get(room, {})) else ""
 
 
-@pytest.mark.parametrize(("room", "path"), FILES)
-def test_every_arrow_goes_down(room: str, path: Path) -> None:
-    name = path.relative_to(ROOT).as_posix()
-    for module, at_top in imports(path):
-        top = module.split(".")[0]
-        if top in sys.stdlib_module_names or top == room:
+FILES = [pytest.param(module, path, id=module) for module, path in MODULES.items()]
+
+
+@pytest.mark.parametrize(("module", "path"), FILES)
+def test_every_arrow_goes_down(module: str, path: Path) -> None:
+    room = module.split(".")[0]
+    for target, at_top in imports(path):
+        top = target.split(".")[0]
+        if top in sys.stdlib_module_names or room == "benchmarks":
             continue
         if top in {"tensorflow", "keras"}:
-            assert name in TENSORFLOW, f"{name} imports {module}"
-            assert name not in LAZY or not at_top, "only inside its functions may it need tensorflow"
-            continue
-        assert top in ALLOWED[room], f"{name} imports {module}"
-        if room == "pages" and top == "training":
-            assert module in FOR_PAGES or module == "training", f"{name} imports {module}"
-        if room == "app" and top in {"pages", "model"}:
-            assert module.startswith(("pages.shared", "model.settings", "model.errors")), f"{name} imports {module}"
+            assert module in TENSORFLOW, f"{module} imports {target}"
+            assert module not in LAZY or not at_top, "only inside its functions may it need tensorflow"
+        elif top != room:
+            allowed = ALLOWED[room]
+            assert any(target == one or target.startswith(one + ".") for one in allowed), f"{module} imports {target}"
+            if room == "pages" and top == "training":
+                assert target in FOR_PAGES, f"{module} imports {target}"
+        elif room in PACKAGES and package(module) != package(target):
+            assert package(target) in PACKAGES[room][package(module)], f"{module} imports {target}"
+            if package(module) == "dicom" and room == "imaging":
+                assert target in BELOW_DICOM, f"{module} imports {target}"
 
 
-@pytest.mark.parametrize(("room", "path"), FILES)
-def test_modules_stay_readable(room: str, path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
+def test_no_circle_anywhere() -> None:
+    graph = {
+        module: {target for target, _ in imports(path) if target in MODULES and target != module}
+        for module, path in MODULES.items()
+    }
+    order = list(TopologicalSorter(graph).static_order())  # CycleError names the circle
+    assert set(order) == set(MODULES)
 
 
-def test_charts_know_nothing_of_streamlit_and_pages_nothing_of_their_siblings() -> None:
-    for _, path in sources():
-        name = path.relative_to(ROOT).as_posix()
-        modules = {module for module, _ in imports(path)}
-        if name == "pages/shared/charts.py":
-            assert not any(module.split(".")[0] == "streamlit" for module in modules)
-        if name.startswith(("pages/clinician/", "pages/admin/")):
-            assert not any(module.startswith(("pages.clinician", "pages.admin")) for module in modules), name
+def test_every_package_has_its_row() -> None:
+    for room, rows in PACKAGES.items():
+        folders = {path.parent.name for path in (ROOT / room).glob("*/__init__.py")}
+        assert folders == set(rows) - {""}, room
+
+
+@pytest.mark.parametrize(("module", "path"), FILES)
+def test_modules_stay_readable(module: str, path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 500, module
+
+
+def test_charts_know_nothing_of_streamlit() -> None:
+    assert not any(module.split(".")[0] == "streamlit" for module, _ in imports(MODULES["pages.shared.charts"]))
 
 
 def test_only_the_settings_read_the_environment() -> None:
     """Entry points may hand it over; TensorFlow's own start-up switch is the one exception."""
-    may = {"model/settings.py", "model/quiet.py", "model/__main__.py", "training/__main__.py",
-           "pages/shared/session.py"}
-    for _, path in sources():
-        name = path.relative_to(ROOT).as_posix()
-        reads = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-                 if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}]
-        assert not reads or name in may, name
+    may = {"core.settings", "model.tf_startup", "model.__main__", "training.__main__", "pages.shared.session"}
+    for module, path in MODULES.items():
+        reads = [
+            node
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
+        ]
+        assert not reads or module in may or module.startswith("benchmarks"), module

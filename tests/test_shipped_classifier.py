@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.settings import Settings
 from model.engine import Classifier, load_classifier
 from model.pipeline import assess
 from model.registry import active_version, load_card, verify, version_folder
-from model.settings import Settings
 from tests.phantoms import as_jpeg, as_png, chest
 
 
@@ -122,8 +122,11 @@ def test_drawn_films_are_unlike_the_training_films_and_still_read(classifier: Cl
 
 def test_the_gate_on_children_adults_and_other_pictures(classifier: Classifier, test_data: Path) -> None:
     """A sample of each; `python -m benchmarks.gate` counts all of them."""
-    children = [path for label in ("NORMAL", "PNEUMONIA")
-                for path in sorted((test_data / "kermany" / "test_half" / label).iterdir())[3::12][:12]]
+    children = [
+        path
+        for label in ("NORMAL", "PNEUMONIA")
+        for path in sorted((test_data / "kermany" / "test_half" / label).iterdir())[3::12][:12]
+    ]
     found = [assess(path.read_bytes(), classifier) for path in children]
     assert len(found) >= 20 and not any(one.is_refused for one in found)
     assert sum(one.is_outside for one in found) <= 2
@@ -133,8 +136,9 @@ def test_the_gate_on_children_adults_and_other_pictures(classifier: Classifier, 
     assert sum(one.is_outside or one.is_refused for one in adults) >= 0.8 * len(adults)
     for folder in ("not_cxr", "dicom/not_chest"):
         assert all(assess(path.read_bytes(), classifier).is_refused for path in (test_data / folder).iterdir())
-    assert not any(assess(path.read_bytes(), classifier).is_refused
-                   for path in (test_data / "dicom" / "chest").iterdir())
+    assert not any(
+        assess(path.read_bytes(), classifier).is_refused for path in (test_data / "dicom" / "chest").iterdir()
+    )
 
 
 @pytest.mark.parametrize("quarters", [0, 1, 2, 3])

@@ -10,8 +10,8 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+from core.settings import Settings
 from model.registry import active_version, add_version, read_card, version_folder
-from model.settings import Settings
 
 VERSION = "2026.01.01-1"
 
@@ -21,6 +21,9 @@ def add_ungated(data_dir: Path) -> dict[str, str]:
     settings = Settings(data_dir)
     folder = version_folder(settings, active_version(settings))
     card = read_card(folder)
-    add_version(settings.versions_dir, dataclasses.replace(card, version=VERSION),
-                lambda path: shutil.copyfile(folder / card.weights_file, path))
+    add_version(
+        settings.versions_dir,
+        dataclasses.replace(card, version=VERSION),
+        lambda path: shutil.copyfile(folder / card.weights_file, path),
+    )
     return {"PNEUMOLENS_CLASSIFIER": VERSION}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,11 +10,11 @@ import numpy as np
 import streamlit as st
 from streamlit import runtime
 
-from model.film import Radiograph, Rendering
-from pages.shared.viewer import show_pictures
+from imaging.film import Radiograph, Rendering
+from pages.reading.viewer import show_pictures
+from tests import ROOT
 from tests.phantoms import chest
 
-ROOT = Path(__file__).resolve().parent.parent
 # Where the faint square of the deep film lies, and by how much it is brighter, of 65,535.
 SQUARE, FAINT = (slice(480, 560), slice(560, 640)), 60
 
@@ -38,8 +37,13 @@ def deep_film(side: int = 1000, renderings: bool = True) -> Radiograph:
     sigmoid = np.round(65535 / (1 + np.exp(-4 * (values - 30000) / 20000))).astype(np.uint16)
     linear = np.round(np.clip((values - 2000) / 60000, 0, 1) * 65535).astype(np.uint16)
     offered = (Rendering("As acquired", linear, (32000.5, 60001)), Rendering("Chest curve", sigmoid))
-    return Radiograph((linear[deep] >> 8).astype(np.uint8), f"{side:064x}", "DICOM", deep=deep,
-                      renderings=offered if renderings else ())
+    return Radiograph(
+        (linear[deep] >> 8).astype(np.uint8),
+        f"{side:064x}",
+        "DICOM",
+        deep=deep,
+        renderings=offered if renderings else (),
+    )
 
 
 def large_film(side: int = 4000) -> Radiograph:
@@ -53,10 +57,18 @@ def large_film(side: int = 4000) -> Radiograph:
 @st.cache_resource
 def films() -> list[tuple[Any, Radiograph | None]]:
     """The films, by the name that the address may ask for, each with its radiograph at full size."""
+
     def film(name: str, radiograph: Radiograph, grid: np.ndarray | None, is_whole: bool = True) -> tuple[Any, Any]:
         size = (radiograph.width, radiograph.height) if is_whole else (4 * radiograph.width, 4 * radiograph.height)
-        return SimpleNamespace(name=name, sha256=f"{abs(hash(name)):064x}", size=size, cells=grid, turn=0,
-                               kept=SimpleNamespace(radiograph=radiograph)), radiograph if is_whole else None
+        return SimpleNamespace(
+            name=name,
+            sha256=f"{abs(hash(name)):064x}",
+            size=size,
+            cells=grid,
+            turn=0,
+            kept=SimpleNamespace(radiograph=radiograph),
+        ), radiograph if is_whole else None
+
     return [
         film("small", Radiograph(chest(1, (300, 360)), "1" * 64, "PNG"), cells()),
         film("deep", deep_film(), cells()),
@@ -71,8 +83,19 @@ def films() -> list[tuple[Any, Radiograph | None]]:
 def one_large() -> list[tuple[Any, Radiograph | None]]:
     """The benchmark's film."""
     radiograph = large_film()
-    return [(SimpleNamespace(name="large", sha256="f" * 64, size=(radiograph.width, radiograph.height), cells=cells(),
-                             turn=0, kept=SimpleNamespace(radiograph=radiograph)), radiograph)]
+    return [
+        (
+            SimpleNamespace(
+                name="large",
+                sha256="f" * 64,
+                size=(radiograph.width, radiograph.height),
+                cells=cells(),
+                turn=0,
+                kept=SimpleNamespace(radiograph=radiograph),
+            ),
+            radiograph,
+        )
+    ]
 
 
 def step(by: int) -> None:

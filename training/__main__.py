@@ -7,21 +7,21 @@ import os
 import sys
 from collections.abc import Sequence
 
-from model.errors import AppError
-from model.settings import load_settings
-from training import (
-    cli_audit,
-    cli_candidate,
-    cli_evaluate,
-    cli_jobs,
-    cli_leaderboard,
-    cli_measure,
-    cli_promote,
-    cli_recalibrate,
-    cli_train,
-    cli_tune,
-    cli_versions,
+from core.errors import AppError
+from core.settings import load_settings
+from training.commands import (
+    audit,
+    candidate,
+    evaluate,
+    jobs,
+    leaderboard,
+    measure,
     preview,
+    promote,
+    recalibrate,
+    train,
+    tune,
+    versions,
 )
 
 EXAMPLES = """examples:
@@ -44,11 +44,27 @@ exit status: 0 done, 1 it could not be done (the last line says why), 2 wrong ar
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m training",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     acts = parser.add_subparsers(required=True, metavar="COMMAND")
-    for commands in (cli_audit, cli_train, cli_jobs, cli_tune, cli_evaluate, cli_candidate, cli_leaderboard,
-                     cli_measure, preview, cli_recalibrate, cli_promote, cli_versions):
+    for commands in (
+        audit,
+        train,
+        jobs,
+        tune,
+        evaluate,
+        candidate,
+        leaderboard,
+        measure,
+        preview,
+        recalibrate,
+        promote,
+        versions,
+    ):
         commands.add_commands(acts)
     options = parser.parse_args(arguments)
     try:

@@ -13,16 +13,16 @@ import plotly.graph_objects as go
 import streamlit as st
 from PIL import Image
 
-from model.errors import AppError, RadiographError
-from model.radiograph import decode_radiograph, to_uint8
-from model.settings import Settings
+from core.errors import AppError, RadiographError
+from core.settings import Settings
+from imaging.radiograph import decode_radiograph, to_uint8
 from pages.retraining import charts_audit
 from pages.shared import session
 from pages.shared.administrator import still_administrator
-from training import audits
-from training.audit import Audit, Group
-from training.audits import AuditState
-from training.estimate import in_words
+from training.data.audit import Audit, Group
+from training.runs import audits
+from training.runs.audits import AuditState
+from training.runs.estimate import in_words
 
 GROUPS_AT_ONCE = 12
 FILES_OF_A_GROUP = 4
@@ -39,8 +39,10 @@ def show(settings: Settings, who: str, key: str) -> None:
         st.html(f'<p class="pl-warning"><strong>There is no such audit.</strong> {escape(error.advice)}</p>')
         choose_other()
         return
-    st.html(f'<h1 class="pl-title">Audit of {escape(state.dataset.name)}</h1>'
-            f'<p class="pl-note">{escape(str(state.dataset.path))}</p>')
+    st.html(
+        f'<h1 class="pl-title">Audit of {escape(state.dataset.name)}</h1>'
+        f'<p class="pl-note">{escape(str(state.dataset.path))}</p>'
+    )
     if state.state == "running":
         show_progress(settings, key)
     elif state.audit is None:
@@ -74,8 +76,10 @@ def show_failure(settings: Settings, state: AuditState) -> None:
     """Say why there is no report."""
     failure = state.failure
     message, advice = (failure.message, failure.advice) if failure else ("The audit ended.", "Start it again.")
-    st.html(f'<section class="pl-warning"><p><strong>{escape(message)}</strong></p><p>{escape(advice)} '
-            "Nothing in the folder was changed.</p></section>")
+    st.html(
+        f'<section class="pl-warning"><p><strong>{escape(message)}</strong></p><p>{escape(advice)} '
+        "Nothing in the folder was changed.</p></section>"
+    )
     if failure and failure.last_words:
         with st.expander("For technical support: its last words"):
             st.code("\n".join(failure.last_words), language=None)
@@ -98,8 +102,12 @@ def show_report(settings: Settings, state: AuditState, audit: Audit) -> None:
     root = state.dataset.path
     conflicts = set(audit.label_conflicts)
     show_groups("conflicts", "The same picture under both labels", audit.label_conflicts, root)
-    show_groups("exact", "Pixel-identical radiographs",
-                [group for group in audit.exact_duplicate_groups if group not in conflicts], root)
+    show_groups(
+        "exact",
+        "Pixel-identical radiographs",
+        [group for group in audit.exact_duplicate_groups if group not in conflicts],
+        root,
+    )
     show_groups("near", "Nearly identical radiographs", audit.near_duplicate_groups, root)
     show_unreadable(audit)
     show_patients(audit)
@@ -108,26 +116,36 @@ def show_report(settings: Settings, state: AuditState, audit: Audit) -> None:
 def show_findings(audit: Audit, is_current: bool) -> None:
     """Say in words what was found: what blocks training first, then what one must know."""
     if not is_current:
-        st.html('<section class="pl-warning"><h2>The folder has changed since this audit</h2><p>Files were added, '
-                "removed or replaced. What stands below describes the folder as it was.</p></section>")
+        st.html(
+            '<section class="pl-warning"><h2>The folder has changed since this audit</h2><p>Files were added, '
+            "removed or replaced. What stands below describes the folder as it was.</p></section>"
+        )
     blocking = "".join(f"<p>{escape(issue.message)}</p>" for issue in audit.issues if issue.blocking)
     if blocking:
         st.html(f'<section class="pl-warning"><h2>Training cannot start on this folder</h2>{blocking}</section>')
     notes = "".join(f"<li>{escape(issue.message)}</li>" for issue in audit.issues if not issue.blocking)
     words = f"{audit.n:,} files were read."
     if notes:
-        st.html(f'<section class="pl-about"><h2>What to know before training</h2><p>{words} What follows '
-                f"stops no training; all of it goes onto the new version’s card.</p><ul>{notes}</ul></section>")
+        st.html(
+            f'<section class="pl-about"><h2>What to know before training</h2><p>{words} What follows '
+            f"stops no training; all of it goes onto the new version’s card.</p><ul>{notes}</ul></section>"
+        )
     elif not blocking:
-        st.html(f'<section class="pl-about"><h2>Nothing speaks against training on this folder</h2><p>{words} No '
-                "damaged file, no duplicate and no contradiction was found.</p></section>")
+        st.html(
+            f'<section class="pl-about"><h2>Nothing speaks against training on this folder</h2><p>{words} No '
+            "damaged file, no duplicate and no contradiction was found.</p></section>"
+        )
 
 
 def show_way_on(settings: Settings, state: AuditState, audit: Audit, is_current: bool) -> None:
     """Draw the button that goes on, with the reason beside it when it cannot be pressed."""
-    reason = ("" if is_current and not audit.is_blocked else
-              "Not possible: the folder has changed since this audit." if not is_current else
-              "Not possible: resolve what is named above in the folder, then audit it again.")
+    reason = (
+        ""
+        if is_current and not audit.is_blocked
+        else "Not possible: the folder has changed since this audit."
+        if not is_current
+        else "Not possible: resolve what is named above in the folder, then audit it again."
+    )
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if st.button("Go on to training", type="primary", disabled=bool(reason), key="audit.go_on"):
             st.query_params["step"] = "train"
@@ -159,10 +177,12 @@ def show_baseline(audit: Audit) -> None:
     """Say what the files give away without a look at the lungs."""
     left, right = st.columns(2, gap="small")
     with left, st.container(key="panel_baseline"):
-        st.html(f'<h2 class="pl-heading">Without looking at lungs</h2><p>{baseline_sentence(audit)}</p>'
-                '<p class="pl-note">Measured with file size, width, height, brightness, contrast and sharpness, on '
-                "patients that the measure had not seen. 0.50 is chance. A classifier is worth what it adds to "
-                "this.</p>")
+        st.html(
+            f'<h2 class="pl-heading">Without looking at lungs</h2><p>{baseline_sentence(audit)}</p>'
+            '<p class="pl-note">Measured with file size, width, height, brightness, contrast and sharpness, on '
+            "patients that the measure had not seen. 0.50 is chance. A classifier is worth what it adds to "
+            "this.</p>"
+        )
     with right:
         if any(not math.isnan(area) for area in audit.sees_no_lungs_features.values()):
             draw("baseline", charts_audit.baseline(audit.sees_no_lungs_features, audit.sees_no_lungs_auroc))
@@ -172,15 +192,21 @@ def baseline_sentence(audit: Audit) -> str:
     """Return the "sees no lungs" baseline as one plain sentence."""
     area = audit.sees_no_lungs_auroc
     if math.isnan(area):
-        return ("There are too few patients to measure how far one gets without looking at lungs; it takes at least "
-                "ten of each class.")
+        return (
+            "There are too few patients to measure how far one gets without looking at lungs; it takes at least "
+            "ten of each class."
+        )
     told = f"(AUROC {area:.2f})"
     if area >= 0.75:
-        return ("Size, brightness and sharpness of the files alone, without any look at a lung, tell the classes apart "
-                f"far better than chance {told}, so part of any classifier’s success on this data may come from there.")
+        return (
+            "Size, brightness and sharpness of the files alone, without any look at a lung, tell the classes apart "
+            f"far better than chance {told}, so part of any classifier’s success on this data may come from there."
+        )
     if area >= 0.6:
-        return (f"Size, brightness and sharpness of the files alone tell the classes apart somewhat better than chance "
-                f"{told}; most of what a classifier learns here must come from the picture.")
+        return (
+            f"Size, brightness and sharpness of the files alone tell the classes apart somewhat better than chance "
+            f"{told}; most of what a classifier learns here must come from the picture."
+        )
     return f"Size, brightness and sharpness of the files alone hardly tell the classes apart {told}."
 
 
@@ -191,7 +217,7 @@ def show_groups(name: str, title: str, groups: Sequence[Group], root: Path) -> N
     shown = min(len(groups), st.session_state.get(f"audit.shown.{name}", GROUPS_AT_ONCE))
     st.html(f'<h2 class="pl-heading">{title}</h2><p class="pl-note">{groups_said(shown, len(groups))}</p>')
     for first in range(0, shown, 3):
-        for column, group in zip(st.columns(3, gap="small"), groups[first:min(first + 3, shown)], strict=False):
+        for column, group in zip(st.columns(3, gap="small"), groups[first : min(first + 3, shown)], strict=False):
             with column, st.container(key=f"panel_group_{name}_{groups.index(group)}"):
                 show_group(group, root)
     if shown < len(groups) and st.button(f"Show {min(GROUPS_AT_ONCE, len(groups) - shown)} more", key=f"audit.{name}"):
@@ -214,8 +240,10 @@ def show_group(group: Group, root: Path) -> None:
             else:
                 st.image(picture, width=THUMBNAIL_PX, output_format="PNG", alt="Radiograph of this group")
     files = list(zip(group.files, group.labels, group.parts, strict=True))
-    rows = "".join(f"<tr><th>{escape(label)}, {PART_NAMES.get(part, escape(part))}</th><td>{escape(file)}</td></tr>"
-                   for file, label, part in files[:FILES_OF_A_GROUP])
+    rows = "".join(
+        f"<tr><th>{escape(label)}, {PART_NAMES.get(part, escape(part))}</th><td>{escape(file)}</td></tr>"
+        for file, label, part in files[:FILES_OF_A_GROUP]
+    )
     more = len(files) - FILES_OF_A_GROUP
     st.html(f'<table class="pl-facts">{rows}</table>' + (f'<p class="pl-note">and {more} more</p>' if more > 0 else ""))
 
@@ -246,12 +274,18 @@ def show_unreadable(audit: Audit) -> None:
     """Draw the files that cannot be read, with the reasons."""
     if not audit.unreadable:
         return
-    st.html(f'<h2 class="pl-heading">Files that cannot be read</h2><p class="pl-note">Left out of a training: '
-            f"{rows_said(audit.unreadable)}</p>")
+    st.html(
+        f'<h2 class="pl-heading">Files that cannot be read</h2><p class="pl-note">Left out of a training: '
+        f"{rows_said(audit.unreadable)}</p>"
+    )
     shown = audit.unreadable[:ROWS_AT_ONCE]
-    st.dataframe({"File below the folder": [path for path, _ in shown], "Why": [reason for _, reason in shown]},
-                 hide_index=True, key="audit.unreadable", height=min(35 * len(shown) + 38, 300),
-                 alt="Files that cannot be read, and why")
+    st.dataframe(
+        {"File below the folder": [path for path, _ in shown], "Why": [reason for _, reason in shown]},
+        hide_index=True,
+        key="audit.unreadable",
+        height=min(35 * len(shown) + 38, 300),
+        alt="Files that cannot be read, and why",
+    )
 
 
 def show_patients(audit: Audit) -> None:
@@ -259,10 +293,17 @@ def show_patients(audit: Audit) -> None:
     if not audit.patients_in_two_splits:
         return
     shown = audit.patients_in_two_splits[:ROWS_AT_ONCE]
-    st.html('<h2 class="pl-heading">Patient ids in more than one part</h2>'
-            f'<p class="pl-note">Read from the file names: {rows_said(audit.patients_in_two_splits)}</p>')
-    st.dataframe({"Patient id": list(shown)}, hide_index=True, key="audit.patients",
-                 height=min(35 * len(shown) + 38, 300), alt="Patient ids in more than one part")
+    st.html(
+        '<h2 class="pl-heading">Patient ids in more than one part</h2>'
+        f'<p class="pl-note">Read from the file names: {rows_said(audit.patients_in_two_splits)}</p>'
+    )
+    st.dataframe(
+        {"Patient id": list(shown)},
+        hide_index=True,
+        key="audit.patients",
+        height=min(35 * len(shown) + 38, 300),
+        alt="Patient ids in more than one part",
+    )
 
 
 def rows_said(rows: Sequence[object]) -> str:

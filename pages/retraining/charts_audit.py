@@ -12,13 +12,30 @@ from pages.shared.charts import ABOVE, ACCENT, BELOW, HEIGHT, QUIET, TEXT, lay_o
 
 PARTS = {"train": "Training", "val": "Validation", "test": "Test"}
 CLASSES = {"NORMAL": ("NORMAL", BELOW, "circle"), "PNEUMONIA": ("PNEUMONIA", ABOVE, "diamond")}
-FEATURE_NAMES = {"bytes": "File size", "width": "Width", "height": "Height", "aspect": "Width over height",
-                 "mean": "Mean brightness", "contrast": "Contrast", "sharpness": "Sharpness"}
+FEATURE_NAMES = {
+    "bytes": "File size",
+    "width": "Width",
+    "height": "Height",
+    "aspect": "Width over height",
+    "mean": "Mean brightness",
+    "contrast": "Contrast",
+    "sharpness": "Sharpness",
+}
 # What is drawn of each feature: the title of its axis, and what its value is divided by.
-_AXES = {"width": ("Width (px)", 1), "height": ("Height (px)", 1), "aspect": ("Width over height", 1),
-         "bytes": ("File size (kB)", 1000)}
-_ABOVE = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.06, "yanchor": "bottom",
-          "font": {"size": 12, "color": TEXT}}
+_AXES = {
+    "width": ("Width (px)", 1),
+    "height": ("Height (px)", 1),
+    "aspect": ("Width over height", 1),
+    "bytes": ("File size (kB)", 1000),
+}
+_ABOVE = {
+    "orientation": "h",
+    "x": 1,
+    "xanchor": "right",
+    "y": 1.06,
+    "yanchor": "bottom",
+    "font": {"size": 12, "color": TEXT},
+}
 
 
 def class_balance(counts: Mapping[str, Mapping[str, int]]) -> go.Figure:
@@ -27,13 +44,25 @@ def class_balance(counts: Mapping[str, Mapping[str, int]]) -> go.Figure:
     parts = [PARTS.get(part, part) for part in counts]
     for label, (name, colour, _) in CLASSES.items():
         numbers = [one.get(label, 0) for one in counts.values()]
-        figure.add_bar(x=parts, y=numbers, name=name, marker={"color": colour, "line": {"width": 0}},
-                       text=[f"{number:,}" for number in numbers], textposition="outside", cliponaxis=False,
-                       textfont={"color": TEXT, "size": 12},
-                       hovertemplate="%{x}, " + name + ": %{y} radiographs<extra></extra>")
+        figure.add_bar(
+            x=parts,
+            y=numbers,
+            name=name,
+            marker={"color": colour, "line": {"width": 0}},
+            text=[f"{number:,}" for number in numbers],
+            textposition="outside",
+            cliponaxis=False,
+            textfont={"color": TEXT, "size": 12},
+            hovertemplate="%{x}, " + name + ": %{y} radiographs<extra></extra>",
+        )
     total = {label: sum(one.get(label, 0) for one in counts.values()) for label in CLASSES}
-    titled(figure, "Class balance", ", ".join(f"{n:,} {label}" for label, n in total.items()), "Part of the folder",
-            "Radiographs")
+    titled(
+        figure,
+        "Class balance",
+        ", ".join(f"{n:,} {label}" for label, n in total.items()),
+        "Part of the folder",
+        "Radiographs",
+    )
     most = max((n for one in counts.values() for n in one.values()), default=1)
     figure.update_yaxes(range=[0, 1.18 * max(1, most)])
     figure.update_layout(bargap=0.35, bargroupgap=0.08, legend=_ABOVE, margin={"t": 84})
@@ -54,27 +83,59 @@ def sizes(percentiles: Mapping[str, Mapping[str, Sequence[float]]], n: int) -> g
                 continue
             low, middle, high = (value / unit for value in values)
             figure.add_scatter(
-                x=[low, middle, high], y=[name] * 3, mode="lines+markers", name=name, legendgroup=name,
-                showlegend=place == 0, line={"color": colour, "width": 3},
+                x=[low, middle, high],
+                y=[name] * 3,
+                mode="lines+markers",
+                name=name,
+                legendgroup=name,
+                showlegend=place == 0,
+                line={"color": colour, "width": 3},
                 marker={"color": colour, "symbol": symbol, "size": [1, 11, 1], "opacity": 1},
                 hovertemplate=f"{name}: median {middle:,.4g}, 5th to 95th percentile {low:,.4g} to {high:,.4g}"
-                              "<extra></extra>", row=row, col=column)
+                "<extra></extra>",
+                row=row,
+                col=column,
+            )
         figure.update_xaxes(title={"text": title, "standoff": 6}, row=row, col=column)
     lay_out(figure, HEIGHT)
     for axis in ("xaxis2", "xaxis3", "xaxis4", "yaxis2", "yaxis3", "yaxis4"):
-        figure.layout[axis].update(gridcolor="#1f2630", zeroline=False, linecolor=figure.layout.xaxis.linecolor,
-                                   tickfont={"size": 12, "color": QUIET}, fixedrange=True)
+        figure.layout[axis].update(
+            gridcolor="#1f2630",
+            zeroline=False,
+            linecolor=figure.layout.xaxis.linecolor,
+            tickfont={"size": 12, "color": QUIET},
+            fixedrange=True,
+        )
     for place, (title, _) in enumerate(_AXES.values()):
         figure.layout[f"xaxis{place + 1 if place else ''}"].update(
-            title={"text": title, "standoff": 6, "font": {"size": 12, "color": QUIET}}, nticks=6)
-    figure.update_yaxes(showticklabels=False, showgrid=False, range=[-0.7, 1.7], type="category",
-                        categoryorder="array", categoryarray=list(CLASSES))
+            title={"text": title, "standoff": 6, "font": {"size": 12, "color": QUIET}}, nticks=6
+        )
+    figure.update_yaxes(
+        showticklabels=False,
+        showgrid=False,
+        range=[-0.7, 1.7],
+        type="category",
+        categoryorder="array",
+        categoryarray=list(CLASSES),
+    )
     figure.update_layout(
-        title={"text": "Size and shape of the radiographs", "font": {"size": 14, "color": TEXT, "weight": 600},
-               "pad": {"l": 6}, "x": 0, "xref": "container", "xanchor": "left", "y": 0.97, "yanchor": "top",
-               "subtitle": {"text": f"n = {n:,}; median, line from the 5th to the 95th percentile",
-                            "font": {"size": 12, "color": QUIET}}},
-        margin={"l": 16, "r": 16, "t": 84}, legend=_ABOVE)
+        title={
+            "text": "Size and shape of the radiographs",
+            "font": {"size": 14, "color": TEXT, "weight": 600},
+            "pad": {"l": 6},
+            "x": 0,
+            "xref": "container",
+            "xanchor": "left",
+            "y": 0.97,
+            "yanchor": "top",
+            "subtitle": {
+                "text": f"n = {n:,}; median, line from the 5th to the 95th percentile",
+                "font": {"size": 12, "color": QUIET},
+            },
+        },
+        margin={"l": 16, "r": 16, "t": 84},
+        legend=_ABOVE,
+    )
     return figure
 
 
@@ -86,18 +147,45 @@ def baseline(features: Mapping[str, float], auroc: float) -> go.Figure:
     known = sorted(((area, name) for name, area in features.items() if not math.isnan(area)))
     figure = go.Figure()
     figure.add_bar(
-        x=[area for area, _ in known], y=[FEATURE_NAMES.get(name, name) for _, name in known], orientation="h",
-        marker={"color": ACCENT, "line": {"width": 0}}, text=[f"{area:.2f}" for area, _ in known],
-        textposition="outside", cliponaxis=False, textfont={"color": TEXT, "size": 12}, name="one property alone",
-        hovertemplate="%{y} alone: AUROC %{x:.3f}<extra></extra>")
+        x=[area for area, _ in known],
+        y=[FEATURE_NAMES.get(name, name) for _, name in known],
+        orientation="h",
+        marker={"color": ACCENT, "line": {"width": 0}},
+        text=[f"{area:.2f}" for area, _ in known],
+        textposition="outside",
+        cliponaxis=False,
+        textfont={"color": TEXT, "size": 12},
+        name="one property alone",
+        hovertemplate="%{y} alone: AUROC %{x:.3f}<extra></extra>",
+    )
     if not math.isnan(auroc):
-        figure.add_shape(type="line", x0=auroc, x1=auroc, yref="paper", y0=0, y1=1, name="all together",
-                         line={"color": TEXT, "width": 1, "dash": "dot"})
-        figure.add_annotation(x=auroc, yref="paper", y=1, text=f"all together {auroc:.2f}", showarrow=False,
-                              yanchor="bottom", xanchor="right" if auroc > 0.8 else "left",
-                              font={"size": 12, "color": QUIET})
-    titled(figure, "What the files alone give away", "Training part; 0.50 is chance, 1.00 tells every radiograph",
-            "AUROC without looking at lungs", "Property of the file")
+        figure.add_shape(
+            type="line",
+            x0=auroc,
+            x1=auroc,
+            yref="paper",
+            y0=0,
+            y1=1,
+            name="all together",
+            line={"color": TEXT, "width": 1, "dash": "dot"},
+        )
+        figure.add_annotation(
+            x=auroc,
+            yref="paper",
+            y=1,
+            text=f"all together {auroc:.2f}",
+            showarrow=False,
+            yanchor="bottom",
+            xanchor="right" if auroc > 0.8 else "left",
+            font={"size": 12, "color": QUIET},
+        )
+    titled(
+        figure,
+        "What the files alone give away",
+        "Training part; 0.50 is chance, 1.00 tells every radiograph",
+        "AUROC without looking at lungs",
+        "Property of the file",
+    )
     figure.update_layout(showlegend=False, margin={"l": 150, "t": 84}, bargap=0.35)
     figure.update_xaxes(range=[0.5, 1.06], tickvals=[0.5, 0.6, 0.7, 0.8, 0.9, 1.0], tickformat=".1f")
     figure.update_yaxes(showgrid=False)

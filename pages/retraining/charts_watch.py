@@ -45,9 +45,20 @@ def _within_epochs(figure: go.Figure, points: Rows, key: str, row: int) -> None:
         epoch = point["epoch"]
         x.append(place(point))
         y.append(_number(point.get(key)))
-    figure.add_scatter(x=x, y=y, mode="lines", name="training, within an epoch", line={"color": QUIET, "width": 1},
-                       connectgaps=False, opacity=0.8, showlegend=row == 1, legendgroup="within", row=row, col=1,
-                       hovertemplate="epoch %{x:.2f}: %{y:.4f}<extra>training, epoch so far</extra>")
+    figure.add_scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        name="training, within an epoch",
+        line={"color": QUIET, "width": 1},
+        connectgaps=False,
+        opacity=0.8,
+        showlegend=row == 1,
+        legendgroup="within",
+        row=row,
+        col=1,
+        hovertemplate="epoch %{x:.2f}: %{y:.4f}<extra>training, epoch so far</extra>",
+    )
 
 
 def place(point: Mapping[str, Any]) -> float:
@@ -60,9 +71,18 @@ def _at_epochs(
 ) -> None:
     rows = [(line["epoch"], value) for line in history if (value := _number(line.get(key))) is not None]
     figure.add_scatter(
-        x=[epoch for epoch, _ in rows], y=[value for _, value in rows], mode="lines+markers", name=name,
-        line={"color": colour, "width": 2, "dash": dash}, marker={"size": 6, "color": colour}, showlegend=in_legend,
-        cliponaxis=False, hovertemplate="epoch %{x}: %{y:.4f}<extra>" + name + "</extra>", row=row, col=1)
+        x=[epoch for epoch, _ in rows],
+        y=[value for _, value in rows],
+        mode="lines+markers",
+        name=name,
+        line={"color": colour, "width": 2, "dash": dash},
+        marker={"size": 6, "color": colour},
+        showlegend=in_legend,
+        cliponaxis=False,
+        hovertemplate="epoch %{x}: %{y:.4f}<extra>" + name + "</extra>",
+        row=row,
+        col=1,
+    )
 
 
 def _mark_stages(figure: go.Figure, history: Rows, points: Rows, epochs: int) -> None:
@@ -72,28 +92,65 @@ def _mark_stages(figure: go.Figure, history: Rows, points: Rows, epochs: int) ->
         begins[stage] = min(int(row["epoch"]) - 1, begins.get(stage, epochs))
     for stage, start in begins.items():
         end = min((other for other in begins.values() if other > start), default=epochs)
-        figure.add_shape(type="line", x0=start, x1=start, yref="paper", y0=0, y1=1, name="stage",
-                         line={"color": LINE, "width": 1}, layer="below")
+        figure.add_shape(
+            type="line",
+            x0=start,
+            x1=start,
+            yref="paper",
+            y0=0,
+            y1=1,
+            name="stage",
+            line={"color": LINE, "width": 1},
+            layer="below",
+        )
         if end - start >= 0.15 * epochs:  # else the words would run into the next stage's
-            figure.add_annotation(x=start, yref="paper", y=1, text=" " + STAGES.get(stage, stage), showarrow=False,
-                                  xanchor="left", yanchor="bottom", font={"size": 12, "color": QUIET})
+            figure.add_annotation(
+                x=start,
+                yref="paper",
+                y=1,
+                text=" " + STAGES.get(stage, stage),
+                showarrow=False,
+                xanchor="left",
+                yanchor="bottom",
+                font={"size": 12, "color": QUIET},
+            )
 
 
 def _lay_out(figure: go.Figure, epochs: int) -> None:
-    axis = {"gridcolor": "#1f2630", "zeroline": False, "linecolor": LINE, "tickfont": {"size": 12, "color": QUIET},
-            "title": {"font": {"size": 12, "color": QUIET}, "standoff": 8}, "fixedrange": True}
+    axis = {
+        "gridcolor": "#1f2630",
+        "zeroline": False,
+        "linecolor": LINE,
+        "tickfont": {"size": 12, "color": QUIET},
+        "title": {"font": {"size": 12, "color": QUIET}, "standoff": 8},
+        "fixedrange": True,
+    }
     figure.update_xaxes(**axis, range=[0, 1.02 * epochs], tickformat="d", dtick=max(1, round(epochs / 12)))
     figure.update_yaxes(**axis)
     figure.update_xaxes(title_text="Epochs", row=2, col=1)
     figure.update_yaxes(title_text="Loss (cross-entropy)", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text="AUROC", row=2, col=1)
     figure.update_layout(
-        template="none", height=HEIGHT, paper_bgcolor=PANEL, plot_bgcolor=PANEL, uirevision="watch",
-        font={"family": FONT, "size": 12, "color": TEXT}, margin={"l": 60, "r": 14, "t": 82, "b": 48},
+        template="none",
+        height=HEIGHT,
+        paper_bgcolor=PANEL,
+        plot_bgcolor=PANEL,
+        uirevision="watch",
+        font={"family": FONT, "size": 12, "color": TEXT},
+        margin={"l": 60, "r": 14, "t": 82, "b": 48},
         hoverlabel={"bgcolor": BACKGROUND, "bordercolor": LINE, "font": {"color": TEXT}},
         # At the figure's own top: at the plot's it would end up on the names of the stages once it needs two lines.
-        legend={"orientation": "h", "x": 0, "yref": "container", "y": 0.99, "xanchor": "left", "yanchor": "top",
-                "font": {"size": 12, "color": TEXT}, "bgcolor": "rgba(0,0,0,0)"})
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "yref": "container",
+            "y": 0.99,
+            "xanchor": "left",
+            "yanchor": "top",
+            "font": {"size": 12, "color": TEXT},
+            "bgcolor": "rgba(0,0,0,0)",
+        },
+    )
 
 
 def _number(value: Any) -> float | None:

@@ -8,18 +8,21 @@ from typing import IO
 
 import streamlit as st
 
-from model.errors import AppError
-from model.settings import Settings
+from core.errors import AppError
+from core.settings import Settings
 from pages.shared import session
-from training import audits, jobs, sources, uploads
-from training.sources import CLASSES, SUFFIXES, Dataset
+from training.data import sources, uploads
+from training.data.sources import CLASSES, SUFFIXES, Dataset
+from training.runs import audits, jobs
 
 ZIP, DIRECTORY = "A zip file", "A folder of this computer"
 MOST_ZIP_MB = 4000
 PARTS = {"train": "Training", "val": "Validation", "test": "Test"}
 _CHOSEN, _SAID, _ROUND, _DELETING = "choose.dataset", "choose.said", "choose.round", "choose.deleting"
-_LAYOUT = ("Two folders called NORMAL and PNEUMONIA with the radiographs in them, as JPEG, PNG, TIFF, BMP or WebP; or "
-           "train, val and test with these two in each.")
+_LAYOUT = (
+    "Two folders called NORMAL and PNEUMONIA with the radiographs in them, as JPEG, PNG, TIFF, BMP or WebP; or "
+    "train, val and test with these two in each."
+)
 
 
 def show(settings: Settings, who: str) -> None:
@@ -43,8 +46,13 @@ def show_folders(settings: Settings) -> None:
         return
     if st.session_state.get(_CHOSEN) not in datasets:
         st.session_state.pop(_CHOSEN, None)
-    chosen = st.selectbox("Folder on the server", list(datasets), key=_CHOSEN, persist_state="session",
-                          format_func=lambda one: label(datasets[one]))
+    chosen = st.selectbox(
+        "Folder on the server",
+        list(datasets),
+        key=_CHOSEN,
+        persist_state="session",
+        format_func=lambda one: label(datasets[one]),
+    )
     dataset = sources.with_counts(datasets[chosen])
     st.html(f'<p class="pl-note">{escape(str(dataset.path))}</p>{table(dataset)}')
     with st.container(horizontal=True, gap="small"):
@@ -52,8 +60,10 @@ def show_folders(settings: Settings) -> None:
             begin(settings, dataset)
         if dataset.is_upload and st.button("Delete this upload", key="choose.delete"):
             st.session_state[_DELETING] = dataset.id
-    st.html('<p class="pl-note">The audit reads every picture and looks for damaged files, duplicates and '
-            "contradictions. It changes nothing. A folder that has not changed since its last audit shows at once.</p>")
+    st.html(
+        '<p class="pl-note">The audit reads every picture and looks for damaged files, duplicates and '
+        "contradictions. It changes nothing. A folder that has not changed since its last audit shows at once.</p>"
+    )
     if dataset.is_upload and st.session_state.get(_DELETING) == dataset.id:
         confirm_deletion(settings, dataset)
 
@@ -78,34 +88,46 @@ def show_nothing(settings: Settings) -> None:
         looked = "".join(f"<li>{escape(str(root))}</li>" for root in roots)
         first = f"<p>No dataset was found. These folders were looked through, three levels deep:</p><ul>{looked}</ul>"
     else:
-        first = ("<p>No folder of this server may be trained on yet. Whoever installed PneumoLens names the folders in "
-                 "the setting PNEUMOLENS_DATA_ROOTS and starts the app again, for example "
-                 "PNEUMOLENS_DATA_ROOTS=/srv/radiographs.</p>")
-    st.html(f'<section class="pl-about">{first}<p>Or upload radiographs on this page.</p>'
-            f"<h2>What a dataset looks like</h2><p>{_LAYOUT}</p></section>")
+        first = (
+            "<p>No folder of this server may be trained on yet. Whoever installed PneumoLens names the folders in "
+            "the setting PNEUMOLENS_DATA_ROOTS and starts the app again, for example "
+            "PNEUMOLENS_DATA_ROOTS=/srv/radiographs.</p>"
+        )
+    st.html(
+        f'<section class="pl-about">{first}<p>Or upload radiographs on this page.</p>'
+        f"<h2>What a dataset looks like</h2><p>{_LAYOUT}</p></section>"
+    )
 
 
 def show_upload(settings: Settings) -> None:
     """Draw the upload and make a dataset of what comes in."""
-    st.html('<h2 class="pl-heading">Upload radiographs</h2>'
-            f'<p class="pl-note">{_LAYOUT} They are stored on this server until you delete them.</p>')
-    kind = st.segmented_control("Upload as", (ZIP, DIRECTORY), default=ZIP, required=True, key="choose.kind",
-                                label_visibility="collapsed")
+    st.html(
+        '<h2 class="pl-heading">Upload radiographs</h2>'
+        f'<p class="pl-note">{_LAYOUT} They are stored on this server until you delete them.</p>'
+    )
+    kind = st.segmented_control(
+        "Upload as", (ZIP, DIRECTORY), default=ZIP, required=True, key="choose.kind", label_visibility="collapsed"
+    )
     # A new key empties the uploader: what has been stored, or refused, is let go of.
     key = f"choose.upload.{kind}.{st.session_state.get(_ROUND, 0)}"
     problem = st.session_state.pop("choose.problem", None)
     if problem is not None:
         show_refusal(problem)
     if kind == ZIP:
-        file = st.file_uploader(f"One zip file, up to {MOST_ZIP_MB // 1000} GB", type="zip", key=key,
-                                max_upload_size=MOST_ZIP_MB)
+        file = st.file_uploader(
+            f"One zip file, up to {MOST_ZIP_MB // 1000} GB", type="zip", key=key, max_upload_size=MOST_ZIP_MB
+        )
         if file is not None:
             receive(lambda told: uploads.unpack_zip(settings, file, file.name, told))
             session.take(file)
             st.rerun()
     else:
-        files = st.file_uploader("One folder with all that is below it, up to 200 MB for each picture", key=key,
-                                 type=sorted(suffix[1:] for suffix in SUFFIXES), accept_multiple_files="directory")
+        files = st.file_uploader(
+            "One folder with all that is below it, up to 200 MB for each picture",
+            key=key,
+            type=sorted(suffix[1:] for suffix in SUFFIXES),
+            accept_multiple_files="directory",
+        )
         if files:
             named: list[tuple[str, IO[bytes]]] = [(file.name, file) for file in files]
             receive(lambda told: uploads.store_files(settings, named, progress=told))
@@ -139,9 +161,11 @@ def receive(store: Callable[[uploads.Progress], uploads.Stored]) -> None:
 
 def confirm_deletion(settings: Settings, dataset: Dataset) -> None:
     """Ask before an upload is deleted, and delete it."""
-    st.html(f'<section class="pl-warning"><p><strong>Delete “{escape(dataset.name)}” from this server for good?'
-            f"</strong></p><p>{count(total_of(dataset))} and the audits of them. Classifier versions that were "
-            "trained on them stay.</p></section>")
+    st.html(
+        f'<section class="pl-warning"><p><strong>Delete “{escape(dataset.name)}” from this server for good?'
+        f"</strong></p><p>{count(total_of(dataset))} and the audits of them. Classifier versions that were "
+        "trained on them stay.</p></section>"
+    )
     with st.container(horizontal=True, gap="small"):
         if st.button("Keep it", key="choose.keep"):
             st.session_state.pop(_DELETING)
@@ -162,8 +186,10 @@ def confirm_deletion(settings: Settings, dataset: Dataset) -> None:
 
 def show_refusal(error: AppError) -> None:
     """Say why something was not done and what to do."""
-    st.html(f'<section class="pl-warning"><p><strong>{escape(error.advice)}</strong></p>'
-            f'<p class="pl-note">{escape(str(error))}. Nothing was changed.</p></section>')
+    st.html(
+        f'<section class="pl-warning"><p><strong>{escape(error.advice)}</strong></p>'
+        f'<p class="pl-note">{escape(str(error))}. Nothing was changed.</p></section>'
+    )
 
 
 def label(dataset: Dataset) -> str:
@@ -186,7 +212,10 @@ def table(dataset: Dataset) -> str:
     if not dataset.n:
         return '<p class="pl-warning">No radiograph was found in this folder.</p>'
     head = "".join(f"<th>{name}</th>" for name in CLASSES)
-    rows = "".join(f"<tr><th>{PARTS.get(part, escape(part))}</th>"
-                   + "".join(f"<td>{counts.get(name, 0):,}</td>" for name in CLASSES) + "</tr>"
-                   for part, counts in dataset.n.items())
+    rows = "".join(
+        f"<tr><th>{PARTS.get(part, escape(part))}</th>"
+        + "".join(f"<td>{counts.get(name, 0):,}</td>" for name in CLASSES)
+        + "</tr>"
+        for part, counts in dataset.n.items()
+    )
     return f'<table class="pl-table"><tr><th>Radiographs</th>{head}</tr>{rows}</table>'

@@ -8,24 +8,31 @@ from html import escape
 import plotly.graph_objects as go
 import streamlit as st
 
-from model.errors import AppError
-from model.settings import Settings
+from core.errors import AppError
+from core.settings import Settings
 from pages.retraining.charts_watch import training_curves
 from pages.shared.administrator import guarded, still_administrator
-from training import jobs
-from training.estimate import in_words
-from training.jobs import Job
+from training.runs import jobs
+from training.runs.estimate import in_words
+from training.runs.jobs import Job
 
 POLL_SECONDS = 2
 LOG_LINES = 200
 _CONFIRM, _ERROR, _CURVES = "watch.confirm", "watch.error", "watch.curves"
 STATES = {"queued": "In the queue", "running": "Running", "cancelled": "Cancelled", "failed": "Failed", "done": "Done"}
-STAGES = {"head": "The last layer", "small": "Small pictures", "full": "Pictures at full size",
-          "fit": "The whole network"}
+STAGES = {
+    "head": "The last layer",
+    "small": "Small pictures",
+    "full": "Pictures at full size",
+    "fit": "The whole network",
+}
 PHASES = {
-    "starting": "Starting: about ten seconds", "fitting": "Training",
-    "auditing the folder": "Looking through the folder", "reading radiographs": "Reading the radiographs",
-    "building the network": "Building the network", "computing features": "Computing features of the radiographs",
+    "starting": "Starting: about ten seconds",
+    "fitting": "Training",
+    "auditing the folder": "Looking through the folder",
+    "reading radiographs": "Reading the radiographs",
+    "building the network": "Building the network",
+    "computing features": "Computing features of the radiographs",
     "calibrating on held-out patients": "Calibrating on the patients held out",
     "adding the version": "Storing the new version",
 }
@@ -58,8 +65,10 @@ def live(settings: Settings, run_id: str) -> None:
 
 def show_nothing() -> None:
     """Say what to do while there is no run."""
-    st.html('<section class="pl-nofilm"><p>No training yet. Choose data and look through their audit; then a training '
-            "can be started from there.</p></section>")
+    st.html(
+        '<section class="pl-nofilm"><p>No training yet. Choose data and look through their audit; then a training '
+        "can be started from there.</p></section>"
+    )
     st.button("Choose data", type="primary", key="watch.choose_data", on_click=turn_to, args=("data",))
 
 
@@ -91,8 +100,13 @@ def show_job(settings: Settings, who: str, job: Job) -> None:
             st.code("\n".join(lines) or "Nothing printed yet.", language=None, height=260)
     with right, st.container(key="panel_watch"):
         st.html(f'<h2 class="pl-heading" role="status">{STATES[job.state]}</h2>')
-        {"queued": show_waiting, "running": show_running, "cancelled": show_cancelled, "failed": show_failed,
-         "done": show_done}[job.state](settings, who, job)
+        {
+            "queued": show_waiting,
+            "running": show_running,
+            "cancelled": show_cancelled,
+            "failed": show_failed,
+            "done": show_done,
+        }[job.state](settings, who, job)
 
 
 def show_curves(id: str, figure: go.Figure) -> None:
@@ -109,9 +123,11 @@ def show_curves(id: str, figure: go.Figure) -> None:
         layers = [figure, *layers[1:]] if front == 0 else [layers[0], figure]
     st.session_state[_CURVES] = id, front, layers
     with st.container(key="curves"):
-        st.html("<style>.stApp .st-key-curves { display: grid; grid-template-columns: minmax(0, 1fr); } "
-                ".stApp .st-key-curves > * { grid-area: 1 / 1; width: 100%; } "
-                f".stApp .st-key-curves > :has(> .st-key-curves_{front}) {{ z-index: 1; }}</style>")
+        st.html(
+            "<style>.stApp .st-key-curves { display: grid; grid-template-columns: minmax(0, 1fr); } "
+            ".stApp .st-key-curves > * { grid-area: 1 / 1; width: 100%; } "
+            f".stApp .st-key-curves > :has(> .st-key-curves_{front}) {{ z-index: 1; }}</style>"
+        )
         for number, layer in enumerate(layers):
             with st.container(key=f"curves_{number}"):
                 st.plotly_chart(layer, theme=None, key=f"watch.curves.{number}", config={"displayModeBar": False})
@@ -119,16 +135,23 @@ def show_curves(id: str, figure: go.Figure) -> None:
 
 def about(job: Job) -> str:
     """Return in one line what was asked for, and by whom."""
-    parts = [f"{job.preset} training".strip().capitalize(), job.architecture,
-             f"from {job.starting_point}" if job.starting_point else "", f"on {job.data.name}" if job.data.name else "",
-             f"asked for by {job.asked_by}", job.asked_at[:16].replace("T", " ") + " UTC"]
+    parts = [
+        f"{job.preset} training".strip().capitalize(),
+        job.architecture,
+        f"from {job.starting_point}" if job.starting_point else "",
+        f"on {job.data.name}" if job.data.name else "",
+        f"asked for by {job.asked_by}",
+        job.asked_at[:16].replace("T", " ") + " UTC",
+    ]
     return ", ".join(filter(None, parts)) + "."
 
 
 def show_waiting(settings: Settings, who: str, job: Job) -> None:
     """Say when a run will begin."""
-    st.html(f'<p class="pl-note">Place {job.place} in the queue. It begins by itself when nothing else is being '
-            "trained, also when this page is closed.</p>")
+    st.html(
+        f'<p class="pl-note">Place {job.place} in the queue. It begins by itself when nothing else is being '
+        "trained, also when this page is closed.</p>"
+    )
     act("Take out of the queue", "watch.take_out", settings, jobs.cancel, job, who)
 
 
@@ -137,20 +160,30 @@ def show_running(settings: Settings, who: str, job: Job) -> None:
     epoch = job.fitting.get("epoch") or job.epochs_done
     stage = str(job.fitting.get("stage", ""))
     rate = job.images_per_second
-    tiles({"Stage": STAGES.get(stage, stage) or "–", "Epoch": f"{epoch} of {job.epochs}" if epoch else "–",
-           "Radiographs per second": "–" if rate is None else f"{rate:.1f}" if rate < 100 else f"{rate:,.0f}",
-           "Time left": duration(job.seconds_left), "Validation AUROC": area(job)})
+    tiles(
+        {
+            "Stage": STAGES.get(stage, stage) or "–",
+            "Epoch": f"{epoch} of {job.epochs}" if epoch else "–",
+            "Radiographs per second": "–" if rate is None else f"{rate:.1f}" if rate < 100 else f"{rate:,.0f}",
+            "Time left": duration(job.seconds_left),
+            "Validation AUROC": area(job),
+        }
+    )
     words = phase(job)
     if job.total:
         words += f": {job.done:,} of {job.total:,}{' steps' if job.phase == 'fitting' else ''}"
     st.progress(min(1.0, job.done / job.total) if job.total else 0.0, f"{words}.")
-    st.html('<p class="pl-note">The training goes on when you leave this page or close the browser. The time left '
-            "is that of this step; after the last epoch the classifier is calibrated and evaluated.</p>")
+    st.html(
+        '<p class="pl-note">The training goes on when you leave this page or close the browser. The time left '
+        "is that of this step; after the last epoch the classifier is calibrated and evaluated.</p>"
+    )
     if st.session_state.get(_CONFIRM) != job.id:
         st.button("Cancel the training", key="watch.cancel", on_click=guarded(ask), args=(job.id,))
         return
-    st.html(f'<p class="pl-warning">End this training? Its {finished(job)} kept, and it can be resumed later. '
-            "Nothing changes for the clinicians.</p>")
+    st.html(
+        f'<p class="pl-warning">End this training? Its {finished(job)} kept, and it can be resumed later. '
+        "Nothing changes for the clinicians.</p>"
+    )
     with st.container(horizontal=True, gap="small"):
         act("End the training", "watch.cancel_yes", settings, jobs.cancel, job, who)
         st.button("Let it go on", key="watch.cancel_no", on_click=guarded(ask), args=("",))
@@ -158,8 +191,9 @@ def show_running(settings: Settings, who: str, job: Job) -> None:
 
 def show_cancelled(settings: Settings, who: str, job: Job) -> None:
     """Say what is left of a run that somebody cancelled."""
-    st.html(f'<p class="pl-note">It was cancelled. Its {finished(job)} kept. Nothing has changed for the '
-            "clinicians.</p>")
+    st.html(
+        f'<p class="pl-note">It was cancelled. Its {finished(job)} kept. Nothing has changed for the clinicians.</p>'
+    )
     act("Resume", "watch.resume", settings, jobs.resume, job, who)
 
 
@@ -167,9 +201,11 @@ def show_failed(settings: Settings, who: str, job: Job) -> None:
     """Say why a run ended before its end, and what it printed last."""
     failure = job.failure
     message, advice = (failure.message, failure.advice) if failure else ("The training ended.", "Resume it.")
-    st.html(f'<section class="pl-warning" role="alert"><p><strong>{escape(message)}</strong></p><p>{escape(advice)}</p>'
-            f"<p>Its {finished(job)} kept. No version was made, and nothing has changed for the clinicians.</p>"
-            "</section>")
+    st.html(
+        f'<section class="pl-warning" role="alert"><p><strong>{escape(message)}</strong></p><p>{escape(advice)}</p>'
+        f"<p>Its {finished(job)} kept. No version was made, and nothing has changed for the clinicians.</p>"
+        "</section>"
+    )
     act("Resume", "watch.resume", settings, jobs.resume, job, who)
     if failure and failure.last_words:
         st.html('<p class="pl-note">Its last words, for technical support:</p>')
@@ -178,10 +214,18 @@ def show_failed(settings: Settings, who: str, job: Job) -> None:
 
 def show_done(settings: Settings, who: str, job: Job) -> None:
     """Say what came of a run and lead on to the comparison."""
-    tiles({"Version": job.version or "–", "Epochs": str(job.epochs_done), "Validation AUROC": area(job),
-           "Fitting": duration(60 * job.minutes)})
-    st.html('<p class="pl-note">The new version is stored. Clinicians go on with the classifier in use until you '
-            "decide otherwise.</p>")
+    tiles(
+        {
+            "Version": job.version or "–",
+            "Epochs": str(job.epochs_done),
+            "Validation AUROC": area(job),
+            "Fitting": duration(60 * job.minutes),
+        }
+    )
+    st.html(
+        '<p class="pl-note">The new version is stored. Clinicians go on with the classifier in use until you '
+        "decide otherwise.</p>"
+    )
     if st.button("Compare with the classifier in use", type="primary", key="watch.compare"):
         st.query_params["step"] = "compare"
         st.query_params["run"] = job.id
@@ -190,8 +234,7 @@ def show_done(settings: Settings, who: str, job: Job) -> None:
 
 def show_queue(settings: Settings, who: str, listed: Sequence[Job], shown: Job) -> None:
     """Draw the runs that wait, each with a way out."""
-    waiting = sorted((job for job in listed if job.state == "queued" and job.id != shown.id),
-                     key=lambda job: job.place)
+    waiting = sorted((job for job in listed if job.state == "queued" and job.id != shown.id), key=lambda job: job.place)
     if not waiting:
         return
     with st.container(key="panel_queue"):
@@ -208,16 +251,25 @@ def show_earlier(listed: Sequence[Job], shown: Job) -> None:
         f"<tr><th>{escape(job.id)}</th><td>{STATES[job.state]}</td><td>{escape(job.preset) or '–'}</td>"
         f"<td>{escape(job.starting_point) or '–'}</td><td>{job.epochs_done} of {job.epochs}</td><td>{area(job)}</td>"
         f"<td>{job.minutes:.1f}</td><td>{escape(job.version or '–')}</td><td>{escape(job.asked_by)}</td></tr>"
-        for job in listed)
-    st.html('<div class="pl-wide"><table class="pl-table"><caption>All trainings, the newest first</caption><tr>'
-            "<th>Run</th><th>State</th><th>Preset</th><th>Starting point</th><th>Epochs</th><th>Validation AUROC</th>"
-            f"<th>Fitting, minutes</th><th>Version</th><th>Asked for by</th></tr>{rows}</table></div>")
+        for job in listed
+    )
+    st.html(
+        '<div class="pl-wide"><table class="pl-table"><caption>All trainings, the newest first</caption><tr>'
+        "<th>Run</th><th>State</th><th>Preset</th><th>Starting point</th><th>Epochs</th><th>Validation AUROC</th>"
+        f"<th>Fitting, minutes</th><th>Version</th><th>Asked for by</th></tr>{rows}</table></div>"
+    )
     if len(listed) < 2:
         return
     ids = [job.id for job in listed]
     states = {job.id: STATES[job.state].lower() for job in listed}
-    chosen = st.selectbox("Show a training", ids, index=ids.index(shown.id), key=f"watch.show.{shown.id}",
-                          format_func=lambda id: f"{id}, {states.get(id, '')}", width=360)
+    chosen = st.selectbox(
+        "Show a training",
+        ids,
+        index=ids.index(shown.id),
+        key=f"watch.show.{shown.id}",
+        format_func=lambda id: f"{id}, {states.get(id, '')}",
+        width=360,
+    )
     if chosen and chosen != shown.id:
         st.query_params["step"] = "train"
         st.query_params["run"] = chosen
@@ -228,6 +280,7 @@ def act(
     label: str, key: str, settings: Settings, what: Callable[[Settings, str, str], object], job: Job, who: str
 ) -> None:
     """Draw a button that does something to a run; an error stands above the run at the next look."""
+
     def do() -> None:
         st.session_state.pop(_CONFIRM, None)
         try:
@@ -245,8 +298,11 @@ def ask(id: str) -> None:
 
 def tiles(values: dict[str, str]) -> None:
     """Draw figures with their names."""
-    st.html('<div class="pl-tiles">' + "".join(
-        f"<div><span>{name}</span><strong>{escape(value)}</strong></div>" for name, value in values.items()) + "</div>")
+    st.html(
+        '<div class="pl-tiles">'
+        + "".join(f"<div><span>{name}</span><strong>{escape(value)}</strong></div>" for name, value in values.items())
+        + "</div>"
+    )
 
 
 def phase(job: Job) -> str:

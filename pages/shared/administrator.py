@@ -19,8 +19,8 @@ from typing import Any
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from model.errors import AppError, SignInError
-from model.settings import Settings
+from core.errors import AppError, SignInError
+from core.settings import Settings
 from pages.shared import session
 from records.administrator import (
     EXPECTED,
@@ -64,8 +64,12 @@ def require_administrator() -> str:
     except AppError as error:
         session.show_error(error)
     except OSError as error:
-        session.show_error(SignInError(f"expected a data folder that can be read. Received: {type(error).__name__}",
-                                       advice="The data folder cannot be read by the app's user."))
+        session.show_error(
+            SignInError(
+                f"expected a data folder that can be read. Received: {type(error).__name__}",
+                advice="The data folder cannot be read by the app's user.",
+            )
+        )
     st.stop()
     raise AssertionError("st.stop returned")  # never past this guard, whatever runs the script
 
@@ -86,6 +90,7 @@ def still_administrator() -> str:
 
 def guarded(callback: Callable[..., object]) -> Callable[..., None]:
     """Let a widget's callback act only in a visit that is signed in."""
+
     @wraps(callback)
     def act(*args: Any, **kwargs: Any) -> None:
         if _is_signed_in(session.settings()):
@@ -124,8 +129,9 @@ def _sign_in(mark: str) -> None:
 def _show_who() -> None:
     """Draw who is signed in, and look every now and then whether the visit has ended: no open page stays behind."""
     still_administrator()
-    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small",
-                      key="administrator"):
+    with st.container(
+        horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small", key="administrator"
+    ):
         st.html(f'<p class="pl-note">Signed in as {NAME}</p>', width="content")
         st.button("Sign out", on_click=sign_out, key="administrator.sign_out")
 
@@ -136,8 +142,9 @@ def _ask_for_password(settings: Settings) -> None:
     if ended is not None:
         st.html(f'<p class="pl-warning" role="alert">{escape(ended)}</p>', width=_FORM_PX)
     with st.form("administrator.sign_in", clear_on_submit=True, width=_FORM_PX):
-        password = st.text_input("Password", type="password", autocomplete="current-password",
-                                 key="administrator.password")
+        password = st.text_input(
+            "Password", type="password", autocomplete="current-password", key="administrator.password"
+        )
         is_sent = st.form_submit_button("Sign in", type="primary")
     if is_sent:
         try:
@@ -150,21 +157,31 @@ def _ask_for_password(settings: Settings) -> None:
 
 
 def _ask_for_first_code(settings: Settings) -> None:
-    st.html('<h1 class="pl-title">Set the administrator’s password</h1><p class="pl-note">No password has been set on '
-            "this installation. When it was started, PneumoLens printed a one-time code to its terminal. Whoever has "
-            "that code sets the password here, once.</p>")
+    st.html(
+        '<h1 class="pl-title">Set the administrator’s password</h1><p class="pl-note">No password has been set on '
+        "this installation. When it was started, PneumoLens printed a one-time code to its terminal. Whoever has "
+        "that code sets the password here, once.</p>"
+    )
     with st.form("administrator.first", width=_FORM_PX):
         code = st.text_input("One-time code", autocomplete="one-time-code", key="administrator.code")
-        password = st.text_input("New password", type="password", autocomplete="new-password",
-                                 key="administrator.new", help=f"Expected: {EXPECTED}.")
-        again = st.text_input("New password again", type="password", autocomplete="new-password",
-                              key="administrator.again")
+        password = st.text_input(
+            "New password",
+            type="password",
+            autocomplete="new-password",
+            key="administrator.new",
+            help=f"Expected: {EXPECTED}.",
+        )
+        again = st.text_input(
+            "New password again", type="password", autocomplete="new-password", key="administrator.again"
+        )
         is_sent = st.form_submit_button("Set the password", type="primary")
     if is_sent:
         try:
             if password != again:
-                raise SignInError("expected the same password twice. Received: two different ones",
-                                  advice="The two passwords are not the same. Type them again.")
+                raise SignInError(
+                    "expected the same password twice. Received: two different ones",
+                    advice="The two passwords are not the same. Type them again.",
+                )
             mark = set_password(settings, code, password)
         except SignInError as error:
             _say(error)

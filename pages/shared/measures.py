@@ -64,8 +64,9 @@ def predictive_values(sensitivity: Measure, specificity: Measure, prevalence: fl
 
     Bayes' rule on sensitivity and specificity, which unlike PPV and NPV do not depend on how the set was put together.
     """
-    ends = [ppv_npv(getattr(sensitivity, end), getattr(specificity, end), prevalence)
-            for end in ("value", "low", "high")]
+    ends = [
+        ppv_npv(getattr(sensitivity, end), getattr(specificity, end), prevalence) for end in ("value", "low", "high")
+    ]
     return PredictiveValues(ppv=Measure(*(ppv for ppv, _ in ends)), npv=Measure(*(npv for _, npv in ends)))
 
 

@@ -21,12 +21,12 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from core.errors import AppError
+from core.settings import Settings, load_settings
 from model.card import ModelCard
 from model.engine import Classifier, load_classifier
-from model.errors import AppError
 from model.promotions import serving_version
 from model.registry import CARD, read_card, version_folder
-from model.settings import Settings, load_settings
 from records.administrator import new_first_code
 
 log = logging.getLogger(__name__)
@@ -58,8 +58,11 @@ def start() -> None:
 def _start(data_dir: str) -> None:
     code = new_first_code(settings())
     if code is not None:
-        print(f"\n  One-time code for the Retrain page: {code}\n  It sets the administrator's password, once. The next "
-              "start makes a new one.\n", flush=True)
+        print(
+            f"\n  One-time code for the Retrain page: {code}\n  It sets the administrator's password, once. The next "
+            "start makes a new one.\n",
+            flush=True,
+        )
 
 
 @contextmanager
@@ -105,8 +108,10 @@ def show_refused() -> None:
         return
     if refused is not None:
         advice, technical = (escape(words, quote=False) for words in (refused.advice, str(refused)))
-        st.html(f'<section class="pl-warning" role="alert"><p><strong>{advice} Version {escape(serving)} serves in its '
-                f'place.</strong></p><p class="pl-note">For technical support: {technical}</p></section>')
+        st.html(
+            f'<section class="pl-warning" role="alert"><p><strong>{advice} Version {escape(serving)} serves in its '
+            f'place.</strong></p><p class="pl-note">For technical support: {technical}</p></section>'
+        )
 
 
 def card_of(version: str) -> ModelCard:
@@ -168,8 +173,10 @@ def _clear_nothing(free_memory: bool = True) -> None:
 def show_error(error: AppError) -> None:
     """Say what to do and what it means for the films; the technical sentence stands below for whoever is asked."""
     advice, technical = (escape(words, quote=False) for words in (error.advice, str(error)))
-    st.html(f'<section class="pl-warning"><p><strong>{advice}</strong></p><p>Until then this page cannot be used. '
-            f'Nothing was lost.</p><p class="pl-note">For technical support: {technical}</p></section>')
+    st.html(
+        f'<section class="pl-warning"><p><strong>{advice}</strong></p><p>Until then this page cannot be used. '
+        f'Nothing was lost.</p><p class="pl-note">For technical support: {technical}</p></section>'
+    )
 
 
 def keep_uploads_in_memory() -> None:

@@ -1,0 +1,1 @@
+"""The ground floor: errors, files, settings and the purposes of reading."""

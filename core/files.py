@@ -1,0 +1,75 @@
+"""Write files so that a reader finds the old content or the new one, never half of either; one writer at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+def write_atomically(path: Path, content: bytes | str | Callable[[BinaryIO], object], *, mode: int = 0o666) -> None:
+    """Write `content` (or let it write) to a temporary name beside `path`, fsync, then rename over it.
+
+    The file has `mode` less the umask from its first byte: 0o600 is for what only this user may read.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        temporary.unlink(missing_ok=True)  # left by a process of this id that was killed, perhaps with another mode
+        with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags | os.O_EXCL, mode)) as file:
+            if callable(content):
+                content(file)
+            else:
+                file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def clear_left_over(folder: Path) -> None:
+    """Remove the temporary files of writers that were killed; those of processes that live are left alone."""
+    for left in folder.glob(".*.tmp"):
+        process = left.name.split(".")[-2].partition("-")[0]
+        if process.isdecimal() and not _lives(int(process)):
+            left.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's, so there is one
+        return True
+    return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames within `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep every other thread and process that locks the same `path` out; the system lets go when a process dies.
+
+    What is locked is a hidden file beside `path`, which stays: `path` itself may be renamed over, and then two could
+    each hold the lock of a different file. Not to be nested for one path.
+    """
+    # For reading only, so that whoever may not write a lock of another user's can still wait for it.
+    descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDONLY | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,140 @@
+"""Everything that an installation may set. The only reader of the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import SettingsError
+from core.purposes import PURPOSES
+
+SHIPPED_WEIGHTS = Path(__file__).parent.parent / "model" / "weights"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: the environment variable that holds it, its default, and what it does."""
+
+    name: str
+    default: str
+    help: str
+
+
+SETTINGS = (
+    Setting("PNEUMOLENS_DATA_DIR", "var", "Folder for what the app keeps: classifier versions, the active one."),
+    Setting("PNEUMOLENS_CLASSIFIER", "", "Classifier version to serve, whatever is active; empty: the active one."),
+    Setting(
+        "PNEUMOLENS_BACKBONE_WEIGHTS",
+        "imagenet",
+        "Starting weights of training: a local file, or imagenet to let Keras download its own.",
+    ),
+    Setting(
+        "PNEUMOLENS_ARCHITECTURES",
+        "",
+        "Network functions of your own that a version may call for, package.module:function, with commas between.",
+    ),
+    Setting(
+        "PNEUMOLENS_DATA_ROOTS",
+        "",
+        "Folders, separated as in PATH; only what lies below them, and uploads, can be trained on in the browser.",
+    ),
+    Setting(
+        "PNEUMOLENS_PURPOSE",
+        "default",
+        "Operating point that films are read at until a reader chooses another: default, screening, balanced or "
+        "rule_in.",
+    ),
+    Setting(
+        "PNEUMOLENS_PREVALENCE",
+        "20",
+        "How many of 100 children filmed here have pneumonia, 1 to 90; PPV and NPV start from it.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings in force.
+
+    `purpose` is one of `core.purposes.PURPOSES`; `prevalence`, in (0, 1), is the site's share of pneumonia.
+    """
+
+    data_dir: Path
+    classifier: str | None = None
+    backbone_weights: str = "imagenet"
+    architectures: tuple[str, ...] = ()
+    data_roots: tuple[Path, ...] = ()
+    purpose: str = PURPOSES[0]
+    prevalence: float = 0.2
+    shipped_weights: Path = SHIPPED_WEIGHTS
+
+    @property
+    def versions_dir(self) -> Path:
+        """Where classifier versions made on this installation lie."""
+        return self.data_dir / "versions"
+
+    @property
+    def runs_dir(self) -> Path:
+        """Where training runs keep their state."""
+        return self.data_dir / "runs"
+
+    @property
+    def datasets_dir(self) -> Path:
+        """Where uploaded datasets lie, unpacked."""
+        return self.data_dir / "datasets"
+
+    @property
+    def audits_dir(self) -> Path:
+        """Where audits of datasets keep their state."""
+        return self.data_dir / "audits"
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read the settings from `environ`.
+
+    Raises SettingsError for a PNEUMOLENS_ variable that does not exist, or a value that makes no sense.
+    """
+    known = {setting.name: setting.default for setting in SETTINGS}
+    for name in environ:
+        if name.startswith("PNEUMOLENS_") and name not in known and not name.startswith("PNEUMOLENS_TEST_"):
+            raise SettingsError(
+                f"expected a setting of {', '.join(known)}. Received: {name}",
+                advice=f"Correct or remove the environment variable {name}.",
+            )
+    values = {name: environ.get(name) or default for name, default in known.items()}
+    return Settings(
+        data_dir=Path(values["PNEUMOLENS_DATA_DIR"]).expanduser(),
+        classifier=values["PNEUMOLENS_CLASSIFIER"] or None,
+        backbone_weights=values["PNEUMOLENS_BACKBONE_WEIGHTS"],
+        architectures=tuple(part.strip() for part in values["PNEUMOLENS_ARCHITECTURES"].split(",") if part.strip()),
+        data_roots=tuple(
+            Path(part.strip()).expanduser()
+            for part in values["PNEUMOLENS_DATA_ROOTS"].split(os.pathsep)
+            if part.strip()
+        ),
+        purpose=_purpose(values["PNEUMOLENS_PURPOSE"]),
+        prevalence=_prevalence(values["PNEUMOLENS_PREVALENCE"]),
+    )
+
+
+def _purpose(value: str) -> str:
+    purpose = value.strip().lower().replace("-", "_")
+    if purpose not in PURPOSES:
+        raise SettingsError(
+            f"expected PNEUMOLENS_PURPOSE of {', '.join(PURPOSES)}. Received: {value}",
+            advice=f"Set PNEUMOLENS_PURPOSE to one of {', '.join(PURPOSES)}, or remove it.",
+        )
+    return purpose
+
+
+def _prevalence(value: str) -> float:
+    """Return the share that a whole number of percent stands for; a share itself, 0.2, would be taken for 0.2 %."""
+    digits = value.strip().removesuffix("%").strip()
+    if not (digits.isascii() and digits.isdigit() and 1 <= int(digits) <= 90):
+        raise SettingsError(
+            f"expected PNEUMOLENS_PREVALENCE as a whole percentage from 1 to 90. Received: {value}",
+            advice="Set PNEUMOLENS_PREVALENCE to a whole number of percent from 1 to 90, or remove it.",
+        )
+    return int(digits) / 100

@@ -1,0 +1,1 @@
+"""A DICOM file: its elements, header, pixel data and grayscale."""

@@ -1,0 +1,365 @@
+"""Bytes → the few elements of a DICOM file that a radiograph needs (PS3.5 section 7, PS3.10 section 7).
+
+Everything else is stepped over and never held, so that no name and no identifier can reach a message or a log. Being
+small it can bound what it does: a fixed number of elements, no copies of values, no recursion, one inflation whose
+size is limited. It warns of nothing and raises only RadiographError.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from core.errors import RadiographError
+from imaging.limits import DAMAGED, MAX_PIXELS, too_large
+
+
+class Tag(IntEnum):
+    """The elements that are read, by their keywords in PS3.6."""
+
+    MEDIA_STORAGE_SOP_CLASS_UID = 0x00020002
+    TRANSFER_SYNTAX_UID = 0x00020010
+    DIRECTORY_RECORD_SEQUENCE = 0x00041220
+    SPECIFIC_CHARACTER_SET = 0x00080005
+    SOP_CLASS_UID = 0x00080016
+    STUDY_DATE = 0x00080020
+    ACQUISITION_DATE = 0x00080022
+    MODALITY = 0x00080060
+    CODE_VALUE = 0x00080100
+    CODE_MEANING = 0x00080104
+    STUDY_DESCRIPTION = 0x00081030
+    SERIES_DESCRIPTION = 0x0008103E
+    ANATOMIC_REGION_SEQUENCE = 0x00082218
+    PATIENT_BIRTH_DATE = 0x00100030
+    PATIENT_SEX = 0x00100040
+    PATIENT_AGE = 0x00101010
+    BODY_PART_EXAMINED = 0x00180015
+    PROTOCOL_NAME = 0x00181030
+    IMAGER_PIXEL_SPACING = 0x00181164
+    VIEW_POSITION = 0x00185101
+    PATIENT_ORIENTATION = 0x00200020
+    LATERALITY = 0x00200060
+    IMAGE_LATERALITY = 0x00200062
+    SAMPLES_PER_PIXEL = 0x00280002
+    PHOTOMETRIC_INTERPRETATION = 0x00280004
+    NUMBER_OF_FRAMES = 0x00280008
+    ROWS = 0x00280010
+    COLUMNS = 0x00280011
+    PIXEL_SPACING = 0x00280030
+    BITS_ALLOCATED = 0x00280100
+    BITS_STORED = 0x00280101
+    HIGH_BIT = 0x00280102
+    PIXEL_REPRESENTATION = 0x00280103
+    PIXEL_PADDING_VALUE = 0x00280120
+    PIXEL_PADDING_RANGE_LIMIT = 0x00280121
+    WINDOW_CENTER = 0x00281050
+    WINDOW_WIDTH = 0x00281051
+    RESCALE_INTERCEPT = 0x00281052
+    RESCALE_SLOPE = 0x00281053
+    WINDOW_EXPLANATION = 0x00281055
+    VOI_LUT_FUNCTION = 0x00281056
+    MODALITY_LUT_SEQUENCE = 0x00283000
+    LUT_DESCRIPTOR = 0x00283002
+    LUT_EXPLANATION = 0x00283003
+    LUT_DATA = 0x00283006
+    VOI_LUT_SEQUENCE = 0x00283010
+    ENCAPSULATED_DOCUMENT = 0x00420011
+    VIEW_CODE_SEQUENCE = 0x00540220
+    FLOAT_PIXEL_DATA = 0x7FE00008
+    DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00009
+    PIXEL_DATA = 0x7FE00010
+
+
+_SEQUENCES = frozenset(
+    {Tag.ANATOMIC_REGION_SEQUENCE, Tag.MODALITY_LUT_SEQUENCE, Tag.VOI_LUT_SEQUENCE, Tag.VIEW_CODE_SEQUENCE}
+)
+_IN_ITEMS = frozenset({Tag.CODE_VALUE, Tag.CODE_MEANING, Tag.LUT_DESCRIPTOR, Tag.LUT_EXPLANATION, Tag.LUT_DATA})
+_INHERITED = (Tag.SPECIFIC_CHARACTER_SET,)
+_WANTED = frozenset(Tag) - _IN_ITEMS
+# Binary in the dictionary, for files that leave the VR to it; all other numbers that are wanted are text.
+_BINARY = frozenset(
+    {
+        Tag.SAMPLES_PER_PIXEL,
+        Tag.ROWS,
+        Tag.COLUMNS,
+        Tag.BITS_ALLOCATED,
+        Tag.BITS_STORED,
+        Tag.HIGH_BIT,
+        Tag.PIXEL_REPRESENTATION,
+        Tag.PIXEL_PADDING_VALUE,
+        Tag.PIXEL_PADDING_RANGE_LIMIT,
+        Tag.LUT_DESCRIPTOR,
+    }
+)
+_LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
+_SHORT = {
+    b"AE",
+    b"AS",
+    b"AT",
+    b"CS",
+    b"DA",
+    b"DS",
+    b"DT",
+    b"FD",
+    b"FL",
+    b"IS",
+    b"LO",
+    b"LT",
+    b"PN",
+    b"SH",
+    b"SL",
+    b"SS",
+    b"ST",
+    b"TM",
+    b"UI",
+    b"UL",
+    b"US",
+}
+_NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "OW": "H", "OB": "H"}
+_OPEN = 0xFFFFFFFF
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+_MAX_ELEMENTS = 100_000
+_MAX_INFLATED = 2 * MAX_PIXELS + 20_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element as stored: `vr` is "" where the file leaves it to the dictionary."""
+
+    vr: str
+    value: memoryview
+    is_little: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """The wanted elements of a data set or of an item; `items` are those of its wanted sequences."""
+
+    elements: dict[int, Element] = field(default_factory=dict)
+    items: dict[int, list[DataSet]] = field(default_factory=dict)
+
+    def __contains__(self, tag: int) -> bool:
+        """Whether the element is there, even if empty."""
+        return tag in self.elements or tag in self.items
+
+    def texts(self, tag: int) -> list[str]:
+        """Return the values of a text element, without what surrounds them; [] where it is absent or empty."""
+        element = self.elements.get(tag)
+        if element is None or not element.value:
+            return []
+        raw = bytes(element.value[:10_240])
+        charset = self.elements.get(Tag.SPECIFIC_CHARACTER_SET)
+        is_utf8 = charset is not None and b"192" in bytes(charset.value[:64])
+        try:
+            words = raw.decode("utf-8" if is_utf8 else "latin-1")
+        except UnicodeDecodeError:  # coded terms are often left in the device's own eight bits
+            words = raw.decode("latin-1")
+        values = [value.strip("\0 \t\r\n") for value in words.split("\\")]
+        return values if any(values) else []
+
+    def text(self, tag: int) -> str:
+        """Return the first value of a text element, or ""."""
+        return next(iter(self.texts(tag)), "")
+
+    def numbers(self, tag: int, *, signed: bool = False) -> list[float]:
+        """Return the finite values of a numeric element whatever its VR; [] where there is none or it makes no sense.
+
+        `signed` reads binary values of 16 bits as signed.
+        """
+        element = self.elements.get(tag)
+        if element is None or len(element.value) > 10_240:
+            return []
+        kind = _NUMBERS.get(element.vr)
+        if kind is None and not (element.vr in ("", "UN") and tag in _BINARY):
+            return list(_decimals(self.texts(tag)))
+        kind = "h" if signed and kind in ("H", None) else kind or "H"
+        count = len(element.value) // struct.calcsize(kind)
+        values = struct.unpack_from(f"{'<' if element.is_little else '>'}{count}{kind}", element.value)
+        return [float(value) for value in values if math.isfinite(value)]
+
+    def whole(self, tag: int, *, signed: bool = False) -> int | None:
+        """Return the first value as a whole number, or None."""
+        values = self.numbers(tag, signed=signed)
+        return int(values[0]) if values and abs(values[0]) < 2**53 and values[0] == int(values[0]) else None
+
+
+@dataclass(frozen=True, slots=True)
+class DicomFile:
+    """What was read of a file: `syntax` is the transfer syntax UID, "" where the file names none.
+
+    `fragments` are those of encapsulated pixel data without the offset table, None where the pixels are native.
+    """
+
+    dataset: DataSet
+    syntax: str
+    fragments: tuple[memoryview, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Coding:
+    is_little: bool
+    is_implicit: bool
+
+
+def damaged(received: str) -> RadiographError:
+    """The refusal of a file that breaks off or contradicts itself."""
+    return RadiographError(f"expected a complete DICOM file. Received: {received}", advice=DAMAGED)
+
+
+def is_dicom(data: bytes) -> bool:
+    """Whether the bytes begin as a DICOM file does, with its preamble or without (PS3.10 section 7.1)."""
+    if data[128:132] == b"DICM" or data[:4] == b"DICM":
+        return True
+    # Without a preamble: group 0002 or 0008 with a low element number, in either byte order (PS3.5 section 7.1).
+    return len(data) > 8 and ((data[:2] in (b"\x02\0", b"\x08\0") and data[3] == 0) or data[:3] == b"\0\x08\0")
+
+
+def read_elements(data: bytes) -> DicomFile:
+    """Read the wanted elements up to the pixel data.
+
+    Whether values carry their VR and which byte comes first is seen in the data set itself, because files lie about it.
+    Raises RadiographError with the codes UNREADABLE or TOO_LARGE.
+    """
+    view = memoryview(data)
+    position = 132 if data[128:132] == b"DICM" else 4 if data[:4] == b"DICM" else 0
+    budget = iter(range(_MAX_ELEMENTS))
+    dataset = DataSet()
+    coding = _coding_at(view, position)
+    for tag, vr, start, end, _ in _elements(view, position, coding, budget, last_group=2):
+        dataset.elements.setdefault(tag, Element(vr, view[start:end], coding.is_little))
+        position = end
+    syntax = dataset.text(Tag.TRANSFER_SYNTAX_UID)
+    if syntax == _DEFLATED:
+        view, position = memoryview(_inflated(view[position:])), 0
+    fragments = _read(view, position, _coding_at(view, position), dataset, _WANTED, budget)
+    return DicomFile(dataset, syntax, fragments)
+
+
+def _read(
+    view: memoryview, position: int, coding: _Coding, dataset: DataSet, wanted: frozenset[int], budget: Iterator[int]
+) -> tuple[memoryview, ...] | None:
+    """Read what is wanted into `dataset`, up to the pixel data, whose fragments are returned if it has any."""
+    for tag, vr, start, end, is_open in _elements(view, position, coding, budget):
+        if tag == Tag.PIXEL_DATA and is_open:
+            dataset.elements[tag] = Element(vr, view[:0], coding.is_little)
+            return tuple(view[first:last] for first, last in _items(view[:end], start, coding, budget))[1:]
+        if tag in wanted and tag in _SEQUENCES:
+            inner = _Coding(coding.is_little, coding.is_implicit or vr == "UN")
+            items = dataset.items.setdefault(tag, [])
+            for first, last in _items(view[:end], start, inner, budget):
+                items.append(DataSet({key: dataset.elements[key] for key in _INHERITED if key in dataset.elements}))
+                _read(view[:last], first, inner, items[-1], _IN_ITEMS, budget)
+        elif tag in wanted:
+            dataset.elements.setdefault(tag, Element(vr, view[start:end], coding.is_little))
+        if tag == Tag.PIXEL_DATA:
+            break
+    return None
+
+
+def _elements(
+    view: memoryview, position: int, coding: _Coding, budget: Iterator[int], last_group: int = 0xFFFD
+) -> Iterator[tuple[int, str, int, int, bool]]:
+    """Yield (tag, VR, start of the value, its end, whether its length is left open), element by element."""
+    while position + 8 <= len(view):
+        tag, vr, start, length = _header(view, position, coding, budget)
+        if tag >> 16 > last_group:
+            return  # beyond 0xFFFD: the end of an item
+        if tag == Tag.PIXEL_DATA and length == _OPEN:
+            end = position = len(view)
+        elif length == _OPEN:
+            end, position = _closing(view, start, _Coding(coding.is_little, coding.is_implicit or vr == "UN"), budget)
+        else:
+            end = position = start + length
+        if end > len(view):
+            raise damaged("an element that reaches beyond the end of the file")
+        yield tag, vr, start, end, length == _OPEN
+
+
+def _header(view: memoryview, position: int, coding: _Coding, budget: Iterator[int]) -> tuple[int, str, int, int]:
+    """Return (tag, VR or "", start of the value, its length) of the element at `position`."""
+    if next(budget, None) is None:
+        raise damaged(f"more than {_MAX_ELEMENTS:,} elements")
+    if position + 8 > len(view):
+        raise damaged("a file that breaks off within an element")
+    order = "<" if coding.is_little else ">"
+    group, element = struct.unpack_from(f"{order}HH", view, position)
+    tag = group << 16 | element
+    vr = bytes(view[position + 4 : position + 6])
+    if group == 0xFFFE or coding.is_implicit or not _is_vr(vr):  # some writers go over to implicit VR half-way
+        return tag, "", position + 8, struct.unpack_from(f"{order}I", view, position + 4)[0]
+    # A VR that is not known here has the long form (PS3.5 section 7.1.2) unless its reserved bytes hold a length.
+    if vr in _LONG or (vr not in _SHORT and bytes(view[position + 6 : position + 8]) == b"\0\0"):
+        if position + 12 > len(view):
+            raise damaged("a file that breaks off within an element")
+        return tag, vr.decode("ascii"), position + 12, struct.unpack_from(f"{order}I", view, position + 8)[0]
+    return tag, vr.decode("ascii"), position + 8, struct.unpack_from(f"{order}H", view, position + 6)[0]
+
+
+def _items(view: memoryview, position: int, coding: _Coding, budget: Iterator[int]) -> Iterator[tuple[int, int]]:
+    """Yield where each item of a sequence begins and ends, up to the delimiter or the end of `view`."""
+    while position + 8 <= len(view):
+        tag, _, start, length = _header(view, position, coding, budget)
+        if tag != _ITEM:
+            return
+        end, position = _closing(view, start, coding, budget) if length == _OPEN else (start + length, start + length)
+        if end > len(view):
+            raise damaged("an item that reaches beyond the end of the file")
+        yield start, end
+
+
+def _closing(view: memoryview, position: int, coding: _Coding, budget: Iterator[int]) -> tuple[int, int]:
+    """Return where a value of open length ends and where the next element begins; what is nested is stepped over."""
+    nested = [coding]
+    while True:
+        tag, vr, start, length = _header(view, position, nested[-1], budget)
+        if tag in (_ITEM_END, _SEQUENCE_END):
+            nested.pop()
+            if not nested:
+                return position, start
+            position = start
+        elif length == _OPEN:
+            # What has an unknown VR and an open length is a sequence in implicit VR (PS3.5 section 6.2.2).
+            nested.append(_Coding(coding.is_little, nested[-1].is_implicit or vr == "UN"))
+            position = start
+        else:
+            position = start + length
+
+
+def _coding_at(view: memoryview, position: int) -> _Coding:
+    """See how the first element is written: group numbers begin low, and a VR is two capital letters."""
+    head = bytes(view[position : position + 6])
+    return _Coding(int.from_bytes(head[:2], "little") <= int.from_bytes(head[:2], "big"), not _is_vr(head[4:6]))
+
+
+def _is_vr(two: bytes) -> bool:
+    return len(two) == 2 and two.isalpha() and two.isupper()
+
+
+def _inflated(packed: memoryview) -> bytes:
+    """Inflate a data set (PS3.5 section A.5), up to the size that the largest radiograph has."""
+    unpacker = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    try:
+        data = unpacker.decompress(packed, _MAX_INFLATED)
+    except zlib.error as error:
+        raise damaged("a deflated data set that cannot be inflated") from error
+    if unpacker.unconsumed_tail:
+        raise too_large("a deflated file that inflates to more", f"at most {_MAX_INFLATED / 1e6:.0f} MB")
+    if not unpacker.eof:
+        raise damaged("a deflated data set that breaks off")
+    return data
+
+
+def _decimals(texts: list[str]) -> Iterator[float]:
+    """Yield what reads as a finite number; a decimal comma, which some devices write, is none."""
+    for text in texts:
+        try:
+            value = float(text)
+        except ValueError:
+            continue
+        if math.isfinite(value):
+            yield value

@@ -1,0 +1,204 @@
+"""What a DICOM header says of the film, and the films and files that it alone refuses by name."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from core.errors import RadiographError
+from imaging.dicom.elements import DataSet, DicomFile, Tag
+from imaging.dicom.terms import (
+    DOCUMENTS,
+    MODALITIES,
+    SOP_MODALITIES,
+    is_read,
+    is_video,
+    named,
+    other_part,
+    view_of_code,
+    view_position,
+)
+from imaging.film import FilmHeader
+from imaging.limits import EXPORT
+
+_UNITS = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0, "": 1.0}
+_LATERAL = {"LL": "a lateral view", "RL": "a lateral view", "LATERAL": "a lateral view", "OBLIQUE": "an oblique view"}
+_CHEST = "upload a frontal chest radiograph (PA or AP)."
+
+
+def read_header(file: DicomFile) -> FilmHeader:
+    """Return what the header says of the film; what makes no sense is left out."""
+    dataset = file.dataset
+    orientation = [value.upper() for value in dataset.texts(Tag.PATIENT_ORIENTATION)]
+    laterality = dataset.text(Tag.IMAGE_LATERALITY) or dataset.text(Tag.LATERALITY)
+    sex = dataset.text(Tag.PATIENT_SEX).upper()
+    return FilmHeader(
+        modality=_term(dataset.text(Tag.MODALITY)),
+        view_position=_view(dataset),
+        body_part=_body_part(dataset),
+        laterality=laterality.upper() if laterality.upper() in ("L", "R") else None,
+        age_years=_age(dataset),
+        sex=sex if sex in ("F", "M", "O") else None,
+        photometric=_term(dataset.text(Tag.PHOTOMETRIC_INTERPRETATION)),
+        orientation=(orientation[0], orientation[1]) if _are_directions(orientation) else None,
+        pixel_mm=_spacing(dataset),
+        transfer_syntax=file.syntax if file.syntax.replace(".", "").isdecimal() else None,
+    )
+
+
+def refuse_files(file: DicomFile) -> None:
+    """Refuse what holds no picture, or none that is read: documents, directories, videos, unknown compressions.
+
+    Raises RadiographError with the code UNSUPPORTED.
+    """
+    dataset = file.dataset
+    sop_class = dataset.text(Tag.SOP_CLASS_UID) or dataset.text(Tag.MEDIA_STORAGE_SOP_CLASS_UID)
+    if is_video(file.syntax):
+        raise _unsupported("a video")
+    if Tag.DIRECTORY_RECORD_SEQUENCE in dataset or sop_class.startswith("1.2.840.10008.1.3.10"):
+        raise _unsupported(DOCUMENTS["1.2.840.10008.1.3.10"])
+    if Tag.PIXEL_DATA not in dataset:
+        if Tag.ENCAPSULATED_DOCUMENT in dataset:
+            raise _unsupported(named(sop_class, DOCUMENTS) or "an encapsulated document")
+        if Tag.FLOAT_PIXEL_DATA in dataset or Tag.DOUBLE_FLOAT_PIXEL_DATA in dataset:
+            raise _unsupported("pixels in floating point")
+        raise _unsupported(named(sop_class, DOCUMENTS) or "a file without a picture")
+    if not is_read(file.syntax):
+        raise RadiographError(
+            "expected a compression that is read. Received: a transfer syntax that is not",
+            code="UNSUPPORTED",
+            advice=f"The picture is compressed in a way that cannot be read; {EXPORT}",
+        )
+
+
+def refuse_modality(file: DicomFile) -> None:
+    """Refuse what is no projection radiograph of the body by its modality or its SOP class.
+
+    Raises RadiographError with the code NOT_A_CHEST_RADIOGRAPH.
+    """
+    sop_class = file.dataset.text(Tag.SOP_CLASS_UID) or file.dataset.text(Tag.MEDIA_STORAGE_SOP_CLASS_UID)
+    for modality in (file.dataset.text(Tag.MODALITY).upper(), named(sop_class, SOP_MODALITIES) or ""):
+        if modality in MODALITIES:
+            raise RadiographError(
+                f"expected a chest radiograph. Received: {MODALITIES[modality]}",
+                code="NOT_A_CHEST_RADIOGRAPH",
+                advice=f"By its header this is {MODALITIES[modality]}; {_CHEST}",
+            )
+
+
+def refuse_part_and_view(file: DicomFile) -> None:
+    """Refuse a film of another part of the body and a lateral or oblique view, where the header is clear about it.
+
+    The free descriptions of series and protocol count only where the coded elements are silent, and the description of
+    the study never does: it names what was asked for, not what this film shows.
+
+    Raises RadiographError with the codes NOT_A_CHEST_RADIOGRAPH or NOT_FRONTAL.
+    """
+    dataset = file.dataset
+    coded = [
+        dataset.text(Tag.BODY_PART_EXAMINED),
+        *(item.text(Tag.CODE_MEANING) for item in dataset.items.get(Tag.ANATOMIC_REGION_SEQUENCE, [])),
+    ]
+    part = other_part(*(coded if any(coded) else _descriptions(dataset)))
+    if part is not None:
+        raise RadiographError(
+            f"expected a chest radiograph. Received: a radiograph of {part}",
+            code="NOT_A_CHEST_RADIOGRAPH",
+            advice=f"By its header this film shows {part}; {_CHEST}",
+        )
+    view = _view(dataset)
+    if view is None and view_position(" ".join(_descriptions(dataset)).upper()) == "LATERAL":
+        view = "LATERAL"
+    if view is None and _is_sagittal(dataset):
+        view = "LATERAL"
+    if view in _LATERAL:
+        raise RadiographError(
+            f"expected a frontal view. Received: {_LATERAL[view]}",
+            code="NOT_FRONTAL",
+            advice=f"By its header this film is {_LATERAL[view]}; {_CHEST}",
+        )
+
+
+def _descriptions(dataset: DataSet) -> list[str]:
+    return [dataset.text(Tag.SERIES_DESCRIPTION), dataset.text(Tag.PROTOCOL_NAME)]
+
+
+def _body_part(dataset: DataSet) -> str | None:
+    """BodyPartExamined, or else the meaning of the Anatomic Region Sequence (PS3.3 C.7.3.1, section 10.5)."""
+    items = dataset.items.get(Tag.ANATOMIC_REGION_SEQUENCE, [])
+    texts = [dataset.text(Tag.BODY_PART_EXAMINED), *(item.text(Tag.CODE_MEANING) for item in items)]
+    return next((term for text in texts if (term := _term(text)) is not None), None)
+
+
+def _view(dataset: DataSet) -> str | None:
+    """ViewPosition, or else the View Code Sequence (PS3.3 C.8.11.5)."""
+    view = view_position(dataset.text(Tag.VIEW_POSITION).upper())
+    for item in dataset.items.get(Tag.VIEW_CODE_SEQUENCE, []):
+        view = view or view_of_code(item.text(Tag.CODE_VALUE), item.text(Tag.CODE_MEANING))
+    return view
+
+
+def _is_sagittal(dataset: DataSet) -> bool:
+    """Whether rows run from front to back and columns from head to feet, as in a lateral view (PS3.3 C.7.6.1.1.1)."""
+    directions = [value.upper() for value in dataset.texts(Tag.PATIENT_ORIENTATION)]
+    return _are_directions(directions) and {directions[0][0], directions[1][0]} in (
+        {"A", "F"},
+        {"A", "H"},
+        {"P", "F"},
+        {"P", "H"},
+    )
+
+
+def _are_directions(values: list[str]) -> bool:
+    return len(values) == 2 and all(value and len(value) <= 3 and set(value) <= set("LRAPHF") for value in values)
+
+
+def _term(text: str) -> str | None:
+    """Return a coded term in capitals if it looks like one; what is longer is free text and might name somebody."""
+    term = text.upper()
+    return term if 0 < len(term) <= 32 and all(char.isalnum() or char in " _-,/" for char in term) else None
+
+
+def _spacing(dataset: DataSet) -> tuple[float, float] | None:
+    for tag in (Tag.PIXEL_SPACING, Tag.IMAGER_PIXEL_SPACING):
+        values = dataset.numbers(tag)
+        if len(values) == 2 and all(0.01 <= value <= 10 for value in values):
+            return values[0], values[1]
+    return None
+
+
+def _age(dataset: DataSet) -> float | None:
+    """Return the age in years from PatientAge (PS3.5 section 6.2, AS), or from the dates of birth and study.
+
+    A number without its unit is taken as years, as many public sets have it.
+    """
+    text = dataset.text(Tag.PATIENT_AGE).upper()
+    unit = text[-1:] if not text[-1:].isdecimal() else ""
+    digits = text.removesuffix(unit)
+    if unit in _UNITS and digits.isdecimal() and len(digits) <= 4:
+        age = int(digits) / _UNITS[unit]
+        if age > 0 or not dataset.texts(Tag.PATIENT_BIRTH_DATE):
+            return age if age <= 130 else None
+    born = _date(dataset.text(Tag.PATIENT_BIRTH_DATE))
+    taken = _date(dataset.text(Tag.ACQUISITION_DATE)) or _date(dataset.text(Tag.STUDY_DATE))
+    if born is None or taken is None or not 0 <= (taken - born).days <= 130 * 365.25:
+        return None
+    return (taken - born).days / 365.25
+
+
+def _date(text: str) -> date | None:
+    """Read a DA value, or the form with full stops of ACR-NEMA (PS3.5 section 6.2)."""
+    digits = text.replace(".", "").replace("-", "")
+    if len(digits) != 8 or not digits.isdecimal() or not digits.isascii():
+        return None
+    try:
+        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
+    except ValueError:
+        return None
+
+
+def _unsupported(received: str) -> RadiographError:
+    return RadiographError(
+        f"expected a DICOM file with one radiograph. Received: {received}",
+        code="UNSUPPORTED",
+        advice=f"The file is {received}; {EXPORT}",
+    )

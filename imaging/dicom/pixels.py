@@ -1,0 +1,143 @@
+"""The Image Pixel module (PS3.3 C.7.6.3): what the pixels are, and the words that they are stored in."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from core.errors import RadiographError
+from imaging.dicom.codestreams import decode_stream
+from imaging.dicom.elements import DataSet, DicomFile, Tag, damaged
+from imaging.limits import EXPORT, check_size
+
+Words = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+RLE_LOSSLESS = "1.2.840.10008.1.2.5"
+_COLOURS = {
+    "RGB",
+    "PALETTE COLOR",
+    "YBR_FULL",
+    "YBR_FULL_422",
+    "YBR_PARTIAL_422",
+    "YBR_PARTIAL_420",
+    "YBR_ICT",
+    "YBR_RCT",
+    "HSV",
+    "ARGB",
+    "CMYK",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PixelModule:
+    """How a grey frame is stored.
+
+    `allocated` is 8 or 16 bits a word, `stored` how many of them are used, and `high_bit` the highest of these.
+    """
+
+    rows: int
+    columns: int
+    allocated: int
+    stored: int
+    high_bit: int
+    is_signed: bool
+    is_negative: bool  # MONOCHROME1: the lowest value is white
+
+
+def pixel_module(dataset: DataSet) -> PixelModule:
+    """Read how the pixels are stored; what can be made good of a sloppy header is.
+
+    Raises RadiographError with the codes UNSUPPORTED (several frames, colour, other depths), UNREADABLE, TOO_SMALL or
+    TOO_LARGE.
+    """
+    frames = dataset.whole(Tag.NUMBER_OF_FRAMES)
+    if frames is not None and frames > 1:
+        raise _unsupported(f"a multi-frame file of {frames} pictures", "The file holds several pictures")
+    samples = dataset.whole(Tag.SAMPLES_PER_PIXEL)
+    photometric = dataset.text(Tag.PHOTOMETRIC_INTERPRETATION).upper()
+    if photometric in _COLOURS or samples in (3, 4):
+        raise _unsupported("a colour picture", "The picture is in colour")
+    if samples not in (None, 1) or photometric not in ("", "MONOCHROME1", "MONOCHROME2"):
+        raise damaged("pixels of no known interpretation")
+    rows, columns = dataset.whole(Tag.ROWS), dataset.whole(Tag.COLUMNS)
+    if rows is None or columns is None or rows < 1 or columns < 1:
+        raise damaged("a picture without its number of rows and columns")
+    check_size(columns, rows)
+    stored = dataset.whole(Tag.BITS_STORED)
+    allocated = dataset.whole(Tag.BITS_ALLOCATED) or (16 if stored is not None and stored > 8 else 8)
+    if allocated not in (8, 16):
+        raise _unsupported(f"{allocated} bits a pixel", "The picture has a depth that no radiograph has")
+    if stored is None or not 1 <= stored <= allocated:
+        stored = allocated
+    high_bit = dataset.whole(Tag.HIGH_BIT)
+    if high_bit is None or not stored - 1 <= high_bit < allocated:
+        high_bit = stored - 1
+    is_signed = dataset.whole(Tag.PIXEL_REPRESENTATION) == 1
+    return PixelModule(rows, columns, allocated, stored, high_bit, is_signed, photometric == "MONOCHROME1")
+
+
+def stored_words(file: DicomFile, module: PixelModule) -> tuple[Words, PixelModule]:
+    """Return the frame as it is stored, uint8 or uint16 (rows, columns), and its module as the code stream has it.
+
+    Raises RadiographError with the codes UNREADABLE or UNSUPPORTED.
+    """
+    if file.fragments is None:
+        return _native(file, module), module
+    if file.syntax == RLE_LOSSLESS:
+        return _run_lengths(b"".join(file.fragments), module), module
+    words, precision = decode_stream(b"".join(file.fragments), module.rows, module.columns)
+    # A stream of fewer bits than the header promises has its sign where it ends itself.
+    stored = min(module.stored, precision)
+    high_bit = module.high_bit if module.high_bit < precision else stored - 1
+    return words, PixelModule(
+        module.rows, module.columns, 8 * words.dtype.itemsize, stored, high_bit, module.is_signed, module.is_negative
+    )
+
+
+def _native(file: DicomFile, module: PixelModule) -> Words:
+    """View uncompressed pixels without a copy where the byte order is the machine's (PS3.5 section 8.1)."""
+    element = file.dataset.elements[Tag.PIXEL_DATA]
+    count = module.rows * module.columns
+    if len(element.value) < count * module.allocated // 8:
+        raise damaged("fewer pixels than rows and columns ask for")
+    shape = module.rows, module.columns
+    if module.allocated == 16:
+        words = np.frombuffer(element.value, "<u2" if element.is_little else ">u2", count)
+        return words.astype(np.uint16, copy=False).reshape(shape)
+    pixels = np.frombuffer(element.value, np.uint8)
+    if not element.is_little and element.vr == "OW":  # bytes in pairs, each pair turned about (PS3.5 section A.3)
+        pixels = pixels[: len(pixels) // 2 * 2].view(">u2").astype("<u2").view(np.uint8)
+    if pixels.size < count:
+        raise damaged("fewer pixels than rows and columns ask for")
+    return pixels[:count].reshape(shape)
+
+
+def _run_lengths(data: bytes, module: PixelModule) -> Words:
+    """Decode RLE (PS3.5 annex G): one PackBits segment for each byte of a word, the high one first."""
+    count = module.allocated // 8
+    if len(data) < 64 or struct.unpack_from("<I", data)[0] != count:
+        raise damaged("run lengths of another depth")
+    starts = [*struct.unpack_from(f"<{count}I", data, 4), len(data)]
+    if starts != sorted(starts) or starts[0] < 64:
+        raise damaged("run lengths beyond the end of the file")
+    words = np.zeros((module.rows, module.columns), np.uint8 if count == 1 else np.uint16)
+    for start, end in zip(starts, starts[1:], strict=False):
+        try:
+            # One row as long as the whole picture, since some encoders let runs cross the ends of rows.
+            band = Image.frombytes("L", (words.size, 1), data[start:end], "packbits", "L")
+        except ValueError as error:
+            raise damaged("run lengths that break off") from error
+        if count == 2:
+            words <<= 8
+        words |= np.asarray(band).reshape(words.shape)
+    return words
+
+
+def _unsupported(received: str, fault: str) -> RadiographError:
+    return RadiographError(
+        f"expected one grey picture. Received: {received}", code="UNSUPPORTED", advice=f"{fault}; {EXPORT}"
+    )

@@ -1,0 +1,105 @@
+"""Bytes → `Radiograph`, and `Radiograph` → network input.
+
+Everything that reaches the network passes `network_input`, in training and in service alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from core.errors import RadiographError
+from imaging.border import fill_border
+from imaging.dicom.decode import decode_dicom
+from imaging.dicom.elements import is_dicom
+from imaging.film import Pixels as Pixels
+from imaging.film import Radiograph as Radiograph
+from imaging.limits import MAX_BYTES as MAX_BYTES
+from imaging.limits import MAX_PIXELS as MAX_PIXELS
+from imaging.limits import MIN_SHORT_SIDE as MIN_SHORT_SIDE
+from imaging.limits import too_large
+from imaging.lookup import looked_up
+from imaging.pictures import decode_picture
+
+DETAIL_PX = 224
+
+
+def decode_radiograph(data: bytes) -> Radiograph:
+    """Decode a DICOM, JPEG, PNG, TIFF, BMP, WebP or still GIF file into one grey radiograph.
+
+    `imaging.dicom.decode.decode_dicom` and `imaging.pictures.decode_picture` say what is read of each. A DICOM file is
+    recognised by its first bytes and tried first, since its preamble may be the header of a TIFF.
+
+    Raises RadiographError with the codes EMPTY, UNREADABLE, UNSUPPORTED, TOO_SMALL or TOO_LARGE and, by a DICOM
+    header, NOT_A_CHEST_RADIOGRAPH or NOT_FRONTAL.
+    """
+    if not data:
+        raise RadiographError(
+            "expected an image file. Received: 0 bytes",
+            code="EMPTY",
+            advice="The file is empty; export the radiograph again and upload the new file.",
+        )
+    if len(data) > MAX_BYTES:
+        raise too_large(f"{len(data) / 1e6:.0f} MB", f"at most {MAX_BYTES / 1e6:.0f} MB")
+    return decode_dicom(data) if is_dicom(data) else decode_picture(data)
+
+
+def rendered(radiograph: Radiograph, k: int) -> Radiograph:
+    """Return the radiograph with the pixels of its rendering `k`, an index into `renderings`.
+
+    Raises IndexError where there is no such rendering, as in pictures that are no DICOM files.
+    """
+    rendering = radiograph.renderings[k]
+    if radiograph.deep is None:
+        raise IndexError("expected a radiograph with deep values. Received: one without")
+    pixels = looked_up(rendering.curve, radiograph.deep)
+    pixels.flags.writeable = False
+    return dataclasses.replace(radiograph, pixels=pixels, bits=16)
+
+
+def to_uint8(radiograph: Radiograph) -> npt.NDArray[np.uint8]:
+    """Return the radiograph as uint8 (H, W) for display and for the network, linear over its bit depth."""
+    if radiograph.pixels.dtype == np.uint8:
+        return np.asarray(radiograph.pixels, np.uint8)
+    values = np.arange(65536, dtype=np.float32) * np.float32(255.0 / (2**radiograph.bits - 1))
+    return looked_up(np.clip(np.round(values), 0, 255).astype(np.uint8), radiograph.pixels)
+
+
+def network_input(
+    radiograph: Radiograph, input_px: int, detail_px: int = DETAIL_PX, fills_border: bool = False
+) -> npt.NDArray[np.uint8]:
+    """Squash the whole radiograph to a square: uint8 (input_px, input_px) in [0, 255].
+
+    The picture first loses whatever is finer than `detail_px` along a side. How sharp a file is depends on the hospital
+    and the export, and in the training data it depends on the label as well, so the network must not see it.
+    With `fills_border` the film's margin then continues over black around it (`imaging.border`).
+    """
+    square = squash(radiograph, detail_px)
+    return enlarge(fill_border(square) if fills_border else square, input_px)
+
+
+def squash(radiograph: Radiograph, detail_px: int = DETAIL_PX) -> npt.NDArray[np.uint8]:
+    """Resample to uint8 (detail_px, detail_px), each pixel the mean of the area it covers."""
+    return _resize(to_uint8(radiograph), detail_px)
+
+
+def enlarge(square: npt.NDArray[np.uint8], input_px: int) -> npt.NDArray[np.uint8]:
+    """Resample a square uint8 picture to uint8 (input_px, input_px), bilinear when it grows."""
+    return _resize(square, input_px)
+
+
+def _resize(pixels: npt.NDArray[np.uint8], px: int) -> npt.NDArray[np.uint8]:
+    if pixels.shape == (px, px):
+        return pixels
+    height, width = pixels.shape
+    # INTER_AREA only averages when both sides shrink, so each axis gets the filter that suits it.
+    if height > px:
+        pixels = cv2.resize(pixels, (width, px), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    if width > px:
+        pixels = cv2.resize(pixels, (px, pixels.shape[0]), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    if pixels.shape != (px, px):
+        pixels = cv2.resize(pixels, (px, px), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
+    return pixels

@@ -1,1 +1,0 @@
-"""The pages that only an administrator may open."""

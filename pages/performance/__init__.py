@@ -1,0 +1,1 @@
+"""The Performance page: the card of the classifier in use."""

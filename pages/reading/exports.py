@@ -1,0 +1,232 @@
+"""All films of a visit in one file: CSV, JSON, or a PDF with a page each.
+
+Films are called by their number on the page and the checksum of their content. File names can hold patients, so they
+leave the screen only when the reader asks for them, in the CSV alone, and never in the name of a download.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import streamlit as st
+
+from model.assessment import Assessment
+from model.card import ModelCard
+from model.listing import csv_text, line
+from model.operating import DEFAULT, at_purpose, offered
+from pages.reading.films import Film
+from pages.reading.table import time_left
+from reports.drawing import Drawing
+from reports.json_report import report_json, report_pdf
+from reports.pdf_collection import Collection, Entry, collection
+
+SCHEMA_VERSION = 1
+_PRINTING, _NAMES = "read.printing", "read.names"
+# How long one run of the page prints before it looks whether something was pressed.
+_SLICE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Teller:
+    """What is said of a visit's films: the cards of the versions that read them, and the reader's two choices.
+
+    A value, so that downloads can use it: they are made outside the page, where session and settings cannot be asked.
+    `prevalence` is asked when something is made, since its slider moves without the page being drawn anew.
+    """
+
+    cards: Mapping[str, ModelCard]
+    purpose: str
+    prevalence: Callable[[], float]
+
+    def card(self, film: Film) -> ModelCard:
+        """Return the card of the version that read the film."""
+        return self.cards[film.kept.classifier_version]
+
+    def told(self, assessment: Assessment) -> Assessment:
+        """Return the assessment at the chosen operating point; a version without it speaks at its own."""
+        card = self.cards[assessment.classifier_version]
+        return at_purpose(assessment, card, self.purpose if self.purpose in offered(card) else DEFAULT)
+
+
+def films_csv(films: Sequence[Film], teller: Teller, with_names: bool = False) -> str:
+    """Return one row a film with its number, its checksum and the reader's verdict; its file name only on request."""
+    return csv_text(_row(film, teller, with_names) for film in films)
+
+
+def _row(film: Film, teller: Teller, with_names: bool) -> dict[str, Any]:
+    name = {"file": film.name} if with_names else {}
+    # Of a file that could not be read, too: its line must lead back to it.
+    return {
+        "number": film.number,
+        **name,
+        **line(teller.told(film.figures())),
+        "sha256": film.sha256,
+        "verdict": film.reading.verdict,
+        "reader_remarks": film.reading.remarks,
+    }
+
+
+def films_json(films: Sequence[Film], teller: Teller) -> str:
+    """Return {schema, schema_version, films: [{number, sha256, report}]}, each report as for a single film."""
+    entries = []
+    for film in films:
+        report = report_json(
+            teller.told(film.figures()), teller.card(film), film.reading, prevalence=teller.prevalence()
+        )
+        entries.append({"number": film.number, "sha256": film.sha256, "report": json.loads(report)})
+    return json.dumps(
+        {"schema": "pneumolens.reports", "schema_version": SCHEMA_VERSION, "films": entries},
+        indent=1,
+        ensure_ascii=False,
+        allow_nan=False,
+    )
+
+
+@dataclass(slots=True, eq=False)
+class Printing:
+    """A PDF of all films while it is made, page by page, and once it is: `content`, its bytes.
+
+    `seen` tells what it was made from; see `seen`. `drawing` is how all its maps are drawn, whatever is chosen while it
+    is made.
+    """
+
+    films: tuple[Film, ...]
+    seen: tuple[object, ...]
+    collection: Collection
+    drawing: Drawing
+    done: int = 0
+    seconds: float = 0.0
+    content: bytes | None = None
+
+    def go_on(self, teller: Teller, until: float) -> None:
+        """Print pages until the time `until` (of `time.monotonic`), at least one."""
+        while self.content is None:
+            started, film = time.monotonic(), self.films[self.done]
+            self.collection.add(
+                report_pdf(
+                    teller.told(film.assessment()),
+                    teller.card(film),
+                    reading=film.reading,
+                    drawing=self.drawing,
+                    prevalence=teller.prevalence(),
+                )
+            )
+            self.done += 1
+            if self.done == len(self.films):
+                self.content = self.collection.content()
+            self.seconds += time.monotonic() - started
+            if time.monotonic() >= until:
+                return
+
+    def seconds_left(self) -> float | None:
+        """Return how long the pages that are left will take."""
+        return self.seconds / self.done * (len(self.films) - self.done) if self.done else None
+
+
+def seen(films: Sequence[Film], teller: Teller) -> tuple[object, ...]:
+    """Return what a PDF of all films depends on, so that one that was made of something else is not handed out."""
+    return (teller.purpose, teller.prevalence(), *((film.number, film.kept, film.reading) for film in films))
+
+
+def printing(films: Sequence[Film], teller: Teller, drawing: Drawing) -> Printing:
+    """Begin a PDF of all films, each as the screen would show it first: by its file's own first rendering.
+
+    What holds for every film of the visit, the map's side and how it is drawn, is taken from `drawing`.
+    """
+    entries, own = [Entry(film.number, film.sha256, teller.told(film.figures())) for film in films], _own(drawing)
+    return Printing(tuple(films), seen(films, teller), collection(entries, own), own)
+
+
+def _own(drawing: Drawing) -> Drawing:
+    return replace(drawing, rendering=0)
+
+
+def show_exports(films: Sequence[Film], teller: Teller, drawing: Drawing, is_reading: bool) -> None:
+    """Draw what can be taken away of all films together, in the order given; `drawing` is how films are shown now."""
+    made: Printing | None = st.session_state.get(_PRINTING)
+    if made is not None and made.seen != seen(films, teller):
+        made = st.session_state[_PRINTING] = None
+    with_names = bool(st.session_state.get(_NAMES))
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="exports"):
+        # Made when the button is pressed; the names of the downloads tell nothing of the films.
+        st.download_button(
+            "CSV of all",
+            lambda: films_csv(films, teller, with_names).encode("utf-8-sig"),  # the mark is for Excel
+            file_name=f"pneumolens-{len(films)}-films.csv",
+            mime="text/csv",
+            on_click="ignore",
+            key="read.csv_all",
+        )
+        st.download_button(
+            "JSON of all",
+            lambda: films_json(films, teller),
+            file_name=f"pneumolens-{len(films)}-films.json",
+            mime="application/json",
+            on_click="ignore",
+            key="read.json_all",
+        )
+        if made is not None and made.content is not None:
+            st.download_button(
+                f"Save the PDF, {len(made.content) / 1e6:.1f} MB",
+                made.content,
+                file_name=f"pneumolens-{len(films)}-films.pdf",
+                mime="application/pdf",
+                on_click="ignore",
+                key="read.pdf_all",
+                type="primary",
+            )
+        if made is not None and made.content is None:
+            st.button("Stop the PDF", key="read.print_stop", on_click=forget_printing)
+        elif made is None or made.drawing != _own(drawing):
+            st.button(
+                "PDF of all" if made is None else "PDF with the maps as shown now",
+                key="read.print",
+                on_click=_print,
+                args=(films, teller, drawing),
+                disabled=is_reading,
+                help="A table of all films and a page for each, with the influence maps drawn as they are on the "
+                "screen, for or against. Can be made when all films are read.",
+            )
+        st.checkbox(
+            "File names in the CSV",
+            key=_NAMES,
+            persist_state="session",
+            help="Only for a file that stays where patients may be named: file names often hold names, dates "
+            "of birth or numbers.",
+        )
+    if made is not None and made.content is None:
+        st.progress(
+            made.done / len(films), f"Printing page {made.done + 1} of {len(films)}. {time_left(made.seconds_left())}"
+        )
+    if with_names:
+        st.html(
+            '<p class="pl-warning">The CSV will hold the file names, which can name patients. Keep it where such '
+            "data may be kept.</p>"
+        )
+    else:
+        st.html(
+            '<p class="pl-note">File names stand on this screen only. Downloads call a film by its number here and '
+            "by the checksum of its content.</p>"
+        )
+
+
+def print_some(teller: Teller) -> bool:
+    """Print a few pages of a PDF that was asked for; return whether there was anything to print."""
+    made: Printing | None = st.session_state.get(_PRINTING)
+    if made is None or made.content is not None:
+        return False
+    made.go_on(teller, time.monotonic() + _SLICE_SECONDS)
+    return True
+
+
+def forget_printing() -> None:
+    """Let go of the PDF, finished or not."""
+    st.session_state[_PRINTING] = None
+
+
+def _print(films: Sequence[Film], teller: Teller, drawing: Drawing) -> None:
+    st.session_state[_PRINTING] = printing(films, teller, drawing)

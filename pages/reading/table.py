@@ -1,0 +1,137 @@
+"""The table of the queue: what stands in a film's line, the sentence that sums them up, and drawing it.
+
+Drawn by the files of `table_component`, and sorted here: a table that the browser sorts by itself would part what the
+eye sees from what the keys for the next film walk through.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from imaging.film import FilmHeader
+from model.assessment import Assessment
+from pages.reading.films import Film
+from pages.shared.measures import probability
+
+TABLE = "read.table"
+OUTSIDE = "Outside what it has learned from"
+_NOT_ASSESSED = "Not assessed"
+_SEXES = {"F": "female", "M": "male", "O": "other sex"}
+_COMPONENT = Path(__file__).parent / "table_component"
+
+
+def line(film: Film, told: Assessment) -> dict[str, Any]:
+    """Return a film's line; `told` is its assessment at the reader's operating point.
+
+    A film outside the classifier's population has neither finding nor a probability to be compared with others'.
+    """
+    prediction = None if told.is_outside else told.prediction
+    warnings = " ".join(told.reasons or [issue.message for issue in told.issues])
+    side = "none"
+    if prediction is not None:
+        side = "near" if prediction.is_near else "above" if prediction.finding == "PNEUMONIA" else "below"
+    return {
+        "number": film.number,
+        "file": film.name,
+        "finding": finding(told),
+        "side": side,
+        "probability": probability(prediction.probability) if prediction else "–",
+        "warnings": warnings,
+    }
+
+
+def waiting_line(name: str, state: str) -> dict[str, Any]:
+    """Return the line of a file of which nothing is known yet but that it waits, or is being read."""
+    return {"number": None, "file": name, "finding": state, "side": "", "probability": "", "warnings": ""}
+
+
+def show_table(
+    lines: Sequence[dict[str, Any]], order: str, shown: int, on_press: Callable[[], None], on_sort: Callable[[], None]
+) -> None:
+    """Draw the lines, with the film on the screen marked.
+
+    `on_press` and `on_sort` are called after a line or a heading was pressed; `pressed` and `sorted_by` then say which.
+    """
+    _component()(
+        key=TABLE,
+        data={"lines": list(lines), "order": order, "shown": shown},
+        on_pressed_change=on_press,
+        on_sorted_change=on_sort,
+    )
+
+
+def pressed() -> int | None:
+    """Return the number of the film whose line was pressed."""
+    number = _told("pressed")
+    return number if type(number) is int else None
+
+
+def sorted_by() -> str | None:
+    """Return the order whose heading was pressed."""
+    order = _told("sorted")
+    return order if isinstance(order, str) else None
+
+
+def _told(name: str) -> object:
+    return (st.session_state.get(TABLE) or {}).get(name)
+
+
+@cache
+def _component() -> Any:
+    parts = {kind: (_COMPONENT / f"table.{kind}").read_text("utf-8") for kind in ("html", "css", "js")}
+    return st.components.v2.component("pneumolens_table", **parts)
+
+
+def finding(told: Assessment) -> str:
+    """Return the finding as short as a line has room for."""
+    if told.prediction is None:
+        return _NOT_ASSESSED
+    return OUTSIDE if told.is_outside else told.prediction.words.split(":")[0]
+
+
+def summary(told: Sequence[Assessment]) -> str:
+    """Count the findings, those to be looked at first in front."""
+    words = Counter(finding(one) for one in told)
+    order = ("Pneumonia likely", "Near the operating point", "Pneumonia unlikely", OUTSIDE, _NOT_ASSESSED)
+    names = {name: name[0].lower() + name[1:] for name in order}
+    names[OUTSIDE] = "outside what the classifier has learned from"
+    counted = [f"{words[name]} {names[name]}" for name in order if words[name]]
+    films = "film" if len(told) == 1 else "films"
+    return f"{len(told)} {films}: {', '.join(counted)}." if counted else "No film read yet."
+
+
+def facts(header: FilmHeader | None) -> str:
+    """Say what a DICOM file tells of the film and what names nobody: age, sex, view and body part."""
+    if header is None:
+        return ""
+    said = [
+        _age(header.age_years) if header.age_years is not None else None,
+        _SEXES.get(header.sex or ""),
+        header.view_position,
+        header.body_part.capitalize() if header.body_part else None,
+    ]
+    return ", ".join(one for one in said if one)
+
+
+def time_left(seconds: float | None) -> str:
+    """Say how long something will still take; nothing where nobody knows."""
+    if seconds is None:
+        return ""
+    if seconds < 5:
+        return "A few seconds left."
+    if seconds < 90:
+        return f"About {5 * round(seconds / 5)} seconds left."
+    return f"About {round(seconds / 60)} minutes left."
+
+
+def _age(years: float) -> str:
+    if years < 2:
+        months = round(years * 12)
+        return f"{months} month{'' if months == 1 else 's'}"
+    return f"{years:.0f} years"

@@ -1,0 +1,1 @@
+"""An assessment as PDF and JSON, for people and programs."""

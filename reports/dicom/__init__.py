@@ -1,0 +1,1 @@
+"""An assessment as DICOM objects: structured report and secondary capture."""

@@ -1,0 +1,103 @@
+"""Draws the picture that goes to the archive: the film with its influence map, and below it what that is."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from model.assessment import Assessment
+from model.card import ModelCard
+from model.gradcam import colour_table
+from reports.drawing import Drawing, draw_film, draw_map, map_shown
+from reports.pdf_text import line_picture
+from reports.wording import finding_words, map_name, moved_words, probability_sentence
+
+# Enough for any screen that shows a film whole; small films are enlarged so that the words below can be read.
+MOST_PX, LEAST_PX = 2048, 1024
+_BAND = 22
+_WHITE, _GREY = 235, 175
+Picture = npt.NDArray[np.uint8]
+
+
+def captured(assessment: Assessment, card: ModelCard, drawing: Drawing) -> tuple[Picture, tuple[int, int]]:
+    """Return the picture, RGB uint8 (H, W, 3), and (width, height) of the film within it, which fills its upper part.
+
+    Raises ValueError for an assessment without radiograph and map, or without the cells of a map against the finding,
+    and IndexError where the radiograph has no such rendering.
+    """
+    film = assessment.radiograph
+    if film is None or assessment.heatmap is None:
+        raise ValueError("expected an assessment with an influence map. Received: one without")
+    heatmap, longest = map_shown(assessment.heatmap, drawing), max(film.width, film.height)
+    share = min(max(longest, LEAST_PX), MOST_PX) / longest
+    px = (max(1, round(film.width * share)), max(1, round(film.height * share)))
+    drawn = draw_map(draw_film(film, drawing, px), heatmap, drawing)
+    width = max(px[0], LEAST_PX // 2)
+    drawn = np.pad(drawn, ((0, 0), (0, width - px[0]), (0, 0)))
+    return np.concatenate([drawn, _band(assessment, card, width, drawing, heatmap.is_empty)]), px
+
+
+def _band(assessment: Assessment, card: ModelCard, width: int, drawing: Drawing, is_empty: bool) -> Picture:
+    """Draw the words and the colour bar on black: RGB uint8 (h, width, 3)."""
+    size = max(_BAND, round(width / 64))
+    margin = size // 2
+    told = "" if assessment.prediction is None else f"{probability_sentence(assessment.prediction)}."
+    if assessment.is_outside:
+        told = f"{told[:-1]}: says little on such a film."
+    name, moved = map_name(drawing), moved_words(drawing)
+    shown = (
+        f"The {name[0].lower()}{name[1:]} is empty: no region {moved}."
+        if is_empty
+        else f"{name}: which regions {moved}. Not the outline of a lesion."
+    )
+    when = f"{assessment.assessed_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    rows = [np.zeros((margin, width), np.uint8)]
+    for words, tone in (
+        (finding_words(assessment), _WHITE),
+        (told, _GREY if assessment.is_outside else _WHITE),
+        (shown, _WHITE),
+        ("Derived picture, not for primary reading. Decision support, not a diagnosis.", _WHITE),
+        (f"PneumoLens, classifier {card.version}, assessed {when}", _GREY),
+    ):
+        rows += [_line(row, tone, size, width, margin) for row in _rows(words, size, width - 2 * margin)]
+    band = np.repeat(np.concatenate([*rows, rows[0]])[..., None], 3, axis=2)
+    return band if is_empty else np.concatenate([_colour_bar(width, size, margin), band])
+
+
+def _rows(words: str, size: int, room: int) -> list[str]:
+    """Break words into rows of at most `room` pixels; a single word that is longer is cut when it is drawn."""
+    rows = [""]
+    for word in words.split():
+        longer = f"{rows[-1]} {word}".strip()
+        if rows[-1] and line_picture(longer, size).shape[1] > room:
+            rows.append(word)
+        else:
+            rows[-1] = longer
+    return rows
+
+
+def _line(words: str, tone: int, size: int, width: int, margin: int) -> Picture:
+    ink = line_picture(words, size)[:, : width - margin]
+    row = np.zeros((ink.shape[0], width), np.uint8)
+    row[:, margin : margin + ink.shape[1]] = np.round(ink * (tone / 255)).astype(np.uint8)
+    return row
+
+
+def _colour_bar(width: int, size: int, margin: int) -> Picture:
+    """Draw the map's colours between the words for their ends."""
+    low, high = (line_picture(words, size) for words in ("low influence", "high influence"))
+    row = np.zeros((low.shape[0] + margin, width, 3), np.uint8)
+    bar = np.repeat(colour_table()[None], size // 2, axis=0)
+    bar = np.asarray(cv2.resize(bar, (8 * size, size // 2), interpolation=cv2.INTER_LINEAR), np.uint8)
+    top = margin + (low.shape[0] - bar.shape[0]) // 2
+    x = margin
+    for part, begins in ((low, margin), (bar, top), (high, margin)):
+        if x + part.shape[1] > width - margin:
+            break
+        tinted = part if part.ndim == 3 else np.round(part[..., None] * (_GREY / 255)).astype(np.uint8)
+        row[begins : begins + part.shape[0], x : x + part.shape[1]] = tinted
+        x += part.shape[1] + size
+    return row

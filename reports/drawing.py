@@ -1,0 +1,79 @@
+"""Radiograph and influence map as the reader had them on the screen, for what leaves it: printed page and archive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from imaging.radiograph import Radiograph, rendered, to_uint8
+from model.assessment import Heatmap
+from model.gradcam import contour, influence, overlay
+
+Mode = Literal["overlay", "contour"]
+Grey = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """How the reader had radiograph and influence map on the screen.
+
+    `mode` is how the map is drawn: in colour, as strongly as `opacity` in [0, 1] says, or as lines at `levels`, each in
+    (0, 1]. `against` tells that it is the map of what lowered the probability. `rendering` is the place in
+    `Radiograph.renderings` of the one that the greys follow; the first is the one that the classifier read.
+    """
+
+    mode: Mode = "overlay"
+    opacity: float = 0.5
+    levels: tuple[float, ...] = (0.4, 0.6, 0.8)
+    against: bool = False
+    rendering: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be drawn."""
+        if self.mode not in ("overlay", "contour"):
+            raise ValueError(f"expected the mode overlay or contour. Received: {self.mode!r}")
+        if not 0 <= self.opacity <= 1:
+            raise ValueError(f"expected an opacity in [0, 1]. Received: {self.opacity}")
+        if not all(0 < level <= 1 for level in self.levels):
+            raise ValueError(f"expected levels in (0, 1]. Received: {self.levels}")
+        if self.rendering < 0:
+            raise ValueError(f"expected the place of a rendering. Received: {self.rendering}")
+
+
+def map_shown(heatmap: Heatmap, drawing: Drawing) -> Heatmap:
+    """Return the map for the finding, as it is, or the one against it, drawn anew from the same cells.
+
+    Raises ValueError for a map against the finding where `heatmap` has no cells.
+    """
+    if not drawing.against:
+        return heatmap
+    if heatmap.cells is None:
+        raise ValueError("expected an influence map with its cells. Received: one without")
+    height, width = heatmap.values.shape
+    values = influence(heatmap.cells, (height, width), against=True)
+    return Heatmap(values, heatmap.layer, is_empty=not values.any(), cells=heatmap.cells)
+
+
+def draw_film(film: Radiograph, drawing: Drawing, px: tuple[int, int]) -> Grey:
+    """Return the radiograph as uint8 (H, W) of `px`, (width, height), its greys by the chosen rendering.
+
+    Raises IndexError where the radiograph has no such rendering.
+    """
+    shown = rendered(film, drawing.rendering) if drawing.rendering else film
+    method = cv2.INTER_AREA if px[0] < film.width else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(to_uint8(shown), px, interpolation=method), np.uint8)
+
+
+def draw_map(grey: Grey, heatmap: Heatmap, drawing: Drawing) -> npt.NDArray[np.uint8]:
+    """Return the film, uint8 (H, W), with a map of any size over it: RGB uint8 (H, W, 3)."""
+    if heatmap.is_empty:
+        return np.repeat(grey[..., None], 3, axis=2)
+    sized = cv2.resize(heatmap.values, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    values: npt.NDArray[np.float32] = np.clip(sized, 0, 1).astype(np.float32)
+    return (
+        contour(grey, values, drawing.levels) if drawing.mode == "contour" else overlay(grey, values, drawing.opacity)
+    )

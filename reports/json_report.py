@@ -1,0 +1,224 @@
+"""Assessment → one printed page (PDF) or JSON. Neither holds the file's name, which may be a patient's."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC
+from typing import Any
+
+from imaging.film import FilmHeader
+from imaging.radiograph import Radiograph
+from model.assessment import Assessment, Reading
+from model.card import Evaluation, Measure, ModelCard
+from model.metrics import ppv_npv
+from model.operating import rates_at
+from reports.drawing import Drawing
+from reports.pdf import draw_page
+from reports.wording import NOT_A_DIAGNOSIS, NOT_AN_OUTLINE, finding_words, has_reading, influence_warning
+
+SCHEMA_VERSION = 2
+PREVALENCE = 0.2
+AS_FIRST_SHOWN = Drawing()
+
+
+def report_json(
+    assessment: Assessment, card: ModelCard, reading: Reading | None = None, *, prevalence: float = PREVALENCE
+) -> str:
+    """Return the report as JSON: everything the page says and no pixels. What is undefined or unknown is null.
+
+    `reports/report_schema.json` describes it as a JSON Schema (draft 2020-12), with the meaning of every key.
+    `prevalence`, in [0, 1], is what the predictive values are for.
+
+    A film outside the population has the status "outside" and no finding, so that no list made of these reports can
+    call it likely or unlikely; its probability stays. What is said of the influence map is of the one for the finding,
+    whichever the screen shows, so that a key means the same in every report.
+
+    Raises ValueError if the card is another classifier version's, or for a prevalence outside [0, 1].
+    """
+    _check(assessment, card, prevalence)
+    prediction, heatmap = assessment.prediction, assessment.heatmap
+    evaluation = card.evaluations.get("validation")
+    content: dict[str, Any] = {
+        "schema": "pneumolens.report",
+        "schema_version": SCHEMA_VERSION,
+        "status": "refused" if prediction is None else "outside" if assessment.is_outside else "assessed",
+        "words": finding_words(assessment),
+        "finding": None if prediction is None or assessment.is_outside else prediction.finding,
+        "probability": prediction and prediction.probability,
+        "operating_point": prediction and prediction.operating_point,
+        "purpose": prediction and prediction.purpose,
+        "is_near": prediction and prediction.is_near,
+        "logit": prediction and _finite(prediction.logit),
+        "stability": _stability(assessment),
+        "population": _population(assessment),
+        "issues": [{"code": i.code, "blocking": i.blocking, "message": i.message} for i in assessment.issues],
+        "corrections": list(assessment.corrections),
+        "turn": assessment.turn,
+        "radiograph": _film(assessment.radiograph),
+        "influence_map": heatmap
+        and {"layer": heatmap.layer, "is_empty": heatmap.is_empty, "regions": _regions(assessment)},
+        "reading": _reading(reading),
+        "classifier": {
+            "version": card.version,
+            "sha256": card.sha256,
+            "architecture": card.architecture,
+            "created_at": card.created_at,
+        },
+        "validation": _validation(assessment, evaluation, prevalence),
+        "assessed_at": assessment.assessed_at.astimezone(UTC).isoformat(),
+        "seconds": _finite(assessment.seconds),
+        "intended_use": card.intended_use,
+        "limitations": list(card.limitations),
+        "notices": [NOT_A_DIAGNOSIS, NOT_AN_OUTLINE],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def report_pdf(
+    assessment: Assessment,
+    card: ModelCard,
+    *,
+    reading: Reading | None = None,
+    drawing: Drawing = AS_FIRST_SHOWN,
+    prevalence: float = PREVALENCE,
+) -> bytes:
+    """Return the report as one A4 page: both pictures, the finding, what it is worth, and what the reader said.
+
+    `drawing` is how the reader had film and influence map on the screen; `prevalence`, in [0, 1], is what the
+    predictive values are for. The same arguments always give the same bytes: the date is that of the assessment. A
+    refused assessment gives a page that says why. Whatever has no room on the page, it says where to find:
+    `report_json` holds everything.
+
+    Raises ValueError for a prevalence outside [0, 1], another version's card, or a map against the finding where the
+    assessment has no cells for it; IndexError where the radiograph has no such rendering; ClassifierError where the
+    card has no operating point for the prediction's purpose.
+    """
+    _check(assessment, card, prevalence)
+    return bytes(draw_page(assessment, card, reading, drawing, prevalence).output())
+
+
+def _check(assessment: Assessment, card: ModelCard, prevalence: float) -> None:
+    if assessment.classifier_version != card.version:
+        raise ValueError(f"expected the card of version {assessment.classifier_version}. Received: {card.version}")
+    if not 0 <= prevalence <= 1:
+        raise ValueError(f"expected a prevalence in [0, 1]. Received: {prevalence}")
+
+
+def _stability(assessment: Assessment) -> dict[str, Any] | None:
+    stability = assessment.stability
+    return (
+        None
+        if stability is None
+        else {
+            "low": stability.low,
+            "high": stability.high,
+            "changes": [{"change": change, "probability": probability} for change, probability in stability.changes],
+        }
+    )
+
+
+def _population(assessment: Assessment) -> dict[str, Any] | None:
+    population = assessment.population
+    return (
+        None
+        if population is None
+        else {
+            "distance": _finite(population.distance),
+            "threshold": _finite(population.threshold),
+            "is_outside": population.is_outside,
+            "neighbours": [{"label": one.label, "distance": _finite(one.distance)} for one in population.neighbours],
+        }
+    )
+
+
+def _film(film: Radiograph | None) -> dict[str, Any] | None:
+    return (
+        None
+        if film is None
+        else {
+            "sha256": film.sha256,
+            "width": film.width,
+            "height": film.height,
+            "bits": film.bits,
+            "source_format": film.source_format,
+            "is_colour": film.is_colour,
+            "header": _header(film.header),
+        }
+    )
+
+
+def _header(header: FilmHeader | None) -> dict[str, Any] | None:
+    return (
+        None
+        if header is None
+        else {
+            "modality": header.modality,
+            "view_position": header.view_position,
+            "body_part": header.body_part,
+            "laterality": header.laterality,
+            "age_years": _finite(header.age_years),
+            "sex": header.sex,
+            "photometric": header.photometric,
+            "orientation": header.orientation and list(header.orientation),
+            "pixel_mm": header.pixel_mm and [_finite(side) for side in header.pixel_mm],
+        }
+    )
+
+
+def _regions(assessment: Assessment) -> dict[str, Any] | None:
+    regions = assessment.regions
+    return (
+        None
+        if regions is None
+        else {
+            "outside": _finite(regions.outside),
+            "warning": influence_warning(assessment),
+            "shares": [{"zone": zone, "share": _finite(share)} for zone, share in regions.shares],
+        }
+    )
+
+
+def _reading(reading: Reading | None) -> dict[str, Any] | None:
+    if reading is None or not has_reading(reading):
+        return None
+    # A lone half of a surrogate pair can be neither written nor sent.
+    return {"verdict": reading.verdict, "remarks": reading.remarks.encode("utf-8", "replace").decode("utf-8")}
+
+
+def _validation(assessment: Assessment, evaluation: Evaluation | None, prevalence: float) -> dict[str, Any] | None:
+    """Return the card's figures, and the rates at this prediction's operating point with what they are worth."""
+    if evaluation is None:
+        return None
+    here = None
+    if assessment.prediction and {"sensitivity", "specificity"} <= evaluation.measures.keys():
+        rates = rates_at(evaluation, assessment.prediction.operating_point)
+        ppv, npv = ppv_npv(rates.sensitivity.value, rates.specificity.value, prevalence)
+        here = {
+            "operating_point": assessment.prediction.operating_point,
+            "sensitivity": _interval(rates.sensitivity),
+            "specificity": _interval(rates.specificity),
+            "prevalence": prevalence,
+            "ppv": _finite(ppv),
+            "npv": _finite(npv),
+        }
+    return {
+        "split": evaluation.split,
+        "n": evaluation.n,
+        "n_pneumonia": evaluation.tp + evaluation.fn,
+        "n_normal": evaluation.tn + evaluation.fp,
+        "unit": evaluation.unit,
+        "operating_point": evaluation.operating_point,
+        **{name: _interval(evaluation.measures.get(name)) for name in ("sensitivity", "specificity", "auroc")},
+        "at_this_operating_point": here,
+    }
+
+
+def _interval(measure: Measure | None) -> dict[str, float | None] | None:
+    if measure is None:
+        return None
+    return {"value": _finite(measure.value), "low": _finite(measure.low), "high": _finite(measure.high)}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

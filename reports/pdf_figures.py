@@ -1,0 +1,133 @@
+"""Draws what a probability is worth: its scale between the validation distributions, and rates with intervals."""
+
+from __future__ import annotations
+
+import math
+
+from fpdf import FPDF
+
+from model.assessment import Prediction
+from model.card import Evaluation, Measure
+from model.metrics import ppv_npv
+from model.operating import rates_at
+from reports.pdf_text import GREY, HAIR, INK, Colour, paragraph, stroke, text, width_of
+from reports.wording import point_words, probability_words
+
+# The screen's amber and green, darkened until they carry on white paper.
+ABOVE, BELOW = (190, 122, 36), (70, 132, 110)
+INDENT = 27.0
+_COUNTED = 92.0
+
+
+def draw_scale(pdf: FPDF, x: float, y: float, width: float, prediction: Prediction, evaluation: Evaluation) -> float:
+    """Draw the probability between the distributions of the validation radiographs of both classes; return the end."""
+    left, across, row, top = x + INDENT, width - INDENT - 2, 9.0, y + 7
+    axis = top + 2 * row + 2
+    rows = (("Pneumonia", evaluation.histogram_pneumonia, ABOVE), ("Normal", evaluation.histogram_normal, BELOW))
+    for position, (name, counts, colour) in enumerate(rows):
+        floor = top + (position + 1) * row + 2 * position
+        text(pdf, x, floor - 4.3, name, 8.5, bold=True)
+        text(pdf, x, floor - 0.8, f"n = {sum(counts)}", 7.5, GREY)
+        _bars(pdf, left, floor, across, row - 1, counts, colour)
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        stroke(pdf, left + tick * across, axis, left + tick * across, axis + 1.2, GREY)
+        text(pdf, left + tick * across, axis + 4.4, f"{tick:.2f}", 7.5, GREY, align="C")
+    here, point = (left + value * across for value in (prediction.probability, prediction.operating_point))
+    pdf.set_dash_pattern(dash=1.2, gap=0.8)
+    stroke(pdf, point, top - 0.8, point, axis, INK, 0.35)
+    pdf.set_dash_pattern()
+    stroke(pdf, here, top - 4.4, here, axis, INK, 0.6)
+    pdf.set_fill_color(*INK)
+    pdf.circle(here, top - 4.4, 1.1, style="F")
+    half = left + across / 2
+    this = f"this radiograph {probability_words(prediction.probability)}"
+    text(pdf, here + (2 if here < half else -2), top - 3.6, this, 8, bold=True, align="L" if here < half else "R")
+    label = f"operating point {prediction.operating_point:.2f}"
+    wide = width_of(pdf, label, 7.5) + 1.2
+    if point + wide <= left + across and not point <= here <= point + wide:
+        edge, rightwards = point, True
+    elif point - wide >= x and not point - wide <= here <= point:
+        edge, rightwards = point, False
+    else:  # beyond the other line, the point's own being too close to it
+        rightwards = point + wide <= left + across
+        edge = max(point, here) if rightwards else min(point, here)
+    text(pdf, edge + (1.2 if rightwards else -1.2), top + 0.6, label, 7.5, GREY, align="L" if rightwards else "R")
+    return (
+        paragraph(
+            pdf,
+            left - 1,
+            axis + 5.2,
+            across,
+            "Probability of pneumonia. Bars: validation radiographs of "
+            "each class, height by the square root of their number.",
+            7.5,
+            GREY,
+        )
+        + 2
+    )
+
+
+def draw_rates(
+    pdf: FPDF, x: float, y: float, prediction: Prediction, evaluation: Evaluation, prevalence: float
+) -> float:
+    """Tell what the operating point is worth, with intervals and how many radiographs stand behind each figure.
+
+    At another operating point than the evaluation's own, rates are read off its histograms and the page says so.
+    """
+    is_own = prediction.operating_point == evaluation.operating_point
+    if not {"sensitivity", "specificity"} <= evaluation.measures.keys():
+        return y
+    rates = rates_at(evaluation, prediction.operating_point)
+    counted = (
+        (
+            f"{evaluation.tp} of {rates.ill} radiographs with pneumonia",
+            f"{evaluation.tn} of {rates.well} radiographs without",
+        )
+        if is_own
+        else (f"read off {rates.ill} radiographs with pneumonia", f"read off {rates.well} radiographs without")
+    )
+    rows = [
+        ("Sensitivity", _with_interval(rates.sensitivity), counted[0]),
+        ("Specificity", _with_interval(rates.specificity), counted[1]),
+        (
+            "AUROC",
+            _with_interval(evaluation.measures.get("auroc"), 3),
+            f"{evaluation.n} radiographs, at every operating point",
+        ),
+    ]
+    values = ppv_npv(rates.sensitivity.value, rates.specificity.value, prevalence)
+    if all(math.isfinite(value) for value in values):
+        rows.append(
+            (
+                "PPV and NPV",
+                " and ".join(probability_words(value) for value in values),
+                f"if {prevalence * 100:.0f} % of the children have pneumonia",
+            )
+        )
+    text(pdf, x, y + 3, f"On validation patients at the operating point {point_words(prediction)}", 9, bold=True)
+    for name, figure, behind in rows:
+        y += 4.6
+        text(pdf, x, y + 3, name, 8.5)
+        text(pdf, x + INDENT, y + 3, figure, 8.5)
+        text(pdf, x + _COUNTED, y + 3, behind, 8.5, GREY)
+    return y + 8
+
+
+def _bars(
+    pdf: FPDF, x: float, floor: float, width: float, height: float, counts: tuple[int, ...], colour: Colour
+) -> None:
+    pdf.set_fill_color(*colour)
+    tallest, step = max(max(counts, default=0), 1), width / max(1, len(counts))
+    for k, count in enumerate(counts):
+        # The root keeps the few radiographs on the wrong side in sight; they are what the number is about.
+        tall = height * math.sqrt(count / tallest)
+        if count:
+            pdf.rect(x + k * step + 0.1, floor - tall, step - 0.2, tall, style="F")
+    stroke(pdf, x, floor, x + width, floor, HAIR)
+
+
+def _with_interval(measure: Measure | None, decimals: int = 2) -> str:
+    if measure is None or not math.isfinite(measure.value):
+        return "not defined"
+    value, low, high = (f"{number:.{decimals}f}" for number in (measure.value, measure.low, measure.high))
+    return f"{value} (95 % interval {low}–{high})" if math.isfinite(measure.low + measure.high) else value

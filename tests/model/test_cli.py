@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import model.__main__ as cli
+from model.assessment import Assessment
+from model.card import PurposePoint
+from model.listing import ASIDE
+from model.pipeline import assess
+from tests import ROOT
+from tests.fake_classifier import fake_card, fake_classifier
+from tests.imaging.test_archives import zipped
+from tests.model.test_listing import OUTSIDE
+from tests.phantoms import as_png, chest
+
+FILM = as_png(chest(1, (240, 288)))
+CARD = fake_card(
+    purposes=(
+        PurposePoint("screening", 0.0001, 0.99, 0.5, "by hand"),
+        PurposePoint("balanced", 0.5, 0.9, 0.9, "by hand"),
+        PurposePoint("rule_in", 0.9999, 0.5, 0.99, "by hand"),
+    )
+)
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PNEUMOLENS_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setattr(cli, "start_tensorflow", lambda: None)
+    monkeypatch.setattr(cli, "load_classifier", lambda folder, architectures: fake_classifier(CARD))
+
+
+def lines(output: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def a_ward(folder: Path) -> Path:
+    ward = folder / "ward"
+    (ward / "deep").mkdir(parents=True)
+    (ward / "deep" / "IM000001").write_bytes(FILM)
+    (ward / "a.png").write_bytes(FILM)
+    (ward / "b.jpg").write_bytes(b"no picture")
+    (ward / "notes.txt").write_text("x")
+    (ward / ".hidden.png").write_bytes(FILM)
+    (ward / "more.zip").write_bytes(zipped(("in/c.png", FILM), ("in/d.zip", zipped()), ("readme.md", b"")))
+    return ward
+
+
+def test_a_film_gives_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "film.png").write_bytes(FILM)
+    assert cli.main(["assess", str(tmp_path / "film.png")]) == 0
+    (said,) = lines(capsys.readouterr().out)
+    assert said["path"] == str(tmp_path / "film.png") and said["status"] == "assessed"
+    assert said["classifier_version"] == "fake-1" and said["purpose"] == "default" and len(str(said["sha256"])) == 64
+    assert said["finding"] in ("PNEUMONIA", "NO_PNEUMONIA") and said["turn"] == 0
+
+
+def test_folders_and_archives_are_walked_and_bad_files_are_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ward = a_ward(tmp_path)
+    assert cli.main(["assess", str(ward)]) == 0
+    said = {str(Path(str(one["path"])).relative_to(ward)): one for one in lines(capsys.readouterr().out)}
+    assert list(said) == ["a.png", "b.jpg", "deep/IM000001", "more.zip/in/c.png", "more.zip/in/d.zip"]
+    assert [one["status"] for one in said.values()] == ["assessed", "refused", "assessed", "assessed", "refused"]
+    assert said["a.png"]["sha256"] == said["more.zip/in/c.png"]["sha256"]
+    (issue,) = said["more.zip/in/d.zip"]["issues"]  # type: ignore[misc]
+    assert issue["code"] == "UNSUPPORTED" and "archive inside an archive" in issue["message"]
+
+
+def test_missing_and_damaged_files_are_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "cut.zip").write_bytes(zipped(("a.png", FILM))[:-30])
+    assert cli.main(["assess", str(tmp_path / "none.png"), str(tmp_path / "cut.zip")]) == 0
+    missing, cut = lines(capsys.readouterr().out)
+    assert missing["issues"][0]["message"].startswith("There is no such file")  # type: ignore[index]
+    assert cut["status"] == "refused" and "damaged" in cut["issues"][0]["message"]  # type: ignore[index]
+
+
+def test_a_dicom_film_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tests.dicoms import phantom_dicom
+
+    (tmp_path / "IM1").write_bytes(phantom_dicom(1, size=(240, 288)))
+    assert cli.main(["assess", str(tmp_path)]) == 0
+    (said,) = lines(capsys.readouterr().out)
+    assert said["status"] == "assessed", said
+
+
+def test_the_csv_has_the_same_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "ward.csv"
+    assert cli.main(["assess", str(a_ward(tmp_path)), "--csv", str(target)]) == 0
+    assert capsys.readouterr().out == "", "the lines go where the CSV does not only when --json says so"
+    with target.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [Path(row["path"]).name for row in rows] == ["a.png", "b.jpg", "IM000001", "c.png", "d.zip"]
+    assert {"finding", "probability", ASIDE, "issues", "messages", "corrections", "population_distance"} <= set(rows[0])
+    film, target = tmp_path / "ward" / "a.png", tmp_path / "x.jsonl"
+    assert cli.main(["assess", str(film), "--csv", "-", "--json", str(target)]) == 0
+    assert capsys.readouterr().out.startswith("path,status,finding")
+    assert len(lines(target.read_text())) == 1
+
+
+def test_a_film_outside_the_population_is_on_no_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def outside(data: bytes, classifier: object) -> Assessment:
+        import dataclasses
+
+        return dataclasses.replace(assess(data, classifier), issues=(OUTSIDE,))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cli, "assess", outside)
+    (tmp_path / "film.png").write_bytes(FILM)
+    assert cli.main(["assess", str(tmp_path / "film.png")]) == 0
+    (said,) = lines(capsys.readouterr().out)
+    assert said["status"] == "outside" and said["finding"] is None and said["probability"] is not None
+
+
+def test_a_purpose_moves_the_operating_point(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = tmp_path / "film.png"
+    film.write_bytes(FILM)
+    found = []
+    for purpose in ("screening", "rule_in"):
+        assert cli.main(["assess", str(film), "--purpose", purpose]) == 0
+        found += lines(capsys.readouterr().out)
+    assert [one["finding"] for one in found] == ["PNEUMONIA", "NO_PNEUMONIA"]
+    assert found[0]["probability"] == found[1]["probability"] and found[0]["purpose"] == "screening"
+    monkeypatch.setenv("PNEUMOLENS_PURPOSE", "rule_in")
+    assert cli.main(["assess", str(film)]) == 0
+    assert lines(capsys.readouterr().out)[0]["purpose"] == "rule_in", "the site's own"
+
+
+def test_a_version_without_the_purpose_refuses_before_any_film(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "load_classifier", lambda folder, architectures: fake_classifier())
+    assert cli.main(["assess", str(tmp_path / "none.png"), "--purpose", "screening"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == "" and "choose another purpose" in printed.err
+
+
+def test_wrong_arguments_end_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["assess"], ["assess", "x", "--purpose", "guessing"], ["guess"]):
+        with pytest.raises(SystemExit) as caught:
+            cli.main(arguments)
+        assert caught.value.code == 2
+    assert "guessing" in capsys.readouterr().err
+
+
+def test_what_cannot_be_written_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "film.png").write_bytes(FILM)
+    assert cli.main(["assess", str(tmp_path / "film.png"), "--csv", str(tmp_path / "no" / "ward.csv")]) == 1
+    assert "Could not write the results" in capsys.readouterr().err
+
+
+def test_maps_are_named_by_content(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import hashlib
+
+    (tmp_path / "Doe.png").write_bytes(FILM)
+    assert cli.main(["assess", str(tmp_path / "Doe.png"), "--heatmaps", str(tmp_path / "maps")]) == 0
+    (picture,) = (tmp_path / "maps").iterdir()
+    assert picture.name == f"{hashlib.sha256(FILM).hexdigest()[:16]}.png" and len(lines(capsys.readouterr().out)) == 1
+
+
+def test_help_shows_examples_without_starting_tensorflow() -> None:
+    code = (
+        "import sys, runpy; sys.argv = ['model', 'assess', '--help']\n"
+        "try: runpy.run_module('model', run_name='__main__', alter_sys=True)\n"
+        "except SystemExit as end: sys.exit('tensorflow' in sys.modules or end.code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for words in ("--purpose", "examples:", "exit status", "--csv", "archives inside archives are refused"):
+        assert words in " ".join(done.stdout.split())
+
+
+def test_pictures_that_cannot_be_read_by_the_map_are_no_failure(tmp_path: Path) -> None:
+    (tmp_path / "grey.png").write_bytes(as_png(np.full((300, 300), 90, np.uint8)))
+    assert cli.main(["assess", str(tmp_path), "--heatmaps", str(tmp_path / "maps"), "--json", str(tmp_path / "x")]) == 0
+    assert lines((tmp_path / "x").read_text())[0]["status"] == "refused"

@@ -1,0 +1,126 @@
+"""What is taken away shows the film as the screen does. Made as Streamlit makes it: in a thread that has no session."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import streamlit as st
+from pydicom import dcmread
+from pypdf import PdfReader
+from streamlit.testing.v1 import AppTest
+
+from imaging.radiograph import decode_radiograph, rendered, to_uint8
+from pages.reading.viewer import ViewerState
+from tests.assessments import printed
+from tests.dicoms import phantom_dicom
+from tests.pages.reading.test_read import StandIn, a_film, drop, open_read
+from tests.pages.reading.test_read import stand_in as stand_in
+
+TWO_WINDOWS: dict[str, Any] = {
+    "WindowCenter": [2048, 900],
+    "WindowWidth": [4096, 600],
+    "WindowCenterWidthExplanation": ["Doe^Jane", "LUNG"],
+}
+
+
+@pytest.fixture
+def offered(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What each download of the last run holds, by its label."""
+    found: dict[str, Any] = {}
+    draw = st.download_button
+
+    def download_button(label: str, data: Any, *others: Any, **how: Any) -> bool:
+        found[label] = data
+        return bool(draw(label, data, *others, **how))
+
+    monkeypatch.setattr("streamlit.download_button", download_button)
+    return found
+
+
+def made(content: bytes | str | Callable[[], bytes | str]) -> bytes:
+    if callable(content):
+        with ThreadPoolExecutor(1) as thread:
+            content = thread.submit(content).result()
+    return content.encode() if isinstance(content, str) else content
+
+
+def choosing(monkeypatch: pytest.MonkeyPatch, state: ViewerState) -> None:
+    """Let the reader have chosen this in the viewer, which an AppTest has no browser for."""
+    monkeypatch.setattr("pages.reading.viewer.show_pictures", lambda film, radiograph: state)
+
+
+def test_report_and_picture_follow_what_the_viewer_shows(
+    stand_in: StandIn, offered: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in.influence = -1.0
+    choosing(monkeypatch, ViewerState("contour", 0.3, 1, True, "beside", (0.2, 0.9)))
+    data = phantom_dicom(3, size=(1100, 1300), **TWO_WINDOWS)
+    assert not drop(open_read(), ("film.dcm", data)).exception
+    page = printed(made(offered["PDF"]))
+    assert "Influence map against pneumonia, of what lowered the probability, lines at 20 and 90 %." in page
+    assert "Shown by window 2 of 3; the classifier read it by the first." in page and "Doe" not in page
+    picture = dcmread(io.BytesIO(made(offered["DICOM SC"])))
+    said = picture.DerivationDescription
+    assert "against pneumonia" in said and "lines at 20 and 90 %" in said and "window 2 of 3" in said
+    # But for the lines, the film at its own resolution.
+    is_film = picture.pixel_array[:1100, :, 0] == to_uint8(rendered(decode_radiograph(data), 1))
+    assert is_film.mean() > 0.97
+    assert b'"layer": "mixed10"' in made(offered["JSON"]) and made(offered["DICOM SR"])
+
+
+def test_a_file_that_was_let_go_is_reported_at_the_resolution_that_is_left(
+    stand_in: StandIn, offered: dict[str, Any]
+) -> None:
+    app = drop(open_read(), ("film.png", a_film()))
+    original = app.session_state["read.films"].films[0].original
+    original.data = original.decoded = None
+    assert not app.run().exception
+    assert "Influence map, opacity 50 %" in printed(made(offered["PDF"]))
+
+
+def test_a_pdf_of_all_draws_every_map_as_the_screen_did_when_it_was_asked_for(
+    stand_in: StandIn, offered: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def texts() -> list[str]:
+        content = next(data for label, data in offered.items() if label.startswith("Save the PDF"))
+        return [" ".join(page.extract_text().split()) for page in PdfReader(io.BytesIO(made(content))).pages]
+
+    def is_offered(app: AppTest) -> bool:
+        return any(button.key == "read.print" for button in app.button)
+
+    stand_in.influence = -1.0
+    choosing(monkeypatch, ViewerState("contour", 0.3, 1, True, "beside", (0.2, 0.9)))
+    app = drop(open_read(), ("a.dcm", phantom_dicom(3, **TWO_WINDOWS)), ("b.dcm", phantom_dicom(4, **TWO_WINDOWS)))
+    app = app.button(key="read.print").click().run()
+    table, *films = texts()
+    assert "The influence maps show what lowered the probability." in table
+    assert len(films) == 2
+    for film in films:
+        assert "lines at 20 and 90 %" in film and "Shown by window" not in film, "each by its own first rendering"
+    assert not is_offered(app), "a PDF of what is shown is there"
+    offered.clear()
+    choosing(monkeypatch, ViewerState())
+    app = app.run()
+    assert "lowered" in texts()[0] and is_offered(app), "what was made stays, and another can be made"
+    offered.clear()
+    app = app.button(key="read.print").click().run()
+    assert "The influence maps show what raised the probability." in texts()[0]
+
+
+def test_the_csv_holds_file_names_exactly_when_they_were_asked_for(stand_in: StandIn, offered: dict[str, Any]) -> None:
+    def columns() -> list[str]:
+        return list(csv.DictReader(io.StringIO(made(offered["CSV of all"]).decode("utf-8-sig"))).fieldnames or [])
+
+    app = drop(open_read(), ("Doe^Jane.png", a_film(1)), ("b.png", a_film(2)))
+    without = offered["CSV of all"]
+    assert "file" not in columns()
+    app = app.checkbox(key="read.names").check().run()
+    assert "file" in columns() and b"Doe^Jane.png" in made(offered["CSV of all"])
+    assert b"Doe" not in made(without), "a download keeps what held when its button was drawn"
+    app = app.checkbox(key="read.names").uncheck().run()
+    assert not app.exception and "file" not in columns()

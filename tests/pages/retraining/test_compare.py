@@ -1,0 +1,275 @@
+"""The comparison as an administrator sees it, in each of its states; no classifier is ever loaded."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core.settings import Settings
+from model.card import Measure, ReliabilityBin
+from model.promotions import promote
+from model.registry import add_version
+from pages.retraining import charts_compare
+from pages.retraining.compare import meaning, p_words, progress_words, signed, signed_interval, time_left
+from tests.comparisons import LABELS, NEW, OLD, RUN, a_card, a_run, install, well_calibrated, write_result
+from training.runs import candidate, processes
+from training.runs.candidate import ComparisonState
+
+SCRIPT = """
+import streamlit as st
+from pages.retraining import {step}
+from pages.shared import session
+{step}.show(session.settings(), "administrator", st.query_params.get("run", ""))
+"""
+
+
+@pytest.fixture(autouse=True)
+def signed_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step stands behind the guard, which has tests of its own."""
+    monkeypatch.setattr("pages.shared.administrator._is_signed_in", lambda settings: True)
+
+
+def open_step(step: str, run: str = RUN) -> AppTest:
+    app = AppTest.from_string(SCRIPT.format(step=step), default_timeout=60)
+    app.query_params["run"] = run
+    return app.run()
+
+
+def text(app: AppTest) -> str:
+    """Everything that the page says in words, without what it looks like."""
+    return "\n".join([*(one.proto.body for one in app.html), *(one.value for one in app.markdown)])
+
+
+def charts(app: AppTest) -> str:
+    return "\n".join(chart.proto.spec for chart in app.get("plotly_chart"))
+
+
+def pictures(app: AppTest) -> int:
+    return sum(len(element.proto.imgs) for element in app.get("image"))
+
+
+def labels(app: AppTest) -> list[str]:
+    return [button.label for button in app.button]
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """An installation with two versions, the older one in use."""
+    monkeypatch.setenv("PNEUMOLENS_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("PNEUMOLENS_CLASSIFIER", raising=False)
+    return install(tmp_path)
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Sequence[str]]]:
+    """What was started; each start stands for a process that goes on as long as this one."""
+    starts: list[tuple[Path, Sequence[str]]] = []
+
+    def launch(folder: Path, arguments: Sequence[str]) -> None:
+        starts.append((folder, arguments))
+        processes.remember(folder, os.getpid())
+        processes.write_status(folder, phase="loading both classifiers", done=0, total=0, seconds_left=None)
+
+    monkeypatch.setattr(processes, "launch", launch)
+    return starts
+
+
+@pytest.mark.parametrize("run", ["", "20250101-000000", "../" + RUN, ".", "a/b"])
+def test_no_run_says_what_to_do(settings: Settings, run: str) -> None:
+    a_run(settings)
+    app = open_step("compare", run)
+    assert not app.exception
+    assert "No training is chosen" in text(app)
+    app.button(key="compare.train").click().run()
+    assert app.query_params["step"] == "train" and "run" not in app.query_params
+
+
+def test_a_run_without_a_version_leads_back_to_it(settings: Settings) -> None:
+    a_run(settings, None)
+    app = open_step("compare")
+    assert not app.exception and "has not made a version yet" in text(app)
+    app.button(key="compare.train").click().run()
+    assert app.query_params["step"] == "train" and app.query_params["run"] == RUN
+
+
+def test_the_button_says_what_it_compares_and_starts_it_once(
+    settings: Settings, launched: list[tuple[Path, Sequence[str]]]
+) -> None:
+    run = a_run(settings)
+    app = open_step("compare")
+    assert not app.exception
+    assert labels(app) == [f"Compare {NEW} with {OLD}"]
+    assert "120 films of the patients that the training held out" in text(app) and "minute" in text(app)
+    app = app.button(key="compare.start").click().run()
+    assert not app.exception
+    assert launched == [(run / "comparison", ("_compare", str(run.resolve())))]
+    asked = json.loads((run / "comparison" / "request.json").read_text())
+    assert (asked["candidate"], asked["against"]) == (NEW, OLD)
+    assert app.get("progress")[0].proto.text == "Loading both classifiers" and not app.button
+    assert candidate.start_comparison(settings, run, OLD) is False and len(launched) == 1
+
+
+def test_progress_shows_how_far_it_is(settings: Settings, launched: list[tuple[Path, Sequence[str]]]) -> None:
+    run = a_run(settings)
+    candidate.start_comparison(settings, run, OLD)
+    processes.write_status(run / "comparison", phase="reading the films", done=30, total=120, seconds_left=300.0)
+    bar = open_step("compare").get("progress")[0].proto
+    assert bar.value == 25 and bar.text == "Reading the films, 25 %, about 5 minutes left"
+
+
+def test_a_failure_says_why_and_offers_another_try(
+    settings: Settings, launched: list[tuple[Path, Sequence[str]]]
+) -> None:
+    run = a_run(settings)
+    folder = run / "comparison"
+    folder.mkdir()
+    processes.remember(folder, 2**22 + 1)  # larger than any process id
+    processes.write_error(folder, ValueError("a <secret> path"))
+    app = open_step("compare")
+    assert not app.exception
+    assert "The comparison failed." in text(app) and "Start the comparison again." in text(app)
+    assert "esume" not in text(app) and "secret" not in text(app)
+    app = app.button(key="compare.start").click().run()
+    assert len(launched) == 1 and "failed" not in text(app)
+
+
+def test_a_process_that_was_killed_is_a_failure(settings: Settings) -> None:
+    run = a_run(settings)
+    (run / "comparison").mkdir()
+    processes.remember(run / "comparison", 2**22 + 1)
+    app = open_step("compare")
+    assert "The comparison failed." in text(app) and labels(app) == ["Start the comparison again"]
+
+
+def test_the_result_has_both_columns_with_differences(settings: Settings) -> None:
+    run = a_run(settings)
+    worse = well_calibrated()
+    worse[np.flatnonzero(LABELS)[:20]] = 0.45
+    result = write_result(settings, run, well_calibrated(1), worse)
+    app = open_step("compare")
+    assert not app.exception
+    said = text(app)
+    for key in ("auroc", "sensitivity", "specificity", "accuracy", "ece"):
+        for side in (result.comparison.a, result.comparison.b):
+            assert f"{side.figures[key].value:.3f} <span>" in said
+        assert signed(result.comparison.differences[key].value) in said
+    assert "60 of 60 found" in said and "40 of 60 found" in said and "candidate is higher" in said
+    assert "(DeLong)" in said and "the candidate alone on 20" in said and "(McNemar)" in said
+    assert "p &lt; 0.001" in said
+    assert "Compared on &lt;drawn&gt; films." in said
+    assert "Calibration of both" in charts(app) and "The same films, changed" in charts(app)
+    assert labels(app) == ["Go on to the decision"]
+    app = app.button(key="compare.decide").click().run()
+    assert app.query_params["step"] == "decide" and app.query_params["run"] == RUN
+
+
+def test_films_are_shown_with_both_maps_or_without(settings: Settings) -> None:
+    run = a_run(settings)
+    result = write_result(settings, run, well_calibrated(1), well_calibrated(2))
+    assert len(result.films) == 12
+    app = open_step("compare")
+    assert not app.exception and pictures(app) == 24
+    assert "The 12 films on which they differ most" in text(app) and "Film 12, labelled with" in text(app)
+    assert "patient" not in " ".join(path.name for path in (run / "comparison").iterdir())
+    app = app.segmented_control[0].set_value("Films as they are").run()
+    assert not app.exception and pictures(app) == 24
+    (run / "comparison" / result.films[0].film).unlink()
+    app = app.run()
+    assert pictures(app) == 22 and "This picture is gone" in text(app)
+
+
+def test_an_empty_map_and_equal_classifiers_are_said(settings: Settings) -> None:
+    run = a_run(settings)
+    result = write_result(settings, run, well_calibrated(1), well_calibrated(2))
+    first, *rest = result.films
+    emptied = type(first)(**{**{name: getattr(first, name) for name in first.__slots__}, "map_is_empty": True})
+    write_result(settings, run, well_calibrated(1), well_calibrated(2), films=(emptied, *rest))
+    assert text(open_step("compare")).count("No region raised the probability.") == 1
+    write_result(settings, run)
+    assert "Both give every film the same probability." in text(open_step("compare"))
+
+
+def test_a_comparison_with_a_version_no_longer_in_use_says_so(
+    settings: Settings, tmp_path: Path, launched: list[tuple[Path, Sequence[str]]]
+) -> None:
+    run = a_run(settings)
+    write_result(settings, run)
+    third = "2026.01.03-1"
+    add_version(settings.versions_dir, a_card(third), lambda path: path.write_text(third))
+    promote(settings, third, who="someone")
+    app = open_step("compare")
+    assert "The classifier in use has changed since this was compared" in text(app)
+    app = app.button(key="compare.start").click().run()
+    assert len(launched) == 1 and not (run / "comparison" / "comparison.json").exists()
+    assert json.loads((run / "comparison" / "request.json").read_text())["against"] == third
+
+
+def test_after_promotion_the_comparison_stays_to_be_read(settings: Settings) -> None:
+    run = a_run(settings)
+    write_result(settings, run)
+    promote(settings, NEW, who="administrator", expected=OLD)
+    app = open_step("compare")
+    assert f"{NEW} is in use. This is how it compared with {OLD}, on 2026-01-02." in text(app)
+    assert "changed since" not in text(app)
+    (run / "comparison" / "comparison.json").unlink()
+    assert "nothing to compare it with" in text(open_step("compare"))
+
+
+def test_a_damaged_result_can_be_made_again(settings: Settings) -> None:
+    run = a_run(settings)
+    write_result(settings, run)
+    (run / "comparison" / "comparison.json").write_text('{"candidate": 1}')
+    app = open_step("compare")
+    assert not app.exception and labels(app) == [f"Compare {NEW} with {OLD}"]
+
+
+@pytest.mark.parametrize(
+    ("key", "low", "high", "words"),
+    [
+        ("auroc", -0.1, 0.1, "no difference beyond chance"),
+        ("auroc", 0.01, 0.1, "candidate is higher"),
+        ("sensitivity", -0.2, -0.1, "candidate is lower"),
+        ("ece", -0.2, -0.1, "candidate is better calibrated"),
+        ("ece", 0.1, 0.2, "candidate is worse calibrated"),
+        ("auroc", math.nan, math.nan, "not defined on these films"),
+    ],
+)
+def test_differences_in_words(key: str, low: float, high: float, words: str) -> None:
+    assert meaning(key, Measure((low + high) / 2, low, high)) == words
+
+
+def test_signs_p_and_times_are_written_for_people() -> None:
+    assert (signed(-0.00004), signed(0.0123), signed(-0.5), signed(math.nan)) == ("+0.000", "+0.012", "−0.500", "–")
+    assert signed_interval(Measure(0, -0.1, 0.2)) == "(−0.100 to +0.200)"
+    assert signed_interval(Measure(0, math.nan, math.nan)) == ""
+    assert p_words(0.17).startswith("p = 0.17: ") and "in 17 in 100 comparisons" in p_words(0.17)
+    assert p_words(0.0001).startswith("p &lt; 0.001: ") and "fewer than 1 in 1,000" in p_words(0.0001)
+    assert "4 in 1,000" in p_words(0.004)
+    assert time_left(2) == "about 5 seconds" and time_left(31) == "about 35 seconds"
+    assert time_left(600) == "about 10 minutes"
+    assert progress_words(ComparisonState("running", "loading", 0, 0)) == "Loading"
+
+
+def test_charts_tell_both_apart_without_colour() -> None:
+    bins = (ReliabilityBin(0.1, 0.2, 9), ReliabilityBin(0.9, 0.8, 36))
+    figure = charts_compare.reliability_pair(bins, bins[:1], ("new", "old"), ("0.010", "0.020"), "n = 45")
+    own, other = figure.data[-2:]
+    assert (own.name, other.name) == ("candidate new, ECE 0.010", "in use old, ECE 0.020")
+    assert list(own.y) == [0.2, 0.8] and list(other.y) == [0.2] and list(other.customdata) == [9]
+    assert own.line.dash != other.line.dash and other.marker.symbol == "diamond"
+    undefined = Measure(math.nan, math.nan, math.nan)
+    bars = charts_compare.robustness_pair(
+        [("as they are", Measure(0.9, 0.8, 0.95), undefined)], ("new", "old"), "n = 45"
+    )
+    own, other = bars.data
+    assert list(own.x) == [0.9] and list(other.x) == [None]
+    assert list(own.error_x.array) == pytest.approx([0.05]) and list(own.error_x.arrayminus) == pytest.approx([0.1])
+    assert list(other.error_x.array) == [0] and other.marker.pattern.shape == "/"
+    assert other.marker.pattern.fillmode == "overlay", "else the hatching takes the place of the bar's colour"

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core.settings import Settings
+from model.registry import add_version
+from pages.shared import session
+from tests.comparisons import OLD, a_card
+from tests.pages.performance.test_performance import text
+from tests.phantoms import write_dataset
+from training.data.audit import audit_folder, audit_to_json
+from training.data.dataset import scan_folder
+from training.data.sources import dataset_at
+from training.fitting.config import TrainingConfig
+from training.runs import audits, estimate, jobs, processes
+from training.runs.estimate import Speed
+
+
+@pytest.fixture(autouse=True)
+def signed_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step stands behind the guard, which has tests of its own."""
+    monkeypatch.setattr("pages.shared.administrator._is_signed_in", lambda settings: True)
+
+
+def page() -> None:
+    import streamlit as st
+
+    from pages.retraining import start
+    from pages.shared import session
+
+    start.show(session.settings(), "administrator", st.query_params.get("audit", ""))
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn")
+    write_dataset(folder, 4)
+    return folder
+
+
+@pytest.fixture
+def settings(tmp_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """An installation with one version, one audited folder, a known speed, and no process that is really started."""
+    shutil.copytree(drawn, tmp_path / "films")
+    shipped = tmp_path / "shipped"
+    add_version(shipped, a_card(OLD), lambda path: path.write_bytes(b"weights"))
+    (shipped / "active.json").write_text(json.dumps({"version": OLD}))
+    made = Settings(tmp_path / "var", data_roots=(tmp_path / "films",), shipped_weights=shipped)
+    monkeypatch.setattr(session, "settings", lambda: made)
+    monkeypatch.setattr(processes, "launch", lambda folder, arguments: processes.remember(folder, os.getpid()))
+    # A process that is measured may be ended, and the one that seems to run here is this one.
+    monkeypatch.setattr(estimate, "start_measuring", lambda settings, architecture: None)
+    monkeypatch.setattr(estimate, "is_measuring", lambda settings, architecture: True)
+    estimate.keep_speed(made, Speed("inception_v3", 299, 5.0, 12.0, os.cpu_count() or 1))
+    return made
+
+
+@pytest.fixture
+def key(settings: Settings) -> str:
+    dataset = dataset_at(settings, settings.data_roots[0])
+    key = audits.start_audit(settings, dataset)
+    audit = audit_folder(scan_folder(dataset.path))
+    (settings.audits_dir / key / audits.RESULT).write_text(audit_to_json(audit))
+    return key
+
+
+def open_start(key: str) -> AppTest:
+    app = AppTest.from_function(page, default_timeout=60)
+    app.query_params["audit"] = key
+    app.run()
+    assert not app.exception
+    return app
+
+
+def test_quick_from_the_classifier_in_use_is_offered_first_with_an_estimate(settings: Settings, key: str) -> None:
+    app = open_start(key)
+    assert app.radio(key="start.preset").value == "quick"
+    assert app.radio(key="start.from").options == [f"The classifier in use, {OLD}", "ImageNet"]
+    said = text(app)
+    assert "4 radiographs with pneumonia and 4 without" in said and "About a minute" in said
+    assert app.button(key="start.go").label == "Start training" and not app.button(key="start.go").disabled
+
+
+def test_estimate_follows_the_choice(settings: Settings, key: str) -> None:
+    app = open_start(key)
+    quick = text(app)
+    app.radio(key="start.preset").set_value("thorough").run()
+    assert text(app) != quick and "33 epochs" in text(app)
+
+
+def test_press_puts_what_was_chosen_into_the_queue(settings: Settings, key: str) -> None:
+    app = open_start(key)
+    app.radio(key="start.preset").set_value("standard")
+    app.selectbox(key="start.augmentation").set_value("framing")
+    app.slider(key="start.validation").set_value(30)
+    app.text_input(key="start.note").set_value("after the new detector")
+    app.run()
+    app.button(key="start.go").click().run()
+    assert not app.exception
+    (job,) = jobs.list_jobs(settings)
+    assert "".join(app.query_params["run"]) == job.id and "".join(app.query_params["step"]) == "train"
+    assert (job.asked_by, job.preset, job.starting_point) == ("administrator", "standard", f"version {OLD}")
+    config = TrainingConfig.from_json((job.folder / "config.json").read_text())
+    assert (config.augmentation, config.validation_fraction) == ("framing", 0.3)
+    assert "after the new detector" in (job.folder / "run.json").read_text()
+
+
+def test_second_training_waits_in_the_queue(settings: Settings, key: str) -> None:
+    app = open_start(key)
+    app.button(key="start.go").click().run()
+    again = open_start(key)
+    assert again.button(key="start.go").label == "Put into the queue"
+    assert "1 training before it" in text(again)
+
+
+def test_small_network_starts_from_random_weights(settings: Settings, key: str) -> None:
+    app = open_start(key)
+    app.selectbox(key="start.architecture").set_value("cnn_77k").run()
+    assert app.radio(key="start.from").options == ["Random weights"]
+    assert "Measuring how fast this machine is" in text(app), "nothing is known of this network yet"
+    app.button(key="start.go").click().run()
+    (job,) = jobs.list_jobs(settings)
+    assert json.loads((job.folder / "config.json").read_text())["architecture"] == "cnn_77k"
+    assert job.starting_point == "random"
+
+
+def test_folder_that_changed_or_is_blocked_leads_back_to_the_audit(settings: Settings, key: str) -> None:
+    place = settings.audits_dir / key / audits.RESULT
+    values = json.loads(place.read_text())
+    place.write_text(json.dumps(values | {"issues": [{"code": "X", "blocking": True, "message": "No."}]}))
+    app = open_start(key)
+    assert "no audit that allows a training" in text(app) and not app.radio
+    app.button(key="start.back").click().run()
+    assert "".join(app.query_params["step"]) == "audit"
+    place.write_text(json.dumps(values))
+    next((settings.data_roots[0] / "NORMAL").iterdir()).unlink()
+    assert "no audit that allows a training" in text(open_start(key))
+
+
+def test_starting_weights_that_are_gone_are_said_in_words(
+    settings: Settings, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = dataclasses.replace(settings, backbone_weights="no_such_file.h5")
+    monkeypatch.setattr(session, "settings", lambda: gone)
+    app = open_start(key)
+    app.radio(key="start.from").set_value("no_such_file.h5").run()
+    app.button(key="start.go").click().run()
+    assert "Name a file that exists" in text(app) and not jobs.list_jobs(settings)

@@ -1,0 +1,543 @@
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import replace
+from datetime import timedelta, timezone
+
+import jsonschema
+import numpy as np
+import pytest
+from pypdf import PdfReader
+
+from imaging.film import Rendering
+from model.assessment import InfluenceRegions, InputIssue, Neighbour, Population, Prediction, Reading
+from model.card import Measure
+from model.regions import NOT_FOUND
+from reports.drawing import Drawing
+from reports.json_report import report_json, report_pdf
+from tests import ROOT
+from tests.assessments import (
+    CARD,
+    NEIGHBOURS,
+    OUTSIDE,
+    SEEN_AT,
+    VALIDATION,
+    assessment,
+    both_sides,
+    drawn,
+    everything,
+    film_of,
+    lines,
+    pages,
+    pictures,
+    printed,
+    refusal,
+    typed,
+)
+
+SCHEMA = json.loads((ROOT / "reports" / "report_schema.json").read_text(encoding="utf-8"))
+
+
+def test_the_page_says_what_was_found_and_what_it_is_worth():
+    pdf = report_pdf(assessment(), CARD)
+    text = printed(pdf)
+    assert pdf.startswith(b"%PDF-")
+    assert pages(pdf) == 1
+    assert pictures(pdf) == 2
+    for words in (
+        "Pneumonia likely",
+        "Probability of pneumonia 0.94, above the operating point 0.41",
+        "this radiograph 0.94",
+        "operating point 0.41",
+        "n = 412",
+        "n = 199",
+        "0.98 (95 % interval 0.96–0.99)",
+        "403 of 412 radiographs with pneumonia",
+        "0.91 (95 % interval 0.86–0.95)",
+        "181 of 199 radiographs without",
+        "0.991 (95 % interval 0.985–0.996)",
+        # 0.978·0.2 / (0.978·0.2 + 0.09·0.8) = 0.731;  0.91·0.8 / (0.91·0.8 + 0.022·0.2) = 0.994
+        "0.73 and 0.99",
+        "if 20 % of the children have pneumonia",
+        "2026-11-21 08:01 UTC",
+        "Classifier 2026.11.21-1 (inception_v3) of 2026-11-21.",
+        f"Classifier sha256 {CARD.sha256}",
+        "Decision support, not a diagnosis.",
+        "It is not the outline of a lesion.",
+        "Influence map, opacity 50 %",
+        "children of 1–5 years",
+        "Not for adults.",
+        "One hospital only.",
+        "180 × 150 px, PNG, 8 bit",
+    ):
+        assert words in text
+    assert f"File sha256 {assessment().radiograph.sha256}" in text
+    assert "Warnings" not in text
+
+
+@pytest.mark.parametrize(
+    ("probability", "near", "words"),
+    [
+        (0.07, False, ("Pneumonia unlikely", "Probability of pneumonia 0.07, below the operating point 0.41")),
+        (0.41, False, ("Pneumonia likely", "Probability of pneumonia 0.41, at the operating point 0.41")),
+        (0.45, True, ("Near the operating point: read with care", "Between 0.32 and 0.50, small changes")),
+        (0.9994, False, ("Probability of pneumonia above 0.99", "this radiograph above 0.99")),
+        (0.0004, False, ("Probability of pneumonia below 0.01",)),
+        (1.0, False, ("above 0.99",)),
+        (0.0, False, ("below 0.01",)),
+    ],
+)
+def test_the_finding_is_said_in_the_words_of_the_screen(probability, near, words):
+    text = printed(report_pdf(assessment(probability, near=near), CARD))
+    assert all(part in text for part in words)
+    assert "positive" not in text and "negative" not in text
+    assert "1.00," not in text  # no certainty that rounding made up
+
+
+@pytest.mark.parametrize("decoded", [False, True])
+def test_a_refused_file_gives_a_page_that_says_why_and_no_number(decoded):
+    pdf = report_pdf(refusal(decoded=decoded), CARD)
+    text = printed(pdf)
+    assert pages(pdf) == 1 and pictures(pdf) == int(decoded)
+    assert "Not assessed" in text and "The file is damaged or incomplete." in text
+    assert "Probability" not in text and "Influence map" not in text and "influence map" not in text
+    assert "Sensitivity" not in text
+    assert ("The file could not be read" in text) == (not decoded)
+
+
+def test_the_same_assessment_gives_the_same_bytes_and_another_one_others():
+    first = report_pdf(assessment(), CARD)
+    assert report_pdf(assessment(), CARD) == first
+    assert report_pdf(assessment(0.95), CARD) != first
+    assert b"D:20261121080130" in first
+
+
+def test_the_time_is_printed_in_utc_wherever_it_was_taken():
+    elsewhere = replace(assessment(), assessed_at=SEEN_AT.astimezone(timezone(timedelta(hours=8))))
+    assert "2026-11-21 08:01 UTC" in printed(report_pdf(elsewhere, CARD))
+    assert json.loads(report_json(elsewhere, CARD))["assessed_at"] == "2026-11-21T08:01:30+00:00"
+
+
+def test_the_influence_map_is_drawn_as_it_was_on_the_screen():
+    plain, faint, lined, chosen, bare = (
+        report_pdf(assessment(), CARD, drawing=drawing)
+        for drawing in (
+            Drawing(),
+            Drawing(opacity=0.1),
+            Drawing("contour"),
+            Drawing("contour", levels=(0.2, 0.9)),
+            Drawing("contour", levels=()),
+        )
+    )
+    assert len({plain, faint, lined, chosen, bare}) == 5
+    assert "Influence map, opacity 10 %" in printed(faint)
+    assert "Influence map, lines at 40, 60 and 80 %" in printed(lined)
+    assert "Influence map, lines at 20 and 90 %" in printed(chosen) and "no lines chosen" in printed(bare)
+
+
+def test_a_map_against_pneumonia_says_lowered_wherever_it_is_spoken_of():
+    told = everything(heatmap=both_sides(150, 180))
+    text = printed(report_pdf(told, CARD, drawing=Drawing(against=True)))
+    assert "Influence map against pneumonia, of what lowered the probability, opacity 50 %." in text
+    assert "The influence map shows which regions lowered the probability, scaled to the strongest of them." in text
+    assert "Of what raised the probability, not shown here: right lower zone 60 %" in text
+    assert text.count("raised the probability") == 1
+    assert report_pdf(told, CARD, drawing=Drawing(against=True)) != report_pdf(told, CARD)
+    # On the map's own numbers the JSON stays what it was: its keys speak of the map for the finding.
+    assert json.loads(report_json(told, CARD))["influence_map"]["is_empty"] is False
+
+
+def test_a_film_on_which_nothing_lowered_the_probability_says_so():
+    text = printed(report_pdf(assessment(), CARD, drawing=Drawing(against=True)))
+    assert "Influence map against pneumonia: empty, since no region lowered the probability." in text
+    assert "high influence" not in text and "raised" not in text
+
+
+def test_what_speaks_for_nothing_may_speak_against():
+    told = assessment(0.07, influence=-1.0)
+    assert told.heatmap.is_empty
+    text = printed(report_pdf(told, CARD, drawing=Drawing("contour", against=True)))
+    assert "Influence map against pneumonia, of what lowered the probability, lines at 40, 60 and 80 %." in text
+    assert "high influence" in text
+
+
+def test_the_greys_are_those_of_the_chosen_rendering_and_the_caption_says_which():
+    dark, bright = (
+        Rendering(name, np.full(4096, value, np.uint16)) for name, value in (("Doe^Jane", 9000), ("Smith^John", 52000))
+    )
+    film = replace(film_of((150, 180)), deep=np.zeros((150, 180), np.uint16), renderings=(dark, bright), bits=8)
+    told = replace(assessment(), radiograph=film)
+    first, second = report_pdf(told, CARD), report_pdf(told, CARD, drawing=Drawing(rendering=1))
+    assert "Shown by window" not in printed(first)
+    assert "Shown by window 2 of 2; the classifier read it by the first." in printed(second)
+    assert "Smith" not in printed(second), "what a file calls its windows is free text"
+    levels = [
+        np.asarray(page.images[0].image.convert("L")).mean()
+        for page in (PdfReader(io.BytesIO(pdf)).pages[0] for pdf in (first, second))
+    ]
+    assert levels[1] == pytest.approx(52000 / 257, abs=2) and levels[0] != pytest.approx(levels[1], abs=20)
+    with pytest.raises(IndexError):
+        report_pdf(told, CARD, drawing=Drawing(rendering=2))
+
+
+def test_an_empty_influence_map_is_said_to_be_empty():
+    pdf = report_pdf(assessment(0.07, influence=-1.0), CARD)
+    assert "Influence map: empty, since no region raised the probability." in printed(pdf)
+    assert "high influence" not in printed(pdf)
+
+
+def test_warnings_stand_on_the_page_and_before_the_limits():
+    issue = InputIssue("COLOUR", False, "The picture is in colour, so it may not be a radiograph.")
+    text = printed(report_pdf(assessment(issues=(issue,)), CARD))
+    assert text.index("Warnings") < text.index(issue.message) < text.index("Limits")
+
+
+@pytest.mark.parametrize("size", [(400, 80), (80, 400), (150, 180), (33, 33)])
+def test_a_page_stays_one_page_and_within_its_borders_whatever_it_is_given(size):
+    many = tuple(InputIssue(f"CODE{i}", False, f"Warning {i}: " + "what a reader must know " * 8) for i in range(20))
+    card = replace(
+        CARD,
+        limitations=tuple(f"Limit {i}: " + "something it cannot do " * 8 for i in range(30)),
+        intended_use="A very long purpose " * 40,
+    )
+    pdf = report_pdf(assessment(0.45, near=True, issues=many, size=size), card)
+    assert pages(pdf) == 1
+    assert "Warning 0" in printed(pdf)
+    assert re.search(r"and \d+ more, in the JSON report", printed(pdf))
+    heights = [float(y) for y in re.findall(rb"BT [\d.-]+ ([\d.-]+) Td", drawn(pdf))]
+    assert len(heights) > 20
+    assert min(heights) > 25 and max(heights) < 842 - 25  # points; A4 is 842 high
+    assert min(h for h, t in zip(heights, lines(pdf), strict=True) if t.startswith(("Warn", "and "))) > max(
+        h for h, t in zip(heights, lines(pdf), strict=True) if t == "Patient"
+    )
+
+
+def test_a_card_without_validation_figures_still_gives_a_page():
+    bare = replace(CARD, evaluations={})
+    assert "Sensitivity" not in printed(report_pdf(assessment(), bare))
+    assert json.loads(report_json(assessment(), bare))["validation"] is None
+
+
+def test_what_a_sample_does_not_define_is_not_printed_as_a_number():
+    nan = float("nan")
+    measures = {"sensitivity": Measure(nan, nan, nan), "specificity": Measure(0.9, nan, nan)}
+    card = replace(CARD, evaluations={"validation": replace(VALIDATION, measures=measures)})
+    text = printed(report_pdf(assessment(), card))
+    assert "not defined" in text and "nan" not in text and "PPV" not in text
+    validation = json.loads(report_json(assessment(), card))["validation"]
+    assert validation["sensitivity"] == {"value": None, "low": None, "high": None}
+    assert validation["specificity"] == {"value": 0.9, "low": None, "high": None}
+    assert validation["auroc"] is None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"mode": "jet"},
+        {"opacity": 1.5},
+        {"opacity": -0.1},
+        {"opacity": float("nan")},
+        {"levels": (0.0, 0.5)},
+        {"levels": (1.1,)},
+        {"rendering": -1},
+    ],
+)
+def test_an_unknown_way_of_drawing_is_refused(arguments):
+    with pytest.raises(ValueError, match="Received"):
+        Drawing(**arguments)
+
+
+def test_a_map_against_needs_the_cells_that_it_is_drawn_from():
+    told = assessment()
+    told = replace(told, heatmap=replace(told.heatmap, cells=None))
+    assert report_pdf(told, CARD)
+    with pytest.raises(ValueError, match="expected an influence map with its cells. Received: one without"):
+        report_pdf(told, CARD, drawing=Drawing(against=True))
+
+
+@pytest.mark.parametrize("write", [report_pdf, report_json])
+def test_the_card_of_another_version_is_refused(write):
+    with pytest.raises(ValueError, match="expected the card of version 2026.11.21-1. Received: other"):
+        write(assessment(), replace(CARD, version="other"))
+
+
+def test_the_page_says_all_that_was_told_beside_the_finding():
+    pdf = report_pdf(everything(), CARD, reading=Reading("disagree", "Looks like atelectasis to me."))
+    text = printed(pdf)
+    assert pages(pdf) == 1
+    for words in (
+        "Between 0.81 and 0.93 under small changes of this radiograph; the finding stays the same.",
+        "By the file’s header: 3 years, female, PA view, chest.",
+        "Black and white were exchanged.",
+        "Before it was assessed, the radiograph was inverted and turned by 90°.",
+        "Right lower zone 60 %, left upper zone 28 %; outside the thorax 12 % (the patient's sides; zones are "
+        "estimated).",
+        "This film lies at 0.62 times the distance from which films count as unlike the training population.",
+        "Most similar training radiographs, with their distance: pneumonia 3.11, pneumonia 3.40 and normal 3.90.",
+        "The reader disagrees with the finding.",
+        "Looks like atelectasis to me.",
+        "Signature",
+    ):
+        assert words in text
+    assert "in the JSON report" not in text
+
+
+def test_a_film_outside_the_population_is_said_to_be_so_before_its_probability_and_without_colour():
+    pdf = report_pdf(everything(), CARD)
+    outside = report_pdf(replace(everything(population=Population(1.84, 1.0, NEIGHBOURS)), issues=(OUTSIDE,)), CARD)
+    text = printed(outside)
+    assert (
+        text.index("Outside what this classifier has learned from")
+        < text.index("This film is unlike those")
+        < (text.index("Probability of pneumonia 0.87"))
+    )
+    assert "this figure says little" in text and "1.84 times" in text
+    assert not any(
+        words in text
+        for words in (
+            "Pneumonia likely",
+            "this radiograph 0.87",
+            "Sensitivity",
+            "PPV",
+            "the finding stays the same",
+            "Warnings",
+        )
+    )
+    sizes = {line: size for size, line in typed(outside)}
+    assert max(sizes, key=sizes.get) == "Outside what this classifier has learned from"
+    assert sizes[next(line for line in sizes if line.startswith("Probability of pneumonia"))] <= 8.5
+    amber = b"0.7451 0.4784 0.1412 rg"  # what stands for pneumonia on paper
+    assert amber in drawn(pdf) and amber not in drawn(outside)
+
+
+def test_a_purpose_moves_the_operating_point_and_the_figures_that_belong_to_it():
+    screened = replace(assessment(), prediction=Prediction(0.1, 0.3, 0.2, False, "screening"))
+    text = printed(report_pdf(screened, CARD))
+    assert "Probability of pneumonia 0.30, above the operating point 0.20 (for screening)" in text
+    assert "On validation patients at the operating point 0.20 (for screening)" in text
+    # 150 + 20 of 199 normal films lie in the two tenths below 0.2; 2 + 3 of 415 of the ill ones do.
+    assert "0.85 (95 % interval" in text and "read off 199 radiographs without" in text
+    assert "0.99 (95 % interval" in text and "181 of 199" not in text
+    content = json.loads(report_json(screened, CARD))
+    assert content["purpose"] == "screening" and content["validation"]["operating_point"] == 0.41
+    here = content["validation"]["at_this_operating_point"]
+    assert here["operating_point"] == 0.2 and here["specificity"]["value"] == pytest.approx(170 / 199)
+
+
+def test_predictive_values_follow_the_prevalence():
+    text = printed(report_pdf(assessment(), CARD, prevalence=0.5))
+    # 0.978 / (0.978 + 0.09) = 0.916;  0.91 / (0.91 + 0.022) = 0.976
+    assert "0.92 and 0.98" in text and "if 50 % of the children have pneumonia" in text
+    here = json.loads(report_json(assessment(), CARD, prevalence=0.5))["validation"]["at_this_operating_point"]
+    assert here["prevalence"] == 0.5 and here["ppv"] == pytest.approx(0.978 / 1.068)
+
+
+def test_long_remarks_end_where_the_page_does_and_say_where_the_rest_is():
+    remarks = " ".join(f"word{i}" for i in range(3000))
+    pdf = report_pdf(everything(), CARD, reading=Reading("agree", remarks))
+    text = printed(pdf)
+    assert pages(pdf) == 1 and "… (the rest is in the JSON report)" in text
+    assert "word0 word1 word2" in text and "word2999" not in text
+    assert json.loads(report_json(everything(), CARD, Reading("agree", remarks)))["reading"]["remarks"] == remarks
+
+
+def test_a_warning_of_influence_outside_the_thorax_is_a_warning():
+    text = printed(report_pdf(everything(regions=InfluenceRegions((("right lower zone", 0.3),), 0.7)), CARD))
+    assert text.index("Warnings") < text.index("70 % of the influence falls outside the thorax") < text.index("Limits")
+
+
+def test_a_thorax_that_was_not_found_is_said_and_no_zone_is():
+    told = everything(regions=NOT_FOUND)
+    for drawing in (Drawing(), Drawing(against=True)):
+        text = printed(report_pdf(told, CARD, drawing=drawing))
+        assert "The thorax was not found on this film, so it cannot be said where the influence lies." in text
+        assert not any(words in text for words in ("zones", "nan %", "outside the thorax", "not shown here"))
+    content = json.loads(report_json(told, CARD))
+    assert content["influence_map"]["regions"] == {"outside": None, "warning": None, "shares": []}
+    jsonschema.Draft202012Validator(SCHEMA).validate(content)
+
+
+def test_json_says_the_same_and_its_keys_are_these():
+    seen = everything()
+    content = json.loads(report_json(seen, CARD, Reading("unsure", "Check again.")))
+    measures = {name: {"value": m.value, "low": m.low, "high": m.high} for name, m in VALIDATION.measures.items()}
+    assert content == {
+        "schema": "pneumolens.report",
+        "schema_version": 2,
+        "status": "assessed",
+        "words": "Pneumonia likely",
+        "finding": "PNEUMONIA",
+        "probability": 0.87,
+        "operating_point": 0.41,
+        "purpose": "default",
+        "is_near": False,
+        "logit": 2.5,
+        "stability": {
+            "low": 0.81,
+            "high": 0.93,
+            "changes": [{"change": "mirrored", "probability": 0.81}, {"change": "darker", "probability": 0.93}],
+        },
+        "population": {
+            "distance": 0.62,
+            "threshold": 1.0,
+            "is_outside": False,
+            "neighbours": [
+                {"label": "PNEUMONIA", "distance": 3.114},
+                {"label": "PNEUMONIA", "distance": 3.4},
+                {"label": "NORMAL", "distance": 3.9},
+            ],
+        },
+        "issues": [{"code": "INVERTED", "blocking": False, "message": "Black and white were exchanged."}],
+        "corrections": ["inverted", "turned by 90°"],
+        "turn": 0,
+        "radiograph": {
+            "sha256": seen.radiograph.sha256,
+            "width": 180,
+            "height": 150,
+            "bits": 8,
+            "source_format": "PNG",
+            "is_colour": False,
+            "header": {
+                "modality": "CR",
+                "view_position": "PA",
+                "body_part": "CHEST",
+                "laterality": None,
+                "age_years": 3.2,
+                "sex": "F",
+                "photometric": "MONOCHROME2",
+                "orientation": ["L", "F"],
+                "pixel_mm": [0.15, 0.15],
+            },
+        },
+        "influence_map": {
+            "layer": "mixed10",
+            "is_empty": False,
+            "regions": {
+                "outside": 0.12,
+                "warning": None,
+                "shares": [{"zone": "right lower zone", "share": 0.6}, {"zone": "left upper zone", "share": 0.28}],
+            },
+        },
+        "reading": {"verdict": "unsure", "remarks": "Check again."},
+        "classifier": {
+            "version": "2026.11.21-1",
+            "sha256": "0123456789abcdef" * 4,
+            "architecture": "inception_v3",
+            "created_at": "2026-11-21T05:00:00+00:00",
+        },
+        "validation": {
+            "split": "validation",
+            "n": 611,
+            "n_pneumonia": 412,
+            "n_normal": 199,
+            "unit": "patient",
+            "operating_point": 0.41,
+            **measures,
+            "at_this_operating_point": {
+                "operating_point": 0.41,
+                "sensitivity": measures["sensitivity"],
+                "specificity": measures["specificity"],
+                "prevalence": 0.2,
+                "ppv": pytest.approx(0.1956 / 0.2676),
+                "npv": pytest.approx(0.728 / 0.7324),
+            },
+        },
+        "assessed_at": "2026-11-21T08:01:30+00:00",
+        "seconds": 0.4,
+        "intended_use": "Frontal chest radiographs of children of 1–5 years.",
+        "limitations": ["Not for adults.", "One hospital only."],
+        "notices": [
+            "Decision support, not a diagnosis.",
+            "The influence map shows which regions raised the probability, scaled to the strongest of them. "
+            "It is not the outline of a lesion.",
+        ],
+    }
+
+
+def test_json_calls_no_film_outside_the_population_likely_or_unlikely():
+    content = json.loads(report_json(assessment(issues=(OUTSIDE,)), CARD))
+    assert content["status"] == "outside" and content["finding"] is None and content["probability"] == 0.94
+    assert content["words"] == "Outside what this classifier has learned from"
+
+
+def test_the_schema_holds_and_is_strict():
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    valid = jsonschema.Draft202012Validator(SCHEMA)
+    reports = [
+        report_json(everything(), CARD, Reading("agree", "x")),
+        report_json(assessment(), CARD),
+        report_json(refusal(), CARD),
+        report_json(refusal(decoded=True), replace(CARD, evaluations={})),
+        report_json(assessment(0.45, near=True, issues=(OUTSIDE,)), CARD),
+    ]
+    for report in reports:
+        valid.validate(json.loads(report))
+    content = json.loads(reports[0])
+    for wrong in (
+        {"file_name": "Doe_John.dcm"},
+        {"finding": "POSITIVE"},
+        {"probability": 1.2},
+        {"status": "refused"},
+        {"assessed_at": "2026-11-21 08:01"},
+        {"schema_version": 1},
+        {"radiograph": {**content["radiograph"], "patient": "Doe"}},
+    ):
+        assert not valid.is_valid({**content, **wrong}), wrong
+    assert all(not valid.is_valid({k: v for k, v in content.items() if k != key}) for key in content)
+
+
+def test_every_object_of_the_schema_is_closed_and_names_what_it_requires():
+    def objects(part):
+        if isinstance(part, dict):
+            if part.get("type") == "object" and "properties" in part:
+                yield part
+            for value in part.values():
+                yield from objects(value)
+        elif isinstance(part, list):
+            for value in part:
+                yield from objects(value)
+
+    found = list(objects(SCHEMA))
+    assert len(found) >= 12
+    for one in found:
+        assert one["additionalProperties"] is False and set(one["required"]) == set(one["properties"])
+
+
+def test_json_holds_no_number_that_json_lacks_and_no_half_characters():
+    odd = replace(everything(population=Population(float("nan"), float("inf"), (Neighbour("NORMAL", float("nan")),))))
+    text = report_json(replace(odd, seconds=float("inf")), CARD, Reading(None, "half \ud83d of a pair"))
+    content = json.loads(text, parse_constant=lambda name: pytest.fail(name))
+    assert content["population"]["distance"] is None and content["seconds"] is None
+    assert text.encode("utf-8")
+    jsonschema.Draft202012Validator(SCHEMA).validate(content)
+    assert pages(report_pdf(odd, CARD)) == 1
+
+
+def test_json_of_a_refusal_has_the_same_keys_without_numbers():
+    content = json.loads(report_json(refusal(), CARD))
+    assert content.keys() == json.loads(report_json(assessment(), CARD)).keys()
+    assert content["status"] == "refused"
+    assert content["words"] == "Not assessed: The file is damaged or incomplete. Export it again."
+    assert all(
+        content[key] is None
+        for key in (
+            "finding",
+            "probability",
+            "operating_point",
+            "purpose",
+            "is_near",
+            "logit",
+            "radiograph",
+            "influence_map",
+            "stability",
+            "population",
+            "reading",
+        )
+    )
+
+
+def test_a_probability_of_zero_and_a_finding_that_is_not_near_are_not_null():
+    content = json.loads(report_json(assessment(0.0), CARD))
+    assert content["probability"] == 0.0 and content["is_near"] is False

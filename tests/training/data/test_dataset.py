@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import DatasetError
+from tests.phantoms import write_dataset
+from training.data.dataset import (
+    Sample,
+    digest,
+    epoch_order,
+    hold_out,
+    patient_of,
+    read_samples,
+    scan_folder,
+    split_by_patient,
+    write_manifest,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "patient", "known"),
+    [
+        ("person12_bacteria_47.jpeg", "person12", True),
+        ("person1954_virus_4886.jpeg", "person1954", True),
+        ("person124_virus_247_1.jpeg", "person124", True),
+        ("IM-0115-0001.jpeg", "IM-115", True),
+        ("IM-0115-0001-0002.jpeg", "IM-115", True),
+        ("NORMAL2-IM-0115-0001.jpeg", "IM-115", True),  # the same number without proof: held out together
+        ("scan_7.png", "scan_7", False),
+        ("personal_7.png", "personal_7", False),
+    ],
+)
+def test_patient_is_read_from_official_names(name: str, patient: str, known: bool) -> None:
+    assert patient_of(name) == (patient, known)
+
+
+samples_of_patients = st.lists(
+    st.tuples(st.integers(0, 1), st.integers(0, 40), st.integers(0, 60)),
+    min_size=1,
+    max_size=120,
+).map(
+    lambda rows: [
+        Sample(Path(f"{i}.png"), label, f"p{patient}", True, "", f"sha{sha}")
+        for i, (label, patient, sha) in enumerate(rows)
+    ]
+)
+
+
+@given(samples_of_patients, st.floats(0.05, 0.6), st.integers(0, 5))
+def test_no_patient_and_no_file_lies_on_both_sides(samples: list[Sample], fraction: float, seed: int) -> None:
+    out = split_by_patient(samples, fraction, seed)
+    held = [s for s, o in zip(samples, out, strict=True) if o]
+    kept = [s for s, o in zip(samples, out, strict=True) if not o]
+    assert {s.patient for s in held}.isdisjoint(s.patient for s in kept)
+    assert {s.sha256 for s in held}.isdisjoint(s.sha256 for s in kept)
+
+
+@given(samples_of_patients, st.randoms())
+def test_split_does_not_depend_on_the_order_of_files(samples: list[Sample], random: object) -> None:
+    shuffled = list(samples)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    first = {s.path for s, o in zip(samples, split_by_patient(samples, 0.3, 1), strict=True) if o}
+    second = {s.path for s, o in zip(shuffled, split_by_patient(shuffled, 0.3, 1), strict=True) if o}
+    assert first == second
+
+
+def test_split_takes_the_asked_share_of_each_class_and_another_with_another_seed() -> None:
+    samples = [Sample(Path(f"{i}"), int(i >= 300), f"p{i}", True, "", f"s{i}") for i in range(1000)]
+    out = split_by_patient(samples, 0.12, 1)
+    labels = np.array([s.label for s in samples])
+    assert out[labels == 0].sum() == 36
+    assert out[labels == 1].sum() == 84
+    assert (split_by_patient(samples, 0.12, 2) != out).any()
+
+
+def test_small_val_folder_joins_validation_with_its_patients_films_from_train() -> None:
+    train = [Sample(Path(f"t{i}"), i % 2, f"p{i // 2}", True, "", f"s{i}") for i in range(200)]
+    val = [replace(train[0], path=Path("v0"), sha256="v0"), Sample(Path("v1"), 1, "p900", True, "", "v1")]
+    out = hold_out(train, val, 0.1, 1)
+    assert out[0], "the film in train of a patient of val must be held out"
+    assert out[-2:].all()
+    assert 10 < out.sum() < 40
+
+
+def test_folder_layouts(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "flat", 3)
+    write_dataset(tmp_path / "parts" / "train", 3)
+    write_dataset(tmp_path / "parts" / "val", 1)
+    write_dataset(tmp_path / "parts" / "test", 2)
+    (tmp_path / "flat" / "NORMAL" / ".hidden.png").write_bytes(b"")
+    (tmp_path / "flat" / "NORMAL" / "notes.txt").write_text("x")
+    assert [len(getattr(scan_folder(tmp_path / "flat"), part)) for part in ("train", "val", "test")] == [6, 0, 0]
+    assert [len(getattr(scan_folder(tmp_path / "parts"), part)) for part in ("train", "val", "test")] == [6, 2, 4]
+    assert {s.pathogen for s in scan_folder(tmp_path / "flat").train} == {"", "bacteria", "virus"}
+
+
+def test_missing_folder_or_class_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="expected a folder"):
+        scan_folder(tmp_path / "nowhere")
+    (tmp_path / "NORMAL").mkdir()
+    with pytest.raises(DatasetError, match="PNEUMONIA.*0"):
+        scan_folder(tmp_path)
+
+
+def test_unreadable_files_are_reported_and_left_out(tmp_path: Path) -> None:
+    write_dataset(tmp_path, 3)
+    (tmp_path / "NORMAL" / "broken.png").write_bytes(b"not a picture")
+    samples = scan_folder(tmp_path).train
+    kept, pictures, failures = read_samples(samples, 64)
+    assert pictures.shape == (6, 64, 64) and pictures.dtype == np.uint8
+    assert [path.name for path, _ in failures] == ["broken.png"]
+    assert all(len(s.sha256) == 64 for s in kept)
+
+
+def test_digest_names_content_and_label_not_paths() -> None:
+    one = [Sample(Path("a"), 0, "p", True, "", "1"), Sample(Path("b"), 1, "q", True, "", "2")]
+    assert digest(one) == digest([replace(s, path=Path("elsewhere")) for s in reversed(one)])
+    assert digest(one) != digest([replace(s, label=1 - s.label) for s in one])
+
+
+def test_epoch_draws_all_of_the_smaller_class_and_new_ones_of_the_larger() -> None:
+    labels = np.array([0] * 20 + [1] * 100)
+    first = epoch_order(labels, 1.5, np.random.default_rng(1))
+    second = epoch_order(labels, 1.5, np.random.default_rng(2))
+    assert sorted(first[labels[first] == 0]) == list(range(20))
+    assert (labels[first] == 1).sum() == 30
+    assert len(set(first)) == len(first)
+    assert set(first[labels[first] == 1]) != set(second[labels[second] == 1])
+
+
+def test_manifest_says_which_side_each_file_is_on(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", 2)
+    samples = list(scan_folder(tmp_path / "data").train)
+    write_manifest(tmp_path / "split.csv", samples, np.array([True, False, False, True]), tmp_path / "data")
+    rows = (tmp_path / "split.csv").read_text().splitlines()
+    assert rows[0] == "path,label,patient,patient_known,sha256,part"
+    assert [row.rsplit(",", 1)[1] for row in rows[1:]] == ["validation", "train", "train", "validation"]
+    assert rows[1].startswith("NORMAL/IM-")

@@ -1,0 +1,230 @@
+"""The gate: each rule passes and blocks, and a version as good as the one in use is not held back for it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.promotions import promotions
+from model.registry import active_version
+from tests.comparisons import (
+    LABELS,
+    NEW,
+    OLD,
+    PATIENTS,
+    N,
+    a_card,
+    a_result,
+    a_run,
+    an_audit,
+    install,
+    well_calibrated,
+    write_result,
+)
+from training.__main__ import main
+from training.data.audit import Issue
+from training.evaluation.compare import Scores, compare_scores
+from training.runs.held_out import Learned
+from training.runs.promotion import LIMITS, Limits, Rule, broken, check, is_blocked, is_reason
+
+OWN, OTHER = a_card(NEW, sha256="new"), a_card(OLD, sha256="old")
+AUDIT = an_audit(Issue("UNREADABLE", False, "One file."))
+NAMES = (
+    "Compared with the classifier in use",
+    "The same held-out films",
+    "Films it has not learned from",
+    "Enough films and patients",
+    "Sensitivity not lower",
+    "AUROC not lower",
+    "Probabilities that can be trusted",
+    "Knows the films it learned from",
+    "Audit of the data",
+    "No picture on both sides",
+)
+
+
+def rules(**changes: object) -> dict[str, Rule]:
+    """Check a candidate that is as good as the one in use, but for what is changed."""
+    values: dict[str, object] = {"candidate": OWN, "in_use": OTHER, "audit": AUDIT}
+    values["comparison"] = changes.pop("comparison", None) or a_result(
+        OWN,
+        OTHER,
+        **{
+            key: changes.pop(key)
+            for key in ("p_own", "p_other", "labels", "patients", "learned", "split")
+            if key in changes
+        },
+    )
+    return {rule.name: rule for rule in check(**{**values, **changes})}  # type: ignore[arg-type]
+
+
+def test_a_candidate_as_good_as_the_one_in_use_passes_every_rule() -> None:
+    found = rules()
+    assert tuple(found) == NAMES
+    assert not is_blocked(tuple(found.values())), broken(tuple(found.values()))
+    for rule in found.values():
+        assert rule.sentence.endswith(".") and "nan" not in rule.sentence, rule
+    assert "120 films" in found[NAMES[0]].sentence
+    assert "60 films of 60 patients with pneumonia and 60 of 60 without" in found[NAMES[3]].sentence
+    assert "at most 0.08" in found[NAMES[6]].sentence
+
+
+def test_a_candidate_does_not_take_the_gate_away() -> None:
+    """Films of adults are told from children's by it, so without it a better AUROC is no reason to promote."""
+    name, knows = "Knows the films it learned from", dataclasses.replace(OTHER, population_sha256="p")
+    blocked = rules(in_use=knows)
+    assert broken(tuple(blocked.values())) == (name,)
+    assert f"recalibrate --classifier {NEW}" in blocked[name].sentence and OLD in blocked[name].sentence
+    candidate = dataclasses.replace(OWN, population_sha256="q")
+    assert not is_blocked(tuple(rules(candidate=candidate, in_use=knows).values()))
+    assert not is_blocked(tuple(rules(candidate=candidate).values()))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(0.001, 0.999), min_size=N, max_size=N))
+def test_equal_scores_are_never_lower_and_calibration_is_judged_by_itself(scores: list[float]) -> None:
+    p = np.array(scores)
+    compared = compare_scores(LABELS, PATIENTS, Scores(NEW, p, 0.5), Scores(OLD, p, 0.5), resamples=20)
+    found = rules(comparison=dataclasses.replace(EQUAL, comparison=compared))
+    assert found["Sensitivity not lower"].passed and found["AUROC not lower"].passed
+    assert found["Probabilities that can be trusted"].passed == (compared.a.figures["ece"].value <= LIMITS.ece)
+
+
+EQUAL = a_result(OWN, OTHER)
+
+
+def missing(share: float) -> np.ndarray:
+    """Scores that rank as before but call a share of the pneumonia normal."""
+    p = well_calibrated()
+    ill = np.flatnonzero(LABELS)
+    p[ill[: int(share * len(ill))]] = 0.45
+    return p
+
+
+def test_lower_sensitivity_beyond_its_interval_blocks_and_a_few_films_do_not() -> None:
+    blocked = rules(p_own=missing(0.3))["Sensitivity not lower"]
+    assert not blocked.passed
+    assert "Sensitivity 0.700 against 1.000, difference −0.300 (" in blocked.sentence
+    assert "more than chance" in blocked.sentence
+    assert rules(p_own=missing(0.02))["Sensitivity not lower"].passed
+    assert rules(p_other=missing(0.3))["Sensitivity not lower"].passed, "higher is no reason to block"
+    assert rules(p_own=missing(0.3))["AUROC not lower"].passed, "the ranking is as before"
+
+
+def test_lower_auroc_beyond_its_interval_blocks() -> None:
+    worse = well_calibrated()
+    worse[:20], worse[60:80] = 0.95, 0.05
+    found = rules(p_own=worse)["AUROC not lower"]
+    assert not found.passed and "lower than that of the classifier in use" in found.sentence
+    assert rules(p_other=worse)["AUROC not lower"].passed
+
+
+def test_what_is_not_defined_does_not_pass() -> None:
+    found = rules(labels=np.ones(N, int))
+    for name in ("Sensitivity not lower", "AUROC not lower", "Enough films and patients"):
+        assert found[name].passed is (name == "Sensitivity not lower"), name
+    assert "not defined" in found["AUROC not lower"].sentence
+
+
+def test_calibration_error_above_its_limit_blocks() -> None:
+    vague = np.where(LABELS == 1, 0.75, 0.25)
+    found = rules(p_own=vague)["Probabilities that can be trusted"]
+    assert not found.passed and "off by 0.250" in found.sentence
+    assert rules(p_other=vague)["Probabilities that can be trusted"].passed, "it is the candidate's that counts"
+    loose = check(OWN, OTHER, a_result(OWN, OTHER, vague), AUDIT, Limits(ece=0.3))
+    assert broken(loose) == ()
+
+
+@pytest.mark.parametrize(
+    ("comparison", "words"),
+    [
+        (dataclasses.replace(EQUAL, against="2025.01.01-1"), "is in use now; compare again"),
+        (dataclasses.replace(EQUAL, candidate="2025.01.01-1"), "compare again"),
+        (dataclasses.replace(EQUAL, against_sha256="other"), "weights"),
+        (dataclasses.replace(EQUAL, candidate_sha256="other"), "weights"),
+    ],
+)
+def test_a_comparison_of_something_else_blocks_everything_that_rests_on_it(comparison: object, words: str) -> None:
+    found = rules(comparison=comparison)
+    assert words in found[NAMES[0]].sentence
+    assert broken(tuple(found.values())) == NAMES[:7]
+
+
+def test_without_a_comparison_or_an_audit_nothing_passes() -> None:
+    found = check(OWN, dataclasses.replace(OTHER, population_sha256="p"), None, None)
+    assert broken(found) == NAMES and is_blocked(found) and is_blocked(())
+
+
+def test_another_test_split_blocks() -> None:
+    found = rules(split="test")["The same held-out films"]
+    assert not found.passed and "test part" in found.sentence
+    own = a_card(NEW, split="test", sha256="new")
+    assert rules(candidate=own, split="test")["The same held-out films"].passed
+    fewer = rules(
+        labels=LABELS[:100], patients=PATIENTS[:100], p_own=well_calibrated()[:100], p_other=well_calibrated()[:100]
+    )["The same held-out films"]
+    assert not fewer.passed and "40 films with and 60 without" in fewer.sentence and "60 and 60" in fewer.sentence
+
+
+def test_films_that_the_candidate_has_learned_from_block() -> None:
+    found = rules(learned=Learned(17))["Films it has not learned from"]
+    assert not found.passed and found.sentence.startswith("17 of the 120 films")
+    assert rules(learned=Learned(0, ("2025.01.01-1",)))["Films it has not learned from"].passed
+
+
+@pytest.mark.parametrize(
+    ("labels", "patients", "passes"),
+    [
+        (np.repeat((0, 1), (91, 29)), PATIENTS, False),
+        (np.repeat((0, 1), (90, 30)), PATIENTS, True),
+        (np.repeat((0, 1), (29, 91)), PATIENTS, False),
+        (LABELS, [f"patient{i // 3}" for i in range(N)], False),  # 60 films, but of 20 children
+    ],
+)
+def test_too_few_films_or_patients_block(labels: np.ndarray, patients: list[str], passes: bool) -> None:
+    assert rules(labels=labels, patients=patients)["Enough films and patients"].passed is passes
+
+
+def test_an_audit_with_blocking_findings_or_pictures_on_both_sides_blocks() -> None:
+    conflict = Issue("LABEL_CONFLICT", True, "One picture lies under both labels.")
+    found = rules(audit=an_audit(conflict))
+    assert found["Audit of the data"] == Rule("Audit of the data", False, conflict.message)
+    assert found["No picture on both sides"].passed
+    across = Issue("DUPLICATE_ACROSS_SPLITS", False, "2 groups lie in more than one split.")
+    found = rules(audit=an_audit(across))
+    assert found["No picture on both sides"] == Rule("No picture on both sides", False, across.message)
+    assert found["Audit of the data"].passed
+
+
+@pytest.mark.parametrize(
+    ("text", "enough"),
+    [
+        ("", False),
+        ("because", False),
+        ("x" * 19, False),
+        ("x" * 20, True),
+        ("a" + " " * 40 + "b", False),
+        ("The new scanner needs it.", True),
+    ],
+)
+def test_a_reason_has_words_in_it(text: str, enough: bool) -> None:
+    assert is_reason(text) is enough
+
+
+def test_command_promotes_what_meets_all_rules_without_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = install(tmp_path)
+    monkeypatch.setenv("PNEUMOLENS_DATA_DIR", str(tmp_path))
+    run = a_run(made)
+    assert main(["promote", NEW]) == 1 and active_version(made) == OLD, "not compared yet"
+    assert f"{NEW} has not been compared with {OLD}" in capsys.readouterr().err
+    write_result(made, run)
+    assert main(["promote", NEW]) == 0, capsys.readouterr().err
+    assert active_version(made) == NEW and promotions(made)[-1].overruled == ()
+    assert main(["promote", NEW]) == 0, "what is in service already breaks no rule"

@@ -1,0 +1,210 @@
+"""python -m training leaderboard: every architecture on the same patients, in one table."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from core.errors import AppError, ClassifierError
+from core.files import write_atomically
+from core.settings import Settings
+from model.architectures import ARCHITECTURES, find_architecture
+from model.tf_startup import start_tensorflow
+from training.commands.train import named_folder, starting_weights, terminal_watcher
+
+if TYPE_CHECKING:
+    from training.experiments.leaderboard import Row
+
+EXAMPLES = """examples:
+  python -m training leaderboard --data chest_xray
+  python -m training leaderboard --data chest_xray --budget-minutes 10 --only cnn_77k cnn_2_1 vgg16
+  python -m training leaderboard --data chest_xray --also-evaluate other_hospital=films --out BENCHMARKS.md
+
+A network that has a version from the same radiographs, seed and held-out patients is not trained again. An interrupted
+training goes on from its last epoch when the command is given again. Versions made here are for comparison; before one
+serves, python -m training recalibrate lets it learn how its training radiographs look.
+"""
+COPIES = (1, 1)
+Folders = tuple[tuple[str, Path], ...]
+NOTE = (
+    "Made for the leaderboard: it cannot tell films that are unlike those that it learned from. Before it serves, "
+    "let it learn that: python -m training recalibrate."
+)
+
+
+def add_commands(acts: Any) -> None:
+    """Add the command to the sub-commands."""
+    board = acts.add_parser(
+        "leaderboard",
+        help="train or reuse every architecture on the same patients; one table",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    board.add_argument("--data", type=Path, required=True, metavar="DIR")
+    board.add_argument(
+        "--also-evaluate",
+        type=named_folder,
+        action="append",
+        default=[],
+        metavar="NAME=DIR",
+        help="a further test folder; may be repeated (the folder's own test part is always taken)",
+    )
+    board.add_argument(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        default=list(ARCHITECTURES),
+        help="these networks alone, also package.module:function",
+    )
+    board.add_argument(
+        "--budget-minutes",
+        type=float,
+        default=0.0,
+        metavar="M",
+        help="bound the fitting of each network (default: none)",
+    )
+    board.add_argument("--preset", choices=("quick", "standard", "thorough"), default="standard")
+    board.add_argument("--seed", type=int, default=2026, metavar="N")
+    board.add_argument("--backbone-weights", metavar="FILE", help="of inception_v3 (default: the setting)")
+    board.add_argument("--runs", type=Path, metavar="DIR", help="where the runs lie (default: the app's own folder)")
+    board.add_argument(
+        "--out",
+        type=Path,
+        default=Path("BENCHMARKS.md"),
+        metavar="FILE.md",
+        help="the table goes between its two marks (%(default)s)",
+    )
+    board.set_defaults(act=_leaderboard)
+
+
+def _leaderboard(options: argparse.Namespace, settings: Settings) -> int:
+    for name in options.only:
+        find_architecture(name)
+    start_tensorflow(in_batches=True)
+    from training.data.dataset import digest, scan_folder
+    from training.experiments.leaderboard import find_version, rows_from_json, rows_to_json, table, write_section
+    from training.fitting.config import default_config
+    from training.runs.run import audited, load, refuse_blocking
+
+    extra = tuple(options.also_evaluate)
+    for _, folder in extra:  # before hours are spent
+        scan_folder(folder)
+    runs = options.runs or settings.runs_dir / "leaderboard"
+    kept = runs / "rows.json"
+    rows: dict[str, Row] = rows_from_json(kept.read_text()) if kept.is_file() else {}
+    board: list[Row] = []
+    failed: list[str] = []
+    # Folders by their last name: where they lie on this machine means nothing to a reader.
+    command = "python -m training " + shlex.join(_short(argument) for argument in sys.argv[1:])
+    with tqdm(disable=None, leave=False) as bar:
+        watcher = terminal_watcher(bar)
+        audit = audited(options.data, watcher)
+        refuse_blocking(audit)
+        plain = default_config("cnn_77k", options.preset, seed=options.seed)
+        loaded = load(options.data, plain, watcher)
+        for name in options.only:
+            bar.clear()
+            print(f"{name} ({options.only.index(name) + 1} of {len(options.only)})", file=sys.stderr, flush=True)
+            version = find_version(settings, name, digest(loaded.samples), plain.seed, plain.validation_fraction)
+            try:
+                version = version or _train(name, options, settings, runs, watcher, (audit, loaded), extra)
+                if version not in rows:
+                    rows[version] = _measure(version, options, settings, loaded)
+                rows[version] = _evaluated(rows[version], extra, options, settings)
+            except AppError as error:
+                print(f"{name}: {error}\n{error.advice}", file=sys.stderr)
+                failed.append(name)
+                continue
+            runs.mkdir(parents=True, exist_ok=True)
+            write_atomically(kept, rows_to_json(rows))
+            board.append(rows[version])
+            write_section(options.out, "leaderboard", table(board, command))
+    print(table(board, command))
+    print(f"written to {options.out}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _short(argument: str) -> str:
+    name, equals, path = argument.rpartition("=")
+    return name + equals + Path(path).name if "/" in path else argument
+
+
+def _train(
+    name: str, options: argparse.Namespace, settings: Settings, runs: Path, watcher: Any, prepared: Any, extra: Folders
+) -> str:
+    """Train a network, or go on with its run; one that can't have ImageNet weights starts from random ones."""
+    import keras
+
+    from training.fitting.config import default_config
+    from training.runs.request import RunRequest, create_run
+    from training.runs.run import execute
+
+    weights = starting_weights(options, settings, name)
+    # A file of weights belongs to the default network; the others can only be downloaded.
+    if name != "inception_v3" and weights not in ("random", "imagenet"):
+        weights = "imagenet"
+    run_dir = runs / name.replace(":", ".")
+    for start in dict.fromkeys((weights, "random")):
+        config = default_config(
+            name,
+            options.preset,
+            has_weights=start != "random",
+            seed=options.seed,
+            budget_minutes=options.budget_minutes,
+            copies=COPIES,
+            learns_population=False,
+        )
+        here = run_dir if start == weights else run_dir.with_name(run_dir.name + "_random")
+        if not here.exists():
+            create_run(
+                here,
+                config,
+                RunRequest(options.data.resolve(), settings.versions_dir.resolve(), start, "", False, extra, (NOTE,)),
+            )
+        try:
+            return execute(here, settings, watcher, prepared).name
+        except ClassifierError as error:
+            if start == "random" or "backbone" not in str(error):
+                raise
+            print(f"{name}: no ImageNet weights to be had here; from random weights instead", file=sys.stderr)
+        finally:
+            keras.backend.clear_session()
+    raise AssertionError("unreachable")
+
+
+def _classifier(version: str, options: argparse.Namespace, settings: Settings) -> Any:
+    from model.engine import load_classifier
+    from model.registry import version_folder
+
+    return load_classifier(version_folder(settings, version), {*settings.architectures, *options.only})
+
+
+def _measure(version: str, options: argparse.Namespace, settings: Settings, loaded: Any) -> Row:
+    from training.experiments.leaderboard import TRAIN_SAMPLE, measure
+
+    classifier = _classifier(version, options, settings)
+    total = min(TRAIN_SAMPLE, len(loaded.side(False)))
+    with tqdm(total=total, desc="scoring training radiographs", disable=None, leave=False) as bar:
+        return measure(classifier, loaded, bar.update, [name for name, _ in options.also_evaluate])
+
+
+def _evaluated(row: Row, extra: Folders, options: argparse.Namespace, settings: Settings) -> Row:
+    """Look at the folders that a version used again was not evaluated on when it was made."""
+    missing = [(name, folder) for name, folder in extra if name not in row.tests]
+    if not missing:
+        return row
+    from training.data.dataset import scan_folder
+    from training.evaluation.evaluate import evaluate_folder
+    from training.experiments.leaderboard import figures
+
+    classifier, tests = _classifier(row.version, options, settings), dict(row.tests)
+    for name, folder in missing:
+        with tqdm(total=len(scan_folder(folder).train), desc=f"evaluating on {name}", disable=None, leave=False) as bar:
+            tests[name] = figures(evaluate_folder(classifier, folder, name, bar.update)[0])
+    return replace(row, tests=tests)

@@ -1,0 +1,130 @@
+"""python -m training preview-augmentation: a contact sheet of augmented radiographs as a file."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from core.errors import AppError
+from core.files import write_atomically
+from core.settings import Settings
+from training.data.augment import MAX_STRENGTH, RECIPES, resolve
+from training.data.dataset import scan_folder
+from training.data.preview import MOST_COPIES, MOST_FILMS, TILE_PX, contact_sheet, pick_films
+
+EXAMPLES = """examples:
+  python -m training preview-augmentation --data chest_xray
+  python -m training preview-augmentation --data chest_xray --recipe strong settle seed --films 2 --out recipes.png
+  python -m training preview-augmentation --data chest_xray --recipe strong --strength 0.5 --copies 8
+
+The sheet shows radiographs: keep it where they may be kept. It names rows by number and class, never by file.
+"""
+
+
+def add_commands(acts: Any) -> None:
+    """Register `preview-augmentation` with argparse's sub-parsers."""
+    parser = acts.add_parser(
+        "preview-augmentation",
+        help="draw a sheet of radiographs before and after augmentation",
+        epilog=EXAMPLES,
+        description="Draw a sheet of radiographs before and after augmentation, to look at before training.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder with NORMAL/ and PNEUMONIA/, or with train/ above them",
+    )
+    parser.add_argument(
+        "--recipe",
+        nargs="+",
+        default=["strong"],
+        choices=sorted(RECIPES),
+        metavar="NAME",
+        help=f"one or more of {', '.join(sorted(RECIPES))} (strong)",
+    )
+    parser.add_argument(
+        "--strength",
+        type=_between(float, 0, MAX_STRENGTH),
+        default=1.0,
+        metavar="S",
+        help="0 changes nothing, 1 is the recipe itself, 2 goes twice as far (%(default)s)",
+    )
+    parser.add_argument(
+        "--films",
+        type=_between(int, 1, MOST_FILMS),
+        default=4,
+        metavar="N",
+        help="radiographs, both classes in turn (%(default)s)",
+    )
+    parser.add_argument(
+        "--copies",
+        type=_between(int, 1, MOST_COPIES),
+        default=5,
+        metavar="N",
+        help="changed copies of each (%(default)s)",
+    )
+    parser.add_argument(
+        "--fills-border",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="let films' margins continue over black around them, as training does (yes)",
+    )
+    parser.add_argument("--out", type=_png, default=Path("augmentation.png"), metavar="FILE.png", help="(%(default)s)")
+    parser.add_argument(
+        "--seed",
+        type=_between(int, 0, 2**63),
+        default=0,
+        metavar="N",
+        help="decides which films and which changes (%(default)s)",
+    )
+    parser.set_defaults(act=_preview)
+
+
+def _between(kind: type[int] | type[float], low: float, high: float) -> Any:
+    """Return an argparse type that takes numbers from `low` to `high`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = kind(low) - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f"expected a {'whole ' if kind is int else ''}number from {low:g} to {high:g}. Received: {text}"
+            )
+        return value
+
+    return parse
+
+
+def _png(text: str) -> Path:
+    if Path(text).suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError(f"expected a file name that ends in .png. Received: {text}")
+    return Path(text)
+
+
+def _preview(options: argparse.Namespace, settings: Settings) -> int:
+    if not options.out.parent.is_dir():
+        raise AppError(
+            f"expected a folder to write into. Received: {options.out.parent}",
+            advice="Name a file in a folder that exists: --out FILE.png.",
+        )
+    recipes = [replace(resolve(name, options.strength), fills_border=options.fills_border) for name in options.recipe]
+    films = scan_folder(options.data).train
+    pictures, names = pick_films(films, options.films, options.seed, options.fills_border)
+    sheet = contact_sheet(pictures, names, recipes, options.copies, options.seed, TILE_PX)
+    _, encoded = cv2.imencode(".png", sheet)
+    write_atomically(options.out, encoded.tobytes())
+    shown, copies = (
+        "1 radiograph" if len(pictures) == 1 else f"{len(pictures)} radiographs",
+        "1 changed copy" if options.copies == 1 else f"{options.copies} changed copies",
+    )
+    print(f"{options.out}: {shown}, {copies} of each with {', '.join(recipe.name for recipe in recipes)}")
+    return 0

@@ -1,0 +1,371 @@
+"""python -m training train: the command, and how a run shows itself on a terminal or in a log."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from tqdm import tqdm
+
+from core.errors import DatasetError
+from core.settings import Settings
+from model.architectures import ARCHITECTURES, find_architecture
+from model.tf_startup import start_tensorflow
+from training.commands.promote import command_line_user, rules_for
+from training.runs import processes
+
+if TYPE_CHECKING:
+    from training.fitting.config import TrainingConfig
+    from training.fitting.fit import Progress
+    from training.runs.progress import Watcher
+
+EXAMPLES = """examples:
+  python -m training train --data chest_xray
+  python -m training train --data chest_xray --preset quick --backbone-weights inception_v3.h5 --promote
+  python -m training train --data chest_xray --architecture cnn_77k --epochs 30
+  python -m training train --data chest_xray --architecture my_networks.small:build
+  python -m training train --data chest_xray --recipe best.json
+  python -m training train --resume var/runs/2026.11.20-142233
+
+A network that starts from ImageNet weights has three stages: its head alone, fine-tuning on small pictures, fine-tuning
+at full size. One that starts from random weights is trained as a whole: --epochs.
+"""
+# Options that shape the stages, and the names `default_config` has for them.
+_STAGES = (
+    "head_epochs",
+    "small_epochs",
+    "full_epochs",
+    "epochs",
+    "small_px",
+    "input_px",
+    "train_after",
+    "learning_rate",
+)
+_FIELDS = (
+    "seed",
+    "batch_size",
+    "validation_fraction",
+    "precision",
+    "augmentation",
+    "augmentation_strength",
+    "optimizer",
+    "label_smoothing",
+    "dropout",
+    "weight_decay",
+    "ema_momentum",
+    "pathogen_weight",
+    "mirror",
+    "fills_border",
+    "budget_minutes",
+)
+
+
+def named_folder(text: str) -> tuple[str, Path]:
+    """Read NAME=DIR, as argparse asks for."""
+    name, _, folder = text.partition("=")
+    if not (name and folder):
+        raise argparse.ArgumentTypeError(f"expected NAME=DIR, such as ward=films. Received: {text!r}")
+    return name, Path(folder).resolve()
+
+
+def add_commands(acts: Any) -> None:
+    """Add `train` to the sub-commands."""
+    train = acts.add_parser(
+        "train",
+        help="make a classifier version from a folder of radiographs",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    which = train.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="folder with NORMAL/ and PNEUMONIA/, or with train/ [val/] [test/] above them",
+    )
+    which.add_argument("--resume", type=Path, metavar="RUN", help="continue an interrupted run from its last epoch")
+    train.add_argument("--out", type=Path, metavar="DIR", help="where the version goes (default: the app's own folder)")
+    train.add_argument("--run-dir", type=Path, metavar="RUN", help="directory of the run (default: a new one, by time)")
+    train.add_argument("--source", default="", metavar="TEXT", help="where the data comes from, for the card")
+    train.add_argument(
+        "--note", action="append", default=[], metavar="TEXT", help="a remark for the card; may be repeated"
+    )
+    train.add_argument(
+        "--also-evaluate",
+        type=named_folder,
+        action="append",
+        default=[],
+        metavar="NAME=DIR",
+        help="evaluate on a further folder and put the result onto the card; may be repeated",
+    )
+    train.add_argument(
+        "--promote",
+        action="store_true",
+        help="put the new version into use without comparing it; the history says what that overrules",
+    )
+    add_recipe_options(train)
+    train.set_defaults(act=_train)
+
+
+def add_recipe_options(parser: argparse.ArgumentParser) -> None:
+    """Add what decides how a network is trained; what is not given keeps the default, or the recipe's value."""
+    from training.data.augment import RECIPES
+    from training.fitting.config import OPTIMIZERS, PRECISIONS, PRESETS
+
+    what = parser.add_argument_group("network and stages")
+    what.add_argument(
+        "--recipe",
+        type=Path,
+        metavar="FILE",
+        help="start from the settings in this file, as `tune` and every run write them (config.json)",
+    )
+    what.add_argument(
+        "--architecture",
+        metavar="NAME",
+        help=f"{', '.join(ARCHITECTURES)}, or package.module:function (default: inception_v3)",
+    )
+    what.add_argument(
+        "--backbone-weights",
+        metavar="FILE",
+        help='starting weights: a local file, a version (its classifier.npz), "imagenet" (Keras '
+        'downloads them) or "random" '
+        "(default: the setting PNEUMOLENS_BACKBONE_WEIGHTS)",
+    )
+    what.add_argument(
+        "--preset",
+        choices=tuple(PRESETS),
+        default="standard",
+        help="epochs of the head, on small pictures and at full size, or of a network from random "
+        "weights: " + "; ".join(f"{name} {a} + {b} + {c}, or {d}" for name, (a, b, c, d) in PRESETS.items()),
+    )
+    for name, text in (("head", "of the head alone"), ("small", "on small pictures"), ("full", "at full size")):
+        what.add_argument(f"--{name}-epochs", type=int, metavar="N", help=f"epochs {text} (default: the preset's)")
+    what.add_argument(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="epochs of a network from random weights, or all epochs of a recipe (default: the preset's)",
+    )
+    what.add_argument("--small-px", type=int, metavar="PX", help="side of the small pictures (192)")
+    what.add_argument(
+        "--input-px",
+        type=int,
+        metavar="PX",
+        help="side of the pictures at full size and in service (default: the network's own)",
+    )
+    what.add_argument(
+        "--train-after",
+        metavar="LAYER",
+        help="the last frozen layer while fine-tuning (default: the network's own; mixed3)",
+    )
+    what.add_argument("--learning-rate", type=float, metavar="R", help="peak (default: the network's own; 2e-4)")
+    how = parser.add_argument_group("how it learns")
+    how.add_argument("--batch-size", type=int, metavar="N", help="(32)")
+    how.add_argument("--seed", type=int, metavar="N", help="decides split, order and augmentation (2026)")
+    how.add_argument("--validation-fraction", type=float, metavar="F", help="share of the patients held out (0.12)")
+    how.add_argument(
+        "--augmentation",
+        choices=tuple(RECIPES),
+        metavar="NAME",
+        help=f"how pictures are changed at random: {', '.join(RECIPES)} (strong); look at them with "
+        "python -m training preview-augmentation",
+    )
+    how.add_argument("--augmentation-strength", type=float, metavar="F", help="0 for none, 1 as named, up to 2 (1)")
+    how.add_argument("--optimizer", choices=OPTIMIZERS, help="(adamw)")
+    how.add_argument("--dropout", type=float, metavar="F", help="(0.25)")
+    how.add_argument("--weight-decay", type=float, metavar="F", help="(1e-4)")
+    how.add_argument("--label-smoothing", type=float, metavar="F", help="(0.03)")
+    how.add_argument("--ema-momentum", type=float, metavar="F", help="of the averaged weights; 0: no average (0.99)")
+    how.add_argument(
+        "--pathogen-weight",
+        type=float,
+        metavar="F",
+        help="share of the loss for telling viral from bacterial films, where file names say (0)",
+    )
+    how.add_argument(
+        "--mirror",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="average each film with its mirror image in service; doubles the time of an assessment (no)",
+    )
+    how.add_argument(
+        "--fills-border",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="let films' margins continue over black around them, in training and in service (yes)",
+    )
+    how.add_argument(
+        "--budget-minutes",
+        type=float,
+        metavar="M",
+        help="bound the time of fitting; epochs are cut short so that the schedule fits (0: no bound)",
+    )
+    how.add_argument("--precision", choices=PRECISIONS, help="(auto: bfloat16 where the hardware multiplies it)")
+
+
+def config_of(options: argparse.Namespace, has_weights: bool) -> TrainingConfig:
+    """Return the configuration that the options ask for; raises ValueError or DatasetError when it cannot run."""
+    import dataclasses
+    import json
+
+    from training.fitting.config import config_from, default_config, rescaled
+
+    chosen: Mapping[str, Any] = {n: v for n in _FIELDS if (v := getattr(options, n)) is not None}
+    shape = {n: v for n in _STAGES if (v := getattr(options, n)) is not None}
+    if options.recipe is None:
+        return default_config(
+            options.architecture or "inception_v3", options.preset, has_weights=has_weights, **shape, **chosen
+        )
+    if beside := [*(n for n in shape if n != "epochs"), *(["architecture"] if options.architecture else [])]:
+        raise ValueError(
+            "expected a recipe without other options for network and stages than --epochs. Received: "
+            + ", ".join("--" + n.replace("_", "-") for n in beside)
+        )
+    try:
+        config = config_from(json.loads(options.recipe.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise DatasetError(
+            f"expected a recipe in {options.recipe}. Received: {error}",
+            advice="Name a file that `python -m training tune` wrote, or a run's config.json.",
+        ) from error
+    if "epochs" in shape:
+        chosen = {**chosen, "stages": rescaled(config.stages, shape["epochs"])}
+    return dataclasses.replace(config, **chosen)
+
+
+def starting_weights(options: argparse.Namespace, settings: Settings, architecture: str) -> str:
+    """Return where a network starts: "imagenet", "random" or a whole path to a file."""
+    if not find_architecture(architecture).is_transfer:
+        return "random"
+    weights = str(options.backbone_weights or settings.backbone_weights)
+    return str(Path(weights).resolve()) if Path(weights).is_file() else weights
+
+
+def _train(options: argparse.Namespace, settings: Settings) -> int:
+    from training.runs.request import RunRequest, create_run, read_request
+
+    if options.resume:
+        run_dir = options.resume
+    else:
+        run_dir = options.run_dir or settings.runs_dir / f"{datetime.now(UTC):%Y.%m.%d-%H%M%S}"
+        try:
+            named = _architecture_of(options)
+            weights = starting_weights(options, settings, named)
+            config = config_of(options, has_weights=weights != "random")
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 2
+        create_run(
+            run_dir,
+            config,
+            RunRequest(
+                options.data.resolve(),
+                (options.out or settings.versions_dir).resolve(),
+                weights,
+                options.source,
+                options.promote,
+                tuple(options.also_evaluate),
+                tuple(options.note),
+            ),
+        )
+    # Only now, so that what is refused is refused at once.
+    start_tensorflow(in_batches=True)
+    from training.runs.run import execute
+
+    processes.remember(run_dir, os.getpid())
+    print(f"run {run_dir}", file=sys.stderr)
+    with tqdm(disable=None, leave=False) as bar:
+        try:
+            folder = execute(run_dir, settings, terminal_watcher(bar))
+        except KeyboardInterrupt:
+            bar.close()
+            print(f"Stopped. Continue with: python -m training train --resume {run_dir}", file=sys.stderr)
+            return 130
+    if read_request(run_dir).promote:
+        from model.promotions import promote
+        from model.registry import active_version
+        from training.runs.promotion import broken
+
+        in_use = active_version(settings)
+        promote(
+            settings,
+            folder.name,
+            who=command_line_user(),
+            why="training with --promote",
+            expected=in_use,
+            overruled=broken(rules_for(settings, folder.name, in_use)),
+        )
+    _say_result(folder)
+    return 0
+
+
+def _architecture_of(options: argparse.Namespace) -> str:
+    """Return the architecture by option or recipe; a recipe that cannot be read is reported by `config_of`."""
+    import json
+
+    if options.recipe is not None:
+        try:
+            return str(json.loads(options.recipe.read_text(encoding="utf-8")).get("architecture", "inception_v3"))
+        except (OSError, ValueError, AttributeError):
+            return "inception_v3"
+    return options.architecture or "inception_v3"
+
+
+def terminal_watcher(bar: tqdm[NoReturn]) -> Watcher:
+    """Show a run on one line of a terminal, or as one line an epoch in a log."""
+    from training.runs.progress import Watcher
+
+    shown = ""
+
+    def phase(name: str, done: int, total: int) -> None:
+        nonlocal shown
+        if name != shown:
+            shown = name
+            if bar.disable:
+                print(name, file=sys.stderr, flush=True)
+                return
+            bar.bar_format = "{desc}: {n_fmt}/{total_fmt} {bar} {remaining} left"
+            bar.reset(total)
+            bar.set_description_str(name, refresh=False)
+        if not bar.disable:
+            bar.update(done - bar.n)
+
+    def fitting(progress: Progress) -> None:
+        nonlocal shown
+        shown = "fitting"
+        left = (
+            f"{progress.seconds_left / 60:.0f} min left"
+            if progress.seconds_left >= 90
+            else f"{progress.seconds_left:.0f} s left"
+        )
+        val = "–" if progress.val_auroc is None else f"{progress.val_auroc:.4f}"
+        text = (
+            f"epoch {progress.epoch}/{progress.epochs} {progress.stage} · loss {progress.loss:.3f} · AUROC train "
+            f"{progress.train_auroc:.4f}, validation {val} · {progress.images_per_second:.1f} images/s · {left}"
+        )
+        if bar.disable:
+            if progress.step == progress.steps:
+                print(text, file=sys.stderr, flush=True)
+            return
+        bar.bar_format = "{desc} {bar} {percentage:3.0f}%"
+        if bar.total != progress.steps or progress.step < bar.n:
+            bar.reset(progress.steps)
+        bar.set_description_str(text, refresh=False)
+        bar.update(progress.step - bar.n)
+
+    return Watcher(phase, fitting)
+
+
+def _say_result(folder: Path) -> None:
+    from model.registry import read_card
+    from training.evaluation.evaluate import evaluation_to_text
+
+    card = read_card(folder)
+    for evaluation in card.evaluations.values():
+        print(evaluation_to_text(evaluation, card.version))
+    print(f"version {card.version} in {folder}")

@@ -1,0 +1,378 @@
+"""python -m training tune: the command, and how a study shows itself on a terminal or in a log."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shlex
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from tqdm import tqdm
+
+from core.errors import ClassifierError, DatasetError
+from core.settings import Settings
+from model.architectures import ARCHITECTURES, find_architecture
+from model.tf_startup import start_tensorflow
+from training.commands.train import starting_weights
+from training.experiments.space import FIXABLE, Dimension, Plan, file_stem, narrowed, space_for
+
+if TYPE_CHECKING:
+    from training.experiments.study_values import Row, Standing
+    from training.experiments.tune import TuneRequest, TuneWatcher
+    from training.fitting.fit import Progress
+
+EXAMPLES = """examples:
+  python -m training tune --data chest_xray --trials 40
+  python -m training tune --data chest_xray --trials 80              (go on: forty more)
+  python -m training tune --data chest_xray --trials 30 --architecture cnn_77k --epochs 10
+  python -m training tune --data chest_xray --trials 20 --search learning_rate,dropout --fix optimizer=sgd
+  python -m training tune --data chest_xray --trials 40 --budget-minutes 5 --timeout-minutes 180
+  python -m training train --data chest_xray --recipe var/studies/inception_v3.best.json --epochs 20
+
+A study goes on where it stopped, whatever stopped it, when the same command is given again. What is best in a few
+epochs need not be best in many: strong augmentation and slow learning rates pay off later.
+"""
+
+
+def add_commands(acts: Any) -> None:
+    """Add `tune` to the sub-commands."""
+    parser = acts.add_parser(
+        "tune",
+        help="search for better settings of a training, by training many times",
+        description="Search for better settings of a training: train many times for a few epochs, let each result say "
+        "what to try next, stop early what does not look good. Judged on held-out patients, never on test.",
+        epilog=f"{EXAMPLES}\n{_space_in_words()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder with NORMAL/ and PNEUMONIA/, or with train/ [val/] above them; test/ is not read",
+    )
+    parser.add_argument(
+        "--trials",
+        type=_number(int, 1, 100_000),
+        default=20,
+        metavar="N",
+        help="trials in all, those of an interrupted call included (%(default)s)",
+    )
+    what = parser.add_argument_group("what is trained")
+    what.add_argument(
+        "--architecture",
+        default="inception_v3",
+        metavar="NAME",
+        help=f"{', '.join(ARCHITECTURES)}, or package.module:function (%(default)s)",
+    )
+    what.add_argument(
+        "--backbone-weights",
+        metavar="FILE",
+        help='starting weights: a local file, "imagenet" (Keras downloads them) or "random" '
+        "(default: the setting PNEUMOLENS_BACKBONE_WEIGHTS)",
+    )
+    what.add_argument(
+        "--epochs", type=_number(int, 1, 1000), default=6, metavar="N", help="epochs of a trial (%(default)s)"
+    )
+    what.add_argument(
+        "--small-px",
+        type=_number(int, 32, 1024),
+        metavar="PX",
+        help="side of the small pictures of most epochs (192, or three quarters)",
+    )
+    what.add_argument(
+        "--input-px",
+        type=_number(int, 32, 1024),
+        metavar="PX",
+        help="side of the pictures in the last epochs and in service (default: the network's own)",
+    )
+    what.add_argument(
+        "--validation-fraction",
+        type=_number(float, 0.01, 0.9),
+        default=0.12,
+        metavar="F",
+        help="share of the patients held out (%(default)s)",
+    )
+    how = parser.add_argument_group("the search")
+    how.add_argument(
+        "--search", type=_names, default=(), metavar="NAME,…", help="search these only (default: all of those below)"
+    )
+    how.add_argument(
+        "--fix",
+        type=_pair,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help=f"keep one of those below, or {', '.join(FIXABLE)}, at a value; may be repeated",
+    )
+    how.add_argument(
+        "--seed",
+        type=_number(int, 0, 2**31),
+        default=2026,
+        metavar="N",
+        help="decides the split, the training and what is tried (%(default)s)",
+    )
+    how.add_argument("--no-prune", action="store_true", help="train every trial to its end")
+    how.add_argument(
+        "--budget-minutes",
+        type=_number(float, 0, 1e6),
+        default=0.0,
+        metavar="M",
+        help="bound the time of fitting of one trial (0: no bound)",
+    )
+    how.add_argument(
+        "--timeout-minutes",
+        type=_number(float, 0, 1e6),
+        default=0.0,
+        metavar="M",
+        help="start no further trial after this time (0: no bound)",
+    )
+    where = parser.add_argument_group("results")
+    where.add_argument(
+        "--study", type=Path, metavar="FILE.db", help="the study (default: <data folder>/studies/<architecture>.db)"
+    )
+    where.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.json",
+        help="the best recipe, for train --recipe; a table (.trials.csv) and plots (.html) are written "
+        "beside it (default: <study>.best.json)",
+    )
+    parser.set_defaults(act=_tune)
+
+
+def _space_in_words() -> str:
+    """List everything that can be searched, for the help; the ranges are those of the default architecture."""
+    space = space_for("inception_v3")
+    width = max(len(d.name) for d in space)
+    lines = [f"  {d.name:{width}}  {d.help}: {d.range}" for d in space]
+    return "what is searched (ranges of inception_v3; learning rates and layers are each network's own):\n" + "\n".join(
+        lines
+    )
+
+
+def _number(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
+    """Return an argparse type that takes numbers from `low` to `high`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f"expected a {'whole ' if kind is int else ''}number from {low:g} to {high:g}. Received: {text}"
+            )
+        return value
+
+    return parse
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not (name and sign and value):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE. Received: {text}")
+    return name.strip(), value.strip()
+
+
+def plan_of(options: argparse.Namespace, settings: Settings) -> Plan:
+    """Return what the options ask a study to try.
+
+    Raises ClassifierError for an unknown architecture or missing weights, ValueError for what cannot run.
+    """
+    weights = starting_weights(options, settings, options.architecture)
+    if weights not in ("imagenet", "random") and not Path(weights).is_file():
+        raise ClassifierError(
+            f"expected a file with the backbone's weights. Received: {weights}",
+            advice='Name a file that exists, or "imagenet" to let Keras download its own.',
+        )
+    dimensions: tuple[Dimension, ...] = space_for(options.architecture, weights != "random")
+    dimensions, fixed = narrowed(dimensions, options.search, dict(options.fix))
+    return Plan(
+        options.architecture,
+        weights,
+        dimensions,
+        fixed,
+        options.epochs,
+        options.seed,
+        options.small_px,
+        options.input_px,
+        options.validation_fraction,
+        options.budget_minutes,
+    )
+
+
+def _tune(options: argparse.Namespace, settings: Settings) -> int:
+    try:
+        find_architecture(options.architecture)
+        plan = plan_of(options, settings)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if not options.data.is_dir():
+        raise DatasetError(
+            f"expected a folder. Received: {options.data}", advice="Name a folder that exists on this machine."
+        )
+    start_tensorflow(in_batches=True)
+    from training.experiments.tune import TuneRequest, tune
+
+    study = options.study or settings.data_dir / "studies" / f"{file_stem(options.architecture)}.db"
+    request = TuneRequest(
+        options.data.resolve(),
+        study,
+        options.out or study.with_suffix(".best.json"),
+        options.trials,
+        options.timeout_minutes,
+        not options.no_prune,
+    )
+    print(f"study {study}", file=sys.stderr)
+    with tqdm(disable=None, leave=False) as bar:
+        try:
+            standing = tune(request, plan, terminal_watcher(bar))
+        except KeyboardInterrupt:
+            bar.close()
+            print(
+                "Stopped; what was finished is kept. Go on with the same command, from the same folder:\n  "
+                f"python -m training {shlex.join(sys.argv[1:])}",
+                file=sys.stderr,
+            )
+            return 130
+    return _say_result(standing, request)
+
+
+def terminal_watcher(bar: tqdm[NoReturn]) -> TuneWatcher:
+    """Show a study on one line of a terminal, with a line for each trial that ended; in a log only the latter."""
+    from training.experiments.tune import TuneWatcher
+
+    said = ""
+    standing: Standing | None = None
+
+    def phase(name: str, done: int, total: int) -> None:
+        nonlocal said
+        if bar.disable:
+            if name != said:
+                print(name, file=sys.stderr, flush=True)
+        else:
+            if name != said:
+                bar.bar_format = "{desc}: {n_fmt}/{total_fmt} {bar} {remaining} left"
+                bar.reset(total)
+                bar.set_description_str(name, refresh=False)
+            bar.update(done - bar.n)
+        said = name
+
+    def began(now: Standing) -> None:
+        nonlocal standing
+        standing = now
+        if not bar.disable:
+            bar.bar_format = "{desc} {bar} {percentage:3.0f}%"
+            bar.set_description_str(_heading(now, None), refresh=False)
+            if bar.total != now.trials:
+                bar.reset(now.trials)
+            bar.update(len(now.counted) - bar.n)
+            bar.refresh()
+
+    def fitting(progress: Progress) -> None:
+        if not bar.disable and standing is not None:
+            bar.set_description_str(_heading(standing, progress))
+
+    def ended(now: Standing, row: Row) -> None:
+        text = in_words(now, row)
+        if bar.disable:
+            print(text, file=sys.stderr, flush=True)
+        else:
+            bar.write(text, file=sys.stderr)
+
+    return TuneWatcher(phase, began, fitting, ended)
+
+
+def _heading(standing: Standing, progress: Progress | None) -> str:
+    parts = [f"trial {len(standing.counted) + 1}/{standing.trials}"]
+    if progress is not None:
+        val = "" if progress.val_auroc is None else f", AUROC {progress.val_auroc:.4f}"
+        parts.append(f"epoch {progress.epoch}/{progress.epochs}{val}")
+    if (best := standing.best) is not None:
+        parts.append(f"best {best.value:.4f}")
+    if (seconds := seconds_left(standing, progress)) is not None:
+        parts.append(f"{seconds / 60:.0f} min left" if seconds >= 90 else f"{seconds:.0f} s left")
+    return " · ".join(parts)
+
+
+def seconds_left(standing: Standing, progress: Progress | None) -> float | None:
+    """Guess the seconds until the last trial's end from those of earlier ones; None while nothing is known."""
+    left = float(standing.trials - len(standing.counted))
+    if progress is not None:
+        left -= (progress.epoch - 1 + progress.step / progress.steps) / progress.epochs
+    if times := [row.seconds for row in standing.counted if row.seconds is not None]:
+        return statistics.fmean(times) * left
+    if progress is None:
+        return None
+    return (
+        progress.seconds_left
+        * left
+        * progress.epochs
+        / max(1e-9, progress.epochs - progress.epoch + 1 - progress.step / progress.steps)
+    )
+
+
+def in_words(standing: Standing, row: Row) -> str:
+    """Say what came of a trial, in one line."""
+    from training.experiments.plots import brief
+
+    if row.status == "finished":
+        result = (
+            f"log loss {row.value:.4f} ({row.loss:.4f}, shifted {row.loss_shifted:.4f}) · AUROC {row.auroc:.4f}, "
+            f"shifted {row.auroc_shifted:.4f}"
+        )
+    else:
+        result = f"{row.status} after epoch {row.epochs}" + (f" ({row.note})" if row.status == "hopeless" else "")
+        if row.auroc is not None and row.val_loss is not None:
+            result += f" · loss {row.val_loss:.4f} uncalibrated · AUROC {row.auroc:.4f}"
+    best = standing.best
+    mark = " · best so far" if best is not None and best.number == row.number else ""
+    values = ", ".join(f"{name} {brief(value)}" for name, value in row.parameters.items())
+    return (
+        f"trial {len(standing.counted)}/{standing.trials} (number {row.number}) · {result} · "
+        f"{row.seconds or 0:.0f} s{mark} · {values}"
+    )
+
+
+def _say_result(standing: Standing, request: TuneRequest) -> int:
+    from training.experiments.plots import brief
+
+    best = standing.best
+    counts = {
+        status: sum(row.status == status for row in standing.counted) for status in ("finished", "pruned", "hopeless")
+    }
+    print(
+        f"{len(standing.counted)} of {standing.trials} trials: "
+        + (", ".join(f"{n} {status}" for status, n in counts.items() if n) or "none in the time given")
+    )
+    if best is None:
+        print("No trial ran to its end, so there is no recipe. Go on with more trials: --trials N.", file=sys.stderr)
+        return 1
+    print(
+        f"best: number {best.number}, log loss {best.value:.4f}, AUROC {best.auroc:.4f}, on shifted copies "
+        f"{best.auroc_shifted:.4f}"
+    )
+    first = next((row for row in standing.rows if row.note == "the default recipe" and row.value is not None), None)
+    if first is not None and first.number != best.number:
+        print(
+            f"default recipe: log loss {first.value:.4f}, AUROC {first.auroc:.4f}, on shifted copies "
+            f"{first.auroc_shifted:.4f}"
+        )
+    for name, value in best.parameters.items():
+        print(f"  {name} {brief(value)}")
+    print(f"recipe {request.out}\ntrials {request.table}\nplots  {request.page}")
+    print(
+        "train with it: python -m training train --data "
+        f"{shlex.quote(str(request.data))} --recipe {shlex.quote(str(request.out))}"
+    )
+    return 0

@@ -1,0 +1,1 @@
+"""A folder of radiographs as samples, patients and augmented batches."""

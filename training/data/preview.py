@@ -1,0 +1,152 @@
+"""A contact sheet of radiographs before and after augmentation, so that a person can see what a network learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from core.errors import DatasetError
+from imaging.radiograph import DETAIL_PX, enlarge
+from training.data.augment import Augmentation, augment
+from training.data.dataset import CLASSES, Sample, read_samples
+
+Grey = npt.NDArray[np.uint8]
+TILE_PX = 224
+MOST_FILMS, MOST_COPIES = 20, 12
+_PAPER, _INK, _FAINT = 250, 25, 95
+_EDGE, _GAP, _MARGIN = 24, 8, 118
+_TITLE, _TEXT, _LINE = 26, 16, 23
+
+
+def contact_sheet(
+    pictures: npt.NDArray[np.uint8],
+    names: Sequence[str],
+    recipes: Sequence[Augmentation],
+    copies: int,
+    seed: int,
+    px: int,
+) -> Grey:
+    """Lay out radiographs and changed copies of them, in one block for each recipe: uint8 (H, W).
+
+    pictures is uint8 (n, detail_px, detail_px), squashed; names are the captions of their rows. A row shows the picture
+    as the network gets it, enlarged to (px, px), and then `copies` changed ones. The copies depend on seed, row and
+    column alone, so two recipes change a picture by the same random numbers. The captions fit from 200 px on.
+
+    Raises ValueError unless there is a picture, a recipe, a copy, and a name for every picture.
+    """
+    if not (len(pictures) == len(names) > 0) or not recipes or copies < 1:
+        raise ValueError(
+            f"expected as many names as pictures, a recipe and a copy. Received: {len(pictures)} pictures, "
+            f"{len(names)} names, {len(recipes)} recipes, {copies} copies"
+        )
+    width = 2 * _EDGE + _MARGIN + (copies + 1) * (px + _GAP) - _GAP
+    blocks = [_block(pictures, names, recipe, copies, seed, px, width) for recipe in recipes]
+    return np.concatenate([*blocks, np.full((_EDGE, width), _PAPER, np.uint8)])
+
+
+def in_words(recipe: Augmentation) -> str:
+    """Say what a recipe does, in one line."""
+
+    def percent(p: float) -> str:
+        return f"{100 * p:.0f} %"
+
+    def times(pair: tuple[float, float]) -> str:
+        return f"×{pair[0]:.2f}–{pair[1]:.2f}"
+
+    phrases = [
+        (recipe.area != (1, 1), f"crop of {100 * recipe.area[0]:.0f}–{percent(recipe.area[1])} of the area"),
+        (recipe.aspect != (1, 1), f"aspect {times(recipe.aspect)}"),
+        (recipe.zoom != (1, 1), f"crop's sides {times(recipe.zoom)}"),
+        (recipe.shift, f"shift ±{percent(recipe.shift)}"),
+        (recipe.degrees, f"rotation ±{recipe.degrees:.0f}°"),
+        (recipe.contrast != (1, 1), f"contrast {times(recipe.contrast)}"),
+        (recipe.brightness, f"brightness ±{recipe.brightness:.0f} of 255"),
+        (recipe.gamma != (1, 1), f"gamma {recipe.gamma[0]:.2f}–{recipe.gamma[1]:.2f}"),
+        (recipe.p_flip, f"{percent(recipe.p_flip)} mirrored"),
+        (recipe.p_equalise, f"{percent(recipe.p_equalise)} locally equalised"),
+        (recipe.p_blur, f"{percent(recipe.p_blur)} blurred"),
+        (recipe.p_sharpen, f"{percent(recipe.p_sharpen)} sharpened"),
+        (recipe.p_noise, f"{percent(recipe.p_noise)} noisy"),
+        (recipe.p_jpeg, f"{percent(recipe.p_jpeg)} JPEG of quality {recipe.jpeg_quality[0]}–{recipe.jpeg_quality[1]}"),
+        (recipe.p_erase, f"{percent(recipe.p_erase)} with a rectangle painted over"),
+    ]
+    said = ", ".join(phrase for applies, phrase in phrases if applies) or "nothing is changed"
+    return said + (", margins continued over black" if recipe.fills_border else "")
+
+
+def _block(
+    pictures: npt.NDArray[np.uint8],
+    names: Sequence[str],
+    recipe: Augmentation,
+    copies: int,
+    seed: int,
+    px: int,
+    width: int,
+) -> Grey:
+    """Draw one recipe's rows under its header, uint8 (H, width)."""
+    lines = _wrapped(in_words(recipe), width - 2 * _EDGE)
+    top = _EDGE + _TITLE + 10 + len(lines) * _LINE + 36
+    sheet = np.full((top + len(pictures) * (px + _GAP), width), _PAPER, np.uint8)
+    _write(sheet, recipe.name, _EDGE, _EDGE + _TITLE, _TITLE, _INK, 700)
+    for i, line in enumerate(lines):
+        _write(sheet, line, _EDGE, _EDGE + _TITLE + 6 + (i + 1) * _LINE, _TEXT, _FAINT)
+    _write(sheet, "as the network gets it", _EDGE + _MARGIN, top - 10, _TEXT, _INK, 600)
+    _write(sheet, "changed at random", _EDGE + _MARGIN + px + _GAP, top - 10, _TEXT, _INK, 600)
+    for row, (picture, name) in enumerate(zip(pictures, names, strict=True)):
+        y = top + row * (px + _GAP)
+        for i, line in enumerate(name.split("\n")):
+            _write(sheet, line, _EDGE, y + _TEXT + i * _LINE, _TEXT, _INK if i == 0 else _FAINT)
+        tiles = [enlarge(picture, px)]
+        tiles += [augment(picture, np.random.default_rng((seed, row, copy)), recipe, px) for copy in range(copies)]
+        for column, tile in enumerate(tiles):
+            x = _EDGE + _MARGIN + column * (px + _GAP)
+            sheet[y : y + px, x : x + px] = tile
+    return sheet
+
+
+def _write(sheet: Grey, text: str, x: int, y: int, size: int, grey: int, weight: int = 400) -> None:
+    # OpenCV 5 brings a typeface of its own; its older strokes know neither × nor °.
+    cv2.putText(sheet, text, (x, y), (grey,), cv2.FontFace("sans"), size, weight)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Break at commas so that no line is wider than `width` pixels, unless one phrase alone is."""
+    font = cv2.FontFace("sans")
+    lines = [""]
+    for phrase in text.replace(", ", ",\n").split("\n"):
+        longer = f"{lines[-1]} {phrase}".lstrip()
+        if lines[-1] and cv2.getTextSize((0, 0), longer, (0, 0), font, _TEXT, 400)[2] > width:
+            lines.append(phrase)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def pick_films(
+    samples: Sequence[Sample], n: int, seed: int, fills_border: bool = False
+) -> tuple[npt.NDArray[np.uint8], list[str]]:
+    """Draw `n` readable radiographs, the classes in turn: (uint8 (n, DETAIL_PX, DETAIL_PX), captions without names).
+
+    With `fills_border` their margins continue over black around them. Raises DatasetError when fewer can be read.
+    """
+    rng = np.random.default_rng(seed)
+    pictures: list[Grey] = []
+    names: list[str] = []
+    left = [
+        [samples[i] for i in rng.permutation(len(samples)) if samples[i].label == label]
+        for label in range(len(CLASSES))
+    ]
+    while len(pictures) < n and any(left):
+        label = len(pictures) % 2 if left[len(pictures) % 2] else 1 - len(pictures) % 2
+        _, read, _ = read_samples([left[label].pop()], DETAIL_PX, fills_border=fills_border)
+        pictures += list(read)
+        names += [f"Film {len(pictures)}\n{CLASSES[label]}" for _ in read]
+    if len(pictures) < n:
+        raise DatasetError(
+            f"expected {n} radiographs that can be read. Received: {len(pictures)}",
+            advice="Ask for fewer with --films, or name a folder that holds more.",
+        )
+    return np.stack(pictures), names

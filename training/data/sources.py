@@ -1,0 +1,172 @@
+"""Which folders of this machine may be trained on: those below the configured data roots, and uploads.
+
+A page names a dataset by its id, never by its path, so that no address can make the app read another folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from core.errors import DatasetError
+from core.settings import Settings
+from training.data.dataset import CLASSES, SUFFIXES
+
+PARTS = ("train", "val", "test")
+MOST_DEPTH = 3
+# Bounds, so that a data root with a hospital's archive below it is listed in a blink.
+MOST_DATASETS = 200
+MOST_FOLDERS = 2_000
+MOST_ENTRIES = 2_000
+_NOT_THERE = "Choose the data again. Folders must lie below the data roots that this installation allows."
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A folder that can be trained on. `id` is a short hash of the resolved path; `n` is counted only when asked for.
+
+    `n` is radiographs by part and class, as {"train": {"NORMAL": 12, "PNEUMONIA": 30}}.
+    """
+
+    id: str
+    name: str
+    path: Path
+    n: Mapping[str, Mapping[str, int]] | None = None
+    is_upload: bool = False
+
+
+def data_roots(settings: Settings) -> tuple[Path, ...]:
+    """Return the folders below which datasets are looked for, resolved; the last one holds the uploads."""
+    return tuple(dict.fromkeys(root.resolve() for root in (*settings.data_roots, settings.datasets_dir)))
+
+
+def list_datasets(settings: Settings) -> tuple[Dataset, ...]:
+    """Return the folders below the data roots that look like a dataset, without counting or listing pictures.
+
+    The walk is bounded in depth and in number, so an immense tree is listed in part.
+    """
+    roots = data_roots(settings)
+    found: dict[Path, Dataset] = {}
+    seen = 0
+    waiting = [(root, 0) for root in reversed(roots)]
+    while waiting and len(found) < MOST_DATASETS and seen < MOST_FOLDERS:
+        folder, depth = waiting.pop()
+        seen += 1
+        if not _lies_below(folder, roots):
+            continue
+        if is_dataset(folder):
+            found.setdefault(folder.resolve(), _describe(settings, folder))
+        if os.path.isdir(folder / CLASSES[0]) or depth == MOST_DEPTH:
+            continue
+        # A dataset with parts is gone into as well, since its train/ can be trained on alone.
+        waiting += [(child, depth + 1) for child in reversed(_folders(folder))]
+    return tuple(found.values())
+
+
+def find_dataset(settings: Settings, dataset_id: str) -> Dataset:
+    """Return the dataset of an id; raises DatasetError when no folder below the data roots has it."""
+    for dataset in list_datasets(settings):
+        if dataset.id == dataset_id:
+            return dataset
+    raise DatasetError(
+        "expected the id of a dataset below the data roots. Received: one of no such folder", advice=_NOT_THERE
+    )
+
+
+def dataset_at(settings: Settings, path: Path) -> Dataset:
+    """Return the dataset at `path`; raises DatasetError when it is none, or lies outside the data roots."""
+    if not _lies_below(path, data_roots(settings)):
+        raise DatasetError("expected a folder below the data roots. Received: another one", advice=_NOT_THERE)
+    if not is_dataset(path):
+        raise DatasetError(
+            f"expected a folder with {' and '.join(CLASSES)}. Received: another one, or none any more",
+            advice="Look whether the folder is still where it was, or choose the data again.",
+        )
+    return _describe(settings, path)
+
+
+def with_counts(dataset: Dataset) -> Dataset:
+    """Return the dataset with its radiographs counted, by part and class."""
+    counts: dict[str, dict[str, int]] = {}
+    for part, label, _ in pictures(dataset.path):
+        counts.setdefault(part, dict.fromkeys(CLASSES, 0))[label] += 1
+    return replace(dataset, n=counts)
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether a folder looks like a dataset: NORMAL and PNEUMONIA, or train/ above them."""
+    # os.path, since a folder that may not be looked into is then simply none; Path raises.
+    train = folder / PARTS[0]
+    return all(os.path.isdir((train if os.path.isdir(train) else folder) / name) for name in CLASSES)
+
+
+def pictures(folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """Yield (part, class, path) of every file that training would read, by name alone."""
+    parts = [(name, folder / name) for name in PARTS] if os.path.isdir(folder / PARTS[0]) else [(PARTS[0], folder)]
+    for part, above in parts:
+        for label in CLASSES:
+            for place, _, names in os.walk(above / label):
+                yield from (
+                    (part, label, Path(place, name))
+                    for name in names
+                    if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+                )
+
+
+def delete_dataset(settings: Settings, dataset_id: str, in_use: Collection[Path]) -> None:
+    """Delete an uploaded dataset for good; `in_use` are the folders that runs and audits read, or wait to read.
+
+    Raises DatasetError when it is none of the uploads, or in use.
+    """
+    dataset = find_dataset(settings, dataset_id)
+    if not dataset.is_upload:
+        raise DatasetError(
+            "expected an upload. Received: a folder of the server",
+            advice="Only uploads can be deleted here; other folders belong to whoever put them there.",
+        )
+    if any(one.resolve().is_relative_to(dataset.path) for one in in_use):
+        raise DatasetError(
+            "expected an upload that nothing reads. Received: one that an audit or a training uses",
+            advice="Wait until the audit or the training is done, or cancel it; then delete the upload.",
+        )
+    # Renamed first, so that it is gone from every list at once and a deletion that is cut short is not half a dataset.
+    grave = Path(tempfile.mkdtemp(prefix=".deleted-", dir=dataset.path.parent))
+    dataset.path.rename(grave / "dataset")
+    shutil.rmtree(grave)
+
+
+def _describe(settings: Settings, folder: Path) -> Dataset:
+    resolved, uploads = folder.resolve(), settings.datasets_dir.resolve()
+    if resolved.is_relative_to(uploads):
+        name = resolved.relative_to(uploads).as_posix()
+    else:
+        root = next(root for root in data_roots(settings) if resolved.is_relative_to(root))
+        name = (root.name / resolved.relative_to(root)).as_posix()
+    return Dataset(
+        hashlib.sha256(os.fsencode(resolved)).hexdigest()[:12], name, resolved, is_upload=resolved.parent == uploads
+    )
+
+
+def _lies_below(folder: Path, roots: Collection[Path]) -> bool:
+    """Whether a folder, and the folders of it that training goes into, lie below a root once links are followed."""
+    inner = [folder / part / label for part in ("", *PARTS) for label in CLASSES]
+    reached = [folder.resolve(), *(one.resolve() for one in inner if os.path.isdir(one))]
+    return all(any(one.is_relative_to(root) for root in roots) for one in reached)
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder by name; looks at the first `MOST_ENTRIES` entries only."""
+    found = []
+    try:
+        with os.scandir(folder) as entries:
+            for _, entry in zip(range(MOST_ENTRIES), entries, strict=False):
+                if not entry.name.startswith(".") and entry.is_dir():
+                    found.append(Path(entry.path))
+    except OSError:  # a folder that may not be read holds no dataset for us
+        return []
+    return sorted(found)

@@ -1,0 +1,296 @@
+"""Pictures that come in through the browser become a dataset folder, or nothing at all.
+
+What comes in is not trusted: neither its names nor the sizes that it claims. Everything goes into a hidden folder
+beside the uploads, which is renamed once all of it is there; whatever is wrong, nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import lzma
+import os
+import re
+import shutil
+import stat
+import struct
+import tempfile
+import time
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from core.errors import DatasetError
+from core.settings import Settings
+from training.data.dataset import CLASSES, SUFFIXES
+from training.data.sources import PARTS, Dataset, dataset_at, with_counts
+
+Progress = Callable[[int, int], object]
+_CHUNK = 1 << 20
+_LONGEST_NAME = 255  # bytes, of a file or folder; what file systems allow
+_MOST_LEVELS = 12
+# Left free beside what is unpacked, so that runs and the app itself go on working.
+_SPARE_BYTES = 200_000_000
+_STALE = (".unpacking-", ".deleted-")
+_MAKE_AGAIN = "Make the zip again from the folder itself, with the tool of your operating system."
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one upload may hold. `ratio` is bytes unpacked over bytes uploaded, from `ratio_from` bytes on."""
+
+    files: int = 200_000
+    file_bytes: int = 200_000_000
+    total_bytes: int = 60_000_000_000
+    ratio: float = 100.0
+    ratio_from: int = 16_000_000
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A dataset that was made of an upload, counted, and how many of the upload's files were left out."""
+
+    dataset: Dataset
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One file that comes in: its name as claimed, its size as claimed, and how to read it."""
+
+    name: str
+    size: int
+    open: Callable[[], contextlib.AbstractContextManager[IO[bytes]]]
+
+
+def unpack_zip(
+    settings: Settings, file: IO[bytes], name: str, progress: Progress | None = None, limits: Limits = LIMITS
+) -> Stored:
+    """Unpack an uploaded zip into a dataset folder; `name` is its file's. `progress` is called with (done, total).
+
+    Raises DatasetError when it is no zip, holds no dataset, or is unsafe to unpack; then nothing is left behind.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            if len(members) > limits.files:
+                raise _refused(f"at most {limits.files} files", str(len(members)), "Upload the data in smaller parts.")
+            for member in members:
+                safe_parts(member.filename)
+            # Not member.is_dir(), which fails on an empty name.
+            entries = [_member(archive, member) for member in members if not member.filename.endswith("/")]
+            most = max(limits.ratio_from, int(limits.ratio * size))
+            return _store(settings, Path(name).stem, entries, progress, limits, most)
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, struct.error, OverflowError) as error:
+        raise _refused(
+            "a whole zip file", "a damaged one, or none", "Make the zip again and upload it once more."
+        ) from error
+    except NotImplementedError as error:
+        raise _refused("a zip with ordinary compression", "another kind", _MAKE_AGAIN) from error
+
+
+def store_files(
+    settings: Settings,
+    files: Sequence[tuple[str, IO[bytes]]],
+    name: str = "",
+    progress: Progress | None = None,
+    limits: Limits = LIMITS,
+) -> Stored:
+    """Store the files of an uploaded directory as a dataset folder: (path below it, contents) each.
+
+    The dataset is called `name`, or like the directory. Raises DatasetError when it is none, or unsafe.
+    """
+    if len(files) > limits.files:
+        raise _refused(f"at most {limits.files} files", str(len(files)), "Upload the data in smaller parts.")
+    entries = [
+        _Entry(path, file.seek(0, os.SEEK_END), lambda file=file: _rewound(file))  # type: ignore[misc]
+        for path, file in files
+    ]
+    top = files[0][0].split("/")[0] if files and "/" in files[0][0] else ""
+    return _store(settings, name or top, entries, progress, limits, limits.total_bytes)
+
+
+def safe_parts(name: str) -> tuple[str, ...]:
+    """Return the parts of a path that comes from outside, none of which can lead out of a folder.
+
+    Raises DatasetError for a name that is absolute, climbs, names a drive, or cannot be a file's everywhere.
+    """
+    parts = tuple(part for part in name.split("/") if part not in ("", "."))
+    reasons = {
+        "an absolute path": name.startswith("/"),
+        "a path that climbs": ".." in parts,
+        "a path with a backslash": "\\" in name,
+        "a path with a drive letter": any(re.match(r"[A-Za-z]:", part) for part in parts),
+        "a path with control characters": any(unicodedata.category(c) in ("Cc", "Cs") for c in name),
+        "a path that is too long": len(parts) > _MOST_LEVELS
+        or any(len(part.encode("utf-8", "replace")) > _LONGEST_NAME for part in parts),
+    }
+    for received, is_so in reasons.items():
+        if is_so:
+            raise _refused("only paths below one folder", received, _MAKE_AGAIN)
+    return parts
+
+
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> _Entry:
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG):
+        raise _refused("plain files", "a link or a device", "Put the pictures themselves into the zip, not links.")
+    if member.flag_bits & 0x1:
+        raise _refused("a zip without a password", "an encrypted one", "Make the zip again without a password.")
+    return _Entry(member.filename, member.file_size, lambda: archive.open(member))
+
+
+@contextlib.contextmanager
+def _rewound(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    file.seek(0)
+    yield file
+
+
+def _store(
+    settings: Settings, name: str, entries: Sequence[_Entry], progress: Progress | None, limits: Limits, most_bytes: int
+) -> Stored:
+    chosen, left_out = _choose(entries)
+    uploads = settings.datasets_dir
+    uploads.mkdir(parents=True, exist_ok=True)
+    _sweep(uploads)
+    expected = sum(entry.size for _, entry in chosen)
+    most_bytes = min(most_bytes, limits.total_bytes)
+    if expected > most_bytes:
+        raise _too_much(most_bytes)
+    free = shutil.disk_usage(uploads).free - _SPARE_BYTES
+    if expected > free:
+        raise _refused(
+            f"at most {max(0, free) / 1e9:.1f} GB, which is what the disk has room for",
+            f"{expected / 1e9:.1f} GB",
+            "Free some space on the server, or upload fewer pictures.",
+        )
+    folder = Path(tempfile.mkdtemp(prefix=f"{_STALE[0]}{os.getpid()}-", dir=uploads))
+    try:
+        written = 0
+        for done, (parts, entry) in enumerate(chosen):
+            if progress is not None:
+                progress(done, len(chosen))
+            target = folder.joinpath(*parts)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            written += _write(entry, target, limits.file_bytes, most_bytes - written)
+            if written > most_bytes:
+                raise _too_much(most_bytes)
+        return Stored(with_counts(dataset_at(settings, _settle(folder, uploads, name))), left_out)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _refused(
+                "room on the disk", "a full disk", "Free some space on the server, then upload it again."
+            ) from error
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # of a dataset that is in place it no longer exists
+
+
+def _choose(entries: Sequence[_Entry]) -> tuple[list[tuple[tuple[str, ...], _Entry]], int]:
+    """Return the pictures of a dataset, each with its path in the folder to be, and how many files were left out.
+
+    A top folder that holds all the rest is taken off. Hidden files are passed over in silence.
+    """
+    visible = [
+        (parts, entry)
+        for parts, entry in ((safe_parts(entry.name), entry) for entry in entries)
+        if parts and not any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    ]
+    if len({parts[0] for parts, _ in visible}) == 1 and visible[0][0][0] not in (*CLASSES, *PARTS):
+        visible = [(parts[1:], entry) for parts, entry in visible if len(parts) > 1]
+    found = [(parts, entry) for parts, entry in visible if os.path.splitext(parts[-1])[1].lower() in SUFFIXES]
+    in_parts = [one for one in found if len(one[0]) > 2 and one[0][0] in PARTS and one[0][1] in CLASSES]
+    flat = [one for one in found if len(one[0]) > 1 and one[0][0] in CLASSES]
+    has_parts = any(parts[0] == PARTS[0] for parts, _ in in_parts)
+    chosen, at = (in_parts, 1) if has_parts else (flat, 0)
+    counts = {
+        label: sum(parts[at] == label and (not has_parts or parts[0] == PARTS[0]) for parts, _ in chosen)
+        for label in CLASSES
+    }
+    if not all(counts.values()):
+        words = " and ".join(f"{n} in {label}" for label, n in counts.items())
+        raise _refused(
+            f"pictures in two folders called {' and '.join(CLASSES)}",
+            words,
+            "Put the radiographs into two folders called NORMAL and PNEUMONIA, and upload what holds both.",
+        )
+    _refuse_twins([parts for parts, _ in chosen])
+    return chosen, len(visible) - len(chosen)
+
+
+def _refuse_twins(paths: Sequence[tuple[str, ...]]) -> None:
+    """Refuse names that one file system keeps apart and another takes for the same, and a file that is a folder too."""
+    names = [tuple(unicodedata.normalize("NFC", part).casefold() for part in parts) for parts in paths]
+    files = set(names)
+    folders = {parts[:k] for parts in files for k in range(1, len(parts))}
+    if len(files) < len(names) or files & folders:
+        raise _refused(
+            "a different name for each picture",
+            "the same name twice, or names that differ only in case",
+            "Give every picture a name of its own, then upload the data again.",
+        )
+
+
+def _too_much(most_bytes: int) -> DatasetError:
+    return _refused(
+        f"at most {most_bytes / 1e9:.2f} GB once it is unpacked",
+        "more",
+        "Upload the data in smaller parts, as pictures that are not compressed beyond their format.",
+    )
+
+
+def _write(entry: _Entry, target: Path, most: int, room: int) -> int:
+    """Copy an entry and return its size, counted in what is really read; stops soon after there is no more `room`.
+
+    Raises DatasetError when it is larger than `most` bytes, whatever it claims to be.
+    """
+    size = 0
+    with entry.open() as source, target.open("xb") as file:
+        while size <= room and (chunk := source.read(_CHUNK)):
+            size += len(chunk)
+            if size > most:
+                raise _refused(
+                    f"pictures of at most {most / 1e6:.0f} MB",
+                    "a larger one",
+                    "Leave out files that are not single radiographs.",
+                )
+            file.write(chunk)
+    return size
+
+
+def _settle(folder: Path, uploads: Path, name: str) -> Path:
+    """Rename the finished folder to a safe name that nothing else has; return the new path."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", plain).strip("-_")[:60].rstrip("-_") or "upload"
+    for number in range(1, 10_000):
+        target = uploads / (plain if number == 1 else f"{plain}-{number}")
+        if os.path.lexists(target):
+            continue
+        try:
+            return folder.rename(target)
+        except OSError as error:  # somebody else took the name a moment ago
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+    raise _refused("fewer than 10000 uploads of one name", "more", "Delete uploads that are no longer needed.")
+
+
+def _sweep(uploads: Path) -> None:
+    """Remove what uploads and deletions left behind whose process was killed: they are a day old."""
+    for prefix in _STALE:
+        for folder in uploads.glob(f"{prefix}*"):
+            with contextlib.suppress(OSError):
+                if folder.stat().st_mtime < time.time() - 86_400:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _refused(expected: str, received: str, advice: str) -> DatasetError:
+    return DatasetError(f"expected {expected}. Received: {received}", advice=advice)

@@ -1,0 +1,1 @@
+"""Performance of a classifier version on radiographs with labels."""

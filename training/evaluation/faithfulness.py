@@ -1,0 +1,294 @@
+"""How faithful the influence map is: does the score follow the regions that it marks?
+
+Exchanging what a map marks first must move the score more than exchanging regions in random order or from the centre
+outwards: deletion and insertion, Petsiuk et al. 2018, "RISE", https://arxiv.org/abs/1806.07421. Whether the map follows
+the learned weights is asked in `training.evaluation.sanity_checks`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from core.errors import DatasetError
+from model.calibration import probabilities
+from model.card import Measure
+from model.engine import Classifier
+from model.gradcam import grad_cam
+from model.metrics import percentile_interval, resampled
+from training.data.dataset import Sample
+from training.evaluation.compare import signed
+from training.evaluation.evaluate import Failures, Progress, decoded, plain, with_interval
+
+Picture = npt.NDArray[np.uint8]
+Map = npt.NDArray[np.float32]
+CELLS = 10
+STEPS = 10
+SHARES = tuple(step / STEPS for step in range(STEPS + 1))
+MAP_PX = 8 * CELLS
+FILMS = 30
+# Mean probabilities of films and substitutes closer than this leave the curves no room.
+NO_CONTRAST = 0.25
+OURS = "influence map"
+_BATCH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Ordering:
+    """One order in which cells are exchanged: areas under the curve of the probability, mean over films, in [0, 1].
+
+    Faithful means a small `deletion` and a large `insertion`. The gains are by how much the influence map does better,
+    film by film. `deletion_curve` and `insertion_curve` are mean probabilities at `SHARES`.
+    """
+
+    name: str
+    deletion: Measure
+    insertion: Measure
+    deletion_gain: Measure
+    insertion_gain: Measure
+    deletion_curve: tuple[float, ...]
+    insertion_curve: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What cells are exchanged for, the mean probability of whole films and of whole substitutes, and the orderings.
+
+    Where the two probabilities are alike, the areas cannot tell orderings apart.
+    """
+
+    substitute: str
+    probability_film: float
+    probability_substitute: float
+    orderings: tuple[Ordering, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Similarity:
+    """How alike two sets of maps are, mean over films: Spearman's correlation of cells, and structural similarity."""
+
+    name: str
+    rank_correlation: Measure
+    ssim: Measure
+
+
+@dataclass(frozen=True, slots=True)
+class Faithfulness:
+    """Both answers for one classifier version on n films that it calls pneumonia.
+
+    `randomised` has one row per stage; `other_films` compares each film's map with another's, which is how alike maps
+    are for reasons of anatomy alone.
+    """
+
+    version: str
+    n: int
+    exchanges: tuple[Exchange, ...]
+    other_films: Similarity | None
+    randomised: tuple[Similarity, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Films:
+    """Network input, uint8 (n, px, px), of films called pneumonia, and of healthy ones (m, px, px) that are not."""
+
+    pneumonia: Picture
+    healthy: Picture
+
+
+def choose_films(
+    classifier: Classifier,
+    samples: Sequence[Sample],
+    films: int = FILMS,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[Films, Failures]:
+    """Draw films that the classifier calls pneumonia, with a map, and as many NORMAL ones that it does not.
+
+    `progress` is called with the number of films found. Raises DatasetError when none is called pneumonia.
+    """
+    order = np.random.default_rng(seed).permutation(len(samples))
+    failures: Failures = []
+    found: dict[bool, list[Picture]] = {True: [], False: []}
+    for start in range(0, len(samples), _BATCH):
+        read = list(decoded([samples[i] for i in order[start : start + _BATCH]], failures))
+        if not read:
+            continue
+        pictures = np.stack([classifier.input_of(radiograph) for _, radiograph in read])
+        called = _probabilities(classifier, pictures) >= classifier.card.operating_point.probability
+        for (sample, _), picture, is_called in zip(read, pictures, called, strict=True):
+            wanted = influence(classifier, picture[None])[0].any() if is_called else not sample.label
+            if wanted and len(found[bool(is_called)]) < films:
+                found[bool(is_called)].append(picture)
+                if progress is not None and is_called:
+                    progress(1)
+        if min(map(len, found.values())) == films:
+            break
+    if not found[True]:
+        raise DatasetError(
+            "expected radiographs that the classifier calls pneumonia. Received: none",
+            advice="Name a folder whose PNEUMONIA radiographs this classifier recognises.",
+        )
+    none = np.zeros((0, classifier.input_px, classifier.input_px), np.uint8)
+    return Films(np.stack(found[True]), np.stack(found[False]) if found[False] else none), failures
+
+
+def influence(classifier: Classifier, pictures: Picture) -> Map:
+    """Return the influence maps of network input (n, px, px): float32 (n, MAP_PX, MAP_PX) in [0, 1]."""
+    maps = []
+    for start in range(0, len(pictures), _BATCH):
+        _, features, weights = classifier.explain(pictures[start : start + _BATCH])
+        maps += [
+            grad_cam(one, weight, (MAP_PX, MAP_PX), layer=classifier.layer).values
+            for one, weight in zip(features, weights, strict=True)
+        ]
+    return np.stack(maps)
+
+
+def cells(maps: Map) -> Map:
+    """Return the mean influence of each cell: float32 (n, CELLS · CELLS), row by row."""
+    side = MAP_PX // CELLS
+    return np.asarray(maps.reshape(-1, CELLS, side, CELLS, side).mean((2, 4)).reshape(len(maps), -1), np.float32)
+
+
+def exchanges(
+    classifier: Classifier, films: Films, seed: int = 0, progress: Progress | None = None
+) -> tuple[Exchange, ...]:
+    """Exchange films' cells in three orders, for a healthy film's and for the film's own, heavily blurred.
+
+    A blurred film is the usual substitute, but a classifier may call whatever hides the lungs pneumonia, and then the
+    score has no reason to fall; a healthy film, its grey values matched, is one that it calls normal. `progress` is
+    called with 1 after each film and substitute.
+    """
+    marked = cells(influence(classifier, films.pneumonia))
+    substitutes: dict[str, Callable[[int], Picture]] = {}
+    if len(films.healthy):
+        substitutes["a healthy film"] = lambda i: _matched(films.healthy[i % len(films.healthy)], films.pneumonia[i])
+    substitutes["the film, heavily blurred"] = lambda i: _blurred(films.pneumonia[i])
+    results = []
+    for name, substitute in substitutes.items():
+        traces: dict[str, list[npt.NDArray[np.float64]]] = {}
+        for i, picture in enumerate(films.pneumonia):
+            for ordering, order in orders(marked[i], np.random.default_rng((seed, i))).items():
+                traces.setdefault(ordering, []).append(trace(classifier, picture, substitute(i), order))
+            if progress is not None:
+                progress(1)
+        results.append(_exchange(name, {ordering: np.stack(one) for ordering, one in traces.items()}))
+    return tuple(results)
+
+
+def orders(marked: Map, rng: np.random.Generator) -> dict[str, npt.NDArray[np.int_]]:
+    """Return orders of the cells, each int (CELLS · CELLS,): by `marked` influence, at random, and from the centre."""
+    row, column = np.divmod(np.arange(CELLS * CELLS), CELLS)
+    from_centre = np.hypot(row - (CELLS - 1) / 2, column - (CELLS - 1) / 2)
+    # Cells of equal rank, of which a map has many at zero, come in random order and not from the top left.
+    chance = rng.permutation(CELLS * CELLS)
+    return {
+        OURS: np.lexsort((chance, -marked)),
+        "random": np.argsort(chance),
+        "centre first": np.lexsort((chance, from_centre)),
+    }
+
+
+def trace(
+    classifier: Classifier, picture: Picture, substitute: Picture, order: npt.NDArray[np.int_]
+) -> npt.NDArray[np.float64]:
+    """Return probabilities (2, STEPS + 1): while the picture's cells are exchanged in order, and while they come back.
+
+    picture and substitute are uint8 (px, px). The second row begins with the whole substitute.
+    """
+    place = np.empty(len(order), np.int_)
+    place[order] = np.arange(len(order))
+    along = np.arange(picture.shape[0]) * CELLS // picture.shape[0]
+    position = place.reshape(CELLS, CELLS)[along[:, None], along]
+    early = [position < round(share * len(order)) for share in SHARES[1:-1]]
+    film, other, *between = _probabilities(
+        classifier,
+        np.stack(
+            [
+                picture,
+                substitute,
+                *(np.where(mask, substitute, picture) for mask in early),
+                *(np.where(mask, picture, substitute) for mask in early),
+            ]
+        ),
+    )
+    return np.array([[film, *between[: len(early)], other], [other, *between[len(early) :], film]])
+
+
+def _probabilities(classifier: Classifier, pictures: Picture) -> npt.NDArray[np.float64]:
+    logits = [classifier.run(pictures[start : start + 2 * _BATCH]) for start in range(0, len(pictures), 2 * _BATCH)]
+    return probabilities(np.concatenate(logits), classifier.card.calibration)
+
+
+def _blurred(picture: Picture) -> Picture:
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), picture.shape[0] / 16), np.uint8)
+
+
+def _matched(picture: Picture, like: Picture) -> Picture:
+    """Give a picture the mean and the contrast of another one, so that a patch differs in what it shows."""
+    scaled = (picture - picture.mean()) * (like.std() / max(picture.std(), 1.0)) + like.mean()
+    return np.asarray(np.clip(np.round(scaled), 0, 255), np.uint8)
+
+
+def mean_over_films(values: npt.NDArray[np.float64]) -> Measure:
+    """Return the mean over films (n,) with its interval from resampling them."""
+    sampled = [counts @ values / len(values) for counts in resampled(range(len(values)), seed=0)]
+    return percentile_interval(float(values.mean()), np.concatenate(sampled))
+
+
+def _exchange(name: str, traces: dict[str, npt.NDArray[np.float64]]) -> Exchange:
+    """Sum up traces (films, 2, STEPS + 1) by ordering."""
+    area = {ordering: np.asarray(np.trapezoid(one, SHARES, axis=2)) for ordering, one in traces.items()}
+
+    def row(ordering: str) -> Ordering:
+        (deletion, insertion), (our_deletion, our_insertion) = area[ordering].T, area[OURS].T
+        deleted, inserted = traces[ordering].mean(0).tolist()
+        return Ordering(
+            ordering,
+            mean_over_films(deletion),
+            mean_over_films(insertion),
+            mean_over_films(deletion - our_deletion),
+            mean_over_films(our_insertion - insertion),
+            tuple(deleted),
+            tuple(inserted),
+        )
+
+    rows = tuple(map(row, area))
+    return Exchange(name, rows[0].deletion_curve[0], rows[0].deletion_curve[-1], rows)
+
+
+def faithfulness_to_json(result: Faithfulness) -> str:
+    """Return the result as JSON; an undefined figure is null."""
+    return json.dumps({"shares": SHARES} | plain(asdict(result)), indent=1, ensure_ascii=False)
+
+
+def faithfulness_to_text(result: Faithfulness, split: str) -> str:
+    """Return the result as tables for a terminal."""
+    lines = [
+        f"{split}: {result.n} films called pneumonia, classifier {result.version}",
+        "mean probability while cells are exchanged (deletion, less is better) or come back (insertion, more is)",
+    ]
+    for one in result.exchanges:
+        lines += [
+            f"  for {one.substitute}: probability {one.probability_film:.3f} → {one.probability_substitute:.3f}",
+            f"    {'':<13}  {'deletion':<19}  {'insertion':<19}  gain of the map over it: deletion, insertion",
+        ]
+        if abs(one.probability_film - one.probability_substitute) < NO_CONTRAST:
+            lines.insert(-1, "    (whole films and whole substitutes score alike, so that no order can stand out)")
+        for row in one.orderings:
+            gain = "" if row.name == OURS else f"{signed(row.deletion_gain)}, {signed(row.insertion_gain)}"
+            lines.append(
+                f"    {row.name:<13}  {with_interval(row.deletion):<19}  {with_interval(row.insertion):<19}  "
+                f"{gain}".rstrip()
+            )
+    rows = [*result.randomised, *([result.other_films] if result.other_films else [])]
+    if rows:
+        lines.append("maps against the trained network's, when weights are drawn anew (less alike is better)")
+        lines.append(f"    {'':<24}  {'rank correlation':<26}  structural similarity")
+    lines += [f"    {row.name:<24}  {signed(row.rank_correlation):<26}  {signed(row.ssim)}" for row in rows]
+    return "\n".join(lines)

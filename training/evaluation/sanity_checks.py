@@ -1,0 +1,135 @@
+"""Whether the influence map follows what the network learned: maps of a network that loses its weights layer by layer.
+
+A map that stays the same when the weights are drawn anew shows the film and not the classifier. Adebayo et al. 2018,
+"Sanity Checks for Saliency Maps", https://arxiv.org/abs/1810.03292, cascading from the logit down.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import spearmanr
+
+from model.card import ModelCard
+from model.engine import Classifier, wrap_network
+from training.evaluation.evaluate import Progress
+from training.evaluation.faithfulness import Map, Picture, Similarity, cells, influence, mean_over_films
+
+# Shares of the layers, counted from the logit down, whose weights are drawn anew; the first stage is the head alone.
+STAGES = (0.0, 0.1, 0.25, 0.5, 1.0)
+STATISTICS_FILMS = 16
+
+
+def randomised_stages(
+    network: Any, card: ModelCard, pictures: Picture, seed: int = 0
+) -> Iterator[tuple[str, Classifier]]:
+    """Yield (what was drawn anew, classifier) while a network loses what it learned, from the logit down.
+
+    `network` is a Keras network with the weights of `card`'s version; it is changed in place, so each classifier is
+    good until the next one is asked for. pictures is network input, uint8 (n, px, px): see `settle_statistics`.
+    """
+    classifier = wrap_network(network, card)
+    total = len(_with_kernels(network))
+    for layers in sorted({max(1, round(share * total)) for share in STAGES}):
+        randomise_layers(network, layers, seed)
+        settle_statistics(network, layers, pictures[:STATISTICS_FILMS])
+        yield f"last {layers} of {total} layers" if layers < total else f"all {total} layers", classifier
+
+
+def randomise_layers(network: Any, layers_from_top: int, seed: int) -> None:
+    """Draw the kernels of a Keras network's last layers anew, in place; layers without kernels do not count.
+
+    Normal with variance 2 / fan-in, which keeps the scale of activations from layer to layer (He et al. 2015,
+    https://arxiv.org/abs/1502.01852). The same seed gives a layer the same values at every stage.
+    """
+    for place, layer in enumerate(_with_kernels(network)[:layers_from_top]):
+        rng = np.random.default_rng((seed, place))
+        for variable in layer.weights:
+            if len(shape := tuple(variable.shape)) > 1:
+                variable.assign(rng.normal(0, math.sqrt(2 / math.prod(shape[:-1])), shape).astype(np.float32))
+
+
+def settle_statistics(network: Any, layers_from_top: int, pictures: Picture) -> None:
+    """Estimate BatchNormalization anew, in place, on pictures uint8 (n, px, px), above the layers drawn anew.
+
+    With the trained network's statistics most random activations would fall below zero, and the map would be empty
+    because the network is dead and not because its weights mean nothing.
+    """
+    layers = _flat(network)
+    first = layers.index(_with_kernels(network)[:layers_from_top][-1])
+    statistics = [(place, layer) for place, layer in enumerate(layers) if hasattr(layer, "moving_mean")]
+    for place, layer in statistics:
+        # One that is not trainable uses what it has also in a training pass; no momentum forgets what was.
+        layer.trainable, layer.momentum = place > first, 0.0
+    if any(layer.trainable for _, layer in statistics):
+        network(pictures[..., None].astype(np.float32), training=True)
+
+
+def _flat(network: Any) -> list[Any]:
+    """List the innermost layers, the one nearest the input first."""
+    return [
+        inner for layer in network.layers for inner in (_flat(layer) if getattr(layer, "layers", None) else [layer])
+    ]
+
+
+def _with_kernels(network: Any) -> list[Any]:
+    """List the innermost layers that have kernels, the one nearest the output first."""
+    return [layer for layer in _flat(network)[::-1] if any(len(variable.shape) > 1 for variable in layer.weights)]
+
+
+def randomisation(
+    classifier: Classifier,
+    pictures: Picture,
+    stages: Iterable[tuple[str, Classifier]],
+    progress: Progress | None = None,
+) -> tuple[Similarity | None, tuple[Similarity, ...]]:
+    """Compare maps with those of randomised networks: (between different films or None, one row per stage).
+
+    pictures is network input, uint8 (n, px, px). `progress` is called with 1 after each stage.
+    """
+    trained = influence(classifier, pictures)
+    rows = []
+    for name, randomised in stages:
+        rows.append(_similarity(name, trained, influence(randomised, pictures)))
+        if progress is not None:
+            progress(1)
+    if len(pictures) < 2:
+        return None, tuple(rows)
+    return _similarity("another film's map", trained, np.roll(trained, 1, axis=0)), tuple(rows)
+
+
+def alike(a: Map, b: Map) -> tuple[float, float]:
+    """Return (rank correlation of cells, structural similarity) of two maps (MAP_PX, MAP_PX), each at most 1.
+
+    An even map has no ranks; its correlation is 0, unless both are.
+    """
+    x, y = cells(np.stack((a, b)))
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float(np.ptp(x) == np.ptp(y)), ssim(a, b)
+    return float(spearmanr(x, y).statistic), ssim(a, b)
+
+
+def ssim(a: Map, b: Map) -> float:
+    """Return the mean structural similarity of two pictures (H, W) in [0, 1]: 1 when they are the same.
+
+    Wang et al. 2004, doi 10.1109/TIP.2003.819861, with its Gaussian window of 11 px and its constants.
+    """
+
+    def mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.asarray(cv2.GaussianBlur(values, (11, 11), 1.5), np.float64)
+
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    mean_x, mean_y = mean(x), mean(y)
+    variances, covariance = mean(x * x) - mean_x**2 + mean(y * y) - mean_y**2, mean(x * y) - mean_x * mean_y
+    luminance = (2 * mean_x * mean_y + 1e-4) / (mean_x**2 + mean_y**2 + 1e-4)
+    return float((luminance * (2 * covariance + 9e-4) / (variances + 9e-4)).mean())
+
+
+def _similarity(name: str, a: Map, b: Map) -> Similarity:
+    correlation, structure = np.array([alike(one, other) for one, other in zip(a, b, strict=True)]).T
+    return Similarity(name, mean_over_films(correlation), mean_over_films(structure))

@@ -1,0 +1,1 @@
+"""The research kit: hyper-parameter search and the leaderboard."""

@@ -1,0 +1,241 @@
+"""Train or reuse every architecture on the same patients and put them into one table beside what others published.
+
+The table is written between two marks of a Markdown file, so that the rest of the page stays.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.errors import AppError
+from core.files import write_atomically
+from core.settings import Settings
+from model.architectures import ARCHITECTURES, find_architecture
+from model.card import Evaluation, Measure, ModelCard
+from model.engine import Classifier
+from model.metrics import wilson
+from model.registry import active_version, list_versions, load_card
+from training.data.dataset import LoadedFolder
+from training.evaluation.evaluate import score_samples
+
+TRAIN_SAMPLE = 600
+TIMED = 15
+
+# (accuracy, AUROC, sensitivity, specificity) on all 624 radiographs of the official test split, as published.
+PUBLISHED = {
+    "Kermany 2018 (Cell), InceptionV3 transfer": (0.928, 0.968, 0.932, 0.901),
+    "MedMNIST v2, ResNet-50 at 224 px": (0.884, 0.962, None, None),
+    "MedMNIST v2, Google AutoML Vision": (0.946, 0.991, None, None),
+    "Horizon-42, augmentation chosen on the test set": (0.950, 0.992, 0.995, 0.876),
+    "Horizon-42, weak augmentation": (0.861, 0.966, 0.995, 0.637),
+    "frozen ResNet-18": (0.811, None, 0.985, 0.521),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One architecture on the board; `tests` holds its measures by test set, `normal` and `pneumonia` right of n."""
+
+    architecture: str
+    version: str
+    parameters: int
+    input_px: int
+    starts_from: str
+    fit_minutes: float
+    budget_minutes: float
+    epochs: int
+    images_seen: int
+    seed: int
+    train_accuracy: Measure
+    train_n: int
+    tests: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ms_per_radiograph: float = 0.0
+
+
+def same_patients(card: ModelCard, digest: str, seed: int, validation_fraction: float) -> bool:
+    """Whether a version learned from these very radiographs with these patients held out."""
+    return (
+        card.data.get("digest") == digest
+        and card.training.get("seed") == seed
+        and card.training.get("validation_fraction") == validation_fraction
+    )
+
+
+def find_version(
+    settings: Settings, architecture: str, digest: str, seed: int, validation_fraction: float
+) -> str | None:
+    """Return a version of the architecture from the same patients: the one in use, else the newest, else None."""
+    fitting = []
+    for name in list_versions(settings):
+        try:
+            card = load_card(settings, name)
+        except AppError:
+            continue
+        if card.architecture == architecture and same_patients(card, digest, seed, validation_fraction):
+            fitting.append(name)
+    try:
+        active = active_version(settings)
+    except AppError:
+        active = ""
+    return active if active in fitting else fitting[-1] if fitting else None
+
+
+def measure(
+    classifier: Classifier,
+    loaded: LoadedFolder,
+    progress: Callable[[int], object] | None = None,
+    asked: Collection[str] = (),
+) -> Row:
+    """Make a version's row: accuracy on a fixed choice of its training radiographs, and milliseconds for each.
+
+    Training radiographs are looked at as they are, at the version's own operating point. The time is the median of
+    single radiographs through the network, without decoding. Of the card's evaluations the row has those that are
+    `asked` for, and all that are neither of held-out patients nor outside the intended use.
+    """
+    card = classifier.card
+    train = loaded.side(False)
+    chosen = np.random.default_rng(0).permutation(len(train))[:TRAIN_SAMPLE]
+    used, logits, _ = score_samples(classifier, [train[i] for i in sorted(chosen)], progress)
+    from model.calibration import probabilities
+    from training.fitting.fit import seconds_of_fitting
+
+    ill = probabilities(logits, card.calibration) >= card.operating_point.probability
+    right = int((ill == np.array([s.label == 1 for s in used])).sum())
+    square = np.full((1, classifier.input_px, classifier.input_px), 90, np.uint8)
+    times = []
+    for _ in range(TIMED):
+        started = time.perf_counter()
+        classifier.run(square)
+        times.append(time.perf_counter() - started)
+    backbone = str(card.training.get("backbone_weights", "random"))
+    return Row(
+        card.architecture,
+        card.version,
+        card.parameters,
+        classifier.input_px,
+        backbone if backbone == "random" or backbone.startswith("version ") else "ImageNet",
+        seconds_of_fitting(card.history) / 60,
+        float(card.training.get("budget_minutes", 0)),
+        len(card.history),
+        sum(int(row.get("images", 0)) for row in card.history),
+        int(card.training["seed"]),
+        Measure(right / len(used), *wilson(right, len(used))),
+        len(used),
+        {
+            name: figures(e)
+            for name, e in card.evaluations.items()
+            if name in asked or not name.startswith(("validation", "outside"))
+        },
+        1000 * statistics.median(times),
+    )
+
+
+def figures(evaluation: Evaluation) -> dict[str, Any]:
+    """Return what the board shows of one set of radiographs."""
+    e = evaluation
+    return {
+        "n": e.n,
+        "normal": (e.tn, e.tn + e.fp),
+        "pneumonia": (e.tp, e.tp + e.fn),
+        **{m: asdict(e.measures[m]) for m in ("accuracy", "auroc", "sensitivity", "specificity", "ece")},
+    }
+
+
+def rows_from_json(text: str) -> dict[str, Row]:
+    """Read the rows that were measured before, by version."""
+    return {
+        name: Row(**{**row, "train_accuracy": Measure(**row["train_accuracy"])})
+        for name, row in json.loads(text).items()
+    }
+
+
+def rows_to_json(rows: dict[str, Row]) -> str:
+    """Return the rows as JSON that `rows_from_json` reads."""
+    return json.dumps({name: asdict(row) for name, row in rows.items()}, indent=1)
+
+
+def _figure(values: dict[str, Any] | Measure, digits: int = 3) -> str:
+    m = values if isinstance(values, Measure) else Measure(**values)
+    return f"{m.value:.{digits}f} ({m.low:.{digits}f}–{m.high:.{digits}f})"
+
+
+def table(rows: Sequence[Row], command: str) -> str:
+    """Return the board as Markdown: one table of what was trained, one of figures for each test set."""
+    order = [a for a in ARCHITECTURES if any(r.architecture == a for r in rows)]
+    order += sorted({r.architecture for r in rows} - set(order))
+    ranked = sorted(rows, key=lambda r: order.index(r.architecture))
+    quickest = min((r.ms_per_radiograph for r in ranked), default=1.0)
+    seeds = ", ".join(sorted({str(r.seed) for r in rows}))
+    sample = max((r.train_n for r in ranked), default=0)
+    lines = [
+        f"`{command}` wrote this section; seed {seeds}, the same patients "
+        "held out for every row. Calibration and operating point come from those patients, nothing from a test "
+        "set. A network that learned from random weights for want of ImageNet weights says so. Where one starts "
+        "from a version, that version's epochs and minutes come on top of what is shown.",
+        "",
+        "| network | parameters | starts from | input, px | epochs (radiographs seen) | "
+        "fitting, minutes (bound) | ms per radiograph (× fastest) | "
+        f"accuracy on {sample} training radiographs | published |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for r in ranked:
+        network = find_architecture(r.architecture)
+        start = r.starts_from + (
+            " (no ImageNet weights here)" if network.is_transfer and r.starts_from == "random" else ""
+        )
+        bound = f"{r.budget_minutes:g}" if r.budget_minutes else "none"
+        # Early versions did not count what they saw.
+        seen = f"{r.images_seen:,}" if r.images_seen else "not counted"
+        lines.append(
+            f"| `{r.architecture}` {r.version} | {r.parameters:,} | {start} | {r.input_px} | {r.epochs} ({seen}) | "
+            f"{r.fit_minutes:.1f} ({bound}) | {r.ms_per_radiograph:.0f} ({r.ms_per_radiograph / quickest:.0f}×) | "
+            f"{_figure(r.train_accuracy)} | {network.claim} |"
+        )
+    for name in dict.fromkeys(name for r in ranked for name in r.tests):
+        n = next(r.tests[name]["n"] for r in ranked if name in r.tests)
+        lines += [
+            "",
+            f"On `{name}` ({n} radiographs), each at its own operating point:",
+            "",
+            "| network | accuracy | AUROC | sensitivity | specificity | ECE | NORMAL right | PNEUMONIA right |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        for r in sorted((r for r in ranked if name in r.tests), key=lambda r: -r.tests[name]["auroc"]["value"]):
+            values = r.tests[name]
+            cells = [_figure(values[m]) for m in ("accuracy", "auroc", "sensitivity", "specificity", "ece")]
+            cells += [f"{right} of {of}" for right, of in (values["normal"], values["pneumonia"])]
+            lines.append(f"| `{r.architecture}` | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "Published, on all 624 radiographs of the official test split (not the same half as ours, so a "
+        "difference of a percentage point means nothing):",
+        "",
+        "| | accuracy | AUROC | sensitivity | specificity |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | " + " | ".join("" if v is None else f"{v:.3f}" for v in values) + " |"
+        for name, values in PUBLISHED.items()
+    ]
+    return "\n".join(lines)
+
+
+def write_section(path: Path, name: str, body: str) -> None:
+    """Put `body` between the marks of the named section of a Markdown file; without them it goes to the end."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    text = path.read_text(encoding="utf-8") if path.exists() else "# Benchmarks\n"
+    section = f"{begin}\n{body}\n{end}"
+    before, found, rest = text.partition(begin)
+    if found and end in rest:
+        text = before + section + rest.partition(end)[2]
+    else:
+        text = f"{text.rstrip()}\n\n## {name.capitalize()}\n\n{section}\n"
+    write_atomically(path, text)

@@ -1,0 +1,237 @@
+"""What a tuning study may change about a training, as values: names, ranges, and the configuration that they make."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from model.architectures import find_architecture, is_own
+from training.fitting.config import OPTIMIZERS, Stage, TrainingConfig, default_config, rescaled
+
+# Adam moves each weight by about its learning rate; plain gradients times the same number move it far less.
+SGD_FACTOR = 30.0
+# Layers after which fine-tuning may begin, coarse steps from near the input to near the head.
+TRAIN_AFTER: dict[str, tuple[str, ...]] = {
+    "inception_v3": tuple(f"mixed{i}" for i in range(1, 8)),
+    "vgg16": tuple(f"block{i}_pool" for i in range(1, 5)),
+    "resnet50": ("conv2_block3_out", "conv3_block4_out", "conv4_block3_out", "conv4_block6_out"),
+    "densenet121": ("pool1", "pool2_pool", "pool3_pool", "pool4_pool"),
+}
+_WITHOUT_DROPOUT = frozenset({"cnn_2_1"})
+# May be fixed though they are not searched; the rest of a configuration has options of its own or is the study's.
+FIXABLE = ("max_class_ratio", "pathogen_weight", "warmup_steps", "mirror", "precision", "detail_px")
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """One thing that is searched: numbers from `low` to `high`, evenly in their logarithm if `log`, or `choices`.
+
+    `default` is what a training takes that nobody has tuned; it lies in the range or among the choices.
+    """
+
+    name: str
+    help: str
+    default: float | str
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    choices: tuple[float | str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a default that could not be drawn."""
+        if not (self.default in self.choices if self.choices else self.low <= float(self.default) <= self.high):
+            raise ValueError(f"expected a default of {self.name} in {self.range}. Received: {self.default}")
+
+    @property
+    def range(self) -> str:
+        """What may be drawn, in words."""
+        if self.choices:
+            return ", ".join(f"{choice}" for choice in self.choices)
+        return f"{self.low:g} to {self.high:g}{', logarithmic' if self.log else ''}"
+
+
+def space_for(architecture: str, has_weights: bool = True) -> tuple[Dimension, ...]:
+    """Return what is searched for an architecture; `has_weights` as in `training.fitting.config.default_config`.
+
+    Raises ClassifierError for an unknown architecture.
+    """
+    usual = default_config(architecture, has_weights=has_weights)
+    rate = next(stage.learning_rate for stage in usual.stages if stage.name != "head")
+    network = find_architecture(architecture)
+    fine_tunes = network.is_transfer and has_weights
+    dimensions = [
+        Dimension(
+            "learning_rate",
+            "peak, as AdamW, Adam and RMSprop take it; SGD takes 30 times as much",
+            rate,
+            rate / 20,
+            rate * 10,
+            log=True,
+        ),
+        Dimension("head_learning_rate", "the same while only the head is trained", 1e-3, 1e-4, 1e-2, log=True),
+        Dimension(
+            "train_after",
+            "the last frozen layer while fine-tuning",
+            network.train_after,
+            choices=_with(network.train_after, TRAIN_AFTER.get(architecture, ())),
+        ),
+        Dimension(
+            "batch_size", "films in one step", usual.batch_size, choices=_with(usual.batch_size, (8, 16, 32, 64))
+        ),
+        Dimension("optimizer", "how a gradient becomes a step", usual.optimizer, choices=OPTIMIZERS),
+        Dimension("dropout", "share of the features that a step leaves out", usual.dropout, 0.0, 0.6),
+        Dimension(
+            "weight_decay",
+            "pull of the weights towards zero, times the learning rate",
+            usual.weight_decay,
+            1e-6,
+            1e-1,
+            log=True,
+        ),
+        # Without "shift": the held-out copies of the objective are drawn from it. Strength 0 is "plain".
+        Dimension(
+            "augmentation",
+            "recipe of random change",
+            usual.augmentation,
+            choices=_with(usual.augmentation, ("strong", "settle", "slight", "seed")),
+        ),
+        Dimension(
+            "augmentation_strength", "0 changes nothing, 1 is the recipe itself", usual.augmentation_strength, 0.0, 1.5
+        ),
+        Dimension("label_smoothing", "how far labels are drawn towards one half", usual.label_smoothing, 0.0, 0.15),
+        Dimension(
+            "ema_momentum",
+            "memory of the averaged weights; 0: no average",
+            usual.ema_momentum,
+            choices=_with(usual.ema_momentum, (0.0, 0.9, 0.98, 0.99, 0.995, 0.998)),
+        ),
+    ]
+    left_out = set() if fine_tunes else {"head_learning_rate", "train_after"}
+    if architecture in _WITHOUT_DROPOUT or is_own(architecture):
+        left_out.add("dropout")
+    return tuple(d for d in dimensions if d.name not in left_out)
+
+
+def _with(default: float | str, choices: tuple[float | str, ...]) -> tuple[float | str, ...]:
+    """Return the choices with the default among them."""
+    return choices if default in choices else (*choices, default)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a study tries: each trial is a training of `architecture` over `epochs` epochs.
+
+    `dimensions` are searched and `fixed` (name, value) are not; everything else is as `default_config` has it.
+    `budget_minutes` bounds one trial's fitting, 0 means no bound. `seed` decides the split, the order of the films,
+    their changes, and what is tried.
+    """
+
+    architecture: str
+    backbone_weights: str
+    dimensions: tuple[Dimension, ...]
+    fixed: tuple[tuple[str, Any], ...] = ()
+    epochs: int = 6
+    seed: int = 2026
+    small_px: int | None = None
+    input_px: int | None = None
+    validation_fraction: float = 0.12
+    budget_minutes: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a plan whose first trial could not run."""
+        if self.epochs < 1:
+            raise ValueError(f"expected at least one epoch. Received: {self.epochs}")
+        recipe(self, self.defaults)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The untuned value of each dimension."""
+        return {d.name: d.default for d in self.dimensions}
+
+
+def narrowed(
+    space: Sequence[Dimension], search: Iterable[str] = (), fix: Mapping[str, str] | None = None
+) -> tuple[tuple[Dimension, ...], tuple[tuple[str, Any], ...]]:
+    """Return (the dimensions named by `search`, or all of them, without the fixed ones; the fixed values).
+
+    `fix` maps names to values as text. Raises ValueError for a name that there is not, a text that is no such value, a
+    name both searched and fixed, and when nothing is left to search.
+    """
+    known, wanted, fix = {d.name: d for d in space}, set(search), fix or {}
+    if unknown := wanted - set(known):
+        raise ValueError(f"expected to search {', '.join(known)}. Received: {', '.join(sorted(unknown))}")
+    if unknown := set(fix) - {*known, *FIXABLE}:
+        raise ValueError(f"expected to fix {', '.join((*known, *FIXABLE))}. Received: {', '.join(sorted(unknown))}")
+    if both := wanted & set(fix):
+        raise ValueError(f"expected each name searched or fixed. Received both: {', '.join(sorted(both))}")
+    left = tuple(d for d in space if d.name not in fix and (not wanted or d.name in wanted))
+    if not left:
+        raise ValueError("expected something to search. Received: every dimension fixed")
+    return left, tuple(sorted((name, _value(name, text)) for name, text in fix.items()))
+
+
+def _value(name: str, text: str) -> float | str | bool:
+    """Read a fixed value: of the type that the configuration's default has."""
+    usual: Any = {field.name: field.default for field in fields(TrainingConfig)}.get(
+        name, "" if name == "train_after" else 0.0
+    )
+    if isinstance(usual, str):
+        return text
+    try:
+        if isinstance(usual, bool):
+            return {"yes": True, "true": True, "no": False, "false": False}[text.lower()]
+        return int(text) if isinstance(usual, int) else float(text)
+    except (KeyError, ValueError) as error:
+        kind = {bool: "yes or no", int: "a whole number"}.get(type(usual), "a number")
+        raise ValueError(f"expected {name} as {kind}. Received: {text!r}") from error
+
+
+def recipe(plan: Plan, values: Mapping[str, Any]) -> TrainingConfig:
+    """Return the configuration of a trial from a value for each of the plan's dimensions.
+
+    Raises ValueError for values that cannot run.
+    """
+    chosen = {**values, **dict(plan.fixed)}
+    factor = SGD_FACTOR if chosen.get("optimizer") == "sgd" else 1.0
+    rate, head_rate = (chosen.pop(name, None) for name in ("learning_rate", "head_learning_rate"))
+    if any(r is not None and not 0 < r < 10 for r in (rate, head_rate)):
+        raise ValueError(f"expected learning rates above 0 and below 10. Received: {rate}, {head_rate}")
+    has_weights = plan.backbone_weights != "random"
+    network = find_architecture(plan.architecture)
+    shape: dict[str, Any] = {
+        "small_px": plan.small_px,
+        "input_px": plan.input_px,
+        "train_after": chosen.pop("train_after", None),
+    }
+    if not (network.is_transfer and has_weights):
+        shape["epochs"] = plan.epochs
+    config = default_config(
+        plan.architecture,
+        has_weights=has_weights,
+        learning_rate=rate,
+        seed=plan.seed,
+        validation_fraction=plan.validation_fraction,
+        budget_minutes=plan.budget_minutes,
+        **shape,
+        **chosen,
+    )
+    # With too few epochs for every stage, the last ones stay: they decide what is served.
+    stages = (
+        rescaled(config.stages, plan.epochs)
+        if plan.epochs > len(config.stages)
+        else tuple(replace(stage, epochs=1) for stage in config.stages[-plan.epochs :])
+    )
+    return replace(
+        config, stages=tuple(replace(stage, learning_rate=_peak(stage, head_rate) * factor) for stage in stages)
+    )
+
+
+def _peak(stage: Stage, head_rate: float | None) -> float:
+    return head_rate if stage.name == "head" and head_rate is not None else stage.learning_rate
+
+
+def file_stem(architecture: str) -> str:
+    """Return an architecture's name as a file may be called; one's own function is named with a colon."""
+    return re.sub(r"[^\w.-]", "_", architecture)

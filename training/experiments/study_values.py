@@ -1,0 +1,72 @@
+"""The values of a tuning study: a trial's outcome, its row in the table, and where the study stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from training.fitting.config import TrainingConfig
+
+
+class TrialHopeless(Exception):
+    """The settings of a trial cannot be trained: the loss diverged, or the memory does not suffice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a trained network is worth on held-out patients, on the pictures as they are and on shifted copies.
+
+    `value` is minimised: the mean of `loss` and `loss_shifted`, log losses in nats of calibrated probabilities with
+    each class counting the same, so that a coin has ln 2 = 0.693.
+    """
+
+    value: float
+    loss: float
+    loss_shifted: float
+    auroc: float
+    auroc_shifted: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One trial. `status` is finished, pruned, hopeless, stopped or running; figures that there are not are None.
+
+    `auroc` and `val_loss` (uncalibrated) are those of the last epoch where the trial did not finish.
+    """
+
+    number: int
+    status: str
+    value: float | None
+    loss: float | None
+    loss_shifted: float | None
+    auroc: float | None
+    auroc_shifted: float | None
+    val_loss: float | None
+    epochs: int
+    seconds: float | None
+    note: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a study stands: its trials so far in order, and how many it is to have."""
+
+    rows: tuple[Row, ...]
+    trials: int
+
+    @property
+    def counted(self) -> tuple[Row, ...]:
+        """The trials that count: not the stopped ones."""
+        return tuple(row for row in self.rows if row.status in ("finished", "pruned", "hopeless"))
+
+    @property
+    def best(self) -> Row | None:
+        """The finished trial with the smallest value; of equals the first."""
+        finished = [row for row in self.rows if row.status == "finished" and row.value is not None]
+        return min(finished, key=lambda row: (row.value, row.number), default=None)
+
+
+# Trains one configuration; calls back with each epoch's row, and lets what that raises end the trial.
+Objective = Callable[[TrainingConfig, Callable[[dict[str, Any]], object]], Outcome]

@@ -1,0 +1,132 @@
+"""One trial of a tuning study: the radiographs that all trials share, and what a trained network is worth on them.
+
+Needs tensorflow.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from core.errors import ClassifierError
+from model.metrics import auroc
+from model.network import logit_function
+from training.data.augment import SHIFT
+from training.data.dataset import digest, load_folder, scan_folder
+from training.experiments.study_values import Objective, Outcome, TrialHopeless
+from training.fitting.calibrate import calibrate, class_balance, perturbed
+from training.fitting.config import TrainingConfig, as_served
+from training.fitting.fit import Progress, TrainingData, fit, precision_policy, predict_logits
+from training.fitting.initial_weights import start_network
+from training.runs.run import training_data
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TuningData:
+    """Both sides of the split, and the held-out pictures' shifted copies, uint8 (copies · n, px, px), copy by copy."""
+
+    fitting: TrainingData
+    shifted: npt.NDArray[np.uint8]
+    identity: Mapping[str, str]
+
+
+def load_data(root: Path, config: TrainingConfig, phase: Callable[[str, int, int], object]) -> TuningData:
+    """Read train and val of a folder once for all trials. Raises DatasetError when it cannot be used."""
+    folder = scan_folder(root)
+    total, done = len(folder.train) + len(folder.val), 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        phase("reading radiographs", done, total)
+
+    loaded = load_folder(root, config.detail_px, config.validation_fraction, config.seed, tick, config.fills_border)
+    data = training_data(loaded)
+    return TuningData(
+        data,
+        perturbed(data.val_pictures, as_served(SHIFT, config), config.copies[0], config.seed),
+        {"data": digest(loaded.samples), "held_out": digest(loaded.side(True))},
+    )
+
+
+def measured(labels: Array, clean: Array, shifted: Array) -> Outcome:
+    """Score logits of held-out pictures, clean (n,) and shifted (copies, n), against labels (n,) in {0, 1}."""
+    calibration = calibrate(labels, clean, shifted)
+    sign, weight = np.where(labels == 1, -1.0, 1.0), class_balance(labels)
+
+    def loss(logits: Array) -> float:
+        scaled = np.asarray(logits, np.float64) / calibration.temperature + calibration.bias
+        return float((weight * np.logaddexp(0, sign * scaled)).mean())
+
+    losses = loss(clean), loss(shifted)
+    return Outcome(
+        sum(losses) / 2, *losses, auroc(labels, clean), auroc(np.tile(labels, len(shifted)), shifted.ravel())
+    )
+
+
+def training_objective(
+    data: TuningData, backbone_weights: str, work: Path, report: Callable[[Progress], object]
+) -> Objective:
+    """Return a function that trains a network from the beginning and scores it.
+
+    `work` is the folder of the trial's checkpoint; it is there only while a trial runs.
+    """
+
+    def objective(config: TrainingConfig, epoch_done: Callable[[dict[str, Any]], object]) -> Outcome:
+        # There is one already where a process was killed; `fit` would go on from its checkpoint.
+        shutil.rmtree(work, ignore_errors=True)
+        policy = keras.mixed_precision.dtype_policy()
+        tf.get_logger().addFilter(_is_worth_saying)
+        keras.utils.set_random_seed(config.seed)
+        keras.mixed_precision.set_global_policy(precision_policy(config.precision))
+        try:
+            network = start_network(backbone_weights, config)
+            _refuse_unknown_layer(config, [layer.name for layer in network.layers])
+            work.mkdir(parents=True)
+            fit(network, config, data.fitting, work, report, epoch_done)
+            labels, pictures = data.fitting.val_labels, data.fitting.val_pictures
+            forward = logit_function(network)
+            clean, shifted = (
+                predict_logits(forward, p, config.input_px, mirror=config.mirror) for p in (pictures, data.shifted)
+            )
+            if not (np.isfinite(clean).all() and np.isfinite(shifted).all()):
+                raise TrialHopeless("the logits are not finite")
+            return measured(labels, clean, shifted.reshape(-1, len(labels)))
+        except FloatingPointError as error:
+            raise TrialHopeless(str(error)) from error
+        except tf.errors.ResourceExhaustedError as error:
+            raise TrialHopeless("not enough memory") from error
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+            tf.get_logger().removeFilter(_is_worth_saying)
+            keras.mixed_precision.set_global_policy(policy)
+            keras.backend.clear_session()
+            gc.collect()
+
+    return objective
+
+
+def _is_worth_saying(record: logging.LogRecord) -> bool:
+    """TensorFlow takes one traced network a trial for the mistake of tracing one network many times."""
+    return "tf.function retracing" not in record.getMessage()
+
+
+def _refuse_unknown_layer(config: TrainingConfig, layers: list[str]) -> None:
+    for stage in config.stages:
+        if stage.train_after and stage.train_after not in layers:
+            raise ClassifierError(
+                f"expected train_after to be a layer of {config.architecture}. Received: {stage.train_after!r}",
+                advice=f"Fix it to a layer such as {', '.join(layers[len(layers) // 3 :: len(layers) // 6 or 1])}.",
+            )

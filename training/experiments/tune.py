@@ -1,0 +1,295 @@
+"""A tuning study: trainings of one network with different settings, the next ones chosen by what the last ones gave.
+
+    <study>.db           the study: SQLite, as Optuna keeps it; survives a killed process
+    <study>.best.json    the best trial's configuration, which `train --recipe` takes; rewritten when a trial is better
+    <study>.trials.csv   one row a trial, rewritten after each
+    <study>.html         the plots, written at the end and when the study is interrupted
+    <study>.trial/       the running trial's checkpoint
+    <study>.lock         held while a process works on the study
+
+What is minimised is a log loss on held-out patients, never on the test part: temperature and bias are fitted as for a
+version's card, each class counts the same, and the pictures as they are count as much as SHIFT copies of them. AUROC
+would not do: on these films nearly every setting reaches 0.99, and the rest is a few films' chance. The loss goes on
+falling while the ranking is already right, it does not reward a network for scaling its logits, since the temperature
+takes that out, and with the shifted copies it asks for what the product needs, probabilities that hold on another
+hospital's exports. The two fitted numbers see the films that are scored, which favours every trial alike.
+
+Pruning looks at 1 − AUROC after each epoch, which no label smoothing or class weight bends, against the median of
+earlier trials at the same epoch.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from core.errors import AppError, DatasetError
+from core.files import write_atomically
+from training.experiments.space import Dimension, Plan, recipe
+from training.experiments.study_values import Objective, Row, Standing, TrialHopeless
+
+if TYPE_CHECKING:
+    from training.fitting.fit import Progress
+
+STUDY_NAME = "pneumolens"
+# Random trials before TPE has something to learn from, the default recipe among them.
+STARTUP_TRIALS = 8
+COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True, slots=True)
+class TuneRequest:
+    """Where a study lies and how far it goes: `trials` in all, those of earlier calls included.
+
+    No trial starts after `timeout_minutes` of this call; 0 means no bound.
+    """
+
+    data: Path
+    study: Path
+    out: Path
+    trials: int
+    timeout_minutes: float = 0.0
+    prune: bool = True
+
+    @property
+    def table(self) -> Path:
+        """The trials as CSV."""
+        return self._beside(".trials.csv")
+
+    @property
+    def page(self) -> Path:
+        """The plots."""
+        return self._beside(".html")
+
+    def _beside(self, suffix: str) -> Path:
+        return self.out.with_name(self.out.name.removesuffix(".json").removesuffix(".best") + suffix)
+
+
+@dataclass(frozen=True, slots=True)
+class TuneWatcher:
+    """What a study tells whoever watches: reading by (name, done, total), a trial's start, its progress, its end."""
+
+    phase: Callable[[str, int, int], object]
+    began: Callable[[Standing], object]
+    fitting: Callable[[Progress], object]
+    ended: Callable[[Standing, Row], object]
+
+
+@contextmanager
+def opened(path: Path, plan: Plan, prune: bool = True) -> Iterator[optuna.Study]:
+    """Open the study in a file, or begin it there, for this process alone; a trial that was cut off is marked failed.
+
+    Raises AppError when the file is no study, another process works on it, or it was begun with another plan.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A transaction on a file of its own: the operating system ends it with the process, kill -9 included.
+    lock = sqlite3.connect(path.with_suffix(".lock"), timeout=0, isolation_level=None)
+    try:
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            raise AppError(
+                f"expected a study that nothing else works on. Received: {path} ({error})",
+                advice="Wait for the other process, or name another file with --study.",
+            ) from error
+        # Not in the first half of the epochs: with a cosine, what is ahead there is mostly what learns fast.
+        pruner = (
+            optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=max(2, plan.epochs // 2))
+            if prune
+            else optuna.pruners.NopPruner()
+        )
+        try:
+            storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+            study = optuna.create_study(study_name=STUDY_NAME, storage=storage, pruner=pruner, load_if_exists=True)
+        except Exception as error:  # whatever a database makes of a file that is not one
+            raise AppError(
+                f"expected a study. Received: {path} ({str(error).splitlines()[0]})",
+                advice="Name another file with --study.",
+            ) from error
+        try:
+            remember(study, identity(plan), AppError)
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                study.tell(trial.number, state=TrialState.FAIL)
+            yield study
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+    finally:
+        lock.close()
+
+
+def identity(plan: Plan) -> dict[str, Any]:
+    """Return what all trials of a study have in common, as JSON values; without it their values do not compare."""
+    values = asdict(plan) | {"backbone_weights": Path(plan.backbone_weights).name}
+    values["search"] = {d.name: d.range for d in plan.dimensions}
+    del values["dimensions"]
+    return dict(json.loads(json.dumps(values | {"fixed": dict(plan.fixed)})))
+
+
+def remember(study: optuna.Study, values: Mapping[str, Any], error: type[AppError]) -> None:
+    """Store what a study is begun with; raises `error` when it has trials of something else."""
+    if not study.get_trials(deepcopy=False):
+        for name, value in values.items():
+            study.set_user_attr(name, value)
+    for name, value in values.items():
+        if (begun := study.user_attrs.get(name)) != value:
+            if isinstance(begun, dict) and isinstance(value, dict):
+                begun, value = (
+                    {k: v for k, v in a.items() if b.get(k) != v} for a, b in ((begun, value), (value, begun))
+                )
+            raise error(
+                f"expected the study's own {name.replace('_', ' ')}: {begun or 'none'}. Received: {value or 'none'}",
+                advice="Go on with what the study was begun with, or begin another one with --study FILE.db.",
+            )
+
+
+def search(
+    study: optuna.Study,
+    plan: Plan,
+    objective: Objective,
+    request: TuneRequest,
+    watcher: TuneWatcher,
+    clock: Callable[[], float] = time.monotonic,
+) -> Standing:
+    """Run trials until the study has as many as it is to have, or its time is up, and keep recipe and table current.
+
+    What is tried depends on the plan's seed and the trials that count, so a study that was interrupted goes on as it
+    would have gone on. The first trial is the default recipe: the best one can only be better.
+    """
+    end = clock() + request.timeout_minutes * 60 if request.timeout_minutes else math.inf
+    standing = publish(study, plan, request)
+    while (done := len(standing.counted)) < request.trials and clock() < end:
+        # Optuna's own generator would begin anew in every process and try the same settings twice.
+        seed = int(np.random.SeedSequence((plan.seed, done)).generate_state(1)[0])
+        study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+        if not done and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            study.enqueue_trial(plan.defaults, user_attrs={"note": "the default recipe"})
+        trial = study.ask()
+        watcher.began(standing)
+        try:
+            values = {d.name: _suggest(trial, d) for d in plan.dimensions}
+            outcome = objective(recipe(plan, values), epoch_reporter(trial, plan.epochs))
+        except (optuna.TrialPruned, TrialHopeless) as reason:
+            # TPE ranks a pruned trial behind every finished one, which is where one that diverged belongs.
+            if isinstance(reason, TrialHopeless):
+                trial.set_user_attr("hopeless", str(reason))
+            study.tell(trial, state=TrialState.PRUNED)
+        except BaseException:
+            study.tell(trial, state=TrialState.FAIL)
+            publish(study, plan, request)
+            raise
+        else:
+            for name, value in asdict(outcome).items():
+                trial.set_user_attr(name, value)
+            study.tell(trial, outcome.value)
+        standing = publish(study, plan, request)
+        watcher.ended(standing, standing.rows[-1])
+    return standing
+
+
+def _suggest(trial: optuna.Trial, dimension: Dimension) -> Any:
+    if dimension.choices:
+        return trial.suggest_categorical(dimension.name, dimension.choices)
+    return trial.suggest_float(dimension.name, dimension.low, dimension.high, log=dimension.log)
+
+
+def epoch_reporter(trial: optuna.Trial, epochs: int) -> Callable[[dict[str, Any]], None]:
+    """Return what takes each epoch's row of `fit`: it tells the study and raises TrialPruned when that says so.
+
+    After the last epoch nothing is saved by pruning, and a value is worth more.
+    """
+
+    def epoch_done(row: dict[str, Any]) -> None:
+        trial.set_user_attr("last", {name: row[name] for name in ("epoch", "val_auroc", "val_loss")})
+        trial.report(1 - row["val_auroc"], row["epoch"])
+        if row["epoch"] < epochs and trial.should_prune():
+            raise optuna.TrialPruned
+
+    return epoch_done
+
+
+def row_of(trial: FrozenTrial) -> Row:
+    """Return a trial as a row of the table."""
+    attributes, last = trial.user_attrs, trial.user_attrs.get("last", {})
+    hopeless = attributes.get("hopeless", "")
+    status = (
+        "hopeless"
+        if hopeless
+        else {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "stopped"}.get(
+            trial.state, "running"
+        )
+    )
+    return Row(
+        trial.number,
+        status,
+        trial.value if status == "finished" else None,
+        attributes.get("loss"),
+        attributes.get("loss_shifted"),
+        attributes.get("auroc", last.get("val_auroc")),
+        attributes.get("auroc_shifted"),
+        last.get("val_loss"),
+        last.get("epoch", 0),
+        trial.duration.total_seconds() if trial.duration else None,
+        hopeless or attributes.get("note", ""),
+        trial.params,
+    )
+
+
+def publish(study: optuna.Study, plan: Plan, request: TuneRequest) -> Standing:
+    """Write the table, and the best recipe if the file does not hold it yet; return where the study stands."""
+    trials = study.get_trials(deepcopy=False)
+    standing = Standing(tuple(row_of(t) for t in trials if t.state != TrialState.WAITING), request.trials)
+    request.out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(request.table, _table(standing.rows, [d.name for d in plan.dimensions]))
+    if (best := standing.best) is not None:
+        text = recipe(plan, best.parameters).to_json() + "\n"
+        if not request.out.is_file() or request.out.read_text(encoding="utf-8") != text:
+            write_atomically(request.out, text)
+    return standing
+
+
+def _table(rows: tuple[Row, ...], parameters: list[str]) -> str:
+    text = io.StringIO()
+    columns = [name for name in Row.__slots__ if name != "parameters"]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow((*columns, *parameters))
+    writer.writerows(
+        [*(getattr(row, name) for name in columns), *(row.parameters.get(name) for name in parameters)] for row in rows
+    )
+    return text.getvalue()
+
+
+def tune(request: TuneRequest, plan: Plan, watcher: TuneWatcher) -> Standing:
+    """Run a study, or go on with it, and write recipe, table and page; they are written on interruption as well.
+
+    Raises DatasetError when the radiographs are not those with which the study was begun.
+    """
+    from training.experiments.trial import load_data, training_objective
+
+    with opened(request.study, plan, request.prune) as study:
+        data = load_data(request.data, recipe(plan, plan.defaults), watcher.phase)
+        remember(study, data.identity, DatasetError)
+        objective = training_objective(
+            data, plan.backbone_weights, request.study.with_suffix(".trial"), watcher.fitting
+        )
+        try:
+            return search(study, plan, objective, request, watcher)
+        finally:
+            # plotly takes a second to import, which whoever reads --help need not wait for
+            from training.experiments.plots import study_page
+
+            write_atomically(request.page, study_page(study, publish(study, plan, request)))

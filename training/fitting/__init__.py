@@ -1,0 +1,1 @@
+"""The fit of a network: configuration, loop, calibration and model card."""

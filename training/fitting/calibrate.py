@@ -1,0 +1,111 @@
+"""Give a fitted network its scale: temperature, operating point, and the band in which to read with care.
+
+Everything here uses held-out patients only. The pictures are looked at as they are and as another hospital might have
+exported them, because a threshold chosen on clean pictures of one source lands in the wrong place elsewhere while the
+ranking survives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from model.calibration import fit_calibration, probabilities, sigmoid
+from model.card import Calibration, OperatingPoint
+from training.data.augment import Augmentation, augment
+
+Array = npt.NDArray[Any]
+MIN_SENSITIVITY = 0.96
+NEAR_QUANTILE = 0.9
+
+
+def perturbed(pictures: npt.NDArray[np.uint8], recipe: Augmentation, copies: int, seed: int) -> npt.NDArray[np.uint8]:
+    """Return `copies` changed versions of each squashed picture: uint8 (copies · n, px, px), copy by copy."""
+    px = pictures.shape[1]
+    return np.stack(
+        [
+            augment(picture, np.random.default_rng((seed, copy, i)), recipe, px)
+            for copy in range(copies)
+            for i, picture in enumerate(pictures)
+        ]
+    )
+
+
+def class_balance(labels: Array) -> npt.NDArray[np.float64]:
+    """Return weights (n,) with which each class counts the same, of mean 1."""
+    share = np.bincount(labels, minlength=2) / len(labels)
+    return np.asarray(1 / (2 * share[labels]))
+
+
+def calibrate(labels: Array, logits: Array, shifted: Array) -> Calibration:
+    """Fit temperature and bias on clean logits (n,) and shifted ones (copies, n) together, half the weight each.
+
+    Each class counts the same, so that a probability does not inherit the mix of a public data set: it holds at a
+    prevalence of one half.
+    """
+    copies = len(shifted)
+    pooled = np.concatenate((logits, shifted.ravel()))
+    labels_pooled = np.tile(labels, copies + 1)
+    balance = np.tile(class_balance(labels), copies + 1)
+    weight = np.concatenate((np.full(len(labels), 0.5), np.full(copies * len(labels), 0.5 / copies))) * balance
+    return fit_calibration(labels_pooled, pooled, weight)
+
+
+def choose_operating_point(
+    labels: Array,
+    logits: Array,
+    shifted: Array,
+    slight: Array,
+    calibration: Calibration,
+    min_sensitivity: float = MIN_SENSITIVITY,
+) -> OperatingPoint:
+    """Choose the probability with the best balanced accuracy over clean and shifted pictures of held-out patients.
+
+    Among points within half a percentage point of the best, the middle is taken: the maximum of a finite sample sits
+    on a single radiograph. Points whose sensitivity, averaged over clean and shifted pictures, falls below
+    `min_sensitivity` are not considered: clean ones are one hospital's, and deserve no more weight than the others.
+    `slight` (copies, n) are logits after changes that no reader would notice; 90 % of them stay inside the near band.
+    """
+    clean = probabilities(logits, calibration)
+    moved = probabilities(shifted, calibration)
+    candidates = np.linspace(0.02, 0.98, 481)
+
+    def rates(p: Array, y: Array) -> tuple[Array, Array]:
+        above = p[None, :] >= candidates[:, None]
+        return above[:, y == 1].mean(1), 1 - above[:, y == 0].mean(1)
+
+    sensitivity, specificity = rates(clean, labels)
+    moved_sensitivity, moved_specificity = rates(moved.ravel(), np.tile(labels, len(shifted)))
+    score = (sensitivity + specificity + moved_sensitivity + moved_specificity) / 4
+    kept = (sensitivity + moved_sensitivity) / 2
+    allowed = kept >= min(min_sensitivity, kept.max())
+    score = np.where(allowed, score, -1)
+    best = candidates[score >= score.max() - 0.005]
+    threshold = round(float(np.median(best)), 3)
+    cut = (np.log(threshold / (1 - threshold)) - calibration.bias) * calibration.temperature
+    change = np.abs(slight - logits)
+    close = np.abs(logits - cut) < 3 * calibration.temperature
+    half = float(np.quantile(change[:, close] if close.any() else change, NEAR_QUANTILE))
+    low, high = sigmoid(np.array([cut - half, cut + half]) / calibration.temperature + calibration.bias)
+    return OperatingPoint(
+        threshold,
+        round(float(low), 4),
+        round(float(high), 4),
+        "best balanced accuracy over held-out patients, with pictures as they are and as another hospital might export "
+        f"them; sensitivity at least {min_sensitivity:g} over both",
+    )
+
+
+def logits_by_copy(
+    predict: Callable[[npt.NDArray[np.uint8]], Array],
+    pictures: npt.NDArray[np.uint8],
+    recipe: Augmentation,
+    copies: int,
+    seed: int,
+) -> npt.NDArray[np.float32]:
+    """Return logits (copies, n) of changed versions of the pictures."""
+    changed = perturbed(pictures, recipe, copies, seed)
+    return np.asarray(predict(changed), np.float32).reshape(copies, len(pictures))

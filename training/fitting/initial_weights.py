@@ -1,0 +1,79 @@
+"""What a training starts from: ImageNet weights, random ones, or those of a classifier version.
+
+Only `start_network`, the last function, needs tensorflow.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.errors import ClassifierError
+from model.architectures import find_architecture
+from model.registry import CARD, read_card, verify
+from training.fitting.config import TrainingConfig
+
+if TYPE_CHECKING:
+    import keras
+
+
+def is_version(weights: str) -> bool:
+    """Whether `weights` names the file of a classifier version, which has its card beside it."""
+    return (Path(weights).with_name(CARD)).is_file()
+
+
+def start_name(weights: str) -> str:
+    """Return what a card says of the starting weights: a version's name, a file's name without its folder, a word."""
+    return f"version {Path(weights).parent.name}" if is_version(weights) else Path(weights).name
+
+
+def check_start(weights: str, config: TrainingConfig) -> None:
+    """Raise ClassifierError when `start_network` would; cheap enough to be asked before a run is put into a queue."""
+    if weights in ("imagenet", "random"):
+        return
+    if not Path(weights).is_file():
+        raise ClassifierError(
+            f"expected a file with starting weights. Received: {weights}",
+            advice='Name a file that exists, or "imagenet" to let Keras download its own.',
+        )
+    if is_version(weights) and (card := read_card(Path(weights).parent)).architecture != config.architecture:
+        raise ClassifierError(
+            f"expected a version of {config.architecture} to start from. Received: {card.version}, {card.architecture}",
+            advice="Choose the same architecture as the version's, or start from ImageNet.",
+        )
+
+
+def start_network(weights: str, config: TrainingConfig) -> keras.Model:
+    """Build the configuration's network from `weights`.
+
+    These are "imagenet", "random", a local file of a backbone in Keras's layout, or the file of a classifier version
+    of the same architecture, whose head is kept as well and whose checksum is compared first. Raises ClassifierError
+    when it cannot be done.
+    """
+    from model.network import build_network, read_weights
+
+    architecture = find_architecture(config.architecture)
+    size = None if architecture.any_size else config.input_px
+    if is_version(weights):
+        check_start(weights, config)
+        verify(Path(weights).parent)
+        network = build_network(config.architecture, size, dropout=config.dropout)
+        try:
+            read_weights(network, Path(weights))
+        except (KeyError, ValueError) as error:
+            raise ClassifierError(
+                f"expected weights of {config.architecture}. Received: {error}",
+                advice="Start from ImageNet, or from another version.",
+            ) from error
+        return network
+    backbone = None if weights == "random" or not architecture.is_transfer else weights
+    try:
+        return build_network(config.architecture, size, backbone_weights=backbone, dropout=config.dropout)
+    except ClassifierError:
+        raise
+    except Exception as error:  # Keras raises a bare Exception for a failed download, OSError or ValueError for a file
+        raise ClassifierError(
+            f"expected the backbone's weights. Received: {type(error).__name__} for {weights!r}: {error}",
+            advice="Name a local weights file with --backbone-weights, start from random weights with "
+            "--backbone-weights random, or check that this machine may download them.",
+        ) from error

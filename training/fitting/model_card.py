@@ -1,0 +1,185 @@
+"""A fitted network → the card of a version: its scale from held-out patients, and all that has to be said of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version as library_version
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from model.calibration import probabilities
+from model.card import Calibration, Evaluation, ModelCard, OperatingPoint, PurposePoint
+from model.decision import operating_points_by_purpose
+from model.metrics import evaluate
+from training.data.audit import Audit
+from training.data.augment import SHIFT, SLIGHT, resolve
+from training.data.dataset import CLASSES, LoadedFolder, digest
+from training.fitting.calibrate import calibrate, choose_operating_point, logits_by_copy
+from training.fitting.config import TrainingConfig, as_served
+
+Array = npt.NDArray[Any]
+Predict = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+INTENDED_USE = (
+    "Decision support for clinicians reading frontal chest radiographs of children aged 1–5 years: how likely the film "
+    "shows pneumonia, and which regions moved that figure. Not a diagnosis; not for adults, lateral views, other body "
+    "parts, follow-up of a known pneumonia, or use without a clinician."
+)
+LIMITATIONS = (
+    "Learned from children of one centre only (Guangzhou Women and Children's Medical Center); other hospitals' films "
+    "may be scored too high or too low.",
+    "On adults it calls most healthy films pneumonia.",
+    "Knows pneumonia yes or no; other disease may be called pneumonia or missed.",
+    "The influence map shows what moved the score. It is coarse and is not the outline of a lesion.",
+    "Which films belong to one patient is known from file names only.",
+    "The public data's two parts differ in exposure and framing; figures at another site have to be measured there.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What the held-out patients say of a network's logits: what they mean, where to decide, and how well that does."""
+
+    calibration: Calibration
+    operating_point: OperatingPoint
+    evaluations: Mapping[str, Evaluation]
+    purposes: tuple[PurposePoint, ...]
+
+
+def pictures_to_score(config: TrainingConfig, held_out: int) -> int:
+    """Return how many pictures `make_card` lets the network score, for a progress bar."""
+    return held_out * (1 + sum(config.copies))
+
+
+def make_card(
+    predict: Predict,
+    version: str,
+    config: TrainingConfig,
+    loaded: LoadedFolder,
+    audit: Audit,
+    history: Sequence[Mapping[str, Any]],
+    *,
+    parameters: int,
+    precision: str,
+    backbone_weights: str,
+    source: str,
+    notes: tuple[str, ...],
+) -> ModelCard:
+    """Choose calibration and operating points on the held-out patients and write the card, still without a checksum.
+
+    `predict` maps squashed pictures, uint8 (n, detail_px, detail_px), to logits (n,) of the network as it will serve.
+    """
+    scale = choose_scale(predict, loaded, config)
+    return ModelCard(
+        version=version,
+        parent=None,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        weights_file="classifier.npz",
+        sha256="",
+        architecture=config.architecture,
+        parameters=parameters,
+        intended_use=INTENDED_USE,
+        limitations=LIMITATIONS,
+        data=_describe_data(loaded, audit, source),
+        preprocessing={
+            "input_px": config.input_px,
+            "detail_px": config.detail_px,
+            "channels": 1,
+            "mirror": config.mirror,
+            "fills_border": config.fills_border,
+            "geometry": "whole radiograph squashed to a square",
+            "range": "0–255, rescaled in the network",
+        },
+        training=_describe_training(config, precision, backbone_weights),
+        history=tuple(history),
+        calibration=scale.calibration,
+        operating_point=scale.operating_point,
+        evaluations=scale.evaluations,
+        libraries=libraries(),
+        notes=notes,
+        purposes=scale.purposes,
+    )
+
+
+def choose_scale(predict: Predict, loaded: LoadedFolder, config: TrainingConfig) -> Scale:
+    """Choose calibration and operating points on the held-out patients' pictures, as they are and changed.
+
+    `predict` as in `make_card`; it scores `pictures_to_score` pictures.
+    """
+    pictures, labels = loaded.pictures[loaded.held_out], loaded.labels[loaded.held_out]
+    shifts, slights = config.copies
+    clean = predict(pictures)
+    shifted = logits_by_copy(predict, pictures, as_served(SHIFT, config), shifts, config.seed)
+    slight = logits_by_copy(predict, pictures, as_served(SLIGHT, config), slights, config.seed + 1)
+    calibration = calibrate(labels, clean, shifted)
+    point = choose_operating_point(labels, clean, shifted, slight, calibration)
+    patients = [s.patient for s in loaded.side(True)]
+    score = probabilities(clean, calibration)
+    evaluations: dict[str, Evaluation] = {
+        "validation": evaluate("validation", labels, score, point.probability, patients),
+        "validation_shifted": evaluate(
+            "validation, shifted",
+            np.tile(labels, shifts),
+            probabilities(shifted.ravel(), calibration),
+            point.probability,
+            patients * shifts,
+        ),
+    }
+    return Scale(calibration, point, evaluations, _purposes(labels, score, probabilities(shifted, calibration)))
+
+
+def _purposes(labels: Array, clean: Array, shifted: Array) -> tuple[PurposePoint, ...]:
+    """Choose further operating points where the default one is chosen: on clean and shifted pictures, half and half.
+
+    On clean pictures of one source alone, a bound on the specificity is met so low that it breaks anywhere else.
+    """
+    copies = len(shifted)
+    weights = np.concatenate((np.full(len(labels), 0.5), np.full(copies * len(labels), 0.5 / copies)))
+    return operating_points_by_purpose(
+        np.tile(labels, copies + 1),
+        np.concatenate((clean, shifted.ravel())),
+        weights,
+        f"{len(labels)} held-out radiographs, as they are and as another hospital might export them",
+    )
+
+
+def _describe_training(config: TrainingConfig, precision: str, backbone_weights: str) -> dict[str, Any]:
+    used = {config.augmentation, *(s.augmentation for s in config.stages if s.augmentation)}
+    recipes = {name: dataclasses.asdict(resolve(name, config.augmentation_strength)) for name in sorted(used)}
+    return dataclasses.asdict(config) | {
+        "precision_used": precision,
+        "backbone_weights": backbone_weights,
+        "recipes": recipes,
+    }
+
+
+def _describe_data(loaded: LoadedFolder, audit: Audit, source: str) -> dict[str, Any]:
+    def counts(side: bool) -> dict[str, int]:
+        chosen = loaded.side(side)
+        return {name: sum(s.label == label for s in chosen) for label, name in enumerate(CLASSES)} | {
+            "patients": len({s.patient for s in chosen})
+        }
+
+    return {
+        "source": source or "a folder of this installation",
+        "digest": digest(loaded.samples),
+        "train": counts(False),
+        "validation": counts(True),
+        "unreadable": loaded.unreadable,
+        "unknown_patients": sum(not s.patient_known for s in loaded.samples),
+        "split": "by patient, read from file names",
+        "audit": [issue.message for issue in audit.issues],
+        "sees_no_lungs_auroc": audit.sees_no_lungs_auroc if math.isfinite(audit.sees_no_lungs_auroc) else None,
+    }
+
+
+def libraries() -> dict[str, str]:
+    """Return the versions of python and of the libraries that decide a result."""
+    names = ("tensorflow", "keras", "numpy", "opencv-python", "pillow")
+    return {"python": platform.python_version(), **{name: library_version(name) for name in names}}

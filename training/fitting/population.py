@@ -1,0 +1,356 @@
+"""Fits what a version knows of its training population, and chooses on held-out patients when the gate speaks up.
+
+Axes and heads are fitted on training patients' films and on pictures made from them: exposed and framed as another
+hospital might, turned, inverted, cropped; what is not a chest film is drawn
+(`training.fitting.synthetic_outliers`). Every limit is chosen on patients held out from training, treated the same way.
+See `model.population` for what comes of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from imaging.border import fill_border
+from imaging.radiograph import enlarge
+from model.calibration import sigmoid
+from model.population import (
+    BOUND,
+    HEADS,
+    PARTS,
+    POSES,
+    Limits,
+    TrainingPopulation,
+    foreignness,
+    from_arrays,
+    probabilities,
+    to_arrays,
+)
+from training.data.augment import SHIFT, Augmentation, augment
+from training.data.dataset import LoadedFolder
+from training.fitting.calibrate import class_balance
+from training.fitting.synthetic_outliers import draw_impostors
+
+Float = npt.NDArray[np.float32]
+Picture = npt.NDArray[np.uint8]
+Pictures = npt.NDArray[np.uint8]
+Sense = Callable[[Pictures], tuple[Float, Float]]
+
+# Fewer films than this say too little of a population, and limits chosen on fewer than that would be chance.
+MIN_FILMS, MIN_HELD_OUT = 200, 60
+# How many pictures of each kind are looked at, of training and of held-out patients.
+FILMS, HELD_OUT = 3000, 600
+VARIED, POSED, CROPPED, IMPOSTORS = 600, 420, 240, 480
+HELD_OUT_VARIED = 200
+# Axes kept of the picture as a whole, of one part of it, and of the last map.
+WHOLE_AXES, PART_AXES, LAST_AXES = 64, 32, 32
+# As another hospital exposes, frames and exports its films, with the whole chest still on them; how sharp and grainy a
+# copy of 224 px is depends on how it was reduced, which says nothing of the child.
+VARIED_RECIPE = replace(
+    SHIFT,
+    name="varied",
+    area=(0.75, 1.0),
+    degrees=8.0,
+    zoom=(0.85, 1.2),
+    shift=0.04,
+    p_blur=0.2,
+    p_sharpen=0.45,
+    p_noise=0.4,
+    noise=(1.0, 8.0),
+)
+# The same films in another file.
+RECODED_RECIPE = Augmentation(
+    "recoded", p_blur=0.1, blur_sigma=(0.3, 1.2), p_sharpen=0.5, p_jpeg=0.3, p_noise=0.5, noise=(2.0, 6.0)
+)
+# The share of held-out films that may be called unlike the training films, as they are and in other files, and that may
+# be said to lie or look wrong. An adult's film that passes for a child's does more harm than a child's called unlike.
+OUTSIDE_SHARE, RECODED_SHARE, WRONG_SHARE = 0.01, 0.1, 0.003
+# How freely the heads may follow the pictures they are fitted to (scikit-learn's C).
+_FREEDOM = 0.01
+_MOST_PARTS = 12_000
+_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sensed:
+    """What the network says of n pictures: `sensed` float32 (n, d) and `last` float32 (n, channels)."""
+
+    sensed: Float
+    last: Float
+
+
+def learn_population(
+    network: Any,
+    architecture: str,
+    input_px: int,
+    loaded: LoadedFolder,
+    seed: int,
+    progress: Callable[[int], object] | None = None,
+    fills_border: bool = False,
+) -> TrainingPopulation | None:
+    """Fit the population of a Keras network that is in memory as it will serve; None where there are too few films.
+
+    `progress` is called with the number of pictures done since the last call, `pictures_to_sense` in all. With
+    `fills_border` the network sees every picture with its margin continued over black, as it will in service.
+    """
+    from model.network import forward_function, sensed_layers
+
+    layers = sensed_layers(network, architecture)
+    forward = forward_function(network, layers)
+
+    def sense(pictures: Pictures) -> tuple[Float, Float]:
+        parts = []
+        for start in range(0, len(pictures), _BATCH):
+            batch = pictures[start : start + _BATCH]
+            shown = [enlarge(fill_border(one) if fills_border else one, input_px) for one in batch]
+            _, features, _, sensed = forward(np.stack(shown))
+            parts.append((sensed, features.mean((1, 2))))
+            if progress is not None:
+                progress(len(batch))
+        return np.concatenate([one for one, _ in parts]), np.concatenate([other for _, other in parts])
+
+    channels = int(network.get_layer(layers[0]).output.shape[-1])
+    return fit_population(sense, layers, channels, loaded.pictures, loaded.labels, loaded.held_out, seed)
+
+
+def fit_population(
+    sense: Sense,
+    layers: Sequence[str],
+    channels: int,
+    pictures: Pictures,
+    labels: npt.NDArray[np.int_],
+    held_out: npt.NDArray[np.bool_],
+    seed: int,
+) -> TrainingPopulation | None:
+    """Fit the population of squashed pictures, uint8 (n, px, px); None where there are too few of them.
+
+    `sense` maps squashed pictures to what the layers say, as `model.network.forward_function` does (the first of them
+    has `channels`), and to the mean of the last map. labels is int (n,), held_out bool (n,).
+    """
+    own, others = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    if not _is_enough(len(own), len(others)):
+        return None
+    rng = np.random.default_rng(seed)
+    own, others = rng.permutation(own), rng.permutation(others)
+    counts = _plan(len(own), len(others))
+    films, unseen = pictures[own], pictures[others]
+    poses = rng.permutation(np.arange(counts["posed"]) % (len(POSES) - 1) + 1)
+    last = films[::-1]
+    varied = [_varied(film, (seed, 1, i)) for i, film in enumerate(last[: counts["varied"]])]
+    posed = [_posed(_varied(films[i % len(films)], (seed, 2, i)), int(pose)) for i, pose in enumerate(poses)]
+    cropped = [_cropped(film, (seed, 3, i)) for i, film in enumerate(_cycled(films, counts["cropped"]))]
+    changed = [_varied(film, (seed, 4, i)) for i, film in enumerate(_cycled(unseen, counts["held_out_varied"]))]
+    recoded = [
+        augment(film, np.random.default_rng((seed, 5, i)), RECODED_RECIPE, film.shape[0])
+        for i, film in enumerate(unseen[: counts["held_out_recoded"]])
+    ]
+    sets = {
+        "films": films[: counts["films"]],
+        "varied": np.stack(varied),
+        "posed": np.stack(posed),
+        "cropped": np.stack(cropped),
+        "impostors": draw_impostors(counts["impostors"], films, seed),
+        "held_out": unseen[: counts["held_out"]],
+        "held_out_varied": np.stack(changed),
+        "held_out_recoded": np.stack(recoded),
+    }
+    seen = {name: Sensed(*sense(one)) for name, one in sets.items()}
+    return fit_sensed(
+        seen, poses, labels[own[: counts["films"]]], labels[others[: counts["held_out"]]], layers, channels
+    )
+
+
+def fit_sensed(
+    seen: Mapping[str, Sensed],
+    poses: npt.NDArray[np.int_],
+    labels: npt.NDArray[np.int_],
+    held_out_labels: npt.NDArray[np.int_],
+    layers: Sequence[str],
+    channels: int,
+) -> TrainingPopulation:
+    """Fit axes, heads and limits to what the network said of the sets that `fit_population` makes.
+
+    `poses` int (n,) are the places in `POSES` of the pictures in `seen["posed"]`; the labels, int (n,), are those of
+    `seen["films"]` and `seen["held_out"]`, whose films `seen["held_out_recoded"]` shows in other files.
+    """
+    films, size, rng = seen["films"], PARTS * channels, np.random.default_rng(0)
+    # With varied films among them, how a film is exposed and framed weighs less than whose it is.
+    wide = np.concatenate((films.sensed, seen["varied"].sensed))
+    parts = np.concatenate(
+        [one.sensed[:, :size].reshape(-1, channels) for name, one in seen.items() if not name.startswith("held_out")]
+    )
+    whole = np.concatenate((wide[:, :size].reshape(-1, PARTS, channels).mean(1), wide[:, size:]), 1)
+    axes = (
+        _axes(parts[rng.permutation(len(parts))[:_MOST_PARTS]], PART_AXES),
+        _axes(whole, WHOLE_AXES),
+        _axes(films.last, LAST_AXES),
+    )
+    width = axes[1][1].shape[1] + PARTS * axes[0][1].shape[1]
+    none = Limits(*(math.inf for _ in Limits.__slots__))
+    plain = TrainingPopulation(
+        tuple(layers),
+        *axes,
+        (np.zeros((width, len(HEADS)), np.float32), np.zeros(len(HEADS), np.float32)),
+        none,
+        np.zeros((len(labels), axes[1][1].shape[1] + axes[2][1].shape[1]), np.float32),
+        labels,
+    )
+    # What is chosen below is chosen with the numbers as the file keeps them.
+    plain = from_arrays(to_arrays(plain))
+    features = {name: plain.features(one.sensed) for name, one in seen.items()}
+    references = [plain.alike(features[name], seen[name].last) for name in ("films", "varied")]
+    population = from_arrays(
+        to_arrays(replace(plain, heads=_fit_heads(features, poses), references=np.concatenate(references)))
+    )
+    limits = choose_limits(population, features, held_out_labels)
+    return from_arrays(to_arrays(replace(population, limits=limits)))
+
+
+def _plan(films: int, held_out: int) -> dict[str, int]:
+    """Return how many pictures of each kind to make of so many films; few films are not shown again and again."""
+    return {
+        "films": min(FILMS, films),
+        "varied": min(VARIED, films),
+        "posed": min(POSED, 2 * films),
+        "cropped": min(CROPPED, films),
+        "impostors": min(IMPOSTORS, 2 * films),
+        "held_out": min(HELD_OUT, held_out),
+        "held_out_varied": min(HELD_OUT_VARIED, 2 * held_out),
+        "held_out_recoded": min(HELD_OUT, held_out),
+    }
+
+
+def _is_enough(films: int, held_out: int) -> bool:
+    return films >= MIN_FILMS and held_out >= MIN_HELD_OUT
+
+
+def pictures_to_sense(films: int, held_out: int) -> int:
+    """Return how many pictures `learn_population` lets the network look at, for a progress bar."""
+    return sum(_plan(films, held_out).values()) if _is_enough(films, held_out) else 0
+
+
+def _cycled(films: Pictures, count: int) -> Iterator[Picture]:
+    return (films[i % len(films)] for i in range(count))
+
+
+def _varied(film: Picture, key: tuple[int, ...]) -> Picture:
+    return augment(film, np.random.default_rng(key), VARIED_RECIPE, film.shape[0])
+
+
+def _posed(film: Picture, pose: int) -> Picture:
+    quarters, is_inverted = POSES[pose]
+    lying = np.ascontiguousarray(np.rot90(film, -quarters))
+    return 255 - lying if is_inverted else lying
+
+
+def _cropped(film: Picture, key: tuple[int, ...]) -> Picture:
+    """Cut away about half of a film from one side, or all but a window of a quarter of its area."""
+    rng, px = np.random.default_rng(key), film.shape[0]
+    top, bottom, left, right = 0, px, 0, px
+    kind, kept = int(rng.integers(6)), int(px * rng.uniform(0.4, 0.6))
+    if kind == 0:
+        left = px - kept
+    elif kind == 1:
+        right = kept
+    elif kind == 2:
+        top = px - kept
+    elif kind == 3:
+        bottom = kept
+    else:
+        top, left = (int(v) for v in rng.integers(0, px - kept, 2))
+        bottom, right = top + kept, left + kept
+    return cv2.resize(film[top:bottom, left:right], (px, px), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
+
+
+def _axes(values: Float, count: int) -> tuple[Float, Float]:
+    """Return (mean float32 (d,), axes float32 (d, k)) that whiten `values` (n, d): standardised, then rotated."""
+    mean = values.mean(0)
+    spread = values.std(0)
+    # A channel that hardly ever speaks would count most of all; it gets the voice of a quiet one.
+    spread = np.maximum(spread, 1e-3 * spread.max() + 1e-6)
+    standard = (values - mean) / spread
+    _, singular, axes = np.linalg.svd(standard, full_matrices=False)
+    deviations = singular / math.sqrt(len(values) - 1)
+    kept = min(count, len(values) // 4, int((deviations > 1e-3 * deviations[0]).sum()))
+    return mean, np.asarray((axes[:kept] / deviations[:kept, None]).T / spread[:, None], np.float32)
+
+
+def _fit_heads(features: Mapping[str, Float], poses: npt.NDArray[np.int_]) -> tuple[Float, Float]:
+    """Fit the heads in the order of `HEADS`: weights float32 (k, 10), bias float32 (10,)."""
+    seen = {name: np.clip(one, -BOUND, BOUND) for name, one in features.items()}
+    upright = np.concatenate((seen["films"], seen["varied"]))
+    posed = np.concatenate((np.zeros(len(upright), int), poses))
+    tasks = (
+        (np.concatenate((upright, seen["posed"])), posed),
+        (np.concatenate((upright, seen["impostors"])), _marked(len(upright), len(seen["impostors"]))),
+        (np.concatenate((upright, seen["cropped"])), _marked(len(upright), len(seen["cropped"]))),
+    )
+    fitted = [_fit_head(*task) for task in tasks]
+    return np.concatenate([w for w, _ in fitted], 1), np.concatenate([b for _, b in fitted])
+
+
+def _marked(without: int, with_: int) -> npt.NDArray[np.int_]:
+    return np.repeat([0, 1], [without, with_])
+
+
+def _fit_head(features: Float, target: npt.NDArray[np.int_]) -> tuple[Float, Float]:
+    """Fit a logistic regression, each class counting the same: (weights (k, classes or 1), bias (classes or 1,))."""
+    from sklearn.linear_model import LogisticRegression
+
+    mean, spread = features.mean(0), features.std(0) + 1e-6
+    fitted = LogisticRegression(C=_FREEDOM, class_weight="balanced", max_iter=1000).fit(
+        (features - mean) / spread, target
+    )
+    weights = fitted.coef_.T / spread[:, None]
+    return weights.astype(np.float32), (fitted.intercept_ - mean @ weights).astype(np.float32)
+
+
+def choose_limits(
+    population: TrainingPopulation, features: Mapping[str, Float], labels: npt.NDArray[np.int_]
+) -> Limits:
+    """Choose from where on the gate speaks up, on held-out films as they are and as others might send them.
+
+    `labels` int (n,) are those of `features["held_out"]` and of the same films in other files; each class counts the
+    same, because the mix of a data set is not that of a ward.
+    """
+    weights = class_balance(labels)
+    outside = max(
+        _upper(population.distances(features[name]), weights, share)
+        for name, share in (("held_out", OUTSIDE_SHARE), ("held_out_recoded", RECODED_SHARE))
+    )
+
+    def strangeness(name: str) -> npt.NDArray[np.float64]:
+        return foreignness(population.scores(features[name]), population.distances(features[name]), outside)
+
+    changed = np.concatenate((features["held_out"], features["held_out_varied"]))
+    scores = population.scores(changed)
+    pose = probabilities(scores[:, : len(POSES)])
+    # Between films exposed strangely and what is no film there is room, and other people's films lie in it. Two thirds
+    # of it are theirs: an impostor let in is still called unlike the training films, a film turned away is not read.
+    films, impostors = np.quantile(strangeness("held_out_varied"), 0.99), np.quantile(strangeness("impostors"), 0.02)
+    return Limits(
+        outside,
+        float(films + (impostors - films) * 2 / 3),
+        _above(pose[:, 4:].sum(1)),
+        _above(1 - pose[:, 0] - pose[:, 4]),
+        _above(sigmoid(scores[:, -1])),
+    )
+
+
+def _upper(values: npt.NDArray[np.float64], weights: npt.NDArray[np.float64], share: float) -> float:
+    """Return the value that at most `share` of the weight of `values` (n,) reaches."""
+    order = np.argsort(values)
+    below = np.cumsum(weights[order]) / weights.sum()
+    place = min(int(np.searchsorted(below, 1 - share)), len(order) - 1)
+    return float(np.nextafter(np.float32(values[order[place]]), np.float32(np.inf)))
+
+
+def _above(values: npt.NDArray[np.float64]) -> float:
+    """Return a probability of at least one half that at most `WRONG_SHARE` of `values` exceed."""
+    return max(0.5, float(np.quantile(values, 1 - WRONG_SHARE)))

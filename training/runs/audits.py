@@ -1,0 +1,215 @@
+"""Audits as work in the background: started from a page, and the same after a reload or a restart of the app.
+
+    <data>/audits/<key>/request.json   which folder, and when
+                        audit.json     what was found, once it is done
+
+and the files of `processes`. The key names the folder and its state, so an unchanged folder is never audited twice, and
+a changed one never passes for audited.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from core.errors import DatasetError
+from core.files import write_atomically
+from core.settings import Settings
+from training.data.audit import Audit, audit_folder, audit_from_json, audit_to_json
+from training.data.dataset import scan_folder
+from training.data.sources import Dataset, dataset_at, pictures
+from training.runs import processes
+from training.runs.processes import Failure
+
+REQUEST, RESULT = "request.json", "audit.json"
+LISTING, READING, COMPARING = "listing the files", "reading the radiographs", "comparing the radiographs"
+MOST_LISTED = 20
+_BETWEEN_STATUS_SECONDS = 0.5
+# Two presses of the button, from two browsers, must not start two processes; one app is one process.
+_starting = threading.RLock()
+
+
+@dataclass(frozen=True, slots=True)
+class AuditState:
+    """Where an audit stands. `done` of `total` files are read; `started_at` is UTC, as ISO 8601."""
+
+    key: str
+    dataset: Dataset
+    state: Literal["running", "done", "failed"]
+    phase: str = ""
+    done: int = 0
+    total: int = 0
+    started_at: str = ""
+    seconds_left: float | None = None
+    audit: Audit | None = None
+    failure: Failure | None = None
+
+
+def audit_key(dataset: Dataset) -> str:
+    """Name a folder in its present state: a digest of its path and of its pictures' names, sizes and times."""
+    found = hashlib.sha256(os.fsencode(dataset.path))
+    for path in sorted(path for _, _, path in pictures(dataset.path)):
+        try:
+            state = path.stat()
+        except OSError:  # it went while we looked; the next look has another key
+            continue
+        found.update(os.fsencode(path) + b"\0%d %d\0" % (state.st_size, state.st_mtime_ns))
+    return found.hexdigest()[:16]
+
+
+def start_audit(settings: Settings, dataset: Dataset) -> str:
+    """Audit a folder in a process of its own and return the audit's key; one that runs or is done is taken as it is.
+
+    Raises DatasetError when the folder is none below the data roots.
+    """
+    dataset = dataset_at(settings, dataset.path)
+    key = audit_key(dataset)
+    folder = settings.audits_dir / key
+    with _starting:
+        if (folder / REQUEST).is_file() and _state(settings, folder).state != "failed":
+            return key
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (RESULT, processes.PROCESS, processes.STATUS, processes.OUTPUT):
+            (folder / name).unlink(missing_ok=True)
+        write_atomically(
+            folder / REQUEST,
+            json.dumps({"path": str(dataset.path), "started_at": datetime.now(UTC).isoformat(timespec="seconds")}),
+        )
+        processes.launch(folder, ("_audit", str(folder.resolve())))
+    return key
+
+
+def read_audit(settings: Settings, key: str) -> AuditState:
+    """Return where an audit stands; raises DatasetError when there is none of that key, or the folder is gone."""
+    folder = settings.audits_dir / key
+    if not re.fullmatch(r"[0-9a-f]{16}", key) or not (folder / REQUEST).is_file():
+        raise DatasetError(
+            "expected the key of an audit. Received: one that does not exist",
+            advice="Choose the data again and press the button that audits it.",
+        )
+    return _state(settings, folder)
+
+
+def latest_audits(settings: Settings) -> tuple[AuditState, ...]:
+    """Return the audits of folders that can still be trained on, newest first, at most `MOST_LISTED`."""
+    found = []
+    for request in settings.audits_dir.glob(f"*/{REQUEST}"):
+        try:
+            found.append(_state(settings, request.parent))
+        except DatasetError:  # its folder was deleted, or is no longer below a data root
+            continue
+    return tuple(sorted(found, key=lambda state: state.started_at, reverse=True)[:MOST_LISTED])
+
+
+def is_current(settings: Settings, state: AuditState) -> bool:
+    """Whether the folder is still as it was audited: the same files with the same sizes and times."""
+    try:
+        return audit_key(dataset_at(settings, state.dataset.path)) == state.key
+    except DatasetError:
+        return False
+
+
+def cancel_audit(settings: Settings, key: str) -> None:
+    """End an audit that is running; what it found so far is let go."""
+    folder = settings.audits_dir / read_audit(settings, key).key
+    # Before the process ends, so that nobody reads in between that it was killed by something else.
+    processes.write_error(folder, DatasetError("The audit was cancelled.", advice="Start it again when you like."))
+    processes.stop(folder)
+
+
+def forget_audits(settings: Settings, dataset: Dataset) -> None:
+    """Delete the audits of a dataset that is deleted: they hold its files' names."""
+    for request in settings.audits_dir.glob(f"*/{REQUEST}"):
+        if Path(str(processes.read_json(request).get("path"))).is_relative_to(dataset.path):
+            processes.stop(request.parent)
+            shutil.rmtree(request.parent)
+
+
+def folders_in_use(settings: Settings) -> tuple[Path, ...]:
+    """Return the folders that audits are reading."""
+    return tuple(
+        Path(str(processes.read_json(request)["path"]))
+        for request in settings.audits_dir.glob(f"*/{REQUEST}")
+        if processes.is_running(request.parent)
+    )
+
+
+def work(folder: Path) -> Audit:
+    """Do the audit that `folder` asks for and write it there; this is what the process of its own runs.
+
+    Raises DatasetError when the dataset is none any more.
+    """
+    processes.write_status(folder, phase=LISTING, done=0, total=0)
+    dataset = scan_folder(Path(str(processes.read_json(folder / REQUEST)["path"])))
+    total = sum(len(part) for part in (dataset.train, dataset.val, dataset.test))
+    audit = audit_folder(dataset, _reporter(folder, total))
+    write_atomically(folder / RESULT, audit_to_json(audit))
+    return audit
+
+
+def _reporter(folder: Path, total: int) -> Callable[[], None]:
+    """Return a function that counts files, from any thread, and writes the status at most twice a second."""
+    lock = threading.Lock()
+    started = written = time.monotonic()
+    done = 0
+
+    def count() -> None:
+        nonlocal done, written
+        with lock:
+            done += 1
+            now = time.monotonic()
+            if done < total and now - written < _BETWEEN_STATUS_SECONDS:
+                return
+            written = now
+            processes.write_status(
+                folder,
+                phase=READING if done < total else COMPARING,
+                done=done,
+                total=total,
+                seconds_left=(now - started) / done * (total - done),
+            )
+
+    return count
+
+
+def _state(settings: Settings, folder: Path) -> AuditState:
+    request = processes.read_json(folder / REQUEST)
+    dataset = dataset_at(settings, Path(str(request.get("path"))))
+    started = str(request.get("started_at"))
+    if not processes.was_started(folder):
+        with _starting:  # another visit is starting it at this moment
+            pass
+    # Looked at before the result: a process that ends in between has written its result by then.
+    is_running = processes.is_running(folder)
+    if (folder / RESULT).is_file():
+        try:
+            audit = audit_from_json((folder / RESULT).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            failure = Failure("What the audit found cannot be read.", "Start it again.")
+            return AuditState(folder.name, dataset, "failed", started_at=started, failure=failure)
+        return AuditState(folder.name, dataset, "done", "", audit.n, audit.n, started, audit=audit)
+    if not is_running:
+        failure = processes.failure(folder) or Failure("The audit has not started.", "Start it again.")
+        return AuditState(folder.name, dataset, "failed", started_at=started, failure=failure)
+    status = processes.read_json(folder / processes.STATUS)
+    left = status.get("seconds_left")
+    return AuditState(
+        folder.name,
+        dataset,
+        "running",
+        str(status.get("phase", LISTING)),
+        int(status.get("done", 0)),
+        int(status.get("total", 0)),
+        started,
+        None if left is None else float(left),
+    )

@@ -1,0 +1,133 @@
+"""How long a training will take on this machine: from what was measured here, never from a table of other machines.
+
+    <data folder>/speed/<architecture>.json   images per second at one size: fitting, and forward only
+
+A picture costs in proportion to its area. Where a network takes pictures of one size only, that is the size measured.
+No tensorflow; `training.runs.measure` does the measuring, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from core.files import write_atomically
+from core.settings import Settings
+from training.fitting.config import TrainingConfig
+from training.fitting.population import pictures_to_sense
+from training.runs import processes
+
+# Seconds beside the network's own: start of TensorFlow, the audit and the reading of one file on one core.
+_START = 25.0
+_PER_FILE = 0.012
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Images per second of one architecture at `input_px`, and with how many processors that was measured."""
+
+    architecture: str
+    input_px: int
+    fitting: float
+    forward: float
+    processors: int
+
+
+def fit_seconds(config: TrainingConfig, pneumonia: int, normal: int, speed: Speed) -> float:
+    """Return the seconds in which `config` trains on a folder with so many radiographs of each class.
+
+    Reading, every epoch with its validation, calibration, how the films look; evaluation on a test part not counted.
+    """
+    held_out = config.validation_fraction * (pneumonia + normal)
+    train = [(1 - config.validation_fraction) * n for n in (pneumonia, normal)]
+    drawn = sum(min(n, min(train) * config.max_class_ratio) for n in train)
+    mirrored = 2 if config.mirror else 1
+
+    def forward(images: float, px: int) -> float:
+        return images * (px / speed.input_px) ** 2 / speed.forward
+
+    if config.cached_copies:
+        fitting = forward(config.cached_copies * drawn + held_out, config.stages[0].input_px) + 2.0 * len(config.epochs)
+    else:
+        per_epoch = [
+            drawn * (stage.input_px / speed.input_px) ** 2 / _rate(stage.train_after, speed) for stage in config.epochs
+        ]
+        fitting = sum(per_epoch)
+        if config.budget_minutes:
+            fitting = min(fitting, config.budget_minutes * 60)
+        fitting += sum(mirrored * forward(held_out, stage.input_px) for stage in config.epochs)
+    calibration = mirrored * forward(held_out * (1 + sum(config.copies)), config.input_px)
+    looks = forward(pictures_to_sense(round(sum(train)), round(held_out)), config.input_px)
+    looks *= config.learns_population
+    return _START + 2 * _PER_FILE * (pneumonia + normal) + fitting + calibration + looks
+
+
+def _rate(train_after: str, speed: Speed) -> float:
+    # The head alone has next to nothing to go back through.
+    return speed.forward * 0.95 if train_after == "pooled_features" else speed.fitting
+
+
+def in_words(seconds: float) -> str:
+    """Return a duration as a person would say it: "about 25 minutes"."""
+    minutes = seconds / 60
+    if minutes < 1.5:
+        return "about a minute"
+    if minutes < 20:
+        return f"about {round(minutes)} minutes"
+    if minutes < 90:
+        return f"about {5 * round(minutes / 5)} minutes"
+    hours = minutes / 60
+    return f"about {round(hours * 2) / 2:g} hours" if hours < 10 else f"about {round(hours)} hours"
+
+
+def folder(settings: Settings, architecture: str) -> Path:
+    """Return where the measuring of an architecture keeps its state."""
+    return settings.data_dir / "speed" / architecture.replace(":", ".").replace("/", ".")
+
+
+def known_speed(settings: Settings, architecture: str) -> Speed | None:
+    """Return what was measured on this machine, None when nothing was, or with another number of processors."""
+    values = processes.read_json(folder(settings, architecture) / "speed.json")
+    try:
+        speed = Speed(**values)
+    except TypeError:
+        return None
+    fits = speed.architecture == architecture and speed.processors == os.cpu_count()
+    return speed if fits and min(speed.fitting, speed.forward) > 0 and math.isfinite(speed.fitting) else None
+
+
+def keep_speed(settings: Settings, speed: Speed) -> None:
+    """Remember a measurement."""
+    place = folder(settings, speed.architecture)
+    place.mkdir(parents=True, exist_ok=True)
+    write_atomically(place / "speed.json", json.dumps(asdict(speed)))
+
+
+def start_measuring(settings: Settings, architecture: str) -> None:
+    """Measure an architecture in a process of its own, unless that is going on."""
+    place = folder(settings, architecture)
+    if not processes.is_running(place):
+        place.mkdir(parents=True, exist_ok=True)
+        processes.launch(place, ["_measure", architecture])
+
+
+def stop_measuring(settings: Settings) -> None:
+    """End what is being measured: beside a training it would only slow that down and measure nonsense."""
+    for place in (settings.data_dir / "speed").glob("*"):
+        processes.stop(place)
+        if not (place / "speed.json").is_file():
+            (place / processes.PROCESS).unlink(missing_ok=True)
+
+
+def is_measuring(settings: Settings, architecture: str) -> bool:
+    """Whether an architecture is being measured."""
+    return processes.is_running(folder(settings, architecture))
+
+
+def measuring_failed(settings: Settings, architecture: str) -> bool:
+    """Whether the last measuring ended without a result, so that it is not begun again by itself."""
+    place = folder(settings, architecture)
+    return processes.was_started(place) and not processes.is_running(place) and not (place / "speed.json").is_file()

@@ -1,0 +1,167 @@
+"""On which films a run's version is compared, and what is known of who has learned from them.
+
+The data's own test part, when it is labelled; else the patients that the run held out. A classifier that has learned
+from a film knows it, so its figures on that film are too good, and so are those of a version that started from it.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from core.errors import AppError, DatasetError
+from core.settings import Settings
+from model.card import ModelCard
+from model.registry import load_card
+from training.data.dataset import CLASSES, Sample, digest, hold_out, scan_folder
+from training.evaluation.evaluate import labelled_test
+from training.runs.request import finished_version, read_request
+
+Split = Literal["test", "validation"]
+# How `training.fitting.initial_weights.start_name` writes on a card that a training started from a version.
+_STARTED_FROM = "version "
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The films to compare on, with their sha256; one that cannot be opened has none."""
+
+    split: Split
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What is known of a version's past: from how many of the films it or a version before it has learned.
+
+    `films` counts those that are known; `unknown` names the versions of which no list of films is on this installation.
+    """
+
+    films: int
+    unknown: tuple[str, ...] = ()
+
+
+def held_out_films(run_folder: Path, progress: Callable[[int], object] | None = None) -> HeldOut:
+    """Return the films on which the run's version is to be compared; `progress` is called with 1 after each file.
+
+    Raises DatasetError when the folder is gone or the held-out films are no longer those of the run.
+    """
+    root = read_request(run_folder).data
+    test = labelled_test(scan_folder(root))
+    split: Split = "test" if test else "validation"
+    wanted = test or tuple(s for s, part in read_manifest(run_folder) if part == "validation")
+    samples = []
+    for sample in wanted:
+        try:
+            found = hashlib.sha256((root / sample.path).read_bytes()).hexdigest()
+        except OSError:
+            found = ""
+        if split == "validation" and found != sample.sha256:
+            raise DatasetError(
+                "expected the films that the run held out. Received: a folder that has changed since",
+                advice="Restore the folder as it was when the run began, or start a new run.",
+            )
+        samples.append(replace(sample, path=root / sample.path, sha256=found))
+        if progress is not None:
+            progress(1)
+    return HeldOut(split, tuple(samples))
+
+
+def read_manifest(run_folder: Path) -> tuple[tuple[Sample, str], ...]:
+    """Return a run's films with the side they were on, "train" or "validation"; paths are below the dataset folder.
+
+    Raises DatasetError when split.csv is missing or damaged.
+    """
+    try:
+        with (run_folder / "split.csv").open(newline="", encoding="utf-8") as file:
+            return tuple(
+                (
+                    Sample(
+                        Path(row["path"]),
+                        CLASSES.index(row["label"]),
+                        row["patient"],
+                        row["patient_known"] == "1",
+                        sha256=row["sha256"],
+                    ),
+                    row["part"],
+                )
+                for row in csv.DictReader(file)
+            )
+    except (OSError, KeyError, ValueError) as error:
+        raise DatasetError(
+            f"expected the split of a training run. Received: {type(error).__name__}",
+            advice="The run's records are incomplete; start a new run.",
+        ) from error
+
+
+def learned_from(settings: Settings, version: str, run_folder: Path, films: Sequence[Sample]) -> Learned:
+    """Say from how many of `films` the version, or one that it started from, is known to have learned.
+
+    The run's own split serves as the list of films of every version that was made from the same data.
+    """
+    wanted = {film.sha256 for film in films if film.sha256}
+    manifest = read_manifest(run_folder)
+    seen: set[str] = set()
+    unknown = []
+    for name, card in lineage(settings, version):
+        fitted = None if card is None else _fitted_on(settings, card, manifest)
+        if fitted is None:
+            unknown.append(name)
+        else:
+            seen |= fitted & wanted
+    return Learned(sum(film.sha256 in seen for film in films), tuple(unknown))
+
+
+def lineage(settings: Settings, version: str) -> Iterator[tuple[str, ModelCard | None]]:
+    """Yield the version and those that it started from, one after the other; no card where there is none any longer."""
+    past: set[str] = set()
+    while version and version not in past:
+        past.add(version)
+        try:
+            card = load_card(settings, version)
+        except AppError:
+            yield version, None
+            return
+        yield version, card
+        start = str(card.training.get("backbone_weights", ""))
+        version = start.removeprefix(_STARTED_FROM) if start.startswith(_STARTED_FROM) else ""
+
+
+def _fitted_on(settings: Settings, card: ModelCard, manifest: Sequence[tuple[Sample, str]]) -> frozenset[str] | None:
+    """Return the digests of the films that a version's weights were fitted on, None when nobody can tell."""
+    for run in settings.runs_dir.glob("*/"):
+        if made_version(run) == card.version:
+            try:
+                return frozenset(s.sha256 for s, part in read_manifest(run) if part == "train")
+            except DatasetError:
+                break
+    samples = [sample for sample, _ in manifest]
+    if not samples or card.data.get("digest") != digest(samples):
+        return None
+    return _split_again(card, samples)
+
+
+def _split_again(card: ModelCard, samples: Sequence[Sample]) -> frozenset[str] | None:
+    """Split the films of a version made elsewhere from the same data as its training did, which its card tells."""
+    in_val = [bool(s.path.parts) and s.path.parts[0] == "val" for s in samples]
+    val = [s for s, inside in zip(samples, in_val, strict=True) if inside]
+    train = [s for s, inside in zip(samples, in_val, strict=True) if not inside]
+    try:
+        out = hold_out(train, val, float(card.training["validation_fraction"]), int(card.training["seed"]))
+        counts = {name: int(card.data["validation"][name]) for name in CLASSES}
+    except (KeyError, TypeError, ValueError):
+        return None
+    kept = [s for s, held in zip([*train, *val], out, strict=True) if held]
+    if counts != {name: sum(s.label == label for s in kept) for label, name in enumerate(CLASSES)}:
+        return None  # it was split in another way
+    return frozenset(s.sha256 for s, held in zip([*train, *val], out, strict=True) if not held)
+
+
+def made_version(run_folder: Path) -> str | None:
+    """Return the name of the version that a run has made, None while it has made none."""
+    made = finished_version(run_folder)
+    return None if made is None else made.name

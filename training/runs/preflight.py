@@ -1,0 +1,94 @@
+"""Does this machine have the disk and the memory for a run? Asked before anything heavy begins. No tensorflow."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import psutil
+
+from core.errors import ResourceError
+from training.data.dataset import scan_folder
+from training.fitting.config import TrainingConfig
+from training.runs.request import RunRequest
+
+# Counted once, because counting takes tensorflow and seconds; a test compares them with the networks.
+PARAMETERS = {
+    "inception_v3": 21_804_833,
+    "inception_v3_scratch": 21_804_833,
+    "simple_cnn": 1_424_513,
+    "cnn_2_1": 106_433,
+    "cnn_4_2": 397_473,
+    "cnn_3_1": 76_481,
+    "cnn_77k": 77_633,
+    "vgg16": 14_715_201,
+    "resnet50": 23_589_761,
+    "densenet121": 7_038_529,
+}
+_LARGEST = max(PARAMETERS.values())
+# A checkpoint holds weights, their average and two moments of the optimiser, 4 bytes each; a version half of one.
+_CHECKPOINT_BYTES, _VERSION_BYTES = 16, 2.2
+_FEATURE_BYTES = 2048 * 4
+_SMALL_FILES = 64e6
+# TensorFlow with its libraries; the network with gradients, average and moments; what a batch leaves behind on its way
+# up. Together 3.5 GB for InceptionV3 with 32 pictures of 299 px, as measured.
+_TENSORFLOW_BYTES, _PARAMETER_BYTES, _PIXEL_BYTES = 0.9e9, 20, 760
+# Both sides of the split are copied out of the pictures that were read.
+_PICTURE_COPIES = 2
+
+
+def disk_needed(config: TrainingConfig, n: int) -> tuple[float, float]:
+    """Return the bytes that a run on `n` radiographs needs (in its directory, where the version goes)."""
+    parameters = PARAMETERS.get(config.architecture, _LARGEST)
+    # A checkpoint is only removed once the next one is whole.
+    checkpoints = 2 * _CHECKPOINT_BYTES * parameters
+    if config.cached_copies:
+        checkpoints = (config.cached_copies + 1) * n * _FEATURE_BYTES
+    return checkpoints + _VERSION_BYTES * parameters + _SMALL_FILES, _VERSION_BYTES * parameters + _SMALL_FILES
+
+
+def memory_needed(config: TrainingConfig, n: int) -> float:
+    """Return the bytes of memory that a run on `n` radiographs needs."""
+    parameters = PARAMETERS.get(config.architecture, _LARGEST)
+    px = max(stage.input_px for stage in config.stages)
+    # A frozen network keeps next to nothing of what passes through it.
+    per_pixel = _PIXEL_BYTES / 4 if config.cached_copies else _PIXEL_BYTES
+    return (
+        _TENSORFLOW_BYTES
+        + _PARAMETER_BYTES * parameters
+        + per_pixel * config.batch_size * px**2
+        + _PICTURE_COPIES * n * config.detail_px**2
+    )
+
+
+def check_resources(run_dir: Path, config: TrainingConfig, request: RunRequest) -> None:
+    """Raise ResourceError when the disk or the free memory will not do, DatasetError when the folder is gone."""
+    folder = scan_folder(request.data)
+    n = len(folder.train) + len(folder.val)
+    here, there = disk_needed(config, n)
+    # What an earlier sitting has written is there already.
+    here -= sum(path.stat().st_size for path in run_dir.glob("*.npz"))
+    out = _nearest(request.out)
+    if os.stat(run_dir).st_dev == os.stat(out).st_dev:
+        _refuse_less("disk", here + there, shutil.disk_usage(run_dir).free)
+    else:
+        _refuse_less("disk", here, shutil.disk_usage(run_dir).free)
+        _refuse_less("disk", there, shutil.disk_usage(out).free)
+    _refuse_less("memory", memory_needed(config, n), psutil.virtual_memory().available)
+
+
+def _nearest(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _refuse_less(what: str, needed: float, free: float) -> None:
+    if free < needed:
+        advice = {
+            "disk": "Free some disk space, then resume the run.",
+            "memory": "End other programs on this machine, or start a new run with a smaller batch.",
+        }
+        raise ResourceError(
+            f"expected {needed / 1e9:.1f} GB of free {what} for this run. Received: {free / 1e9:.1f} GB",
+            advice=advice[what],
+        )

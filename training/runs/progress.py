@@ -1,0 +1,143 @@
+"""What a run writes down of where it stands: its status for whoever looks, and rows from which a curve grows.
+
+    <run>/status.json      the phase with (done, total); while fitting, also all that `fit.Progress` says
+    <run>/progress.jsonl   while fitting, a row every other second, so that the curve grows within an epoch
+    <run>/log.txt          a line for each phase and each epoch
+
+No tensorflow here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.files import write_atomically
+from training.runs import processes
+
+if TYPE_CHECKING:
+    from training.fitting.fit import Progress
+
+POINTS, LOG = "progress.jsonl", "log.txt"
+FITTING = "fitting"
+_STATUS_SECONDS, _POINT_SECONDS = 0.5, 2.0
+_COLUMNS = ("epoch", "step", "steps", "loss", "train_auroc", "images_per_second", "seconds_left")
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """What a run tells whoever watches: phases by name with (done, total), and the progress of fitting."""
+
+    phase: Callable[[str, int, int], object]
+    fitting: Callable[[Progress], object]
+
+
+def recorded(watcher: Watcher, run_dir: Path, clock: Callable[[], float] = time.monotonic) -> Watcher:
+    """Return a watcher that also writes status, rows and log into `run_dir`; `clock` counts seconds."""
+    said = log(run_dir)
+    shown = ""
+    begun = clock()
+    status_at = point_at = -math.inf
+
+    def is_due(last: float, seconds: float, must: bool) -> bool:
+        return must or clock() - last >= seconds
+
+    def phase(name: str, done: int, total: int) -> None:
+        nonlocal shown, begun, status_at
+        begins = name != shown
+        if begins:
+            shown, begun = name, clock()
+            said(f"{name}: {total}" if total else name)
+        if is_due(status_at, _STATUS_SECONDS, begins or done >= total):
+            status_at = clock()
+            left = None if begins or not done else round((clock() - begun) / done * (total - done), 1)
+            processes.write_status(run_dir, phase=name, done=done, total=total, seconds_left=left, pid=os.getpid())
+        watcher.phase(name, done, total)
+
+    def fitting(progress: Progress) -> None:
+        nonlocal shown, status_at, point_at
+        ends = progress.step == progress.steps
+        if is_due(status_at, _STATUS_SECONDS, ends or shown != FITTING):
+            status_at = clock()
+            processes.write_status(
+                run_dir,
+                phase=FITTING,
+                done=(progress.epoch - 1) * progress.steps + progress.step,
+                total=progress.epochs * progress.steps,
+                pid=os.getpid(),
+                **dataclasses.asdict(progress),
+            )
+        if is_due(point_at, _POINT_SECONDS, False):
+            point_at = clock()
+            _add_point(run_dir, progress)
+        if ends:
+            said(
+                f"epoch {progress.epoch}/{progress.epochs} {progress.stage}: loss {progress.loss:.4f}, AUROC on "
+                f"training batches {progress.train_auroc:.4f}, {progress.images_per_second:.1f} images/s"
+            )
+        shown = FITTING
+        watcher.fitting(progress)
+
+    return dataclasses.replace(watcher, phase=phase, fitting=fitting)
+
+
+def log(run_dir: Path) -> Callable[[str], object]:
+    """Return a function that adds a line to the log of a run."""
+
+    def say(line: str) -> None:
+        with (run_dir / LOG).open("a", encoding="utf-8") as file:
+            file.write(f"{_now()} {line}\n")
+
+    return say
+
+
+def _add_point(run_dir: Path, progress: Progress) -> None:
+    row = {name: _number(getattr(progress, name)) for name in _COLUMNS} | {"stage": progress.stage, "at": _now()}
+    with (run_dir / POINTS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def _number(value: float) -> float | None:
+    if isinstance(value, int):
+        return value
+    return round(value, 5) if math.isfinite(value) else None
+
+
+def read_points(run_dir: Path, most: int = 1000) -> list[dict[str, Any]]:
+    """Return the rows of a run in order, at most about `most` of them evenly spread; the newest is always there."""
+    try:
+        lines = (run_dir / POINTS).read_bytes().splitlines()
+    except OSError:
+        return []
+    every = max(1, math.ceil(len(lines) / most))
+    chosen = lines[(len(lines) - 1) % every :: every] if lines else []
+    return [row for line in chosen if (row := _row(line))]
+
+
+def forget_points(run_dir: Path, epochs: int) -> None:
+    """Drop the rows of epochs after the first `epochs`: a run that goes on will fit those again."""
+    path = run_dir / POINTS
+    if not path.exists():
+        return
+    rows = [row for line in path.read_bytes().splitlines() if (row := _row(line)) and row["epoch"] <= epochs]
+    write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:  # the last line may be half written
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("epoch"), int) else None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

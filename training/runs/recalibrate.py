@@ -1,0 +1,195 @@
+"""The same weights with another scale: calibration and operating points chosen anew on the patients once held out.
+
+A version's threshold can be wrong where its ranking is right. Choosing it again costs minutes, a training hours; what
+comes of it is a version of its own, since a probability of one version is not that of another.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.errors import ClassifierError, DatasetError
+from core.settings import Settings
+from imaging.radiograph import enlarge
+from model.card import ModelCard
+from model.engine import Classifier, wrap_network
+from model.population import TrainingPopulation, save_population
+from model.registry import add_version, next_version, verify, version_folder
+from training.data.dataset import CLASSES, LoadedFolder, digest, load_folder, scan_folder
+from training.evaluation.evaluate import evaluate_folder, evaluate_samples, labelled_test
+from training.fitting.config import TrainingConfig, config_from
+from training.fitting.model_card import choose_scale, pictures_to_score
+from training.fitting.population import learn_population, pictures_to_sense
+
+Tick = Callable[[str, int, int], object]
+_BATCH = 16
+
+
+def recalibrate(
+    settings: Settings,
+    version: str,
+    data: Path,
+    out: Path,
+    *,
+    extra: Sequence[tuple[str, Path]] = (),
+    notes: tuple[str, ...] = (),
+    fills_border: bool | None = None,
+    tick: Tick = lambda name, done, total: None,
+) -> Path:
+    """Add a version with the weights of `version` and a new scale, and return its folder.
+
+    `data` is the folder that the version learned from; its test part and the folders `extra` (name, folder) are
+    evaluated again. `fills_border` decides whether the network sees films with their margin continued over black around
+    them, by default as it did. `tick` is called with (phase, done, total).
+
+    Raises ClassifierError when the version cannot be used, DatasetError when `data` is not the folder that it learned
+    from or was split in another way: its held-out patients would not be known.
+    """
+    folder = version_folder(settings, version)
+    card = verify(folder)
+    for _, other in extra:
+        scan_folder(other)
+    config = configuration(card)
+    if fills_border is not None:
+        config = dataclasses.replace(config, fills_border=fills_border)
+    loaded = _load(data, config, tick)
+    _check_same(card, loaded)
+    from model.network import load_network  # seconds and hundreds of MB: only for who gets this far
+
+    network = load_network(folder / card.weights_file, card.architecture, config.input_px, settings.architectures)
+    # The same network under the new card, so that every figure on it is of what will serve.
+    shown = dataclasses.replace(card, preprocessing={**card.preprocessing, "fills_border": config.fills_border})
+    population = _population(network, config, loaded, tick)
+    classifier = wrap_network(network, shown, population)
+    total = pictures_to_score(config, int(loaded.held_out.sum()))
+    scale = choose_scale(_scorer(classifier, total, tick), loaded, config)
+    created = datetime.now(UTC)
+    renewed = dataclasses.replace(
+        shown,
+        version=next_version(out, settings, created.date()),
+        parent=version,
+        sha256="",
+        created_at=created.isoformat(timespec="seconds"),
+        calibration=scale.calibration,
+        operating_point=scale.operating_point,
+        purposes=scale.purposes,
+        evaluations=scale.evaluations,
+        robustness=(),
+        notes=(
+            *card.notes,
+            f"The weights are those of {version}; calibration and operating points were chosen anew.",
+            *notes,
+        ),
+    )
+    rescaled = dataclasses.replace(classifier, card=renewed)
+    evaluations = dict(renewed.evaluations)
+    for name, evaluation in _evaluations(rescaled, loaded, extra, tick):
+        evaluations[name] = evaluation
+    renewed = dataclasses.replace(renewed, evaluations=evaluations)
+    out.mkdir(parents=True, exist_ok=True)
+    return add_version(
+        out,
+        renewed,
+        lambda path: shutil.copyfile(folder / card.weights_file, path),
+        None if population is None else lambda path: save_population(population, path),
+    )
+
+
+def configuration(card: ModelCard) -> TrainingConfig:
+    """Return the configuration that the version was trained with; raises ClassifierError when the card lacks it."""
+    known = {field.name for field in fields(TrainingConfig)}
+    try:
+        config = config_from({name: value for name, value in card.training.items() if name in known})
+    except (ValueError, TypeError) as error:
+        raise ClassifierError(
+            f"expected the configuration of a training on the card of {card.version}. Received: {error}",
+            advice="Train a new version instead.",
+        ) from error
+    # A version recalibrated before may show its network other borders than it was trained with.
+    return dataclasses.replace(config, fills_border=bool(card.preprocessing.get("fills_border", False)))
+
+
+def _population(network: Any, config: TrainingConfig, loaded: LoadedFolder, tick: Tick) -> TrainingPopulation | None:
+    """Learn how the training radiographs look to the network, for the gate; None where they are too few."""
+    total, done = pictures_to_sense(int((~loaded.held_out).sum()), int(loaded.held_out.sum())), 0
+    if not total:
+        return None
+
+    def count(n: int) -> None:
+        nonlocal done
+        done += n
+        tick("learning how the radiographs look", done, total)
+
+    return learn_population(
+        network, config.architecture, config.input_px, loaded, config.seed, count, config.fills_border
+    )
+
+
+def _load(data: Path, config: TrainingConfig, tick: Tick) -> LoadedFolder:
+    folder, done = scan_folder(data), 0
+    total = len(folder.train) + len(folder.val)
+
+    def one() -> None:
+        nonlocal done
+        done += 1
+        tick("reading radiographs", done, total)
+
+    return load_folder(data, config.detail_px, config.validation_fraction, config.seed, one, config.fills_border)
+
+
+def _check_same(card: ModelCard, loaded: LoadedFolder) -> None:
+    """Refuse films among which those that the version learned from cannot be told."""
+    held = loaded.side(True)
+    counts = {name: sum(sample.label == label for sample in held) for label, name in enumerate(CLASSES)}
+    known = {name: card.data.get("validation", {}).get(name) for name in CLASSES}
+    if card.data.get("digest") != digest(loaded.samples) or counts != known:
+        raise DatasetError(
+            f"expected the radiographs that {card.version} was trained with. Received: others",
+            advice="Name the folder that the version was trained with, unchanged; or train a new version.",
+        )
+
+
+def _scorer(classifier: Classifier, total: int, tick: Tick) -> Callable[[Any], Any]:
+    done = 0
+
+    def predict(pictures: Any) -> Any:
+        nonlocal done
+        logits = []
+        for start in range(0, len(pictures), _BATCH):
+            chunk = np.stack([enlarge(p, classifier.input_px) for p in pictures[start : start + _BATCH]])
+            logits.append(classifier.run(chunk))
+            done += len(chunk)
+            tick("calibrating on held-out patients", done, total)
+        return np.concatenate(logits)
+
+    return predict
+
+
+def _evaluations(
+    classifier: Classifier, loaded: LoadedFolder, extra: Sequence[tuple[str, Path]], tick: Tick
+) -> list[tuple[str, Any]]:
+    def counter(name: str, total: int) -> Callable[[int], None]:
+        done = 0
+
+        def count(n: int) -> None:
+            nonlocal done
+            done += n
+            tick(f"evaluating on {name}", done, total)
+
+        return count
+
+    results: list[tuple[str, Any]] = []
+    if test := labelled_test(loaded.folder):
+        results.append(("test", evaluate_samples(classifier, test, "test", counter("test", len(test)))[0]))
+    for name, root in extra:
+        count = counter(name, len(scan_folder(root).train))
+        results.append((name, evaluate_folder(classifier, root, name, count)[0]))
+    return results

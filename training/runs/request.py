@@ -1,0 +1,86 @@
+"""What a run was asked for, and what came of it: the part of a run's directory that needs no tensorflow to be read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from core.errors import DatasetError
+from core.files import write_atomically
+from training.data.dataset import scan_folder
+from training.fitting.config import TrainingConfig
+from training.fitting.initial_weights import check_start
+
+REQUEST, CONFIG, VERSION = "run.json", "config.json", "version.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What a run was asked for; the results of `extra_evaluations` (name, folder) and the notes go on the card."""
+
+    data: Path
+    out: Path
+    backbone_weights: str
+    source: str = ""
+    promote: bool = False
+    extra_evaluations: tuple[tuple[str, Path], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def create_run(run_dir: Path, config: TrainingConfig, request: RunRequest) -> None:
+    """Write down what is asked; raises DatasetError or ClassifierError at once when that cannot work."""
+    scan_folder(request.data)
+    for _, folder in request.extra_evaluations:
+        scan_folder(folder)
+    check_start(request.backbone_weights, config)
+    run_dir.mkdir(parents=True)
+    write_atomically(run_dir / CONFIG, config.to_json())
+    asked = dataclasses.asdict(request) | {"created_at": datetime.now(UTC).isoformat(timespec="seconds")}
+    write_atomically(run_dir / REQUEST, json.dumps(asked, indent=1, default=str))
+
+
+def read_request(run_dir: Path) -> RunRequest:
+    """Read what a run was asked for; raises DatasetError when the directory is not a run's."""
+    try:
+        values = json.loads((run_dir / REQUEST).read_text())
+        return RunRequest(
+            Path(values["data"]),
+            Path(values["out"]),
+            values["backbone_weights"],
+            values["source"],
+            values["promote"],
+            tuple((name, Path(folder)) for name, folder in values["extra_evaluations"]),
+            tuple(values["notes"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(
+            f"expected the directory of a training run. Received: {run_dir} ({error})",
+            advice="Name a directory that `python -m training train` printed.",
+        ) from error
+
+
+def announce_version(run_dir: Path, folder: Path, created_at: str) -> None:
+    """Write down which version the run is about to add; it counts as made once the card of that time lies there.
+
+    Said before it is done, so that a run that is killed in between never adds the same version twice.
+    """
+    write_atomically(
+        run_dir / VERSION, json.dumps({"version": folder.name, "folder": str(folder), "created_at": created_at})
+    )
+
+
+def finished_version(run_dir: Path) -> Path | None:
+    """Return the folder of the version that a run has made, None while it has made none or when that is gone."""
+    try:
+        made = json.loads((run_dir / VERSION).read_text())
+        folder = Path(made["folder"])
+        # Another run may since have taken the name that this one had announced.
+        card = json.loads((folder / "card.json").read_text()) if made.get("created_at") else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if card is None:
+        return folder if (folder / "card.json").is_file() else None
+    return folder if card.get("created_at") == made["created_at"] else None

@@ -1,0 +1,243 @@
+"""One training run from folder to classifier version. Its directory is the truth about it.
+
+<run>/run.json       what was asked: folder, its digest, starting weights, where the version goes
+<run>/config.json    the configuration
+<run>/audit.json     what the folder hides
+<run>/split.csv      which file is on which side of the split
+<run>/history.json   one row per finished epoch; curves.svg draws them
+<run>/libraries.json versions of what it ran with
+<run>/log.txt        a line for each phase and each epoch
+<run>/status.json    where it stands, rewritten while it runs
+<run>/progress.jsonl while fitting, a row every other second
+<run>/checkpoint.npz all that the next epoch depends on
+<run>/version.json   what came of it, once it is done
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from core.errors import DatasetError
+from core.files import clear_left_over, write_atomically
+from core.settings import Settings
+from model.card import Evaluation
+from model.engine import Classifier, wrap_network
+from model.network import load_network, logit_function, round_to_half, save_network
+from model.population import TrainingPopulation, save_population
+from model.registry import add_version, next_version
+from training.data.audit import Audit, audit_folder, audit_to_json
+from training.data.dataset import DatasetFolder, LoadedFolder, digest, load_folder, scan_folder, write_manifest
+from training.evaluation.evaluate import evaluate_folder, evaluate_samples, labelled_test
+from training.fitting.config import TrainingConfig
+from training.fitting.curves import curves_svg
+from training.fitting.fit import CHECKPOINT, TrainingData, fit, precision_policy, predict_logits
+from training.fitting.head import fit_head
+from training.fitting.initial_weights import start_name, start_network
+from training.fitting.model_card import libraries, make_card, pictures_to_score
+from training.fitting.population import learn_population, pictures_to_sense
+from training.runs import processes
+from training.runs.progress import Watcher, forget_points, log, recorded
+from training.runs.request import CONFIG, RunRequest, announce_version, finished_version, read_request
+
+HISTORY = "history.json"
+
+
+def execute(
+    run_dir: Path, settings: Settings, watcher: Watcher, prepared: tuple[Audit, LoadedFolder] | None = None
+) -> Path:
+    """Train, calibrate, evaluate and add the version; return its folder. Continues an interrupted run.
+
+    A run that is done is not done again. `prepared` spares the audit and the reading of a folder that several runs
+    share. Raises DatasetError when the folder changed since the run began, or cannot be used; RunError when another
+    process works on this run.
+    """
+    with processes.alone(run_dir):
+        return finished_version(run_dir) or _execute(run_dir, settings, watcher, prepared)
+
+
+def _execute(run_dir: Path, settings: Settings, watcher: Watcher, prepared: tuple[Audit, LoadedFolder] | None) -> Path:
+    request = read_request(run_dir)
+    config = TrainingConfig.from_json((run_dir / CONFIG).read_text())
+    watcher, said = recorded(watcher, run_dir), log(run_dir)
+    _take_up(run_dir)
+    write_atomically(run_dir / "libraries.json", json.dumps(libraries(), indent=1))
+    audit, loaded = prepared or (audited(request.data, watcher), load(request.data, config, watcher))
+    write_atomically(run_dir / "audit.json", audit_to_json(audit))
+    refuse_blocking(audit)
+    _remember_digest(run_dir, digest(loaded.samples))
+    write_manifest(run_dir / "split.csv", loaded.samples, loaded.held_out, loaded.folder.root)
+
+    keras.utils.set_random_seed(config.seed)
+    policy = precision_policy(config.precision)
+    keras.mixed_precision.set_global_policy(policy)
+    watcher.phase("building the network", 0, 0)
+    network = _network_to_train(run_dir, request, config)
+
+    def epoch_done(row: dict[str, Any]) -> None:
+        write_atomically(run_dir / "curves.svg", curves_svg(json.loads((run_dir / HISTORY).read_text())))
+        said(f"epoch {row['epoch']} validation: AUROC {row['val_auroc']:.4f}, loss {row['val_loss']:.4f}")
+
+    if config.cached_copies:
+        history = fit_head(
+            network,
+            config,
+            training_data(loaded),
+            run_dir,
+            watcher.fitting,
+            epoch_done,
+            lambda done, total: watcher.phase("computing features", done, total),
+        )
+    else:
+        history = fit(network, config, training_data(loaded), run_dir, watcher.fitting, epoch_done)
+    network = _at_serving_size(network, config, run_dir)
+    tick = _counter("calibrating on held-out patients", pictures_to_score(config, int(loaded.held_out.sum())), watcher)
+    forward = logit_function(network)
+    card = make_card(
+        lambda pictures: predict_logits(forward, pictures, config.input_px, progress=tick, mirror=config.mirror),
+        next_version(request.out, settings, datetime.now(UTC).date()),
+        config,
+        loaded,
+        audit,
+        history,
+        parameters=int(network.count_params()),
+        precision=policy,
+        source=request.source,
+        notes=request.notes,
+        backbone_weights=start_name(request.backbone_weights),
+    )
+    population = _population(network, config, loaded, watcher)
+    classifier = wrap_network(network, card, population)
+    evaluations = dict(card.evaluations)
+    for name, evaluation in _further_evaluations(classifier, loaded.folder, request, watcher):
+        evaluations[name] = evaluation
+    card = dataclasses.replace(card, evaluations=evaluations)
+    request.out.mkdir(parents=True, exist_ok=True)
+    watcher.phase("adding the version", 0, 0)
+    announce_version(run_dir, request.out / card.version, card.created_at)
+    return add_version(
+        request.out,
+        card,
+        lambda path: save_network(network, path),
+        None if population is None else lambda path: save_population(population, path),
+    )
+
+
+def training_data(loaded: LoadedFolder) -> TrainingData:
+    """Return both sides of the split as `fit` takes them."""
+    out, labels = loaded.held_out, loaded.labels
+    return TrainingData(loaded.pictures[~out], labels[~out], loaded.pictures[out], labels[out], loaded.virus[~out])
+
+
+def audited(root: Path, watcher: Watcher) -> Audit:
+    """Audit the folder."""
+    folder = scan_folder(root)
+    total = len(folder.train) + len(folder.val) + len(folder.test)
+    tick = _counter("auditing the folder", total, watcher)
+    return audit_folder(folder, lambda: tick(1))
+
+
+def refuse_blocking(audit: Audit) -> None:
+    """Raise DatasetError when the audit found what no classifier should be trained on."""
+    if blocking := [issue for issue in audit.issues if issue.blocking]:
+        raise DatasetError(
+            f"expected a folder without blocking findings. Received: {', '.join(issue.code for issue in blocking)}",
+            advice=" ".join(issue.message for issue in blocking),
+        )
+
+
+def load(root: Path, config: TrainingConfig, watcher: Watcher) -> LoadedFolder:
+    """Read the folder and hold patients out, as the configuration says."""
+    folder = scan_folder(root)
+    tick = _counter("reading radiographs", len(folder.train) + len(folder.val), watcher)
+    return load_folder(
+        root, config.detail_px, config.validation_fraction, config.seed, lambda: tick(1), config.fills_border
+    )
+
+
+def _take_up(run_dir: Path) -> None:
+    """Make what the directory shows agree with the checkpoint, and clear away what a killed trainer left half written.
+
+    It can be one epoch behind: the checkpoint is written first.
+    """
+    clear_left_over(run_dir)
+    history: list[dict[str, Any]] = []
+    if (run_dir / CHECKPOINT).exists():
+        with np.load(run_dir / CHECKPOINT, allow_pickle=False) as arrays:
+            history = json.loads(arrays["state"].tobytes())["history"]
+        write_atomically(run_dir / HISTORY, json.dumps(history, indent=1))
+    forget_points(run_dir, len(history))
+
+
+def _remember_digest(run_dir: Path, data_digest: str) -> None:
+    path = run_dir / "data.sha256"
+    if path.exists() and path.read_text() != data_digest:
+        raise DatasetError(
+            "expected the radiographs with which the run began. Received: a changed folder",
+            advice="Restore the folder, or start a new run.",
+        )
+    write_atomically(path, data_digest)
+
+
+def _network_to_train(run_dir: Path, request: RunRequest, config: TrainingConfig) -> keras.Model:
+    """Build the network; its starting weights are only read where no checkpoint holds all of them."""
+    has_all = (run_dir / CHECKPOINT).exists() and not config.cached_copies
+    return start_network("random" if has_all else request.backbone_weights, config)
+
+
+def _at_serving_size(network: keras.Model, config: TrainingConfig, run_dir: Path) -> keras.Model:
+    """Return the network as the registry will load it: fixed size, float32, kernels rounded to half precision."""
+    path = run_dir / "weights.npz"
+    round_to_half(network)
+    save_network(network, path)
+    keras.mixed_precision.set_global_policy("float32")
+    return load_network(path, config.architecture, config.input_px, trusted=(config.architecture,))
+
+
+def _population(
+    network: keras.Model, config: TrainingConfig, loaded: LoadedFolder, watcher: Watcher
+) -> TrainingPopulation | None:
+    """Learn how the training radiographs look, for the gate; None where they are too few, or it is not asked for."""
+    total = pictures_to_sense(int((~loaded.held_out).sum()), int(loaded.held_out.sum()))
+    if not (total and config.learns_population):
+        return None
+    return learn_population(
+        network,
+        config.architecture,
+        config.input_px,
+        loaded,
+        config.seed,
+        _counter("learning how the radiographs look", total, watcher),
+        config.fills_border,
+    )
+
+
+def _further_evaluations(
+    classifier: Classifier, folder: DatasetFolder, request: RunRequest, watcher: Watcher
+) -> list[tuple[str, Evaluation]]:
+    results = []
+    if test := labelled_test(folder):
+        tick = _counter("evaluating on test", len(test), watcher)
+        results.append(("test", evaluate_samples(classifier, test, "test", tick)[0]))
+    for name, root in request.extra_evaluations:
+        tick = _counter(f"evaluating on {name}", len(scan_folder(root).train), watcher)
+        results.append((name, evaluate_folder(classifier, root, name, tick)[0]))
+    return results
+
+
+def _counter(name: str, total: int, watcher: Watcher) -> Callable[[int], None]:
+    done = 0
+
+    def count(n: int) -> None:
+        nonlocal done
+        done += n
+        watcher.phase(name, done, total)
+
+    return count

@@ -1,0 +1,270 @@
+"""Compare a run's version with another one on the films that the run held out, and write down what was found.
+
+Both read every film; on a sample of the films both are measured after each mild change as well; and of the films on
+which they differ most, both influence maps are drawn. See `training.runs.candidate` for what is written.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from core.errors import ClassifierError, DatasetError
+from core.files import write_atomically
+from core.settings import Settings
+from imaging.radiograph import decode_radiograph, to_uint8
+from model.calibration import probabilities
+from model.card import ModelCard
+from model.engine import Classifier, load_classifier
+from model.gradcam import grad_cam, overlay
+from model.registry import version_folder
+from training.data.dataset import CLASSES, Sample, digest
+from training.evaluation.compare import Comparison, Disagreement, Scores, compare_scores
+from training.evaluation.evaluate import evaluate_scores, score_side_by_side
+from training.evaluation.robustness import PERTURBATIONS, robustness
+from training.runs import candidate, processes
+from training.runs.candidate import ROBUSTNESS_FILMS, CandidateComparison, DifferingFilm
+from training.runs.held_out import HeldOut, Learned, held_out_films, learned_from
+
+# Along the longer side of the pictures with influence maps.
+PICTURE_PX = 480
+OPACITY = 0.5
+_SECONDS_BETWEEN_STATUS = 0.5
+_MILD = tuple(one for one in PERTURBATIONS if one.mild)
+Watch = Callable[[str, int, int, float | None], object]
+Load = Callable[[Path, Sequence[str]], Classifier]
+
+
+def compare_run(
+    settings: Settings,
+    run_folder: Path,
+    watch: Watch | None = None,
+    load: Load = load_classifier,
+) -> CandidateComparison:
+    """Do what the run's comparison/request.json asks for, and write comparison.json beside it.
+
+    `watch` is called with (phase, readings done, of how many, seconds left or None), and so is status.json written.
+    Raises DatasetError or ClassifierError when it cannot be done; then there is no comparison.json.
+    """
+    folder = run_folder / candidate.FOLDER
+    asked = processes.read_json(folder / candidate.REQUEST)
+    tell = _Teller(folder, watch)
+    tell.phase("checking the held-out films")
+    held = held_out_films(run_folder)
+    tell.phase("loading both classifiers")
+    own, other = (_loaded(settings, asked, side, load) for side in ("candidate", "against"))
+
+    sample = stratified(held.samples, ROBUSTNESS_FILMS)
+    tell.begin(candidate.readings(len(held.samples)))
+    tell.phase("reading the films with both classifiers")
+    used, logits, failures = score_side_by_side((own, other), held.samples, lambda n: tell.done(2 * n))
+    if {film.label for film in used} != set(range(len(CLASSES))):
+        raise DatasetError(
+            "expected readable held-out films of both classes. Received: films of one class",
+            advice="Add films with and without pneumonia, then train again.",
+        )
+    labels, patients = np.array([film.label for film in used]), [film.patient for film in used]
+    first, second = (
+        Scores(one.version, probabilities(row, one.card.calibration), one.card.operating_point.probability)
+        for one, row in zip((own, other), logits, strict=True)
+    )
+    comparison = compare_scores(labels, patients, first, second)
+    tell.phase("drawing the films on which they differ most")
+    films = tuple(
+        _drawn(folder, place, used[film.index], film, own, other)
+        for place, film in enumerate(comparison.disagreeing, start=1)
+    )
+    tell.phase("changing films: brightness, contrast, blur, compression, rotation")
+    rows, rows_against = (
+        robustness(one, sample, _MILD, lambda n: tell.done(n * (1 + len(_MILD))))[0] for one in (own, other)
+    )
+
+    learned, learned_against = (learned_from(settings, one.version, run_folder, used) for one in (own, other))
+    result = CandidateComparison(
+        candidate=own.version,
+        against=other.version,
+        candidate_sha256=own.card.sha256,
+        against_sha256=other.card.sha256,
+        split=held.split,
+        films_digest=digest(used),
+        n=len(used),
+        left_out=len(failures),
+        patients=_patients(used),
+        comparison=comparison,
+        evaluation=evaluate_scores(own.card, used, logits[0], held.split),
+        evaluation_against=evaluate_scores(other.card, used, logits[1], held.split),
+        robustness=rows,
+        robustness_against=rows_against,
+        films=films,
+        learned=learned,
+        learned_against=learned_against,
+        remarks=remarks(own.card, other.card, held, comparison, learned, learned_against, len(failures), rows[0].n),
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds_each=tell.seconds_each,
+    )
+    write_atomically(folder / candidate.RESULT, candidate.result_to_json(result))
+    return result
+
+
+class _Teller:
+    """Writes where the work stands, at most twice a second within a phase, and measures what a reading takes."""
+
+    def __init__(self, folder: Path, watch: Watch | None) -> None:
+        self._folder, self._watch = folder, watch
+        self._phase, self._done, self._total, self._began, self._written = "", 0, 0, 0.0, 0.0
+
+    def begin(self, total: int) -> None:
+        self._total, self._began = total, time.monotonic()
+
+    def phase(self, name: str) -> None:
+        self._phase = name
+        self._write()
+
+    def done(self, n: int) -> None:
+        self._done += n
+        if time.monotonic() - self._written >= _SECONDS_BETWEEN_STATUS or self._done >= self._total:
+            self._write()
+
+    @property
+    def seconds_each(self) -> float:
+        return (time.monotonic() - self._began) / max(1, self._done)
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        left = self.seconds_each * max(0, self._total - self._done) if self._done else None
+        processes.write_status(self._folder, phase=self._phase, done=self._done, total=self._total, seconds_left=left)
+        if self._watch is not None:
+            self._watch(self._phase, self._done, self._total, left)
+
+
+def _loaded(settings: Settings, asked: dict[str, str], side: str, load: Load) -> Classifier:
+    classifier = load(version_folder(settings, str(asked.get(side))), settings.architectures)
+    if classifier.card.sha256 != asked.get(f"{side}_sha256"):
+        raise ClassifierError(
+            f"expected {classifier.version} as it was when the comparison began. Received: others",
+            advice="Start the comparison again.",
+        )
+    return classifier
+
+
+def stratified(samples: Sequence[Sample], most: int, seed: int = 0) -> tuple[Sample, ...]:
+    """Choose at most `most` samples with the shares of the classes as they are, in their order; the same ones always.
+
+    Each class that is there keeps one sample at least.
+    """
+    if len(samples) <= most:
+        return tuple(samples)
+    rng = np.random.default_rng(seed)
+    chosen: list[int] = []
+    for label in range(len(CLASSES)):
+        members = [i for i, sample in enumerate(samples) if sample.label == label]
+        if members:
+            wanted = max(1, int(most * len(members) / len(samples)))
+            chosen += [int(i) for i in rng.permutation(members)[:wanted]]
+    return tuple(samples[i] for i in sorted(chosen))
+
+
+def _patients(samples: Sequence[Sample]) -> tuple[int, int]:
+    normal, ill = (len({s.patient for s in samples if s.label == label}) for label in range(len(CLASSES)))
+    return normal, ill
+
+
+def _drawn(
+    folder: Path, place: int, sample: Sample, film: Disagreement, own: Classifier, other: Classifier
+) -> DifferingFilm:
+    """Draw a film without and with each influence map; the files have the film's place for a name."""
+    radiograph = decode_radiograph(sample.path.read_bytes())
+    grey = _reduced(to_uint8(radiograph))
+    names = [f"{place:02d}-{what}.png" for what in ("film", "candidate", "in-use")]
+    _write_png(folder / names[0], grey)
+    empty = []
+    for name, classifier in zip(names[1:], (own, other), strict=True):
+        _, features, weights = classifier.explain(classifier.input_of(radiograph)[None])
+        shape = (grey.shape[0], grey.shape[1])
+        heatmap = grad_cam(features[0], weights[0], shape, layer=classifier.layer)
+        empty.append(heatmap.is_empty)
+        _write_png(folder / name, overlay(grey, heatmap.values, OPACITY)[:, :, ::-1])
+    return DifferingFilm(
+        film.index, film.label, film.probability_a, film.probability_b, names[0], names[1], names[2], empty[0], empty[1]
+    )
+
+
+def _reduced(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    height, width = picture.shape
+    scale = PICTURE_PX / max(height, width)
+    if scale >= 1:
+        return picture
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _write_png(path: Path, picture: npt.NDArray[np.uint8]) -> None:
+    write_atomically(path, cv2.imencode(".png", picture)[1].tobytes())
+
+
+def remarks(
+    own: ModelCard,
+    other: ModelCard,
+    held: HeldOut,
+    comparison: Comparison,
+    learned: Learned,
+    learned_against: Learned,
+    left_out: int,
+    robust_n: int,
+) -> tuple[str, ...]:
+    """Say in sentences what the figures rest on and what speaks against them."""
+    films = f"{comparison.n} films of {comparison.n_patients} patients"
+    same_data = own.data.get("digest") is not None and own.data.get("digest") == other.data.get("digest")
+    same_split = same_data and own.data.get("validation") == other.data.get("validation")
+    said = (
+        [f"Compared on the test part of the data, {films}."]
+        if held.split == "test"
+        else [
+            f"Compared on the patients that the training of {own.version} held out, {films}, since the data has no "
+            f"test part with both classes. The operating point and the calibration of {own.version} were chosen on "
+            "these very films, which favours it."
+        ]
+    )
+    if same_data:
+        said.append(
+            "Both versions were made from the same data, "
+            + ("with as many films held out." if same_split else "split in different ways.")
+        )
+    if learned_against.films:
+        said.append(
+            f"{other.version} has learned from {learned_against.films} of these films, or started from a "
+            "version that has; its figures here are too good."
+        )
+    elif learned_against.unknown:
+        said.append(
+            f"Whether {other.version} has learned from some of these films is not known, since the films "
+            f"behind {' and '.join(learned_against.unknown)} are not on record here. If it has, its figures "
+            "here are too good."
+        )
+    elif held.split == "validation" and same_split:
+        said.append(f"{other.version} has learned from none of these films either, but was calibrated on them too.")
+    else:
+        said.append(f"{other.version} has learned from none of these films.")
+    if learned.films:
+        said.append(
+            f"{own.version} started from a version that has learned from {learned.films} of these films, or "
+            "was trained on copies of them; its figures here are too good."
+        )
+    elif learned.unknown:
+        said.append(
+            f"{own.version} started from {' and '.join(learned.unknown)}, whose films are not on record here; "
+            "if some of these films were among them, its figures here are too good."
+        )
+    if left_out:
+        said.append(
+            f"{left_out} {'films' if left_out > 1 else 'film'} could not be read and "
+            f"{'are' if left_out > 1 else 'is'} left out."
+        )
+    said.append(f"The changes to the films were tried on {robust_n} of them, in the same shares of both classes.")
+    return tuple(said)
