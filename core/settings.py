@@ -10,6 +10,8 @@ from pathlib import Path
 from core.errors import SettingsError
 from core.purposes import PURPOSES
 
+# Of the tests and of CI, not of an installation.
+_OF_TESTS = ("PNEUMOLENS_TEST_", "PNEUMOLENS_NIGHTLY")
 SHIPPED_WEIGHTS = Path(__file__).parent.parent / "model" / "weights"
 
 
@@ -98,7 +100,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     """
     known = {setting.name: setting.default for setting in SETTINGS}
     for name in environ:
-        if name.startswith("PNEUMOLENS_") and name not in known and not name.startswith("PNEUMOLENS_TEST_"):
+        if name.startswith("PNEUMOLENS_") and name not in known and not name.startswith(_OF_TESTS):
             raise SettingsError(
                 f"expected a setting of {', '.join(known)}. Received: {name}",
                 advice=f"Correct or remove the environment variable {name}.",

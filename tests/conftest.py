@@ -30,7 +30,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give the workers the files with slow tests first: none is left over for one of them at the end."""
+    """Leave the nightly tests out by day, and give the workers the files with slow tests first.
+
+    A worker that begins a long file at the end would keep the others waiting.
+    """
+    if os.environ.get("PNEUMOLENS_NIGHTLY") != "1":
+        nightly = [item for item in items if item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=nightly)
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
     if hasattr(config, "workerinput"):
         slow = {item.path for item in items if item.get_closest_marker("slow")}
         items.sort(key=lambda item: item.path not in slow)
