@@ -77,6 +77,7 @@ FOR_PAGES = {
     "training.data.audit",
     "training.data.augment",
     "training.data.sources",
+    "training.data.uploads",
     "training.fitting.config",
     "training.runs.audits",
     "training.runs.candidate",
