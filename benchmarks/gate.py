@@ -152,7 +152,7 @@ def _print_speed(classifier: Classifier) -> None:
             if classifier.forward is not None and classifier.population is not None:
                 seen = classifier.forward(square)
                 times.append(time.perf_counter())
-                classifier.population.judge(seen.sensed[0], seen.last[0])
+                classifier.population.judge(seen.gate_features[0], seen.last[0])
             else:
                 classifier.explain(square)
                 times.append(time.perf_counter())

@@ -22,8 +22,8 @@ class Architecture:
     `claim` is what its authors or the write-ups that made it known report, in percent. `input_px` is the side of the
     square it takes. A network with `train_after` is fine-tuned from ImageNet weights after that layer; one without
     learns from random weights, as a whole and at `learning_rate`. `any_size` networks take pictures of any size while
-    they train. `augmentation` names the recipe of the published training, where there is one. By the layers `sensed`
-    the gate tells what kind of picture it is: an early one, and one about half way.
+    they train. `augmentation` names the recipe of the published training, where there is one.
+    `gate_layers` are the layers that the gate reads: an early one, and one about half way.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Architecture:
     any_size: bool = False
     learning_rate: float = 1e-3
     augmentation: str = "strong"
-    sensed: tuple[str, ...] = ()
+    gate_layers: tuple[str, ...] = ()
 
     @property
     def is_transfer(self) -> bool:
@@ -56,7 +56,7 @@ ARCHITECTURES = {
             "mixed3",
             True,
             2e-4,
-            sensed=("mixed3", "mixed6"),
+            gate_layers=("mixed3", "mixed6"),
         ),
         Architecture(
             "inception_v3_scratch",
@@ -65,7 +65,7 @@ ARCHITECTURES = {
             "Szegedy et al. 2016, https://arxiv.org/abs/1512.00567",
             150,
             any_size=True,
-            sensed=("mixed3", "mixed6"),
+            gate_layers=("mixed3", "mixed6"),
         ),
         Architecture(
             "simple_cnn",
@@ -74,7 +74,7 @@ ARCHITECTURES = {
             "write-ups of this data set",
             150,
             augmentation="seed",
-            sensed=("pool2", "pool4"),
+            gate_layers=("pool2", "pool4"),
         ),
         Architecture(
             "cnn_2_1",
@@ -83,7 +83,7 @@ ARCHITECTURES = {
             "write-ups of this data set",
             150,
             augmentation="plain",
-            sensed=("pool1", "pool2"),
+            gate_layers=("pool1", "pool2"),
         ),
         Architecture(
             "cnn_4_2",
@@ -92,7 +92,7 @@ ARCHITECTURES = {
             "write-ups of this data set",
             150,
             augmentation="seed",
-            sensed=("pool2", "pool4"),
+            gate_layers=("pool2", "pool4"),
         ),
         Architecture(
             "cnn_3_1",
@@ -101,7 +101,7 @@ ARCHITECTURES = {
             "write-ups of this data set",
             150,
             augmentation="seed",
-            sensed=("pool2", "pool3"),
+            gate_layers=("pool2", "pool3"),
         ),
         Architecture(
             "cnn_77k",
@@ -110,7 +110,7 @@ ARCHITECTURES = {
             "write-ups of this data set",
             150,
             augmentation="seed",
-            sensed=("pool3", "pool5"),
+            gate_layers=("pool3", "pool5"),
         ),
         Architecture(
             "vgg16",
@@ -121,7 +121,7 @@ ARCHITECTURES = {
             "block3_pool",
             True,
             1e-4,
-            sensed=("block3_pool", "block4_pool"),
+            gate_layers=("block3_pool", "block4_pool"),
         ),
         Architecture(
             "resnet50",
@@ -132,7 +132,7 @@ ARCHITECTURES = {
             "conv3_block4_out",
             True,
             2e-4,
-            sensed=("conv3_block4_out", "conv4_block6_out"),
+            gate_layers=("conv3_block4_out", "conv4_block6_out"),
         ),
         Architecture(
             "densenet121",
@@ -143,7 +143,7 @@ ARCHITECTURES = {
             "pool3_pool",
             True,
             2e-4,
-            sensed=("pool3_pool", "pool4_pool"),
+            gate_layers=("pool3_pool", "pool4_pool"),
         ),
     )
 }

@@ -48,8 +48,8 @@ def fit_calibration(labels: Array, logits: Array, weights: Array | None = None) 
     if len(np.unique(y)) < 2:
         raise ValueError("expected both classes among the labels. Received: one")
     weight = np.ones(len(y)) if weights is None else np.asarray(weights, np.float64)
-    n_well, n_ill = int((y == 0).sum()), int((y == 1).sum())
-    target = np.where(y == 1, (n_ill + 1) / (n_ill + 2), 1 / (n_well + 2))
+    n_negative, n_positive = int((y == 0).sum()), int((y == 1).sum())
+    target = np.where(y == 1, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))
     design = np.column_stack((x, np.ones(len(x))))
     beta = np.array([1.0, 0.0])
 

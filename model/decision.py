@@ -45,8 +45,8 @@ def at_prevalence(probabilities: Array, known: float, wanted: float) -> npt.NDAr
     if not (0 < known < 1 and 0 < wanted < 1):
         raise ValueError(f"expected shares in (0, 1). Received: {known} and {wanted}")
     p = np.asarray(probabilities, np.float64)
-    ill, well = p * (wanted / known), (1 - p) * ((1 - wanted) / (1 - known))
-    return np.asarray(ill / (ill + well), np.float64)
+    positive, negative = p * (wanted / known), (1 - p) * ((1 - wanted) / (1 - known))
+    return np.asarray(positive / (positive + negative), np.float64)
 
 
 def decision_curve(

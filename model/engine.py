@@ -27,14 +27,14 @@ class ForwardPass:
     """What one pass of the network says of n pictures.
 
     logits float32 (n,), feature maps float32 (n, rows, columns, channels) and their channels' weights float32
-    (n, channels); `sensed` float32 (n, d) is what the layers said by which the gate tells a picture's kind, and `last`
+    (n, channels); `gate_features` float32 (n, d) are the pooled activations of the gate's layers, and `last`
     float32 (n, channels) the mean of the feature maps, both of the picture as it is and not of its mirror image.
     """
 
     logits: Float
     features: Float
     weights: Float
-    sensed: Float
+    gate_features: Float
     last: Float
 
 
@@ -146,7 +146,7 @@ def wrap_network(network: Any, card: ModelCard, population: TrainingPopulation |
 
     def forward(pictures: Pictures) -> ForwardPass:
         with lock:
-            logit, features, weights, sensed = passing(pictures)
+            logit, features, weights, gate_features = passing(pictures)
             last = features.mean((1, 2))
             if mirror:
                 logit_m, features_m, weights_m, _ = passing(pictures[:, :, ::-1])
@@ -155,7 +155,7 @@ def wrap_network(network: Any, card: ModelCard, population: TrainingPopulation |
                 logit = half * (logit + logit_m)
                 features = np.concatenate((features, features_m[:, :, ::-1]), -1)
                 weights = half * np.concatenate((weights, weights_m), -1)
-            return ForwardPass(logit, features, weights, sensed, last)
+            return ForwardPass(logit, features, weights, gate_features, last)
 
     def explain(pictures: Pictures) -> tuple[Float, Float, Float]:
         seen = forward(pictures)

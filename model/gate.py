@@ -37,7 +37,7 @@ def check(radiograph: Radiograph) -> tuple[InputIssue, ...]:
 
 def check_population(judgement: Judgement) -> tuple[InputIssue, ...]:
     """Return what the picture's features say against reading it, as it would stand upright, blocking issues first."""
-    if judgement.is_foreign:
+    if judgement.is_not_chest:
         return (
             InputIssue(
                 "NOT_A_CHEST_RADIOGRAPH",

@@ -29,11 +29,14 @@ def auroc(labels: Array, scores: Array) -> float:
 
     labels (n,) in {0, 1}; scores (n,), higher for 1. The Mann–Whitney statistic (Hanley & McNeil 1982).
     """
-    ill, well = np.asarray(scores)[np.asarray(labels) == 1], np.sort(np.asarray(scores)[np.asarray(labels) == 0])
-    if not len(ill) or not len(well):
+    positive, negative = (
+        np.asarray(scores)[np.asarray(labels) == 1],
+        np.sort(np.asarray(scores)[np.asarray(labels) == 0]),
+    )
+    if not len(positive) or not len(negative):
         return float("nan")
-    below = np.searchsorted(well, ill, "left") + np.searchsorted(well, ill, "right")
-    return float(below.mean() / (2 * len(well)))
+    below = np.searchsorted(negative, positive, "left") + np.searchsorted(negative, positive, "right")
+    return float(below.mean() / (2 * len(negative)))
 
 
 def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
@@ -71,12 +74,12 @@ def evaluate(
     for counts in resampled(groups if groups is not None else range(len(y)), seed, resamples):
         for name, values in measures(y, p, operating_point, counts).items():
             sampled[name].append(values)
-    ill = p >= operating_point
+    positive = p >= operating_point
     cells = {
-        "tp": int((ill & (y == 1)).sum()),
-        "fp": int((ill & (y == 0)).sum()),
-        "tn": int((~ill & (y == 0)).sum()),
-        "fn": int((~ill & (y == 1)).sum()),
+        "tp": int((positive & (y == 1)).sum()),
+        "fp": int((positive & (y == 0)).sum()),
+        "tn": int((~positive & (y == 0)).sum()),
+        "fn": int((~positive & (y == 1)).sum()),
     }
     figures = {
         name: _with_interval(name, float(point[name][0]), np.concatenate(sampled[name]), cells) for name in MEASURES
@@ -137,13 +140,13 @@ def measures(y: Array, p: Array, operating_point: float, counts: Array) -> dict[
 
     y (n,) in {0, 1}; p (n,) in [0, 1]; nan where a sample does not define a measure.
     """
-    ill, ones = counts * (y == 1), counts * (y == 0)
+    positive, ones = counts * (y == 1), counts * (y == 0)
     above = p >= operating_point
-    tp, fn = ill[:, above].sum(1), ill[:, ~above].sum(1)
+    tp, fn = positive[:, above].sum(1), positive[:, ~above].sum(1)
     fp, tn = ones[:, above].sum(1), ones[:, ~above].sum(1)
     order = np.argsort(-p, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(p[order])), len(p) - 1)  # the last of each group of equal scores
-    hits, alarms = np.cumsum(ill[:, order], 1)[:, ends], np.cumsum(ones[:, order], 1)[:, ends]
+    hits, alarms = np.cumsum(positive[:, order], 1)[:, ends], np.cumsum(ones[:, order], 1)[:, ends]
     with np.errstate(invalid="ignore", divide="ignore"):
         recall, false_rate = hits / hits[:, -1:], alarms / alarms[:, -1:]
         precision = np.nan_to_num(hits / (hits + alarms))

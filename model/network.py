@@ -195,11 +195,11 @@ def explaining_function(network: keras.Model) -> Callable[[Pictures], tuple[Floa
 
 
 def forward_function(
-    network: keras.Model, sensed: Sequence[str] = ()
+    network: keras.Model, gate_layers: Sequence[str] = ()
 ) -> Callable[[Pictures], tuple[Float, Float, Float, Float]]:
     """Return a function from uint8 (n, px, px) to what Grad-CAM and the gate need, out of one forward pass.
 
-    What `explaining_function` returns, and last what the layers `sensed` say of the picture, float32 (n, ·): the first
+    What `explaining_function` returns, and last the gate features, float32 (n, ·): of `gate_layers` the first
     one's map averaged over each of `GRID` × `GRID` equal parts of the picture, row by row, then the others' averaged
     over all of it.
 
@@ -209,8 +209,8 @@ def forward_function(
     outputs = [
         network.outputs[0],
         network.get_layer(name).output,
-        *(_in_parts(network.get_layer(layer).output) for layer in sensed[:1]),
-        *(keras.layers.GlobalAveragePooling2D()(network.get_layer(layer).output) for layer in sensed[1:]),
+        *(_in_parts(network.get_layer(layer).output) for layer in gate_layers[:1]),
+        *(keras.layers.GlobalAveragePooling2D()(network.get_layer(layer).output) for layer in gate_layers[1:]),
     ]
     all_of_it = keras.Model(network.inputs, outputs)
 
@@ -259,14 +259,14 @@ def _parts(size: int) -> Float:
     return np.asarray(share / share.sum(1, keepdims=True), np.float32)
 
 
-def sensed_layers(network: keras.Model, architecture: str) -> tuple[str, ...]:
+def gate_layers(network: keras.Model, architecture: str) -> tuple[str, ...]:
     """Return the layers by which the gate tells a picture's kind, the earlier one first.
 
     Those that `model.architectures` names, else those a third and two thirds of the way to the map that explains the
     logit: the first layers see what kind of picture it is, the last ones only what they were trained to tell apart.
     """
     there = {layer.name for layer in network.layers}
-    if (named := find_architecture(architecture).sensed) and set(named) <= there:
+    if (named := find_architecture(architecture).gate_layers) and set(named) <= there:
         return named
     names = [name for name, _ in _maps(network)]
     last = names.index(influence_layer(network)[0])

@@ -32,17 +32,17 @@ _SMALLEST = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Sensitivity and specificity at one cut, on a set of `ill` radiographs with pneumonia and `well` without."""
+    """Sensitivity and specificity at one cut, of `positive` films with pneumonia and `negative` without."""
 
     sensitivity: Measure
     specificity: Measure
-    ill: int
-    well: int
+    positive: int
+    negative: int
 
     @property
     def n(self) -> int:
         """Radiographs behind both."""
-        return self.ill + self.well
+        return self.positive + self.negative
 
 
 def offered(card: ModelCard) -> tuple[str, ...]:
@@ -100,14 +100,14 @@ def rates_at(evaluation: Evaluation, cut: float) -> Rates:
     the histograms of probabilities, in proportion within the bin that the cut parts, and the intervals are Wilson's
     (1927) from the fewest to the most radiographs that this bin allows.
     """
-    ill, well = evaluation.tp + evaluation.fn, evaluation.tn + evaluation.fp
+    positive, negative = evaluation.tp + evaluation.fn, evaluation.tn + evaluation.fp
     if cut == evaluation.operating_point:
-        return Rates(evaluation.measures["sensitivity"], evaluation.measures["specificity"], ill, well)
+        return Rates(evaluation.measures["sensitivity"], evaluation.measures["specificity"], positive, negative)
     return Rates(
         _share(evaluation.histogram_pneumonia, cut, above=True),
         _share(evaluation.histogram_normal, cut, above=False),
-        ill,
-        well,
+        positive,
+        negative,
     )
 
 

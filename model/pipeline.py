@@ -103,7 +103,7 @@ def _look(radiograph: Radiograph, classifier: Classifier) -> _Looked:
     return _Looked(
         radiograph,
         (float(seen.logits[0]), seen.features[0], seen.weights[0]),
-        classifier.population.judge(seen.sensed[0], seen.last[0]),
+        classifier.population.judge(seen.gate_features[0], seen.last[0]),
     )
 
 
@@ -117,9 +117,9 @@ def _set_right(film: _Looked, classifier: Classifier) -> _Looked:
     if judgement is None:
         return film
     as_it_is = replace(film, issues=check_population(judgement))
-    quarters, is_inverted = judgement.lies
+    quarters, is_inverted = judgement.orientation
     # Of a picture that is about to be refused the slightest suspicion is followed: it may only lie on its side.
-    suspected = judgement.is_inverted or judgement.is_turned or (judgement.is_foreign and judgement.pose[0] < 0.5)
+    suspected = judgement.is_inverted or judgement.is_turned or (judgement.is_not_chest and judgement.pose[0] < 0.5)
     if not suspected or (quarters, is_inverted) == UPRIGHT:
         return as_it_is
     turn = 90 * (-quarters % 4)
@@ -128,8 +128,8 @@ def _set_right(film: _Looked, classifier: Classifier) -> _Looked:
     found = upright.judgement
     if (
         found is None
-        or found.is_foreign
-        or found.lies != UPRIGHT
+        or found.is_not_chest
+        or found.orientation != UPRIGHT
         or found.population.distance >= judgement.population.distance
     ):
         return as_it_is

@@ -25,7 +25,7 @@ from model.calibration import sigmoid
 
 Float = npt.NDArray[np.float32]
 POPULATION = "population.npz"
-# Parts along each side of the grid in which the network's first sensed layer is averaged (`model.network.GRID`).
+# Parts along each side of the grid in which the network's first gate layer is averaged (`model.network.GRID`).
 PARTS = 9
 NEIGHBOURS = 3
 # The distance is the mean of so many nearest: one alone may be a film that should not have been learned from.
@@ -45,11 +45,12 @@ _PER_DISTANCE = 2.0
 class Limits:
     """From where on something is said. Each was chosen on held-out patients by `training.fitting.population`.
 
-    `outside` is a distance, `foreign` what `foreignness` gives, `inverted`, `turned` and `cropped` are probabilities.
+    `outside` is a distance, `ood_score` a score as the function of that name returns it; `inverted`, `turned` and
+    `cropped` are probabilities.
     """
 
     outside: float
-    foreign: float
+    ood_score: float
     inverted: float
     turned: float
     cropped: float
@@ -59,18 +60,18 @@ class Limits:
 class Judgement:
     """What the features of one picture say of it: see `TrainingPopulation.judge`.
 
-    `pose` holds the probability of each of `POSES`, float64 (8,), which add up to 1; `foreignness` tells how little the
+    `pose` holds the probability of each of `POSES`, float64 (8,), which add up to 1; `ood_score` tells how little the
     picture has of a frontal chest radiograph, and `cropped` is the probability that much of the film is missing.
     """
 
     population: Population
     limits: Limits
     pose: npt.NDArray[np.float64]
-    foreignness: float
+    ood_score: float
     cropped: float
 
     @property
-    def lies(self) -> tuple[int, bool]:
+    def orientation(self) -> tuple[int, bool]:
         """The most probable of `POSES`."""
         return POSES[int(np.argmax(self.pose))]
 
@@ -85,9 +86,9 @@ class Judgement:
         return float(1 - self.pose[0] - self.pose[4]) >= self.limits.turned
 
     @property
-    def is_foreign(self) -> bool:
+    def is_not_chest(self) -> bool:
         """Whether this is not a frontal radiograph of a chest; a film like the training ones always is."""
-        return self.population.is_outside and self.foreignness >= self.limits.foreign
+        return self.population.is_outside and self.ood_score >= self.limits.ood_score
 
     @property
     def is_cropped(self) -> bool:
@@ -99,7 +100,7 @@ class Judgement:
 class TrainingPopulation:
     """What a classifier version knows of the radiographs that it has learned from.
 
-    `layers` names the sensed layers: the first is seen in `PARTS` parts, all of them as a whole. The other arrays are
+    `layers` names the gate layers: the first is seen in `PARTS` parts, all of them as a whole. The other arrays are
     affine maps, each a mean, float32 (d,), and axes, float32 (d, k): `part` of one part of the first layer, `whole` of
     the whole picture in all of them, `last` of the map that explains the logit. `heads` maps what these give to the
     scores of `HEADS`: weights float32 (k, 10) and bias float32 (10,). `references` float32 (n, k) are training
@@ -116,30 +117,30 @@ class TrainingPopulation:
     references: Float
     labels: npt.NDArray[np.int_]
 
-    def judge(self, sensed: Float, last: Float) -> Judgement:
-        """Judge one picture by what its layers say: sensed float32 (d,) and last float32 (channels,).
+    def judge(self, gate_features: Float, last: Float) -> Judgement:
+        """Judge one picture by what its layers say: gate_features float32 (d,) and last float32 (channels,).
 
         They are what `model.network.forward_function` returns last, and its feature map averaged over all cells.
         Raises ValueError when they are another network's.
         """
-        features = self.features(sensed[None])
+        features = self.features(gate_features[None])
         distances, scores = self.distances(features), self.scores(features)
         return Judgement(
             Population(float(distances[0]), self.limits.outside, self._neighbours(features, last)),
             self.limits,
             probabilities(scores[:, : len(POSES)])[0],
-            float(foreignness(scores, distances, self.limits.outside)[0]),
+            float(ood_score(scores, distances, self.limits.outside)[0]),
             float(sigmoid(scores[0, -1])),
         )
 
-    def features(self, sensed: Float) -> Float:
+    def features(self, gate_features: Float) -> Float:
         """Return float32 (n, k): the picture as a whole, whitened, then each part of it."""
         channels = len(self.part[0])
-        if sensed.ndim != 2 or sensed.shape[1] != PARTS * channels + len(self.whole[0]) - channels:
-            raise ValueError(f"expected what {' and '.join(self.layers)} say. Received: {sensed.shape}")
-        parts = sensed[:, : PARTS * channels].reshape(len(sensed), PARTS, channels)
-        whole = np.concatenate((parts.mean(1), sensed[:, PARTS * channels :]), 1)
-        local = ((parts - self.part[0]) @ self.part[1]).reshape(len(sensed), PARTS * self.part[1].shape[1])
+        if gate_features.ndim != 2 or gate_features.shape[1] != PARTS * channels + len(self.whole[0]) - channels:
+            raise ValueError(f"expected what {' and '.join(self.layers)} say. Received: {gate_features.shape}")
+        parts = gate_features[:, : PARTS * channels].reshape(len(gate_features), PARTS, channels)
+        whole = np.concatenate((parts.mean(1), gate_features[:, PARTS * channels :]), 1)
+        local = ((parts - self.part[0]) @ self.part[1]).reshape(len(gate_features), PARTS * self.part[1].shape[1])
         return np.concatenate(((whole - self.whole[0]) @ self.whole[1], local), 1)
 
     def distances(self, features: Float) -> npt.NDArray[np.float64]:
@@ -168,7 +169,7 @@ class TrainingPopulation:
         return tuple(Neighbour(LABELS[int(self.labels[i])], float(distances[i])) for i in nearest)
 
 
-def foreignness(
+def ood_score(
     scores: npt.NDArray[np.float64], distances: npt.NDArray[np.float64], outside: float
 ) -> npt.NDArray[np.float64]:
     """Return how little pictures have of a chest radiograph, float64 (n,), from the heads' scores and the distances.

@@ -80,11 +80,11 @@ def draw_rates(
     rates = rates_at(evaluation, prediction.operating_point)
     counted = (
         (
-            f"{evaluation.tp} of {rates.ill} radiographs with pneumonia",
-            f"{evaluation.tn} of {rates.well} radiographs without",
+            f"{evaluation.tp} of {rates.positive} radiographs with pneumonia",
+            f"{evaluation.tn} of {rates.negative} radiographs without",
         )
         if is_own
-        else (f"read off {rates.ill} radiographs with pneumonia", f"read off {rates.well} radiographs without")
+        else (f"read off {rates.positive} radiographs with pneumonia", f"read off {rates.negative} radiographs without")
     )
     rows = [
         ("Sensitivity", _with_interval(rates.sensitivity), counted[0]),

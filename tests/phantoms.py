@@ -80,10 +80,10 @@ def write_dataset(folder: Path, n_per_class: int, seed: int = 0, size: tuple[int
     for name in ("NORMAL", "PNEUMONIA"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for index in range(n_per_class):
-        patient, germ = index // 2 + 1, "bacteria" if index // 2 % 2 == 0 else "virus"
+        patient, pathogen = index // 2 + 1, "bacteria" if index // 2 % 2 == 0 else "virus"
         healthy, ill = (as_jpeg(chest(seed * 100_003 + 2 * index + label, size, bool(label))) for label in (0, 1))
         (folder / "NORMAL" / f"IM-{patient:04d}-{index % 2 + 1:04d}.jpeg").write_bytes(healthy)
-        (folder / "PNEUMONIA" / f"person{patient}_{germ}_{index + 1}.jpeg").write_bytes(ill)
+        (folder / "PNEUMONIA" / f"person{patient}_{pathogen}_{index + 1}.jpeg").write_bytes(ill)
 
 
 def _encode(pixels: npt.NDArray[np.generic], format_: str, **pil_save: object) -> bytes:

@@ -88,5 +88,5 @@ def split_name(name: str) -> str:
 
 def sample(evaluation: Evaluation, name: str) -> str:
     """Write which radiographs a figure rests on."""
-    ill, well = evaluation.tp + evaluation.fn, evaluation.tn + evaluation.fp
-    return f"{split_name(name)}, n = {evaluation.n} ({ill} pneumonia, {well} normal)"
+    positive, negative = evaluation.tp + evaluation.fn, evaluation.tn + evaluation.fp
+    return f"{split_name(name)}, n = {evaluation.n} ({positive} pneumonia, {negative} normal)"

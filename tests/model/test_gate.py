@@ -155,31 +155,31 @@ def test_of_an_adult_s_film_the_header_is_the_one_reason_given() -> None:
     child = check(film(chest(7, (300, 300)), header=FilmHeader(age_years=12.0)))
     assert [issue.code for issue in together(child, looks)] == ["OUTSIDE_POPULATION", "CROPPED", "AGE_OUTSIDE"]
     assert together(child, looks)[0] == looks[0]
-    foreign = check_population(judged(distance=1.5, foreign=2.0))
-    assert [issue.code for issue in together(adult, foreign)] == [
+    other = check_population(judged(distance=1.5, ood=2.0))
+    assert [issue.code for issue in together(adult, other)] == [
         "NOT_A_CHEST_RADIOGRAPH",
         "OUTSIDE_POPULATION",
         "AGE_OUTSIDE",
     ]
 
 
-def judged(distance: float = 0.5, foreign: float = -5.0, cropped: float = 0.0) -> Judgement:
-    return Judgement(Population(distance, 1.0), Limits(1.0, 2.0, 0.5, 0.5, 0.7), np.eye(8)[0], foreign, cropped)
+def judged(distance: float = 0.5, ood: float = -5.0, cropped: float = 0.0) -> Judgement:
+    return Judgement(Population(distance, 1.0), Limits(1.0, 2.0, 0.5, 0.5, 0.7), np.eye(8)[0], ood, cropped)
 
 
 def test_the_population_warns_and_what_is_no_chest_film_is_refused() -> None:
     assert check_population(judged()) == ()
     assert [issue.code for issue in check_population(judged(distance=1.0))] == ["OUTSIDE_POPULATION"]
     assert [issue.code for issue in check_population(judged(cropped=0.7))] == ["CROPPED"]
-    (issue,) = check_population(judged(distance=1.5, foreign=2.0, cropped=1.0))
+    (issue,) = check_population(judged(distance=1.5, ood=2.0, cropped=1.0))
     assert (issue.code, issue.blocking) == ("NOT_A_CHEST_RADIOGRAPH", True)
-    assert check_population(judged(distance=0.9, foreign=9.0)) == (), "it lies among the films that were learned from"
+    assert check_population(judged(distance=0.9, ood=9.0)) == (), "it lies among the films that were learned from"
 
 
 def test_what_cannot_be_known_is_not_said() -> None:
     endless = Limits(*(math.inf for _ in Limits.__slots__))
     found = Judgement(Population(9.0, math.inf), endless, np.eye(8)[5], 9.0, 1.0)
-    assert not (found.is_inverted or found.is_turned or found.is_foreign or found.is_cropped)
+    assert not (found.is_inverted or found.is_turned or found.is_not_chest or found.is_cropped)
     assert check_population(found) == ()
 
 

@@ -25,10 +25,10 @@ from model.network import (  # noqa: E402
     build_on_backbone,
     explaining_function,
     forward_function,
+    gate_layers,
     influence_layer,
     load_network,
     save_network,
-    sensed_layers,
     train_after,
 )
 from model.population import HEADS, PARTS, Limits, TrainingPopulation  # noqa: E402
@@ -79,15 +79,15 @@ def explain(network: keras.Model) -> Explain:
 
 
 @pytest.fixture(scope="module")
-def sense(network: keras.Model) -> Callable[[np.ndarray], tuple[np.ndarray, ...]]:
+def extract(network: keras.Model) -> Callable[[np.ndarray], tuple[np.ndarray, ...]]:
     """The same with what the gate senses."""
-    return forward_function(network, sensed_layers(network, "inception_v3"))
+    return forward_function(network, gate_layers(network, "inception_v3"))
 
 
 @pytest.fixture(scope="module")
 def known(network: keras.Model) -> TrainingPopulation:
     """A population that this network can be held against."""
-    layers = sensed_layers(network, "inception_v3")
+    layers = gate_layers(network, "inception_v3")
     first, second, last = (network.get_layer(name).output.shape[-1] for name in (*layers, "mixed10"))
     return a_population(layers, first, PARTS * first + second, last)
 
@@ -200,7 +200,7 @@ def test_inception_from_scratch_is_the_same_network_without_imagenet(
     monkeypatch.setattr(networks, "build_on_backbone", note)
     assert build_network("inception_v3_scratch", 80) is inception and asked == [("inception_v3", None, 80)]
     assert (
-        ARCHITECTURES["inception_v3_scratch"].sensed == ARCHITECTURES["inception_v3"].sensed
+        ARCHITECTURES["inception_v3_scratch"].gate_layers == ARCHITECTURES["inception_v3"].gate_layers
         and not ARCHITECTURES["inception_v3_scratch"].is_transfer
     )
 
@@ -284,13 +284,13 @@ def test_averaging_with_the_mirror_image_does_not_know_left_from_right(
 
 
 def test_what_the_gate_senses_comes_out_of_the_same_pass(
-    network: keras.Model, explain: Explain, sense: Callable[[np.ndarray], tuple[np.ndarray, ...]]
+    network: keras.Model, explain: Explain, extract: Callable[[np.ndarray], tuple[np.ndarray, ...]]
 ) -> None:
     """The first layer's map averaged over nine parts, against cutting it up; the other's average; and the same map."""
-    layers = sensed_layers(network, "inception_v3")
+    layers = gate_layers(network, "inception_v3")
     assert layers == ("mixed3", "mixed6")
     batch = np.stack([picture(seed) for seed in range(2)])
-    logits, features, weights, sensed = sense(batch)
+    logits, features, weights, gate_features = extract(batch)
     for ours, alone in zip((logits, features, weights), explain(batch), strict=True):
         assert ours == pytest.approx(alone, abs=1e-4)
     early, middle = (
@@ -302,7 +302,7 @@ def test_what_the_gate_senses_comes_out_of_the_same_pass(
     fine = np.repeat(np.repeat(maps, 3, 1), 3, 2)
     side = fine.shape[1] // 3
     parts = fine.reshape(2, 3, side, 3, side, channels).mean((2, 4)).reshape(2, -1)
-    assert sensed == pytest.approx(np.concatenate((parts, middle.numpy().mean((1, 2))), 1), abs=1e-4)
+    assert gate_features == pytest.approx(np.concatenate((parts, middle.numpy().mean((1, 2))), 1), abs=1e-4)
     assert forward_function(network)(batch)[3].shape == (2, 0)
 
 
@@ -311,31 +311,31 @@ def test_every_network_has_an_early_and_a_later_layer_to_sense_with(
     name: str, built: Callable[[str], keras.Model]
 ) -> None:
     px, network = px_of(name), built(name)
-    layers = sensed_layers(network, name)
+    layers = gate_layers(network, name)
     names = [layer.name for layer in network.layers]
     assert names.index(layers[0]) <= names.index(layers[1]) and len(layers) == 2
     if name in ARCHITECTURES:
-        assert layers == ARCHITECTURES[name].sensed and layers[0] != layers[1]
-    sensed = forward_function(network, layers)(picture(1, px)[None])[3]
+        assert layers == ARCHITECTURES[name].gate_layers and layers[0] != layers[1]
+    gate_features = forward_function(network, layers)(picture(1, px)[None])[3]
     channels = [network.get_layer(layer).output.shape[-1] for layer in layers]
-    assert sensed.shape == (1, PARTS * channels[0] + channels[1]) and GRID**2 == PARTS
+    assert gate_features.shape == (1, PARTS * channels[0] + channels[1]) and GRID**2 == PARTS
 
 
 def test_a_version_is_judged_in_the_pass_that_explains_it(
     network: keras.Model,
-    sense: Callable[[np.ndarray], tuple[np.ndarray, ...]],
+    extract: Callable[[np.ndarray], tuple[np.ndarray, ...]],
     known: TrainingPopulation,
     served: dict[bool, Classifier],
 ) -> None:
     film = np.stack((picture(4), picture(4)[:, ::-1]))
-    plain = sense(film)
+    plain = extract(film)
     for classifier in served.values():
         assert classifier.forward is not None and classifier.population is known
         seen = classifier.forward(film)
-        assert seen.sensed == pytest.approx(plain[3], abs=1e-4)
+        assert seen.gate_features == pytest.approx(plain[3], abs=1e-4)
         assert seen.last == pytest.approx(plain[1].mean((1, 2)), abs=1e-4)
         assert seen.logits == pytest.approx(classifier.run(film), abs=1e-4)
-        judged = known.judge(seen.sensed[0], seen.last[0])
+        judged = known.judge(seen.gate_features[0], seen.last[0])
         assert judged.population.distance == pytest.approx(
             known.judge(plain[3][0], plain[1][0].mean((0, 1))).population.distance, rel=1e-3
         )

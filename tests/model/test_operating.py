@@ -123,7 +123,7 @@ def test_rates_at_the_own_point_are_the_cards() -> None:
     evaluation = evaluate("validation", np.repeat((0, 1), 50), np.linspace(0.01, 0.99, 100), 0.4, resamples=50)
     rates = rates_at(evaluation, 0.4)
     assert rates.sensitivity is evaluation.measures["sensitivity"]
-    assert (rates.ill, rates.well, rates.n) == (50, 50, 100)
+    assert (rates.positive, rates.negative, rates.n) == (50, 50, 100)
 
 
 @pytest.mark.parametrize("cut", [0.1, 0.2, 0.25, 0.525, 0.7, 0.8, 0.975])
@@ -133,8 +133,8 @@ def test_rates_elsewhere_agree_with_counting_every_radiograph(cut: float) -> Non
     scores = np.clip(rng.normal(np.where(labels == 1, 0.75, 0.25), 0.2), 0.001, 0.999)
     evaluation = evaluate("validation", labels, scores, 0.4, resamples=20)
     rates = rates_at(evaluation, cut)
-    ill, well = scores[labels == 1], scores[labels == 0]
-    for measure, of in ((rates.sensitivity, ill >= cut), (rates.specificity, well < cut)):
+    positive, negative = scores[labels == 1], scores[labels == 0]
+    for measure, of in ((rates.sensitivity, positive >= cut), (rates.specificity, negative < cut)):
         # All of these cuts lie on the edge of one of the 40 bins, so that nothing has to be interpolated.
         assert measure.value == pytest.approx(float(of.mean()))
         assert (measure.low, measure.high) == pytest.approx(wilson(int(of.sum()), len(of)))

@@ -26,23 +26,23 @@ LIMITS = Limits(1.0, 2.0, 0.5, 0.5, 0.5)
 class Eye:
     """Knows how a picture of `marked` lies: it has one white corner, or one black one where it is inverted.
 
-    `right` is what it says of such a picture set right, (distance, foreignness); of one that lies it says (3, 6).
+    `right` is what it says of such a picture set right, (distance, ood_score); of one that lies it says (3, 6).
     """
 
     def __init__(self, right: tuple[float, float] = (0.5, -5.0), suspects: bool = True) -> None:
         self.right, self.suspects = right, suspects
         self.looked: list[int] = []
 
-    def judge(self, sensed: npt.NDArray[np.float32], last: npt.NDArray[np.float32]) -> Judgement:
-        picture = sensed.reshape(PX, PX)
+    def judge(self, gate_features: npt.NDArray[np.float32], last: npt.NDArray[np.float32]) -> Judgement:
+        picture = gate_features.reshape(PX, PX)
         corners = np.array([picture[2, 2], picture[2, -3], picture[-3, -3], picture[-3, 2]])
         is_inverted = bool(np.median(corners) > 128)
         quarters = int(np.argmin(corners) if is_inverted else np.argmax(corners))
         pose = POSES.index((quarters, is_inverted))
         self.looked.append(pose)
-        distance, foreign = self.right if pose == 0 else (3.0, 6.0)
+        distance, ood = self.right if pose == 0 else (3.0, 6.0)
         sure = np.full(8, 0.05) + 0.6 * np.eye(8)[pose if self.suspects else 0]
-        return Judgement(Population(distance, 1.0, (Neighbour("NORMAL", 0.1),)), LIMITS, sure, foreign, 0.0)
+        return Judgement(Population(distance, 1.0, (Neighbour("NORMAL", 0.1),)), LIMITS, sure, ood, 0.0)
 
 
 def seeing(eye: Eye, **card: Any) -> Classifier:
@@ -154,8 +154,8 @@ def test_of_a_clipped_picture_it_is_still_said_what_it_is() -> None:
     film = marked()
     film[100:] = np.where(film[100:] > 30, 255, film[100:])
     assert codes(assess(as_png(film), seeing(Eye()))) == ["CLIPPED"]
-    foreign = assess(as_png(film), seeing(Eye(right=(3.0, 6.0))))
-    assert codes(foreign) == ["NOT_A_CHEST_RADIOGRAPH", "CLIPPED"] and foreign.is_refused
+    other = assess(as_png(film), seeing(Eye(right=(3.0, 6.0))))
+    assert codes(other) == ["NOT_A_CHEST_RADIOGRAPH", "CLIPPED"] and other.is_refused
     assert codes(assess(as_png(film), fake_classifier())) == ["CLIPPED"]
 
 

@@ -14,15 +14,15 @@ from model.population import (
     POSES,
     Limits,
     TrainingPopulation,
-    foreignness,
     from_arrays,
+    ood_score,
     probabilities,
     read_population,
     save_population,
     to_arrays,
 )
 
-LIMITS = Limits(outside=2.0, foreign=3.0, inverted=0.6, turned=0.6, cropped=0.7)
+LIMITS = Limits(outside=2.0, ood_score=3.0, inverted=0.6, turned=0.6, cropped=0.7)
 
 
 def by_hand(**changes: object) -> TrainingPopulation:
@@ -56,62 +56,67 @@ def by_hand(**changes: object) -> TrainingPopulation:
 
 
 def test_distance_is_that_of_the_five_nearest_by_looks() -> None:
-    sensed = np.ones(2 * PARTS + 1, np.float32)
-    assert by_hand().judge(sensed, np.zeros(3, np.float32)).population.distance == 0
-    sensed[-1] += 6
-    found = by_hand().judge(sensed, np.zeros(3, np.float32)).population
+    gate_features = np.ones(2 * PARTS + 1, np.float32)
+    assert by_hand().judge(gate_features, np.zeros(3, np.float32)).population.distance == 0
+    gate_features[-1] += 6
+    found = by_hand().judge(gate_features, np.zeros(3, np.float32)).population
     # One of three axes lies 6 / 2 from the five in the middle and 1 from the sixth, which takes the place of one.
     assert found.distance == pytest.approx(((4 * 9 + 1) / 3 / 5) ** 0.5)
     assert found.threshold == 2 and not found.is_outside
-    sensed[0] += 9 * 10
+    gate_features[0] += 9 * 10
     # The first channel's mean over nine parts lies 10 away, so its axis 5 from all of them.
-    further = by_hand().judge(sensed, np.zeros(3, np.float32)).population
+    further = by_hand().judge(gate_features, np.zeros(3, np.float32)).population
     assert further.distance == pytest.approx(((5 * 25 + 4 * 9 + 1) / 3 / 5) ** 0.5) and further.is_outside
 
 
 def test_heads_see_the_parts() -> None:
-    sensed = np.ones(2 * PARTS + 1, np.float32)
-    upright = by_hand().judge(sensed, np.zeros(3, np.float32))
-    assert upright.lies == (0, False) and not upright.is_inverted and not upright.is_turned and not upright.is_cropped
-    sensed[0] += 4
-    lying = by_hand().judge(sensed, np.zeros(3, np.float32))
-    assert lying.lies == (2, True) == POSES[6]
+    gate_features = np.ones(2 * PARTS + 1, np.float32)
+    upright = by_hand().judge(gate_features, np.zeros(3, np.float32))
+    assert (
+        upright.orientation == (0, False)
+        and not upright.is_inverted
+        and not upright.is_turned
+        and not upright.is_cropped
+    )
+    gate_features[0] += 4
+    lying = by_hand().judge(gate_features, np.zeros(3, np.float32))
+    assert lying.orientation == (2, True) == POSES[6]
     scores = np.array([2.0, 0, 0, 0, 0, 0, 8.0, 0])
     assert lying.pose == pytest.approx(np.exp(scores) / np.exp(scores).sum())
     assert lying.is_inverted and lying.is_turned
     assert lying.cropped == pytest.approx(1 / (1 + np.exp(3.0)))
 
 
-def test_foreignness_adds_what_was_drawn_and_how_far_it_lies() -> None:
+def test_the_ood_score_adds_what_was_drawn_and_how_far_it_lies() -> None:
     scores = np.zeros((2, len(HEADS)))
     scores[1, -2] = 1.5
-    assert foreignness(scores, np.array([2.0, 5.0]), outside=2.0) == pytest.approx([0.0, 1.5 + 2 * 1.5])
-    sensed = np.ones(2 * PARTS + 1, np.float32)
-    sensed[1] += 2 * 6  # a score of 6 in the first part, the whole only 6 / 9 off
-    near = by_hand().judge(sensed, np.zeros(3, np.float32))
-    assert near.foreignness > LIMITS.foreign and not near.is_foreign, "it lies within the population"
-    sensed[-1] += 20
-    assert by_hand().judge(sensed, np.zeros(3, np.float32)).is_foreign
+    assert ood_score(scores, np.array([2.0, 5.0]), outside=2.0) == pytest.approx([0.0, 1.5 + 2 * 1.5])
+    gate_features = np.ones(2 * PARTS + 1, np.float32)
+    gate_features[1] += 2 * 6  # a score of 6 in the first part, the whole only 6 / 9 off
+    near = by_hand().judge(gate_features, np.zeros(3, np.float32))
+    assert near.ood_score > LIMITS.ood_score and not near.is_not_chest, "it lies within the population"
+    gate_features[-1] += 20
+    assert by_hand().judge(gate_features, np.zeros(3, np.float32)).is_not_chest
 
 
 def test_a_head_says_no_more_far_away_than_near() -> None:
-    sensed = np.ones(2 * PARTS + 1, np.float32)
-    sensed[1] = 1e6
-    assert by_hand().scores(by_hand().features(sensed[None]))[0, -2] == 8
+    gate_features = np.ones(2 * PARTS + 1, np.float32)
+    gate_features[1] = 1e6
+    assert by_hand().scores(by_hand().features(gate_features[None]))[0, -2] == 8
 
 
 def test_neighbours_are_the_nearest_films_by_looks_and_finding() -> None:
-    sensed = np.ones(2 * PARTS + 1, np.float32)
-    nearest = by_hand().judge(sensed, np.zeros(3, np.float32)).population.neighbours
+    gate_features = np.ones(2 * PARTS + 1, np.float32)
+    nearest = by_hand().judge(gate_features, np.zeros(3, np.float32)).population.neighbours
     # The seventh reference is nobody's film. Of two axes of the finding one lies 0, 1 or 2 away, and it counts half.
     assert [one.label for one in nearest] == ["NORMAL", "PNEUMONIA", "PNEUMONIA"]
     assert [one.distance for one in nearest] == pytest.approx([0, 0.5, 1])
-    moved = by_hand().judge(sensed, np.array([3, 0, 0], np.float32)).population.neighbours
+    moved = by_hand().judge(gate_features, np.array([3, 0, 0], np.float32)).population.neighbours
     assert (moved[0].label, moved[0].distance) == ("NORMAL", 0)
     # A version that averages a film with its mirror image has the film's own channels first.
-    assert by_hand().judge(sensed, np.array([3, 0, 0, 9, 9, 9], np.float32)).population.neighbours == moved
-    sensed[-1] += 8
-    looks = by_hand().judge(sensed, np.zeros(3, np.float32)).population.neighbours
+    assert by_hand().judge(gate_features, np.array([3, 0, 0, 9, 9, 9], np.float32)).population.neighbours == moved
+    gate_features[-1] += 8
+    looks = by_hand().judge(gate_features, np.zeros(3, np.float32)).population.neighbours
     assert looks[0].label == "PNEUMONIA" and looks[0].distance == 0, "the sixth looks exactly so"
 
 
@@ -129,8 +134,8 @@ def test_the_file_keeps_what_matters(tmp_path: Path) -> None:
     save_population(by_hand(), tmp_path / "p.npz")
     read = read_population(tmp_path / "p.npz")
     assert read.layers == ("early", "middle") and read.limits.outside == LIMITS.outside
-    sensed = np.linspace(0, 2, 2 * PARTS + 1).astype(np.float32)
-    one, other = (p.judge(sensed, np.ones(3, np.float32)) for p in (by_hand(), read))
+    gate_features = np.linspace(0, 2, 2 * PARTS + 1).astype(np.float32)
+    one, other = (p.judge(gate_features, np.ones(3, np.float32)) for p in (by_hand(), read))
     assert one.population.distance == pytest.approx(other.population.distance, rel=1e-3)
     assert one.pose == pytest.approx(other.pose, abs=1e-3)
     assert [n.label for n in one.population.neighbours] == [n.label for n in other.population.neighbours]

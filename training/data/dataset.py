@@ -86,10 +86,10 @@ def _scan_part(folder: Path) -> tuple[Sample, ...]:
         for path in sorted((folder / name).rglob("*")):
             if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
                 patient, known = patient_of(path.name)
-                germ: Literal["bacteria", "virus", ""] = (
+                pathogen: Literal["bacteria", "virus", ""] = (
                     "bacteria" if "_bacteria_" in path.name else "virus" if "_virus_" in path.name else ""
                 )
-                samples.append(Sample(path, label, patient, known, germ))
+                samples.append(Sample(path, label, patient, known, pathogen))
     return tuple(samples)
 
 

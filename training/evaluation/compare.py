@@ -112,25 +112,25 @@ def delong(labels: Array, scores_a: Array, scores_b: Array) -> DeLong:
     # A second to import, which a page that only reads a comparison need not wait for.
     from scipy.stats import norm, rankdata
 
-    ill = np.asarray(labels) == 1
-    n_ill, n_well = int(ill.sum()), int((~ill).sum())
+    positive = np.asarray(labels) == 1
+    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
     undefined = float("nan")
-    if not n_ill or not n_well:
+    if not n_positive or not n_negative:
         return DeLong(*[undefined] * 8)
     # For each film the share of the other class that it is ranked on the right side of: (2, films of the class).
-    above = np.empty((2, n_ill))
-    below = np.empty((2, n_well))
+    above = np.empty((2, n_positive))
+    below = np.empty((2, n_negative))
     for row, scores in enumerate((np.asarray(scores_a), np.asarray(scores_b))):
         rank = rankdata(scores)
-        above[row] = (rank[ill] - rankdata(scores[ill])) / n_well
-        below[row] = 1 - (rank[~ill] - rankdata(scores[~ill])) / n_ill
+        above[row] = (rank[positive] - rankdata(scores[positive])) / n_negative
+        below[row] = 1 - (rank[~positive] - rankdata(scores[~positive])) / n_positive
     area_a, area_b = (float(area) for area in above.mean(1))
     difference = area_a - area_b
     if np.array_equal(above[0], above[1]) and np.array_equal(below[0], below[1]):
         return DeLong(area_a, area_b, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
-    if min(n_ill, n_well) < 2:
+    if min(n_positive, n_negative) < 2:
         return DeLong(area_a, area_b, difference, *[undefined] * 5)
-    variance = np.var(above[0] - above[1], ddof=1) / n_ill + np.var(below[0] - below[1], ddof=1) / n_well
+    variance = np.var(above[0] - above[1], ddof=1) / n_positive + np.var(below[0] - below[1], ddof=1) / n_negative
     if variance < _NO_VARIANCE:
         return DeLong(area_a, area_b, difference, *[undefined] * 5)
     error = math.sqrt(variance)

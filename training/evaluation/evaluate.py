@@ -189,11 +189,12 @@ def look_closer(
     rates = {name: _rate((p >= threshold)[labels == label] == label) for label, name in enumerate(CLASSES)}
     pathogens = np.array([s.pathogen for s in samples])
     rates |= {
-        germ: _rate((p >= threshold)[pathogens == germ]) for germ in ("bacteria", "virus") if (pathogens == germ).any()
+        one: _rate((p >= threshold)[pathogens == one]) for one in ("bacteria", "virus") if (pathogens == one).any()
     }
-    well, ill = p[labels == 0], p[labels == 1]
+    negative, positive = p[labels == 0], p[labels == 1]
     purposes = tuple(
-        PurposeResult(one, _rate(ill >= one.probability), _rate(well < one.probability)) for one in card.purposes
+        PurposeResult(one, _rate(positive >= one.probability), _rate(negative < one.probability))
+        for one in card.purposes
     )
     specificity, sensitivity = (rates[name].share for name in CLASSES)
 

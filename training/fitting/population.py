@@ -27,8 +27,8 @@ from model.population import (
     POSES,
     Limits,
     TrainingPopulation,
-    foreignness,
     from_arrays,
+    ood_score,
     probabilities,
     to_arrays,
 )
@@ -40,7 +40,7 @@ from training.fitting.synthetic_outliers import draw_impostors
 Float = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
 Pictures = npt.NDArray[np.uint8]
-Sense = Callable[[Pictures], tuple[Float, Float]]
+Extract = Callable[[Pictures], tuple[Float, Float]]
 
 # Fewer films than this say too little of a population, and limits chosen on fewer than that would be chance.
 MIN_FILMS, MIN_HELD_OUT = 200, 60
@@ -78,10 +78,10 @@ _BATCH = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sensed:
-    """What the network says of n pictures: `sensed` float32 (n, d) and `last` float32 (n, channels)."""
+class GateFeatures:
+    """What the network says of n pictures: `gate_features` float32 (n, d) and `last` float32 (n, channels)."""
 
-    sensed: Float
+    gate_features: Float
     last: Float
 
 
@@ -96,31 +96,31 @@ def learn_population(
 ) -> TrainingPopulation | None:
     """Fit the population of a Keras network that is in memory as it will serve; None where there are too few films.
 
-    `progress` is called with the number of pictures done since the last call, `pictures_to_sense` in all. With
+    `progress` is called with the number of pictures done since the last call, `pictures_to_pass` in all. With
     `fills_border` the network sees every picture with its margin continued over black, as it will in service.
     """
-    from model.network import forward_function, sensed_layers
+    from model.network import forward_function, gate_layers
 
-    layers = sensed_layers(network, architecture)
+    layers = gate_layers(network, architecture)
     forward = forward_function(network, layers)
 
-    def sense(pictures: Pictures) -> tuple[Float, Float]:
+    def extract(pictures: Pictures) -> tuple[Float, Float]:
         parts = []
         for start in range(0, len(pictures), _BATCH):
             batch = pictures[start : start + _BATCH]
             shown = [enlarge(fill_border(one) if fills_border else one, input_px) for one in batch]
-            _, features, _, sensed = forward(np.stack(shown))
-            parts.append((sensed, features.mean((1, 2))))
+            _, features, _, gate_features = forward(np.stack(shown))
+            parts.append((gate_features, features.mean((1, 2))))
             if progress is not None:
                 progress(len(batch))
         return np.concatenate([one for one, _ in parts]), np.concatenate([other for _, other in parts])
 
     channels = int(network.get_layer(layers[0]).output.shape[-1])
-    return fit_population(sense, layers, channels, loaded.pictures, loaded.labels, loaded.held_out, seed)
+    return fit_population(extract, layers, channels, loaded.pictures, loaded.labels, loaded.held_out, seed)
 
 
 def fit_population(
-    sense: Sense,
+    extract: Extract,
     layers: Sequence[str],
     channels: int,
     pictures: Pictures,
@@ -130,7 +130,7 @@ def fit_population(
 ) -> TrainingPopulation | None:
     """Fit the population of squashed pictures, uint8 (n, px, px); None where there are too few of them.
 
-    `sense` maps squashed pictures to what the layers say, as `model.network.forward_function` does (the first of them
+    `extract` maps squashed pictures to what the layers say, as `model.network.forward_function` does (the first of them
     has `channels`), and to the mean of the last map. labels is int (n,), held_out bool (n,).
     """
     own, others = np.flatnonzero(~held_out), np.flatnonzero(held_out)
@@ -160,14 +160,14 @@ def fit_population(
         "held_out_varied": np.stack(changed),
         "held_out_recoded": np.stack(recoded),
     }
-    seen = {name: Sensed(*sense(one)) for name, one in sets.items()}
-    return fit_sensed(
+    seen = {name: GateFeatures(*extract(one)) for name, one in sets.items()}
+    return fit_gate_features(
         seen, poses, labels[own[: counts["films"]]], labels[others[: counts["held_out"]]], layers, channels
     )
 
 
-def fit_sensed(
-    seen: Mapping[str, Sensed],
+def fit_gate_features(
+    seen: Mapping[str, GateFeatures],
     poses: npt.NDArray[np.int_],
     labels: npt.NDArray[np.int_],
     held_out_labels: npt.NDArray[np.int_],
@@ -181,9 +181,13 @@ def fit_sensed(
     """
     films, size, rng = seen["films"], PARTS * channels, np.random.default_rng(0)
     # With varied films among them, how a film is exposed and framed weighs less than whose it is.
-    wide = np.concatenate((films.sensed, seen["varied"].sensed))
+    wide = np.concatenate((films.gate_features, seen["varied"].gate_features))
     parts = np.concatenate(
-        [one.sensed[:, :size].reshape(-1, channels) for name, one in seen.items() if not name.startswith("held_out")]
+        [
+            one.gate_features[:, :size].reshape(-1, channels)
+            for name, one in seen.items()
+            if not name.startswith("held_out")
+        ]
     )
     whole = np.concatenate((wide[:, :size].reshape(-1, PARTS, channels).mean(1), wide[:, size:]), 1)
     axes = (
@@ -203,7 +207,7 @@ def fit_sensed(
     )
     # What is chosen below is chosen with the numbers as the file keeps them.
     plain = from_arrays(to_arrays(plain))
-    features = {name: plain.features(one.sensed) for name, one in seen.items()}
+    features = {name: plain.features(one.gate_features) for name, one in seen.items()}
     references = [plain.alike(features[name], seen[name].last) for name in ("films", "varied")]
     population = from_arrays(
         to_arrays(replace(plain, heads=_fit_heads(features, poses), references=np.concatenate(references)))
@@ -230,7 +234,7 @@ def _is_enough(films: int, held_out: int) -> bool:
     return films >= MIN_FILMS and held_out >= MIN_HELD_OUT
 
 
-def pictures_to_sense(films: int, held_out: int) -> int:
+def pictures_to_pass(films: int, held_out: int) -> int:
     """Return how many pictures `learn_population` lets the network look at, for a progress bar."""
     return sum(_plan(films, held_out).values()) if _is_enough(films, held_out) else 0
 
@@ -326,7 +330,7 @@ def choose_limits(
     )
 
     def strangeness(name: str) -> npt.NDArray[np.float64]:
-        return foreignness(population.scores(features[name]), population.distances(features[name]), outside)
+        return ood_score(population.scores(features[name]), population.distances(features[name]), outside)
 
     changed = np.concatenate((features["held_out"], features["held_out_varied"]))
     scores = population.scores(changed)

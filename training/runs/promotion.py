@@ -122,10 +122,10 @@ def _unseen(_: ModelCard, c: CandidateComparison, __: Limits) -> tuple[bool, str
 
 
 def _enough(_: ModelCard, c: CandidateComparison, limits: Limits) -> tuple[bool, str]:
-    ill, well = c.comparison.n_pneumonia, c.n - c.comparison.n_pneumonia
-    passed = min(ill, well) >= limits.films and min(c.patients) >= limits.patients
+    positive, negative = c.comparison.n_pneumonia, c.n - c.comparison.n_pneumonia
+    passed = min(positive, negative) >= limits.films and min(c.patients) >= limits.patients
     return passed, (
-        f"{ill} films of {c.patients[1]} patients with pneumonia and {well} of {c.patients[0]} without"
+        f"{positive} films of {c.patients[1]} patients with pneumonia and {negative} of {c.patients[0]} without"
         + ("; " if passed else ", too few to say anything; ")
         + f"at least {limits.films} films and {limits.patients} patients of either are demanded."
     )

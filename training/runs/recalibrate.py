@@ -27,7 +27,7 @@ from training.data.dataset import CLASSES, LoadedFolder, digest, load_folder, sc
 from training.evaluation.evaluate import evaluate_folder, evaluate_samples, labelled_test
 from training.fitting.config import TrainingConfig, config_from
 from training.fitting.model_card import choose_scale, pictures_to_score
-from training.fitting.population import learn_population, pictures_to_sense
+from training.fitting.population import learn_population, pictures_to_pass
 
 Tick = Callable[[str, int, int], object]
 _BATCH = 16
@@ -119,7 +119,7 @@ def configuration(card: ModelCard) -> TrainingConfig:
 
 def _population(network: Any, config: TrainingConfig, loaded: LoadedFolder, tick: Tick) -> TrainingPopulation | None:
     """Learn how the training radiographs look to the network, for the gate; None where they are too few."""
-    total, done = pictures_to_sense(int((~loaded.held_out).sum()), int(loaded.held_out.sum())), 0
+    total, done = pictures_to_pass(int((~loaded.held_out).sum()), int(loaded.held_out.sum())), 0
     if not total:
         return None
 

@@ -42,7 +42,7 @@ from training.fitting.fit import CHECKPOINT, TrainingData, fit, precision_policy
 from training.fitting.head import fit_head
 from training.fitting.initial_weights import start_name, start_network
 from training.fitting.model_card import libraries, make_card, pictures_to_score
-from training.fitting.population import learn_population, pictures_to_sense
+from training.fitting.population import learn_population, pictures_to_pass
 from training.runs import processes
 from training.runs.progress import Watcher, forget_points, log, recorded
 from training.runs.request import CONFIG, RunRequest, announce_version, finished_version, read_request
@@ -205,7 +205,7 @@ def _population(
     network: keras.Model, config: TrainingConfig, loaded: LoadedFolder, watcher: Watcher
 ) -> TrainingPopulation | None:
     """Learn how the training radiographs look, for the gate; None where they are too few, or it is not asked for."""
-    total = pictures_to_sense(int((~loaded.held_out).sum()), int(loaded.held_out.sum()))
+    total = pictures_to_pass(int((~loaded.held_out).sum()), int(loaded.held_out.sum()))
     if not (total and config.learns_population):
         return None
     return learn_population(

@@ -29,16 +29,16 @@ from training.evaluation.compare import (
 
 
 def slow_delong(y: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
-    """The definition: every pair of an ill and a well film, and the covariance of the films' own shares."""
+    """The definition: every pair of a positive and a negative film, and the covariance of the films' own shares."""
     shares = []
     for scores in (a, b):
         pairs = np.array([[(i > w) + 0.5 * (i == w) for w in scores[y == 0]] for i in scores[y == 1]])
         shares.append((pairs.mean(1), pairs.mean(0)))
-    (ill_a, well_a), (ill_b, well_b) = shares
-    s_ill, s_well = np.cov(ill_a, ill_b), np.cov(well_a, well_b)
+    (positive_a, negative_a), (positive_b, negative_b) = shares
+    s_positive, s_negative = np.cov(positive_a, positive_b), np.cov(negative_a, negative_b)
     contrast = np.array([1, -1])
-    variance = contrast @ (s_ill / len(ill_a) + s_well / len(well_a)) @ contrast
-    return float(ill_a.mean()), float(ill_b.mean()), math.sqrt(max(0.0, float(variance)))
+    variance = contrast @ (s_positive / len(positive_a) + s_negative / len(negative_a)) @ contrast
+    return float(positive_a.mean()), float(positive_b.mean()), math.sqrt(max(0.0, float(variance)))
 
 
 def two_scores(seed: int, n: int = 150, better: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -80,10 +80,10 @@ def test_delong_agrees_with_its_definition_ties_included(rows: list[tuple[int, i
 def test_delong_s_error_is_what_resampling_films_shows() -> None:
     y, a, b = two_scores(3)
     rng = np.random.default_rng(0)
-    ill, well = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
+    positive, negative = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
     differences = []
     for _ in range(1000):
-        drawn = np.concatenate((rng.choice(ill, len(ill)), rng.choice(well, len(well))))
+        drawn = np.concatenate((rng.choice(positive, len(positive)), rng.choice(negative, len(negative))))
         differences.append(auroc(y[drawn], a[drawn]) - auroc(y[drawn], b[drawn]))
     assert delong(y, a, b).standard_error == pytest.approx(np.std(differences), rel=0.1)
 

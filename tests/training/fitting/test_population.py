@@ -16,7 +16,7 @@ from model.registry import file_sha256, read_card
 from tests.fake_classifier import fake_card
 from tests.phantoms import as_png, chest
 from training.fitting import population as fitting
-from training.fitting.population import choose_limits, fit_population, pictures_to_sense
+from training.fitting.population import choose_limits, fit_population, pictures_to_pass
 from training.fitting.synthetic_outliers import KINDS, draw_impostors
 
 PX = 48
@@ -24,20 +24,20 @@ CHANNELS = 18
 Pictures = npt.NDArray[np.uint8]
 
 
-def sense(pictures: Pictures) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def extract(pictures: Pictures) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Filter a picture with 18 fixed random kernels at two scales: parts of the finer, all of the coarser, and both."""
     kernels = np.random.default_rng(5).normal(0, 1, (CHANNELS, 5, 5)).astype(np.float32)
     kernels -= kernels.mean((1, 2), keepdims=True) * (np.arange(CHANNELS) % 3 > 0)[:, None, None]
-    sensed, last = [], []
+    gate_features, last = [], []
     for picture in pictures:
         grey = picture.astype(np.float32) / 255
         fine = np.stack([np.maximum(cv2.filter2D(grey, -1, k), 0) for k in kernels], -1)
         small = cv2.resize(grey, (PX // 2, PX // 2), interpolation=cv2.INTER_AREA)
         coarse = np.stack([np.maximum(cv2.filter2D(small, -1, k), 0) for k in kernels], -1)
         parts = fine.reshape(3, PX // 3, 3, PX // 3, CHANNELS).mean((1, 3))
-        sensed.append(np.concatenate((parts.ravel(), coarse.mean((0, 1)))))
+        gate_features.append(np.concatenate((parts.ravel(), coarse.mean((0, 1)))))
         last.append(coarse.max((0, 1)))
-    return np.stack(sensed).astype(np.float32), np.stack(last).astype(np.float32)
+    return np.stack(gate_features).astype(np.float32), np.stack(last).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -51,20 +51,20 @@ def population(films: Pictures) -> TrainingPopulation:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"MIN_FILMS": 60, "MIN_HELD_OUT": 20, "IMPOSTORS": 80, "POSED": 140}.items():
             patch.setattr(fitting, name, value)
-        found = fit_population(sense, ("fine", "coarse"), CHANNELS, films, labels, held_out, seed=3)
+        found = fit_population(extract, ("fine", "coarse"), CHANNELS, films, labels, held_out, seed=3)
     assert found is not None
     return found
 
 
 def judged(population: TrainingPopulation, pictures: Pictures) -> list:
-    return [population.judge(one, last) for one, last in zip(*sense(pictures), strict=True)]
+    return [population.judge(one, last) for one, last in zip(*extract(pictures), strict=True)]
 
 
 def test_held_out_films_lie_within_and_upright(population: TrainingPopulation, films: Pictures) -> None:
     found = judged(population, films[80:])
     assert sum(one.population.is_outside for one in found) <= 2
-    assert not any(one.is_foreign for one in found)
-    assert sum(one.lies == (0, False) for one in found) >= 28
+    assert not any(one.is_not_chest for one in found)
+    assert sum(one.orientation == (0, False) for one in found) >= 28
     assert sum(one.is_inverted or one.is_turned for one in found) <= 1
 
 
@@ -86,7 +86,7 @@ def test_the_limit_is_where_both_shares_are_kept(
 
 def test_drawn_impostors_are_refused(population: TrainingPopulation, films: Pictures) -> None:
     found = judged(population, draw_impostors(60, films[:80], seed=99))
-    assert np.mean([one.is_foreign for one in found]) > 0.8
+    assert np.mean([one.is_not_chest for one in found]) > 0.8
 
 
 @pytest.mark.parametrize("pose", range(1, len(POSES)))
@@ -94,7 +94,7 @@ def test_films_that_lie_or_are_inverted_are_found(pose: int, population: Trainin
     quarters, is_inverted = POSES[pose]
     lying = np.stack([np.rot90(film, -quarters) for film in films[80:]])
     found = judged(population, 255 - lying if is_inverted else lying)
-    assert np.mean([one.lies == (quarters, is_inverted) for one in found]) > 0.8
+    assert np.mean([one.orientation == (quarters, is_inverted) for one in found]) > 0.8
     assert np.mean([one.is_inverted for one in found]) > 0.8 or not is_inverted
 
 
@@ -124,7 +124,7 @@ def test_the_same_films_and_seed_give_the_same_file(
     for name, value in {"MIN_FILMS": 60, "MIN_HELD_OUT": 20, "IMPOSTORS": 80, "POSED": 140}.items():
         monkeypatch.setattr(fitting, name, value)
     held_out = np.arange(len(films)) >= 80
-    again = fit_population(sense, ("fine", "coarse"), CHANNELS, films, np.arange(len(films)) % 2, held_out, seed=3)
+    again = fit_population(extract, ("fine", "coarse"), CHANNELS, films, np.arange(len(films)) % 2, held_out, seed=3)
     assert again is not None and again.limits == population.limits
     assert np.array_equal(again.references, population.references)
 
@@ -138,7 +138,7 @@ def test_too_few_films_have_no_population(films: Pictures) -> None:
 
     held_out = np.arange(len(films)) >= 80
     assert fit_population(never, ("a",), 1, films, np.zeros(len(films), int), held_out, seed=0) is None
-    assert not asked and pictures_to_sense(80, 30) == 0
+    assert not asked and pictures_to_pass(80, 30) == 0
 
 
 def test_as_many_pictures_are_looked_at_as_was_said(films: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,11 +148,11 @@ def test_as_many_pictures_are_looked_at_as_was_said(films: Pictures, monkeypatch
 
     def counting(pictures: Pictures) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         seen.append(len(pictures))
-        return sense(pictures)
+        return extract(pictures)
 
     held_out = np.arange(40) >= 25
     assert fit_population(counting, ("a", "b"), CHANNELS, films[:40], np.arange(40) % 2, held_out, seed=0) is not None
-    assert sum(seen) == pictures_to_sense(25, 15)
+    assert sum(seen) == pictures_to_pass(25, 15)
 
 
 def test_every_kind_of_impostor_is_drawn_and_none_is_blank(films: Pictures) -> None:
@@ -166,7 +166,7 @@ def test_every_kind_of_impostor_is_drawn_and_none_is_blank(films: Pictures) -> N
 
 
 def test_parts_and_probabilities_agree_with_what_is_fitted(population: TrainingPopulation, films: Pictures) -> None:
-    features = population.features(sense(films[:2])[0])
+    features = population.features(extract(films[:2])[0])
     assert features.shape[1] == population.whole[1].shape[1] + PARTS * population.part[1].shape[1]
     assert probabilities(population.scores(features)[:, : len(POSES)]).sum(1) == pytest.approx([1, 1])
 
@@ -194,7 +194,7 @@ def test_a_version_brings_its_population_and_is_judged_by_it(
     done: list[int] = []
     known = learn_population(network, "cnn_2_1", PX, loaded, seed=1, progress=done.append)
     assert known is not None and known.layers == ("pool1", "pool2")
-    assert sum(done) == pictures_to_sense(34, 14)
+    assert sum(done) == pictures_to_pass(34, 14)
     card = fake_card("2026.11.2-1", PX, architecture="cnn_2_1")
     folder = add_version(
         tmp_path, card, lambda path: save_network(network, path), lambda path: save_population(known, path)
