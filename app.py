@@ -10,7 +10,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.shared import session
+from pages.shared import classifiers, frame, installation
 
 ASSETS = Path(__file__).parent / "assets"
 SAFETY = "Decision support, not a diagnosis. Intended for frontal chest radiographs of children aged 1–5."
@@ -34,13 +34,13 @@ def draw() -> None:
         position="top",
     )
     st.html(f'<p class="pl-safety" role="note">{SAFETY}</p>')
-    session.start()
-    session.show_refused()
-    with session.frame():
+    installation.start()
+    classifiers.show_refused()
+    with frame.mark_drawn():
         page.run()
 
 
 if __name__ == "app":
-    app = st.App(__file__, lifespan=session.lifespan)
+    app = st.App(__file__, lifespan=installation.lifespan)
 else:
     draw()

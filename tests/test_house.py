@@ -170,7 +170,7 @@ def test_charts_know_nothing_of_streamlit() -> None:
 
 def test_only_the_settings_read_the_environment() -> None:
     """Entry points may hand it over; TensorFlow's own start-up switch is the one exception."""
-    may = {"core.settings", "model.tf_startup", "model.__main__", "training.__main__", "pages.shared.session"}
+    may = {"core.settings", "model.tf_startup", "model.__main__", "training.__main__", "pages.shared.installation"}
     for module, path in MODULES.items():
         reads = [
             node

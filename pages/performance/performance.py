@@ -12,11 +12,11 @@ import streamlit as st
 from core.errors import AppError
 from model.card import Evaluation, ModelCard
 from model.operating import NAMES, operating_point, rates_at
-from pages.shared import charts, session
+from pages.shared import charts, classifiers, frame
 from pages.shared.measures import MEASURE_NAMES, interval, is_outside, rate, sample, split_name, with_interval
 from pages.shared.predictive_values import show_predictive_values
 
-session.require_frame()
+frame.require_frame()
 
 PURPOSE_NAMES = {
     "screening": "Screening: miss as few as possible",
@@ -28,7 +28,7 @@ HEADLINE = ("auroc", "sensitivity", "specificity", "accuracy", "ece")
 
 def page() -> None:
     """Draw the page for the classifier in use."""
-    card = session.card_in_use()
+    card = classifiers.card_in_use()
     st.html(f'<h1 class="pl-title">Classifier {escape(card.version)}</h1>')
     about, figures = st.columns([1, 2.6], gap="medium")
     with about, st.container(key="about"):
@@ -254,4 +254,4 @@ def one_line(value: Any) -> str:
 try:
     page()
 except AppError as error:
-    session.show_error(error)
+    frame.show_error(error)

@@ -14,7 +14,7 @@ from model.regions import outside_warning
 from pages.reading.evidence import influence_regions, show_bearing
 from pages.reading.films import Film, reassess
 from pages.reading.verdict import show_downloads, show_verdict
-from pages.shared import charts, session
+from pages.shared import charts, classifiers
 from pages.shared.measures import VALIDATION as VALIDATION
 from pages.shared.measures import probability
 from pages.shared.predictive_values import chosen_purpose, show_predictive_values, show_purpose, show_rates
@@ -48,7 +48,7 @@ def show_finding(film: Film, card: ModelCard, version_in_use: str, view: ViewerS
             if evaluation is not None and not told.is_outside:
                 show_rates(evaluation, prediction.operating_point)
                 show_predictive_values(rates_at(evaluation, prediction.operating_point))
-            show_bearing(film, prediction, lambda: session.classifier_of(card.version))
+            show_bearing(film, prediction, lambda: classifiers.classifier_of(card.version))
             show_verdict(film)
             show_downloads(film, card, view)
         version = film.kept.classifier_version

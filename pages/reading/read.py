@@ -21,12 +21,13 @@ from pages.reading.finding import VALIDATION, show_finding
 from pages.reading.queue import ARRIVAL, MOST_FILMS, PROBABILITY, Films, Order, Waiting
 from pages.reading.table import facts, line, pressed, show_table, sorted_by, summary, time_left, waiting_line
 from pages.reading.viewer import show_pictures
-from pages.shared import session
+from pages.shared import classifiers, frame
 from pages.shared.measures import rate
-from pages.shared.predictive_values import prevalence_as_set
+from pages.shared.predictive_values import prevalence_as_set, requested_purpose
+from pages.shared.streamlit_patches import release_memory, take_upload
 from reports.drawing import Drawing
 
-session.require_frame()
+frame.require_frame()
 
 log = logging.getLogger(__name__)
 FAILED = InputIssue(
@@ -54,7 +55,7 @@ def read_some(queue: Films, classifier: Classifier) -> None:
         # The first film of a drop is shown at once.
         if is_first or time.monotonic() >= until:
             break
-    session.give_memory_back()
+    release_memory()
 
 
 def read_next(queue: Films, classifier: Classifier) -> None:
@@ -97,7 +98,7 @@ def read_again(queue: Films, version: str) -> None:
         for film in [film for film in queue.films if film.notes.asked_turn is not None]:
             turn, film.notes.asked_turn = film.notes.asked_turn or 0, None
             if film.data is not None:
-                queue.exchange(film, read(film.name, film.data, session.classifier_of(version), turn))
+                queue.exchange(film, read(film.name, film.data, classifiers.classifier_of(version), turn))
 
 
 def teller_of(queue: Films) -> Teller:
@@ -105,8 +106,10 @@ def teller_of(queue: Films) -> Teller:
 
     Made in the page and carried into downloads, which run outside it and could ask neither session nor settings.
     """
-    versions = {session.card_in_use().version, *(film.kept.classifier_version for film in tuple(queue.films))}
-    return Teller({version: session.card_of(version) for version in versions}, session.purpose(), prevalence_as_set())
+    versions = {classifiers.card_in_use().version, *(film.kept.classifier_version for film in tuple(queue.films))}
+    return Teller(
+        {version: classifiers.card_of(version) for version in versions}, requested_purpose(), prevalence_as_set()
+    )
 
 
 def choose() -> None:
@@ -242,14 +245,14 @@ def show_dropzone(queue: Films, is_empty: bool) -> None:
     )
     if files:
         # Taken out of the uploader at once, which frees each file's bytes as soon as it is read.
-        queue.drop([(file.name, session.take(file)) for file in files])
+        queue.drop([(file.name, take_upload(file)) for file in files])
         st.rerun()
 
 
 def page() -> None:
     """Draw the page; while files wait, read some and draw again, so that the page stays usable."""
     queue = films()
-    version = session.card_in_use().version
+    version = classifiers.card_in_use().version
     read_again(queue, version)
     teller = teller_of(queue)
     is_empty, film = not queue.films and not queue.waiting, queue.on_screen
@@ -268,18 +271,18 @@ def page() -> None:
             state = show_pictures(film, full(film))
             drawing = state.drawing
         with panel:
-            show_finding(film, session.card_of(film.kept.classifier_version), version, state)
+            show_finding(film, classifiers.card_of(film.kept.classifier_version), version, state)
     with table:
         if not is_empty:
             show_queue(queue, teller, drawing)
     with panel:
         if is_empty:
-            show_welcome(session.card_of(version))
+            show_welcome(classifiers.card_of(version))
         elif film is None:
             st.html('<p class="pl-note">The finding stands here as soon as the first film is read.</p>')
     with dropzone:
         # Loaded before the first film comes, so that nobody waits for it with a film in hand.
-        classifier = session.classifier_of(version)
+        classifier = classifiers.classifier_of(version)
     if queue.waiting:
         read_some(queue, classifier)
         is_done = False
@@ -294,4 +297,4 @@ def page() -> None:
 try:
     page()
 except AppError as error:
-    session.show_error(error)
+    frame.show_error(error)

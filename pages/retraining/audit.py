@@ -17,8 +17,8 @@ from core.errors import AppError, RadiographError
 from core.settings import Settings
 from imaging.radiograph import decode_radiograph, to_uint8
 from pages.retraining import charts_audit
-from pages.shared import session
 from pages.shared.administrator import still_administrator
+from pages.shared.streamlit_patches import release_memory
 from training.data.audit import Audit, Group
 from training.runs import audits
 from training.runs.audits import AuditState
@@ -266,7 +266,7 @@ def _thumbnail(path: str, changed_ns: int) -> bytes:
     small.thumbnail((2 * THUMBNAIL_PX, 2 * THUMBNAIL_PX), Image.Resampling.BOX)
     target = io.BytesIO()
     small.save(target, "PNG", compress_level=1)
-    session.give_memory_back()
+    release_memory()
     return target.getvalue()
 
 

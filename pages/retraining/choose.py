@@ -10,7 +10,7 @@ import streamlit as st
 
 from core.errors import AppError
 from core.settings import Settings
-from pages.shared import session
+from pages.shared.streamlit_patches import take_upload
 from training.data import sources, uploads
 from training.data.sources import CLASSES, SUFFIXES, Dataset
 from training.runs import audits, jobs
@@ -119,7 +119,7 @@ def show_upload(settings: Settings) -> None:
         )
         if file is not None:
             receive(lambda told: uploads.unpack_zip(settings, file, file.name, told))
-            session.take(file)
+            take_upload(file)
             st.rerun()
     else:
         files = st.file_uploader(
@@ -132,7 +132,7 @@ def show_upload(settings: Settings) -> None:
             named: list[tuple[str, IO[bytes]]] = [(file.name, file) for file in files]
             receive(lambda told: uploads.store_files(settings, named, progress=told))
             for file in files:
-                session.take(file)
+                take_upload(file)
             st.rerun()
 
 

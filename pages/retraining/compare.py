@@ -14,7 +14,7 @@ from core.settings import Settings
 from model.card import Evaluation, Measure
 from model.registry import active_version, load_card
 from pages.retraining import charts_compare
-from pages.shared import session
+from pages.shared import frame
 from pages.shared.administrator import still_administrator
 from pages.shared.measures import MEASURE_NAMES, interval, probability, rate
 from training.runs import candidate, estimate
@@ -30,7 +30,7 @@ def show(settings: Settings, who: str, run_id: str) -> None:
     try:
         _show(settings, run_id)
     except AppError as error:
-        session.show_error(error)
+        frame.show_error(error)
 
 
 def _show(settings: Settings, run_id: str) -> None:

@@ -12,7 +12,7 @@ from core.settings import Settings
 from model.card import ModelCard
 from model.promotions import Promotion, previous_version, promote, promotions, rollback, serving_version
 from model.registry import active_version, list_versions, load_card
-from pages.shared import session
+from pages.shared import frame
 from pages.shared.administrator import guarded
 from pages.shared.measures import split_name, with_interval
 from training.runs import candidate, promotion
@@ -32,7 +32,7 @@ def show(settings: Settings, who: str, run_id: str) -> None:
     try:
         _show_decision(settings, who, run_id, in_use)
     except AppError as error:
-        session.show_error(error)
+        frame.show_error(error)
     show_history(settings, who, in_use)
     show_versions(settings, in_use)
 

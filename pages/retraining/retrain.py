@@ -10,11 +10,11 @@ import streamlit as st
 from core.errors import AppError
 from core.settings import Settings
 from pages.retraining import audit, choose, compare, decide, start, watch
-from pages.shared import session
+from pages.shared import frame, installation
 from pages.shared.administrator import guarded, require_administrator
 from training.runs import jobs
 
-session.require_frame()
+frame.require_frame()
 WHO = require_administrator()
 
 STEPS = {"data": "Data", "audit": "Audit", "train": "Train", "compare": "Compare", "decide": "Decide"}
@@ -53,7 +53,7 @@ def show_path(step: str, key: str, run: str) -> None:
 
 def page() -> None:
     """Draw the step that is on the screen."""
-    settings = session.settings()
+    settings = installation.settings()
     jobs.advance(settings)
     step, key, run = current(settings)
     show_path(step, key, run)
@@ -74,4 +74,4 @@ def page() -> None:
 try:
     page()
 except AppError as error:
-    session.show_error(error)
+    frame.show_error(error)

@@ -13,7 +13,7 @@ from core.settings import Settings
 from model.architectures import ARCHITECTURES, find_architecture
 from model.card import ModelCard
 from model.registry import version_folder
-from pages.shared import session
+from pages.shared import classifiers
 from pages.shared.administrator import still_administrator
 from training.data.audit import Audit
 from training.data.augment import MAX_STRENGTH
@@ -59,7 +59,7 @@ def show(settings: Settings, who: str, audit_key: str) -> None:
         return
     left, right = st.columns((3, 2), gap="medium")
     with left, st.container(key="panel_start"):
-        choice = show_form(settings, session.card_in_use())
+        choice = show_form(settings, classifiers.card_in_use())
     with right, st.container(key="panel_estimate"):
         try:
             config = choice.config()

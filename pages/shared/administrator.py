@@ -21,7 +21,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from core.errors import AppError, SignInError
 from core.settings import Settings
-from pages.shared import session
+from pages.shared import frame, installation
 from records.administrator import (
     EXPECTED,
     FORGOTTEN,
@@ -51,7 +51,7 @@ class _Visit:
 def require_administrator() -> str:
     """Return the administrator's name in a visit that is signed in; else ask for the password and stop the page."""
     try:
-        settings = session.settings()
+        settings = installation.settings()
         if _is_signed_in(settings):
             visit: _Visit = st.session_state[_VISIT]
             st.session_state[_VISIT] = _Visit(visit.mark, _clock())
@@ -62,9 +62,9 @@ def require_administrator() -> str:
         else:
             _ask_for_first_code(settings)
     except AppError as error:
-        session.show_error(error)
+        frame.show_error(error)
     except OSError as error:
-        session.show_error(
+        frame.show_error(
             SignInError(
                 f"expected a data folder that can be read. Received: {type(error).__name__}",
                 advice="The data folder cannot be read by the app's user.",
@@ -79,7 +79,7 @@ def still_administrator() -> str:
 
     Does not count as use: a fragment that looks for news every few seconds would keep the visit open for ever.
     """
-    if _is_signed_in(session.settings()):
+    if _is_signed_in(installation.settings()):
         return NAME
     context = get_script_run_ctx()
     if context is not None and context.fragment_ids_this_run:
@@ -93,7 +93,7 @@ def guarded(callback: Callable[..., object]) -> Callable[..., None]:
 
     @wraps(callback)
     def act(*args: Any, **kwargs: Any) -> None:
-        if _is_signed_in(session.settings()):
+        if _is_signed_in(installation.settings()):
             callback(*args, **kwargs)
 
     return act

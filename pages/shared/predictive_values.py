@@ -9,22 +9,27 @@ import streamlit as st
 
 from model.card import Evaluation, ModelCard
 from model.operating import AIMS, DEFAULT, NAMES, Rates, offered, operating_point, rates_at
-from pages.shared import charts, session
+from pages.shared import charts, installation
 from pages.shared.measures import interval, predictive_values, rate
 
 _CHOICE, _SET = "read.purpose", "read.prevalence"
 
 
+def requested_purpose() -> str:
+    """Return what films are read for: the reader's choice on the page, or the site's."""
+    return str(st.session_state.get("purpose") or installation.settings().purpose)
+
+
 def chosen_purpose(card: ModelCard) -> str:
     """Return what films are read for, as far as the version has an operating point for it: else its default."""
-    purpose = session.purpose()
+    purpose = requested_purpose()
     return purpose if purpose in offered(card) else DEFAULT
 
 
 def chosen_prevalence() -> float:
     """Return the share of pneumonia, in (0, 1), that the reader has set on the page, or the site's."""
     percent = st.session_state.get("prevalence")
-    return session.settings().prevalence if percent is None else percent / 100
+    return installation.settings().prevalence if percent is None else percent / 100
 
 
 def prevalence_as_set() -> Callable[[], float]:
@@ -83,7 +88,7 @@ def show_predictive_values(rates: Rates, sample: str | None = None) -> None:
     if sample is not None:
         figure = charts.predictive_values(rates.sensitivity.value, rates.specificity.value, chosen_prevalence(), sample)
         st.plotly_chart(figure, theme=None, key="performance.predictive", config={"displayModeBar": False})
-    site = round(100 * session.settings().prevalence)
+    site = round(100 * installation.settings().prevalence)
     prevalence = st.slider(
         "Prevalence of pneumonia among your patients",
         1,

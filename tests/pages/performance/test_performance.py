@@ -61,7 +61,7 @@ def install(card: ModelCard, folder: Path, monkeypatch: pytest.MonkeyPatch) -> S
     promote(settings, card.version, who="a test")
     monkeypatch.setenv("PNEUMOLENS_DATA_DIR", str(folder))
     monkeypatch.delenv("PNEUMOLENS_CLASSIFIER", raising=False)
-    monkeypatch.setattr("pages.shared.session.load_classifier", refuse_to_load)
+    monkeypatch.setattr("pages.shared.classifiers.load_classifier", refuse_to_load)
     return settings
 
 

@@ -36,7 +36,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     install(card, tmp_path, monkeypatch)
     network = StandIn()
     monkeypatch.setattr(
-        "pages.shared.session.load_classifier",
+        "pages.shared.classifiers.load_classifier",
         lambda folder, architectures=(): replace(network.load(folder), card=card),
     )
     return network
@@ -164,7 +164,7 @@ def test_the_site_sets_purpose_and_prevalence(stand_in: StandIn, monkeypatch: py
 
 def test_a_version_without_the_sites_purpose_speaks_at_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(a_card(), tmp_path, monkeypatch)
-    monkeypatch.setattr("pages.shared.session.load_classifier", StandIn().load)
+    monkeypatch.setattr("pages.shared.classifiers.load_classifier", StandIn().load)
     monkeypatch.setenv("PNEUMOLENS_PURPOSE", "rule_in")
     app = drop(open_read(), ("film.png", a_film()))
     assert not app.exception and not app.selectbox

@@ -21,7 +21,7 @@ from model.engine import Classifier
 from pages.reading.films import reassess
 from pages.reading.queue import ARRIVAL, PROBABILITY
 from pages.reading.table import OUTSIDE
-from pages.shared import session
+from pages.shared import streamlit_patches
 from tests import ROOT
 from tests.dicoms import phantom_dicom
 from tests.imaging.test_archives import zipped
@@ -57,7 +57,7 @@ class StandIn:
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     install(a_card(), tmp_path, monkeypatch)
     network = StandIn()
-    monkeypatch.setattr("pages.shared.session.load_classifier", network.load)
+    monkeypatch.setattr("pages.shared.classifiers.load_classifier", network.load)
     return network
 
 
@@ -266,7 +266,7 @@ def test_downloads_are_named_after_the_content(stand_in: StandIn) -> None:
 
 
 def test_a_classifier_that_does_not_load_is_explained(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pages.shared.session.load_classifier", refuse_to_load)
+    monkeypatch.setattr("pages.shared.classifiers.load_classifier", refuse_to_load)
     app = open_read()
     assert not app.exception
     assert "The weights are missing." in text(app) and "Decision support" in text(app)
@@ -420,7 +420,7 @@ def test_uploads_stay_off_the_disk() -> None:
 
     from starlette.formparsers import MultiPartParser
 
-    session.keep_uploads_in_memory()
+    streamlit_patches.keep_uploads_in_memory()
     with SpooledTemporaryFile(max_size=MultiPartParser.spool_max_size) as file:
         file.write(bytes(5_000_000))
         assert not file._rolled  # type: ignore[attr-defined]
@@ -431,15 +431,16 @@ def test_streamlit_cannot_cool_the_classifier_down(monkeypatch: pytest.MonkeyPat
     cleared: list[bool] = []
     keras = SimpleNamespace(backend=SimpleNamespace(clear_session=lambda: cleared.append(True)))
     monkeypatch.setitem(sys.modules, "keras", keras)
-    session.keep_warm()
+    streamlit_patches.keep_keras_session()
     _clean_problem_modules()
     assert not cleared
 
 
 def test_importing_a_page_imports_no_tensorflow() -> None:
     code = (
-        "import sys, importlib, model.pipeline; [importlib.import_module('pages.shared.' + name) for name in "
-        "('charts', 'exports', 'films', 'finding', 'measures', 'queue', 'session', 'viewer')]; "
+        "import sys, importlib, model.pipeline; [importlib.import_module('pages.' + name) for name in "
+        "('shared.charts', 'shared.classifiers', 'shared.administrator', 'reading.exports', 'reading.finding', "
+        "'reading.queue', 'reading.viewer')]; "
         "sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras')))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
@@ -457,7 +458,7 @@ def test_streamlit_keeps_no_copy_of_a_film_that_was_taken(monkeypatch: pytest.Mo
     for record in records:
         manager.add_file("visit", record)
     context = SimpleNamespace(uploaded_file_mgr=manager, session_id="visit")
-    monkeypatch.setattr(session, "get_script_run_ctx", lambda: context)
-    assert session.take(UploadedFile(records[0], FileURLs())) == b"\x00"
+    monkeypatch.setattr(streamlit_patches, "get_script_run_ctx", lambda: context)
+    assert streamlit_patches.take_upload(UploadedFile(records[0], FileURLs())) == b"\x00"
     assert [record.file_id for record in manager.get_files("visit", ["file0", "file1"])] == ["file1"]
-    session.give_memory_back()
+    streamlit_patches.release_memory()

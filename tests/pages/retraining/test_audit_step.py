@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 from core.settings import Settings
 from pages.retraining import charts_audit
 from pages.retraining.audit import baseline_sentence
-from pages.shared import session
+from pages.shared import installation
 from tests.pages.performance.test_performance import charts, text
 from tests.pages.retraining.test_choose import labels, press
 from tests.phantoms import write_dataset
@@ -34,9 +34,9 @@ def page() -> None:
     import streamlit as st
 
     from pages.retraining import audit
-    from pages.shared import session
+    from pages.shared import installation
 
-    audit.show(session.settings(), "administrator", st.query_params.get("audit", ""))
+    audit.show(installation.settings(), "administrator", st.query_params.get("audit", ""))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(tmp_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     made = Settings(tmp_path / "var", data_roots=(tmp_path / "films",))
     shutil.copytree(drawn, tmp_path / "films")
-    monkeypatch.setattr(session, "settings", lambda: made)
+    monkeypatch.setattr(installation, "settings", lambda: made)
     return made
 
 

@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.settings import Settings, load_settings
-from pages.shared import session
+from pages.shared import installation
 from tests.pages.performance.test_performance import text
 from tests.training.data.test_sources import GOOD, a_zip, folder_of
 from training.data import sources
@@ -18,9 +18,9 @@ from training.runs import audits, jobs
 
 def page() -> None:
     from pages.retraining import choose
-    from pages.shared import session
+    from pages.shared import installation
 
-    choose.show(session.settings(), "administrator")
+    choose.show(installation.settings(), "administrator")
 
 
 def open_choose() -> AppTest:
@@ -54,7 +54,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """An installation whose data root is there and empty."""
     (tmp_path / "server").mkdir()
     environment = {"PNEUMOLENS_DATA_DIR": str(tmp_path / "var"), "PNEUMOLENS_DATA_ROOTS": str(tmp_path / "server")}
-    monkeypatch.setattr(session, "settings", lambda: load_settings(environment))
+    monkeypatch.setattr(installation, "settings", lambda: load_settings(environment))
     return load_settings(environment)
 
 
@@ -74,7 +74,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Dataset]:
 def test_without_data_roots_the_page_says_how_to_set_them(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "settings", lambda: Settings(tmp_path / "var"))
+    monkeypatch.setattr(installation, "settings", lambda: Settings(tmp_path / "var"))
     app = open_choose()
     said = text(app)
     assert "No folder of this server may be trained on yet" in said and "PNEUMOLENS_DATA_ROOTS=/srv/radiographs" in said

@@ -25,8 +25,8 @@ from training.runs.candidate import ComparisonState
 SCRIPT = """
 import streamlit as st
 from pages.retraining import {step}
-from pages.shared import session
-{step}.show(session.settings(), "administrator", st.query_params.get("run", ""))
+from pages.shared import installation
+{step}.show(installation.settings(), "administrator", st.query_params.get("run", ""))
 """
 
 

@@ -67,7 +67,7 @@ def test_nothing_decided_yet_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
     add_version(shipped, a_card(OLD), lambda path: path.write_text("w"))
     (shipped / "active.json").write_text(json.dumps({"version": OLD}))
     settings = Settings(tmp_path, shipped_weights=shipped)
-    monkeypatch.setattr("pages.shared.session.settings", lambda: settings)
+    monkeypatch.setattr("pages.shared.installation.settings", lambda: settings)
     said = text(open_step("decide", ""))
     assert f"Nothing has been decided yet: {OLD} is the version that this installation started with." in said
 

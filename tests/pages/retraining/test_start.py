@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from core.settings import Settings
 from model.registry import add_version
-from pages.shared import session
+from pages.shared import installation
 from tests.comparisons import OLD, a_card
 from tests.pages.performance.test_performance import text
 from tests.phantoms import write_dataset
@@ -33,9 +33,9 @@ def page() -> None:
     import streamlit as st
 
     from pages.retraining import start
-    from pages.shared import session
+    from pages.shared import installation
 
-    start.show(session.settings(), "administrator", st.query_params.get("audit", ""))
+    start.show(installation.settings(), "administrator", st.query_params.get("audit", ""))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def settings(tmp_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> Se
     add_version(shipped, a_card(OLD), lambda path: path.write_bytes(b"weights"))
     (shipped / "active.json").write_text(json.dumps({"version": OLD}))
     made = Settings(tmp_path / "var", data_roots=(tmp_path / "films",), shipped_weights=shipped)
-    monkeypatch.setattr(session, "settings", lambda: made)
+    monkeypatch.setattr(installation, "settings", lambda: made)
     monkeypatch.setattr(processes, "launch", lambda folder, arguments: processes.remember(folder, os.getpid()))
     # A process that is measured may be ended, and the one that seems to run here is this one.
     monkeypatch.setattr(estimate, "start_measuring", lambda settings, architecture: None)
@@ -148,7 +148,7 @@ def test_starting_weights_that_are_gone_are_said_in_words(
     settings: Settings, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = dataclasses.replace(settings, backbone_weights="no_such_file.h5")
-    monkeypatch.setattr(session, "settings", lambda: gone)
+    monkeypatch.setattr(installation, "settings", lambda: gone)
     app = open_start(key)
     app.radio(key="start.from").set_value("no_such_file.h5").run()
     app.button(key="start.go").click().run()

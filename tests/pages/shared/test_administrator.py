@@ -16,7 +16,7 @@ from model.card import ModelCard
 from model.engine import Classifier
 from model.promotions import promote, rollback
 from model.registry import add_version
-from pages.shared import session
+from pages.shared import classifiers, installation
 from records import administrator as account
 from records.administrator import FREE_ATTEMPTS, new_first_code, set_password
 from tests import ROOT
@@ -27,10 +27,10 @@ WRONG = "another horse battery"
 INSIDE = "what only an administrator may see"
 PAGE = f"""
 import streamlit as st
-from pages.shared import session
+from pages.shared import classifiers, frame, installation
 from pages.shared.administrator import require_administrator
-with session.frame():
-    session.require_frame()
+with frame.mark_drawn():
+    frame.require_frame()
     who = require_administrator()
     st.session_state["done"] = st.session_state.get("done", 0) + 1
     st.html("{INSIDE}: " + who)
@@ -38,7 +38,7 @@ with session.frame():
 """
 ACTING = """
 import streamlit as st
-from pages.shared import session
+from pages.shared import classifiers, frame, installation
 from pages.shared.administrator import guarded, require_administrator, still_administrator
 
 @guarded
@@ -50,7 +50,7 @@ def part():
     still_administrator()
     st.session_state["looked"] = st.session_state.get("looked", 0) + 1
 
-with session.frame():
+with frame.mark_drawn():
     who = require_administrator()
     st.button("Act", on_click=act)
     part()
@@ -79,7 +79,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setattr(account, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     monkeypatch.setenv("PNEUMOLENS_DATA_DIR", str(tmp_path))
     monkeypatch.delenv("PNEUMOLENS_CLASSIFIER", raising=False)
-    monkeypatch.setattr("pages.shared.session.load_classifier", refuse_to_load)
+    monkeypatch.setattr("pages.shared.classifiers.load_classifier", refuse_to_load)
     return Settings(tmp_path)
 
 
@@ -241,15 +241,15 @@ def test_a_start_prints_the_code_once_before_the_first_visit(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def serve() -> None:
-        async with session.lifespan(None):
-            session.start()
+        async with installation.lifespan(None):
+            installation.start()
 
     asyncio.run(serve())
     AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
     (code,) = re.findall(r"One-time code for the Retrain page: (\S+)", capsys.readouterr().out)
     assert is_inside(send(open_page(), code=code, new=PASSWORD, again=PASSWORD))
     st.cache_resource.clear()
-    session.start()
+    installation.start()
     assert capsys.readouterr().out == "", "there is a password now"
 
 
@@ -259,7 +259,7 @@ def test_a_start_that_cannot_write_says_so_and_the_films_can_be_read(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PNEUMOLENS_DATA_DIR", str(tmp_path / "file" / "data"))
     with caplog.at_level(logging.WARNING):
-        session.start()
+        installation.start()
     assert "The data folder cannot be used" in caplog.text
 
 
@@ -349,14 +349,14 @@ def put(settings: Settings, version: str, content: bytes | None = None, **change
         settings.versions_dir, a_card(version, **changes), lambda path: path.write_bytes(content or version.encode())
     )
     promote(settings, version, who="a test")
-    return session.card_of(version)
+    return classifiers.card_of(version)
 
 
 def test_a_damaged_version_is_refused_by_name_and_the_last_good_one_serves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, network = install(a_card(), tmp_path, monkeypatch), Network()
-    monkeypatch.setattr("pages.shared.session.load_classifier", network.load)
+    monkeypatch.setattr("pages.shared.classifiers.load_classifier", network.load)
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
     assert "2026.01.02-1" in text(app) and "serves in its place" not in text(app)
     put(settings, "2026.01.03-1")
@@ -385,12 +385,12 @@ def test_other_files_under_the_same_name_are_another_classifier(
     import shutil
 
     settings, network = install(a_card(), tmp_path, monkeypatch), Network()
-    monkeypatch.setattr("pages.shared.session.load_classifier", network.load)
+    monkeypatch.setattr("pages.shared.classifiers.load_classifier", network.load)
     before = put(settings, "2026.01.03-1", b"one")
-    first = session.classifier_of("2026.01.03-1")
-    assert session.classifier_of("2026.01.03-1") is first and first.card == before
+    first = classifiers.classifier_of("2026.01.03-1")
+    assert classifiers.classifier_of("2026.01.03-1") is first and first.card == before
     shutil.rmtree(settings.versions_dir / "2026.01.03-1")
     after = put(settings, "2026.01.03-1", b"two", limitations=("Another.",))
-    second = session.classifier_of("2026.01.03-1")
-    assert (session.card_in_use(), second.card) == (after, after) and after.sha256 != before.sha256
+    second = classifiers.classifier_of("2026.01.03-1")
+    assert (classifiers.card_in_use(), second.card) == (after, after) and after.sha256 != before.sha256
     assert network.loaded == [b"one", b"two"]

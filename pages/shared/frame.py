@@ -1,0 +1,54 @@
+"""The frame that app.py draws around every page: its guard, and the warnings that stand above a page or in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import escape
+
+import streamlit as st
+
+from core.errors import AppError
+
+_FRAME = "frame.is_drawn"
+
+
+@contextmanager
+def mark_drawn() -> Iterator[None]:
+    """Mark that app.py has drawn the safety sentence for the page that runs inside."""
+    st.session_state[_FRAME] = True
+    try:
+        yield
+    finally:
+        st.session_state[_FRAME] = False
+
+
+def require_frame() -> None:
+    """Stop a page script that runs without app.py, since nothing then says what the product is not for."""
+    if not st.session_state.get(_FRAME, False):
+        st.write("Open PneumoLens from its start page.")
+        st.stop()
+
+
+def show_error(error: AppError) -> None:
+    """Replace the page by an error: what to do, that nothing was lost, and the message for technical support."""
+    st.html(
+        f'<section class="pl-warning"><p><strong>{_escaped(error.advice)}</strong></p><p>Until then this page cannot be '
+        f"used. Nothing was lost.</p>{_for_support(error)}</section>"
+    )
+
+
+def show_fallback(serving: str, refused: AppError) -> None:
+    """Warn that the version in use was refused and that the version `serving` is used in its place."""
+    st.html(
+        f'<section class="pl-warning" role="alert"><p><strong>{_escaped(refused.advice)} Version {_escaped(serving)} '
+        f"is used in its place.</strong></p>{_for_support(refused)}</section>"
+    )
+
+
+def _for_support(error: AppError) -> str:
+    return f'<p class="pl-note">For technical support: {_escaped(str(error))}</p>'
+
+
+def _escaped(words: str) -> str:
+    return escape(words, quote=False)
