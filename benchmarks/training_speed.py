@@ -51,11 +51,6 @@ def relative(seconds: Mapping[str, list[float]], name: str, peer: str) -> float:
     return statistics.median(p / own for p, own in zip(seconds[peer], seconds[name], strict=True))
 
 
-def relative_at_best(seconds: Mapping[str, list[float]], name: str, peer: str) -> float:
-    """Return the same of the fastest turn of each; other programs only ever make a turn slower."""
-    return min(seconds[peer]) / min(seconds[name])
-
-
 def make_trainer(config: TrainingConfig, architecture: str) -> Any:
     """Return our trainer with a network from random weights; the weights' values do not change the speed."""
     from model.architectures import find_architecture
@@ -142,17 +137,16 @@ def compare_with_keras(folder: Path, options: argparse.Namespace) -> None:
     trainer = make_trainer(config, "inception_v3")
     network = build_network("inception_v3", config.input_px, dropout=config.dropout)
     print(
-        "| layers trained | what | picture side, px | images per second | relative to Keras without augmentation "
-        "| by the fastest turns |\n|---|---|---|---|---|---|"
+        "| layers trained | what | picture side, px | images per second | relative to Keras without augmentation |\n"
+        "|---|---|---|---|---|"
     )
     # Seconds per picture of the whole schedule, with every epoch drawing as many.
     total = {"ours": 0.0, BARE: 0.0, AUGMENTED: 0.0}
-    chosen = [stage for stage in config.stages if options.stage in (None, stage.name)]
-    for train_after, stages in itertools.groupby(chosen, lambda stage: stage.train_after):
+    for train_after, stages in itertools.groupby(config.stages, lambda stage: stage.train_after):
         group = list(stages)
         trainer.enter(group[0])
-        peers = {} if options.stage else {AUGMENTED: keras_peer(network, folder, group[0], config, options.steps, True)}
-        contestants = peers | {
+        contestants = {
+            AUGMENTED: keras_peer(network, folder, group[0], config, options.steps, True),
             BARE: keras_peer(network, folder, group[0], config, options.steps, False),
             **{f"ours, {stage.input_px} px": ours(trainer, stage, pictures, labels) for stage in group},
         }
@@ -162,16 +156,13 @@ def compare_with_keras(folder: Path, options: argparse.Namespace) -> None:
             px = name.rpartition(", ")[2].removesuffix(" px") if name.startswith("ours") else config.input_px
             print(
                 f"| after {train_after} | {name.partition(',')[0]} | {px} | {images / statistics.median(turns):.2f} "
-                f"| {relative(seconds, name, BARE):.2f} | {relative_at_best(seconds, name, BARE):.2f} |",
+                f"| {relative(seconds, name, BARE):.2f} |",
                 flush=True,
             )
         for stage in group:
             for who in total:
                 key = f"ours, {stage.input_px} px" if who == "ours" else who
-                if key in seconds:
-                    total[who] += stage.epochs * statistics.median(seconds[key]) / images
-    if options.stage:
-        return
+                total[who] += stage.epochs * statistics.median(seconds[key]) / images
     epochs = " + ".join(f"{stage.epochs} × {stage.input_px} px" for stage in config.stages)
     for peer in (BARE, AUGMENTED):
         print(
@@ -228,9 +219,6 @@ def main() -> int:
     parser.add_argument("--films", type=int, default=64, metavar="N", help="drawn radiographs of a class (%(default)s)")
     parser.add_argument("--small", default="cnn_2_1", metavar="NAME", help="the small network (%(default)s)")
     parser.add_argument("--only", choices=("keras", "pipeline"), help="one of the two tables")
-    parser.add_argument(
-        "--stage", choices=("head", "small", "full"), help="this stage alone, against Keras without augmentation alone"
-    )
     parser.add_argument(
         "--cpu-time",
         dest="clock",

@@ -62,7 +62,6 @@ TENSORFLOW = {
     "training.fitting.fit",
     "training.fitting.head",
     "training.fitting.batch_norm",
-    "training.fitting.backprop",
     "training.fitting.initial_weights",
     "training.runs.measure",
     "training.runs.run",

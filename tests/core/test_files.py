@@ -138,8 +138,8 @@ def test_what_killed_writers_left_is_cleared_and_what_living_ones_write_is_not(t
     ended = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
     ).stdout.strip()
-    kept = {f".status.json.{os.getpid()}-7.tmp", ".odd.tmp", "curves.svg"}
-    for name in (f".curves.svg.{ended}-140.tmp", f".checkpoint.npz.{ended}-1.tmp", *kept):
+    kept = {f".status.json.{os.getpid()}-7.tmp", ".odd.tmp", "split.csv"}
+    for name in (f".split.csv.{ended}-140.tmp", f".checkpoint.npz.{ended}-1.tmp", *kept):
         (tmp_path / name).write_bytes(b"half")
     clear_left_over(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == kept

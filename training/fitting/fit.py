@@ -23,7 +23,6 @@ from model.network import logit_function, train_after
 from training.data.augment import Augmentation, resolve
 from training.data.dataset import epoch_order
 from training.data.input_pipeline import Batch, batches
-from training.fitting.backprop import quickened
 from training.fitting.batch_norm import renormalise
 from training.fitting.config import Stage, TrainingConfig, as_served
 
@@ -160,9 +159,9 @@ class Trainer:
         smooth = ill * (1 - self.config.label_smoothing) + self.config.label_smoothing / 2
         weights = tf.where(ill > 0.5, self.class_weights[1], self.class_weights[0])
         with tf.GradientTape() as tape:
-            with quickened(self.joint):
-                outputs = self.joint(pictures, training=True)
-            logits = outputs[0] if self.config.pathogen_weight else outputs
+            # Under mixed precision a network of one's own may end in bfloat16, which does not multiply with float32.
+            outputs = [tf.cast(one, tf.float32) for one in tf.nest.flatten(self.joint(pictures, training=True))]
+            logits = outputs[0]
             loss = tf.reduce_mean(weights * tf.nn.sigmoid_cross_entropy_with_logits(labels=smooth, logits=logits))
             total = loss
             if self.config.pathogen_weight:

@@ -4,7 +4,7 @@
 <run>/config.json    the configuration
 <run>/audit.json     what the folder hides
 <run>/split.csv      which file is on which side of the split
-<run>/history.json   one row per finished epoch; curves.svg draws them
+<run>/history.json   one row per finished epoch
 <run>/libraries.json versions of what it ran with
 <run>/log.txt        a line for each phase and each epoch
 <run>/status.json    where it stands, rewritten while it runs
@@ -37,7 +37,6 @@ from training.data.audit import Audit, audit_folder, audit_to_json
 from training.data.dataset import DatasetFolder, LoadedFolder, digest, load_folder, scan_folder, write_manifest
 from training.evaluation.evaluate import evaluate_folder, evaluate_samples, labelled_test
 from training.fitting.config import TrainingConfig
-from training.fitting.curves import curves_svg
 from training.fitting.fit import CHECKPOINT, TrainingData, fit, precision_policy, predict_logits
 from training.fitting.head import fit_head
 from training.fitting.initial_weights import start_name, start_network
@@ -82,7 +81,6 @@ def _execute(run_dir: Path, settings: Settings, watcher: Watcher, prepared: tupl
     network = _network_to_train(run_dir, request, config)
 
     def epoch_done(row: dict[str, Any]) -> None:
-        write_atomically(run_dir / "curves.svg", curves_svg(json.loads((run_dir / HISTORY).read_text())))
         said(f"epoch {row['epoch']} validation: AUROC {row['val_auroc']:.4f}, loss {row['val_loss']:.4f}")
 
     if config.cached_copies:

@@ -183,6 +183,27 @@ def test_a_small_network_learns_what_can_be_learned(changes: dict[str, object], 
     assert again == history, "a run that is done is not trained again"
 
 
+@pytest.mark.parametrize("pathogen_weight", [0.0, 0.3])
+def test_network_that_ends_in_bfloat16_learns_under_mixed_precision(pathogen_weight: float, tmp_path: Path) -> None:
+    """A function of one's own need not know that its last layer should be float32; the policy is forced here."""
+    keras = pytest.importorskip("keras")
+    from training.fitting.fit import fit
+
+    keras.utils.set_random_seed(1)
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        inputs = keras.Input((32, 32, 1))
+        x = keras.layers.Conv2D(4, 5, strides=2, activation="relu")(keras.layers.Rescaling(1 / 255)(inputs))
+        network = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Flatten()(x)))
+        assert network.output.dtype == "bfloat16"
+        config = _config(pathogen_weight=pathogen_weight, architecture="my.networks:small")
+        history = fit(network, config, _data(), tmp_path, lambda progress: None)
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+    assert history[-1]["val_auroc"] > 0.95 and history[-1]["loss"] < history[0]["loss"]
+
+
 def test_second_output_learns_the_pathogen_and_leaves_no_trace_in_the_network(tmp_path: Path) -> None:
     keras = pytest.importorskip("keras")
     from training.fitting.fit import Trainer

@@ -81,7 +81,7 @@ def test_recipe_trains_a_small_network_that_the_app_serves_with_its_heat_map(hom
     line = json.loads(out.stdout)
     assert line["status"] == "assessed" and line["classifier_version"] == card["version"]
     assert len(list((home / "maps").iterdir())) == 1
-    for name in ("log.txt", "libraries.json", "curves.svg", "split.csv", "config.json", "history.json", "audit.json"):
+    for name in ("log.txt", "libraries.json", "split.csv", "config.json", "history.json", "audit.json"):
         assert (home / "run" / name).stat().st_size > 0, name
     log = (home / "run" / "log.txt").read_text()
     assert "epoch 2/2" in log and "epoch 2 validation" in log and "calibrating" in log
