@@ -175,11 +175,11 @@ def test_a_small_network_learns_what_can_be_learned(changes: dict[str, object], 
 
     keras.utils.set_random_seed(1)
     rows: list[dict[str, object]] = []
-    history = fit(_network(), _config(**changes), _data(), tmp_path, lambda progress: None, rows.append)
+    history = fit(_network(), _config(**changes), _data(), tmp_path, lambda _: None, rows.append)
     assert rows == history and [row["epoch"] for row in history] == [1, 2, 3]
     assert history[-1]["val_auroc"] > 0.95 and history[-1]["loss"] < history[0]["loss"]
     assert all(row["images"] == 24 for row in history)
-    again = fit(_network(), _config(**changes), _data(), tmp_path, lambda progress: None)
+    again = fit(_network(), _config(**changes), _data(), tmp_path, lambda _: None)
     assert again == history, "a run that is done is not trained again"
 
 
@@ -198,13 +198,13 @@ def test_network_that_ends_in_bfloat16_learns_under_mixed_precision(pathogen_wei
         network = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Flatten()(x)))
         assert network.output.dtype == "bfloat16"
         config = _config(pathogen_weight=pathogen_weight, architecture="my.networks:small")
-        history = fit(network, config, _data(), tmp_path, lambda progress: None)
+        history = fit(network, config, _data(), tmp_path, lambda _: None)
     finally:
         keras.mixed_precision.set_global_policy(before)
     assert history[-1]["val_auroc"] > 0.95 and history[-1]["loss"] < history[0]["loss"]
 
 
-def test_second_output_learns_the_pathogen_and_leaves_no_trace_in_the_network(tmp_path: Path) -> None:
+def test_second_output_learns_the_pathogen_and_leaves_no_trace_in_the_network() -> None:
     keras = pytest.importorskip("keras")
     from training.fitting.fit import Trainer
 
@@ -238,10 +238,10 @@ def test_a_bound_on_the_time_cuts_epochs_short_but_goes_through_the_schedule(
     monkeypatch.setattr(fit_module.time, "monotonic", lambda: float(next(clock)))
     for name in ("full", "cut"):
         (tmp_path / name).mkdir()
-    full = fit_module.fit(_network(), _config(), _data(), tmp_path / "full", lambda progress: None)
+    full = fit_module.fit(_network(), _config(), _data(), tmp_path / "full", lambda _: None)
     spent = sum(row["fit_seconds"] for row in full)
     bound = _config(budget_minutes=spent / 60 / 3)
-    cut = fit_module.fit(_network(), bound, _data(), tmp_path / "cut", lambda progress: None)
+    cut = fit_module.fit(_network(), bound, _data(), tmp_path / "cut", lambda _: None)
     assert sum(row["images"] for row in cut) < sum(row["images"] for row in full) / 1.5
     assert sum(row["fit_seconds"] for row in cut) <= spent / 3 + 3 * 4, "at most a step more in each epoch"
     assert cut[-1]["learning_rate"] < cut[0]["learning_rate"]
