@@ -22,9 +22,9 @@ from imaging.archives import HEAD_BYTES, Member, is_archive, list_archive, may_b
 from imaging.radiograph import MAX_BYTES, to_uint8
 from model.assessment import Assessment, InputIssue
 from model.engine import Classifier, load_classifier
-from model.gradcam import overlay
 from model.listing import csv_text, line
 from model.operating import at_purpose, operating_point
+from model.overlay import overlay
 from model.pipeline import assess
 from model.registry import active_version, version_folder
 from model.tf_startup import start_tensorflow

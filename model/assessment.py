@@ -118,7 +118,7 @@ class Stability:
 
 
 @dataclass(frozen=True, slots=True)
-class InfluenceRegions:
+class EvidenceRegions:
     """Where the influence lies: `shares` maps a zone's name in words to its share of all influence, in [0, 1].
 
     Sides are the patient's. `outside` is the share that falls outside the thorax; all shares and it add up to 1. Where
@@ -167,7 +167,7 @@ class Assessment:
     turn: int = 0
     population: Population | None = None
     stability: Stability | None = None
-    regions: InfluenceRegions | None = None
+    regions: EvidenceRegions | None = None
 
     def __post_init__(self) -> None:
         """Refuse an assessment that both answers and refuses, or does neither."""

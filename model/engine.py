@@ -43,9 +43,9 @@ class Classifier:
     """A loaded classifier version. Safe to share between threads.
 
     `run` maps network input, uint8 (n, input_px, input_px), to logits float32 (n,). `explain` maps it to (logits,
-    feature maps float32 (n, rows, columns, channels), weights float32 (n, channels)), of which `model.gradcam` makes
-    the influence map; `layer` names where the feature maps come from. A version that knows its training population
-    has `population`, and `forward`, which says in the same pass of the network what `explain` and the gate need.
+    feature maps float32 (n, rows, columns, channels), weights float32 (n, channels)), of which
+    `model.explanation` makes the evidence map; `layer` names the layer of the feature maps. A version with a training
+    population has `population`, and `forward`, which returns in one pass what `explain` and the gate need.
     """
 
     card: ModelCard
@@ -162,7 +162,7 @@ def wrap_network(network: Any, card: ModelCard, population: TrainingPopulation |
         return seen.logits, seen.features, seen.weights
 
     return Classifier(
-        card, networks.influence_layer(network)[0], run, explain, forward if population else None, population
+        card, networks.evidence_layer(network)[0], run, explain, forward if population else None, population
     )
 
 

@@ -132,7 +132,7 @@ def train_after(network: keras.Model, layer_name: str) -> int:
     return sum(int(w.value.shape.num_elements()) for w in network.trainable_weights)
 
 
-def influence_layer(network: keras.Model) -> tuple[str, bool]:
+def evidence_layer(network: keras.Model) -> tuple[str, bool]:
     """Return (the layer whose feature map explains the logit, whether the head is linear on that map's average).
 
     Where global average pooling and one dense layer end the network, that is the map they average. Elsewhere it is the
@@ -205,7 +205,7 @@ def forward_function(
 
     Raises ValueError if the network has no such layer.
     """
-    name, is_linear = influence_layer(network)
+    name, is_linear = evidence_layer(network)
     outputs = [
         network.outputs[0],
         network.get_layer(name).output,
@@ -269,7 +269,7 @@ def gate_layers(network: keras.Model, architecture: str) -> tuple[str, ...]:
     if (named := find_architecture(architecture).gate_layers) and set(named) <= there:
         return named
     names = [name for name, _ in _maps(network)]
-    last = names.index(influence_layer(network)[0])
+    last = names.index(evidence_layer(network)[0])
     return names[last // 3], names[2 * last // 3]
 
 

@@ -12,8 +12,8 @@ from imaging.radiograph import Radiograph, decode_radiograph
 from model.assessment import Assessment, InputIssue
 from model.calibration import predict
 from model.engine import Classifier, Float
+from model.explanation import grad_cam
 from model.gate import check, check_population, inverted_issue, rotated_issue, together
-from model.gradcam import grad_cam
 from model.operating import operating_point
 from model.population import POSES, Judgement
 

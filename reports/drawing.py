@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from imaging.radiograph import Radiograph, rendered, to_uint8
 from model.assessment import Heatmap
-from model.gradcam import contour, influence, overlay
+from model.explanation import evidence_map
+from model.overlay import contour, overlay
 
 Mode = Literal["overlay", "contour"]
 Grey = npt.NDArray[np.uint8]
@@ -54,7 +55,7 @@ def map_shown(heatmap: Heatmap, drawing: Drawing) -> Heatmap:
     if heatmap.cells is None:
         raise ValueError("expected an influence map with its cells. Received: one without")
     height, width = heatmap.values.shape
-    values = influence(heatmap.cells, (height, width), against=True)
+    values = evidence_map(heatmap.cells, (height, width), against=True)
     return Heatmap(values, heatmap.layer, is_empty=not values.any(), cells=heatmap.cells)
 
 

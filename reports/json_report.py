@@ -15,7 +15,7 @@ from model.metrics import ppv_npv
 from model.operating import rates_at
 from reports.drawing import Drawing
 from reports.pdf import draw_page
-from reports.wording import NOT_A_DIAGNOSIS, NOT_AN_OUTLINE, finding_words, has_reading, influence_warning
+from reports.wording import NOT_A_DIAGNOSIS, NOT_AN_OUTLINE, evidence_warning, finding_words, has_reading
 
 SCHEMA_VERSION = 2
 PREVALENCE = 0.2
@@ -173,7 +173,7 @@ def _regions(assessment: Assessment) -> dict[str, Any] | None:
         if regions is None
         else {
             "outside": _finite(regions.outside),
-            "warning": influence_warning(assessment),
+            "warning": evidence_warning(assessment),
             "shares": [{"zone": zone, "share": _finite(share)} for zone, share in regions.shares],
         }
     )

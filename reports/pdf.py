@@ -14,7 +14,7 @@ from PIL import Image
 from imaging.radiograph import Radiograph
 from model.assessment import Assessment, Reading
 from model.card import ModelCard
-from model.gradcam import colour_table
+from model.overlay import colour_table
 from reports.drawing import Drawing, draw_film, draw_map, map_shown
 from reports.pdf_figures import ABOVE, BELOW, INDENT, draw_rates, draw_scale
 from reports.pdf_text import GREY, INK, LEADING, Colour, paragraph, rule, set_lines, shortened, stroke, text, wrapped
@@ -26,8 +26,8 @@ from reports.wording import (
     SAYS_LITTLE,
     VERDICTS,
     corrections_sentence,
+    evidence_sentence,
     header_words,
-    influence_sentence,
     map_name,
     map_words,
     moved_words,
@@ -242,7 +242,7 @@ def _rows(assessment: Assessment, card: ModelCard, reading: Reading | None, draw
         _Note("Remarks", remarks, least=3, is_one_text=True),
         _Note("", _lost(remarks), colour=GREY),
         _Note("Corrections", (corrections_sentence(assessment.corrections),) if assessment.corrections else ()),
-        _Note("Influence", (influence_sentence(assessment.regions, drawing),) if assessment.regions else ()),
+        _Note("Influence", (evidence_sentence(assessment.regions, drawing),) if assessment.regions else ()),
         _Note("Similar films", tuple(one for one in similar if one)),
         _Note("Limits", (" ".join(limits),) if limits else (), 3, 7.5, GREY, is_one_text=True),
     ]

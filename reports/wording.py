@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from imaging.film import FilmHeader, Radiograph
-from model.assessment import Assessment, InfluenceRegions, Population, Prediction, Reading, Verdict
+from model.assessment import Assessment, EvidenceRegions, Population, Prediction, Reading, Verdict
 from model.card import ModelCard
+from model.lung_zones import outside_warning, region_words
 from model.operating import operating_point
-from model.regions import outside_warning, region_words
 from model.stability import crossing
 from reports.drawing import Drawing
 
@@ -115,7 +115,7 @@ def rendering_sentence(film: Radiograph, drawing: Drawing) -> str | None:
     return f"Shown by window {drawing.rendering + 1} of {len(film.renderings)}; the classifier read it by the first."
 
 
-def influence_sentence(regions: InfluenceRegions, drawing: Drawing | None = None) -> str:
+def evidence_sentence(regions: EvidenceRegions, drawing: Drawing | None = None) -> str:
     """Say where the influence lies, the strongest zones first, and how much of it falls outside the thorax.
 
     Or that the thorax was not found. It always speaks of what raised the probability, and says so where `drawing` is of
@@ -152,11 +152,11 @@ def warnings(assessment: Assessment) -> tuple[str, ...]:
         for issue in assessment.issues
         if not issue.blocking and not (issue.code == "OUTSIDE_POPULATION" and assessment.prediction)
     ]
-    beside = influence_warning(assessment)
+    beside = evidence_warning(assessment)
     return (*said, beside) if beside else tuple(said)
 
 
-def influence_warning(assessment: Assessment) -> str | None:
+def evidence_warning(assessment: Assessment) -> str | None:
     """Return a warning when most of the influence falls outside the thorax, None else."""
     prediction = assessment.prediction
     if assessment.regions is None or prediction is None:

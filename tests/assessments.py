@@ -14,8 +14,8 @@ from imaging.film import FilmHeader
 from imaging.radiograph import Radiograph, decode_radiograph
 from model.assessment import (
     Assessment,
+    EvidenceRegions,
     Heatmap,
-    InfluenceRegions,
     InputIssue,
     Neighbour,
     Population,
@@ -23,7 +23,7 @@ from model.assessment import (
     Stability,
 )
 from model.card import Calibration, Evaluation, Measure, ModelCard, OperatingPoint, PurposePoint
-from model.gradcam import grad_cam
+from model.explanation import grad_cam
 from tests.phantoms import as_png, chest
 
 SEEN_AT = datetime(2026, 11, 21, 8, 1, 30, tzinfo=UTC)
@@ -83,12 +83,12 @@ def assessment(
     *,
     near: bool = False,
     issues: tuple[InputIssue, ...] = (),
-    influence: float = 1.0,
+    evidence: float = 1.0,
     size: tuple[int, int] = (150, 180),
     **more: object,
 ) -> Assessment:
     features = np.zeros((8, 8, 1), np.float32)
-    features[3, 2] = influence
+    features[3, 2] = evidence
     heatmap = grad_cam(features, np.ones(1, np.float32), size)
     prediction = Prediction(2.5, probability, 0.41, near)
     return Assessment(film_of(size), issues, prediction, heatmap, CARD.version, SEEN_AT, 0.4, **more)
@@ -107,7 +107,7 @@ def everything(**more: object) -> Assessment:
         "corrections": ("inverted", "turned by 90°"),
         "population": Population(0.62, 1.0, NEIGHBOURS),
         "stability": Stability(0.81, 0.93, (("mirrored", 0.81), ("darker", 0.93))),
-        "regions": InfluenceRegions((("right lower zone", 0.6), ("left upper zone", 0.28)), 0.12),
+        "regions": EvidenceRegions((("right lower zone", 0.6), ("left upper zone", 0.28)), 0.12),
         **more,
     }
     heatmap = told.pop("heatmap", None)

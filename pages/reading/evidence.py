@@ -10,9 +10,9 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from imaging.film import Radiograph
-from model.assessment import InfluenceRegions, Population, Prediction
+from model.assessment import EvidenceRegions, Population, Prediction
 from model.engine import Classifier
-from model.regions import is_mirrored, locate_influence, region_words
+from model.lung_zones import is_mirrored, locate_evidence, region_words
 from model.stability import measure_stability, most_moving, stability_words
 from pages.reading.films import Film, remember
 from pages.shared.measures import probability
@@ -21,7 +21,7 @@ from pages.shared.measures import probability
 PATIENCE_SECONDS = 0.7
 
 
-def influence_regions(film: Film) -> InfluenceRegions | None:
+def evidence_regions(film: Film) -> EvidenceRegions | None:
     """Return where the film's influence lies, estimated when the film is first on the screen.
 
     None without a map or influence, and of a film that lies on its side: zones are those of a child who stands upright.
@@ -30,11 +30,11 @@ def influence_regions(film: Film) -> InfluenceRegions | None:
     if (
         film.regions is None
         and pixels is not None
-        and film.influence is not None
-        and not film.influence_is_empty
+        and film.evidence is not None
+        and not film.evidence_is_empty
         and not film.kept.turn
     ):
-        regions = locate_influence(pixels, film.influence, is_mirrored=is_mirrored(film.header))
+        regions = locate_evidence(pixels, film.evidence, is_mirrored=is_mirrored(film.header))
         if regions is not None:
             remember(film, regions=regions)
     return film.regions
@@ -47,14 +47,14 @@ def show_bearing(film: Film, prediction: Prediction, classifier: Callable[[], Cl
             _measure_when_idle(film, film.kept.radiograph, prediction, classifier)
         else:
             _show_stability(film, prediction)
-    regions, population = influence_regions(film), film.kept.population
+    regions, population = evidence_regions(film), film.kept.population
     rows = []
     if regions is not None:
         how = " Patient’s sides, zones estimated." if regions.is_found else ""
         rows.append(("Influence for pneumonia", f"{region_words(regions)}.{how}"))
-    elif film.influence is not None and film.kept.turn:
+    elif film.evidence is not None and film.kept.turn:
         rows.append(("Influence for pneumonia", "Its zones can be named once the film stands upright."))
-    elif film.influence is not None:
+    elif film.evidence is not None:
         rows.append(("Influence for pneumonia", "None: no region raised the probability."))
     if population is not None:
         rows.append(("Most similar in training, by distance", _neighbours(population)))

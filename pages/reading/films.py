@@ -14,8 +14,8 @@ from core.errors import RadiographError
 from imaging.film import FilmHeader, Radiograph
 from imaging.orientation import inverted, turned
 from imaging.radiograph import decode_radiograph, to_uint8
-from model.assessment import Assessment, Heatmap, InfluenceRegions, Reading, Stability
-from model.gradcam import influence
+from model.assessment import Assessment, EvidenceRegions, Heatmap, Reading, Stability
+from model.explanation import evidence_map
 from pages.reading import source_cache
 from pages.reading.source_cache import Original
 
@@ -30,7 +30,7 @@ class Notes:
 
     reading: Reading = Reading()
     stability: Stability | None = None
-    regions: InfluenceRegions | None = None
+    regions: EvidenceRegions | None = None
     asked_turn: int | None = None
 
 
@@ -39,7 +39,7 @@ class Film:
     """One file and what was said of it, about 1 MB beside the file itself however large it was.
 
     `kept` is the assessment with the radiograph, as it was assessed, at display size and without its heat map;
-    `influence` is that map, uint8 (h, w), at a size at which its few cells lose nothing, and `cells` the network's own
+    `evidence` is that map, uint8 (h, w), at a size at which its few cells lose nothing, and `cells` the network's own
     signed grid behind it. `sha256` is that of the file, "" where it gave no bytes. `size` is the (width, height) of the
     picture that was assessed and `bits` the depth of its grey values. `turn` is by how many degrees clockwise the
     reader had the file turned. `number` is its place among all films of this visit, by which exports call it; 0 before
@@ -50,7 +50,7 @@ class Film:
     sha256: str
     size: tuple[int, int] | None
     kept: Assessment
-    influence: npt.NDArray[np.uint8] | None
+    evidence: npt.NDArray[np.uint8] | None
     layer: str = ""
     bits: int = 8
     cells: npt.NDArray[np.float32] | None = None
@@ -90,24 +90,24 @@ class Film:
         return self.notes.stability
 
     @property
-    def regions(self) -> InfluenceRegions | None:
+    def regions(self) -> EvidenceRegions | None:
         """Where the influence lies, None until it was measured."""
         return self.notes.regions
 
     @property
-    def influence_is_empty(self) -> bool:
+    def evidence_is_empty(self) -> bool:
         """Whether no region raised the probability."""
-        return self.influence is None or not self.influence.any()
+        return self.evidence is None or not self.evidence.any()
 
-    def influence_values(self) -> npt.NDArray[np.float32] | None:
+    def evidence_values(self) -> npt.NDArray[np.float32] | None:
         """Return the influence map on the grid of `pixels`, float32 (H, W) in [0, 1]."""
         pixels = self.pixels
-        return None if self.influence is None or pixels is None else self._influence_at(pixels.shape)
+        return None if self.evidence is None or pixels is None else self._evidence_at(pixels.shape)
 
-    def _influence_at(self, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+    def _evidence_at(self, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
         if self.cells is not None:  # drawn anew, exactly as it was
-            return influence(self.cells, shape)
-        values = np.zeros((1, 1), np.float32) if self.influence is None else self.influence.astype(np.float32) / 255
+            return evidence_map(self.cells, shape)
+        values = np.zeros((1, 1), np.float32) if self.evidence is None else self.evidence.astype(np.float32) / 255
         return np.clip(cv2.resize(values, shape[::-1], interpolation=cv2.INTER_CUBIC), 0, 1).astype(np.float32)
 
     def assessment(self) -> Assessment:
@@ -116,9 +116,9 @@ class Film:
         if radiograph is not None and self.size is not None:
             pixels = np.asarray(cv2.resize(to_uint8(radiograph), self.size, interpolation=cv2.INTER_LINEAR), np.uint8)
             radiograph = replace(radiograph, pixels=_deepened(pixels, self.bits), bits=self.bits)
-            if self.influence is not None:
+            if self.evidence is not None:
                 shape = (self.size[1], self.size[0])
-                heatmap = Heatmap(self._influence_at(shape), self.layer, self.influence_is_empty, self.cells)
+                heatmap = Heatmap(self._evidence_at(shape), self.layer, self.evidence_is_empty, self.cells)
         return self._noted(radiograph, heatmap)
 
     def figures(self) -> Assessment:
@@ -128,9 +128,9 @@ class Film:
             size = (self.size[1], self.size[0])
             blank = np.broadcast_to(np.zeros((), np.uint8 if self.bits <= 8 else np.uint16), size)
             radiograph = replace(radiograph, pixels=blank, bits=self.bits)
-            if self.influence is not None:
+            if self.evidence is not None:
                 nothing = np.broadcast_to(np.zeros((), np.float32), size)
-                heatmap = Heatmap(nothing, self.layer, self.influence_is_empty, self.cells)
+                heatmap = Heatmap(nothing, self.layer, self.evidence_is_empty, self.cells)
         return self._noted(radiograph, heatmap)
 
     def _noted(self, radiograph: Radiograph | None, heatmap: Heatmap | None) -> Assessment:
@@ -194,7 +194,7 @@ def remember(
     *,
     reading: Reading | None = None,
     stability: Stability | None = None,
-    regions: InfluenceRegions | None = None,
+    regions: EvidenceRegions | None = None,
 ) -> None:
     """Keep what has come to be known of a film; what is None stays as it was."""
     notes = film.notes
@@ -225,7 +225,7 @@ def _small_map(heatmap: Heatmap) -> npt.NDArray[np.float32]:
         return _at_most(heatmap.values, INFLUENCE_PX)
     height, width = heatmap.values.shape
     scale = min(1.0, INFLUENCE_PX / max(height, width))
-    return influence(heatmap.cells, (max(1, round(height * scale)), max(1, round(width * scale))))
+    return evidence_map(heatmap.cells, (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
 def _deepened(pixels: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:

@@ -9,9 +9,9 @@ import streamlit as st
 
 from model.assessment import Assessment, Prediction
 from model.card import Evaluation, ModelCard
+from model.lung_zones import outside_warning
 from model.operating import NAMES, at_purpose, offered, operating_point, rates_at
-from model.regions import outside_warning
-from pages.reading.evidence import influence_regions, show_bearing
+from pages.reading.evidence import evidence_regions, show_bearing
 from pages.reading.films import Film, reassess
 from pages.reading.verdict import show_downloads, show_verdict
 from pages.shared import charts, classifiers
@@ -97,7 +97,7 @@ def _refusal(film: Film) -> None:
 def _warnings(film: Film, told: Assessment) -> None:
     """Draw every warning in one box, and under it the correction that one of them offers."""
     said = [issue.message for issue in told.issues if not issue.blocking and not told.is_refused]
-    prediction, regions = told.prediction, influence_regions(film)
+    prediction, regions = told.prediction, evidence_regions(film)
     if prediction is not None and regions is not None and not told.is_outside:
         warning = outside_warning(regions, prediction.finding == "PNEUMONIA" or prediction.is_near)
         said += [] if warning is None else [warning]

@@ -19,7 +19,8 @@ import numpy.typing as npt
 import streamlit as st
 
 from imaging.film import Pixels, Radiograph
-from model.gradcam import colour_table, greatest_influence
+from model.explanation import peak_evidence
+from model.overlay import colour_table
 from pages.reading import transport, windows
 from pages.reading.films import Film
 from pages.reading.transport import Sent
@@ -208,8 +209,8 @@ def _map(film: Film, known: _Shown, shown: Radiograph) -> dict[str, Any] | None:
     if known.cells is not cells:
         known.cells = cells
         known.greatest = (
-            greatest_influence(cells, (shown.height, shown.width)),
-            greatest_influence(cells, (shown.height, shown.width), against=True),
+            peak_evidence(cells, (shown.height, shown.width)),
+            peak_evidence(cells, (shown.height, shown.width), against=True),
         )
     return {"cells": np.asarray(cells, float).tolist(), "for": known.greatest[0], "against": known.greatest[1]}
 

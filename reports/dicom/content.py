@@ -43,8 +43,8 @@ from reports.wording import (
     SAYS_LITTLE,
     VERDICTS,
     corrections_sentence,
+    evidence_sentence,
     finding_words,
-    influence_sentence,
     near_sentence,
     neighbours_sentence,
     population_sentence,
@@ -198,7 +198,7 @@ def _beside(assessment: Assessment, card: ModelCard, reading: Reading | None) ->
     if assessment.corrections:
         said.append((_CORRECTION, corrections_sentence(assessment.corrections)))
     if assessment.regions is not None:
-        said.append((_INFLUENCE, influence_sentence(assessment.regions)))
+        said.append((_INFLUENCE, evidence_sentence(assessment.regions)))
     if population is not None:
         said += [(_DISTANCE, population_sentence(population)), (_SIMILAR, neighbours_sentence(population))]
     items: list[TextContentItem | CodeContentItem] = [_text(name, plain(words)) for name, words in said if words]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from model.assessment import Assessment
 from model.card import ModelCard
-from model.gradcam import colour_table
+from model.overlay import colour_table
 from reports.drawing import Drawing, draw_film, draw_map, map_shown
 from reports.pdf_text import line_picture
 from reports.wording import finding_words, map_name, moved_words, probability_sentence

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.gradcam import colour_table, greatest_influence, influence, overlay
+from model.explanation import evidence_map, peak_evidence
+from model.overlay import colour_table, overlay
 from tests.browser.test_app import ROOT, find_chromium, press, running_app, sideways
 from tests.phantoms import chest
 from tests.viewer_page import FAINT, SQUARE, cells, deep_film
@@ -173,9 +174,9 @@ def test_at_100_percent_the_screen_shows_the_films_own_pixels_and_the_reports_ma
     page = open_film(browser, address, "small", painter)
     key(page, "z")
     np.testing.assert_array_equal(grey(middle(screen(page), SMALL.shape)), SMALL)
-    same_map(middle(screen(page, 1), SMALL.shape), overlay(SMALL, influence(cells(), SMALL.shape), 0.5))
+    same_map(middle(screen(page, 1), SMALL.shape), overlay(SMALL, evidence_map(cells(), SMALL.shape), 0.5))
     key(page, "a", "]", "]")
-    against = influence(cells(), SMALL.shape, against=True)
+    against = evidence_map(cells(), SMALL.shape, against=True)
     same_map(middle(screen(page, 1), SMALL.shape), overlay(SMALL, against, 0.7))
     assert not page.errors
     page.close()
@@ -188,7 +189,7 @@ def test_invert_and_turn_are_for_display(browser, address, painter):
     np.testing.assert_array_equal(grey(middle(screen(page), size)), 255 - np.rot90(SMALL, -1).astype(int))
     assert "turned 90°" in text(page, "zoom") and "inverted" in text(page, "window")
     key(page, "i")
-    same_map(middle(screen(page, 1), size), np.rot90(overlay(SMALL, influence(cells(), SMALL.shape), 0.5), -1))
+    same_map(middle(screen(page, 1), size), np.rot90(overlay(SMALL, evidence_map(cells(), SMALL.shape), 0.5), -1))
     for times in (2, 3):
         key(page, "r")
         shape = SMALL.shape if times == 2 else size
@@ -286,7 +287,7 @@ def test_contours_follow_the_levels_that_are_chosen(browser, address):
     page = open_film(browser, address, "small")
     key(page, "z", "c")
     table = colour_table().astype(int)
-    values = influence(cells(), SMALL.shape)
+    values = evidence_map(cells(), SMALL.shape)
 
     def lines(level: float) -> np.ndarray:
         shown = middle(screen(page, 1), SMALL.shape).astype(int)
@@ -315,7 +316,7 @@ def test_hovering_says_place_value_and_influence(browser, address):
     box = page.locator(".stage").bounding_box()
     pane = (box["width"] - 8) // 2
     height, width = SMALL.shape
-    values = influence(cells(), SMALL.shape)
+    values = evidence_map(cells(), SMALL.shape)
     for column, row in ((0, 0), (100, 170), (359, 299), (250, 40)):
         # Turned clockwise, row `row` stands as a column counted from the right.
         x = round((pane - height) / 2) + height - 1 - row
@@ -517,10 +518,10 @@ def test_the_browser_draws_the_map_that_python_draws(browser):
     page.goto("about:blank")
     page.add_script_tag(content=(COMPONENT / "influence.js").read_text("utf-8"))
     for side in (False, True):
-        expected = influence(cells(), (512, 512), against=side)
+        expected = evidence_map(cells(), (512, 512), against=side)
         drawn = page.evaluate(
             "([cells, greatest, against]) => [...influenceGrid(cells, greatest, against)]",
-            [cells().astype(float).tolist(), greatest_influence(cells(), (512, 512), against=side), side],
+            [cells().astype(float).tolist(), peak_evidence(cells(), (512, 512), against=side), side],
         )
         np.testing.assert_allclose(np.reshape(drawn, (512, 512)), expected, atol=1e-5)
     page.close()

@@ -17,16 +17,16 @@ from model.architectures import ARCHITECTURES, find_architecture  # noqa: E402
 from model.calibration import sigmoid  # noqa: E402
 from model.card import ModelCard  # noqa: E402
 from model.engine import Classifier, wrap_network  # noqa: E402
-from model.gradcam import grad_cam  # noqa: E402
+from model.explanation import grad_cam  # noqa: E402
 from model.network import (  # noqa: E402
     GRID,
     POOL_LAYER,
     build_network,
     build_on_backbone,
+    evidence_layer,
     explaining_function,
     forward_function,
     gate_layers,
-    influence_layer,
     load_network,
     save_network,
     train_after,
@@ -139,7 +139,7 @@ def test_network_is_flat_with_rescaling_inside_and_one_logit(network: keras.Mode
     assert network.get_layer("logit").activation is keras.activations.linear
     # 21,802,784 of InceptionV3 without its top, and 2,048 + 1 of the head.
     assert network.count_params() == 21_802_784 + 2049
-    assert influence_layer(network) == ("mixed10", True)
+    assert evidence_layer(network) == ("mixed10", True)
 
 
 def test_smallest_network_has_exactly_the_published_parameters() -> None:
@@ -218,7 +218,7 @@ def test_backbones_get_the_preprocessing_that_imagenet_weights_expect(
     network = built(name)
     ours = keras.Model(network.inputs[0], network.get_layer("rescaling").output)(grey).numpy()
     assert ours == pytest.approx(prepare(np.repeat(grey, 3, -1).copy()), abs=1e-3)
-    assert influence_layer(network)[1]
+    assert evidence_layer(network)[1]
     assert train_after(network, ARCHITECTURES[name].train_after) > train_after(network, POOL_LAYER)
 
 
@@ -229,14 +229,14 @@ def test_every_layer_that_tuning_may_thaw_after_is_one(name: str, built: Callabl
     assert positions == sorted(positions) and ARCHITECTURES[name].train_after in TRAIN_AFTER[name]
 
 
-def test_influence_adds_up_to_the_logit(network: keras.Model, explain: Explain) -> None:
+def test_evidence_adds_up_to_the_logit(network: keras.Model, explain: Explain) -> None:
     """The head is linear on the pooled features, so the mean of the signed map plus the bias is the logit itself."""
     logits, features, weights = explain(picture()[None])
     bias = float(network.get_layer("logit").bias.numpy()[0])
     assert float((features[0] @ weights[0]).mean()) + bias == pytest.approx(float(logits[0]), abs=1e-4)
 
 
-def test_influence_map_is_the_gradient_one(network: keras.Model, explain: Explain) -> None:
+def test_evidence_map_is_the_gradient_one(network: keras.Model, explain: Explain) -> None:
     """Grad-CAM by automatic differentiation (Selvaraju et al. 2017) gives the map that needs no backward pass."""
     import tensorflow as tf
 
@@ -257,7 +257,7 @@ def test_head_that_is_not_linear_is_explained_by_its_gradient() -> None:
     """Against finite differences: adding a constant to one channel changes the logit by the weight times the cells."""
     keras.utils.set_random_seed(5)
     network = two_convolutions(24)
-    name, is_linear = influence_layer(network)
+    name, is_linear = evidence_layer(network)
     assert not is_linear and network.get_layer(name).output.shape[1:3] == (10, 10)
     logits, features, weights = explaining_function(network)(picture(2, 24)[None])
     head = keras.Model(network.get_layer(name).output, network.outputs)
@@ -362,7 +362,7 @@ def a_population(layers: tuple[str, ...], channels: int, width: int, last: int) 
     )
 
 
-def test_influence_map_depends_on_the_weights(explain: Explain) -> None:
+def test_evidence_map_depends_on_the_weights(explain: Explain) -> None:
     """A map that survives random weights explains the picture, not the classifier (Adebayo et al. 2018)."""
     keras.utils.set_random_seed(8)
     maps = []

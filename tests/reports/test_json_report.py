@@ -12,9 +12,9 @@ import pytest
 from pypdf import PdfReader
 
 from imaging.film import Rendering
-from model.assessment import InfluenceRegions, InputIssue, Neighbour, Population, Prediction, Reading
+from model.assessment import EvidenceRegions, InputIssue, Neighbour, Population, Prediction, Reading
 from model.card import Measure
-from model.regions import NOT_FOUND
+from model.lung_zones import NOT_FOUND
 from reports.drawing import Drawing
 from reports.json_report import report_json, report_pdf
 from tests import ROOT
@@ -156,7 +156,7 @@ def test_a_film_on_which_nothing_lowered_the_probability_says_so():
 
 
 def test_what_speaks_for_nothing_may_speak_against():
-    told = assessment(0.07, influence=-1.0)
+    told = assessment(0.07, evidence=-1.0)
     assert told.heatmap.is_empty
     text = printed(report_pdf(told, CARD, drawing=Drawing("contour", against=True)))
     assert "Influence map against pneumonia, of what lowered the probability, lines at 40, 60 and 80 %." in text
@@ -183,7 +183,7 @@ def test_the_greys_are_those_of_the_chosen_rendering_and_the_caption_says_which(
 
 
 def test_an_empty_influence_map_is_said_to_be_empty():
-    pdf = report_pdf(assessment(0.07, influence=-1.0), CARD)
+    pdf = report_pdf(assessment(0.07, evidence=-1.0), CARD)
     assert "Influence map: empty, since no region raised the probability." in printed(pdf)
     assert "high influence" not in printed(pdf)
 
@@ -344,7 +344,7 @@ def test_long_remarks_end_where_the_page_does_and_say_where_the_rest_is():
 
 
 def test_a_warning_of_influence_outside_the_thorax_is_a_warning():
-    text = printed(report_pdf(everything(regions=InfluenceRegions((("right lower zone", 0.3),), 0.7)), CARD))
+    text = printed(report_pdf(everything(regions=EvidenceRegions((("right lower zone", 0.3),), 0.7)), CARD))
     assert text.index("Warnings") < text.index("70 % of the influence falls outside the thorax") < text.index("Limits")
 
 

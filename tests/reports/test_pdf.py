@@ -8,7 +8,7 @@ from fpdf import FPDF
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model.assessment import InfluenceRegions, InputIssue, Neighbour, Population, Prediction, Reading, Stability
+from model.assessment import EvidenceRegions, InputIssue, Neighbour, Population, Prediction, Reading, Stability
 from model.card import OperatingPoint
 from reports.drawing import Drawing
 from reports.json_report import report_json, report_pdf
@@ -97,7 +97,7 @@ def test_the_page_stays_one_and_nothing_leaves_it_whatever_is_said(
         population=Population(distances[0], 1.0, tuple(Neighbour("NORMAL", d) for d in distances))
         if distances
         else None,
-        regions=InfluenceRegions(shares, beyond),
+        regions=EvidenceRegions(shares, beyond),
     )
     told = replace(told, radiograph=replace(told.radiograph, header=HEADER))
     card = replace(CARD, limitations=limits, intended_use=use, architecture=architecture)

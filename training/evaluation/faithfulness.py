@@ -19,7 +19,7 @@ from core.errors import DatasetError
 from model.calibration import probabilities
 from model.card import Measure
 from model.engine import Classifier
-from model.gradcam import grad_cam
+from model.explanation import grad_cam
 from model.metrics import percentile_interval, resampled
 from training.data.dataset import Sample
 from training.evaluation.compare import signed
@@ -121,7 +121,7 @@ def choose_films(
         pictures = np.stack([classifier.input_of(radiograph) for _, radiograph in read])
         called = _probabilities(classifier, pictures) >= classifier.card.operating_point.probability
         for (sample, _), picture, is_called in zip(read, pictures, called, strict=True):
-            wanted = influence(classifier, picture[None])[0].any() if is_called else not sample.label
+            wanted = evidence_maps(classifier, picture[None])[0].any() if is_called else not sample.label
             if wanted and len(found[bool(is_called)]) < films:
                 found[bool(is_called)].append(picture)
                 if progress is not None and is_called:
@@ -137,7 +137,7 @@ def choose_films(
     return Films(np.stack(found[True]), np.stack(found[False]) if found[False] else none), failures
 
 
-def influence(classifier: Classifier, pictures: Picture) -> Map:
+def evidence_maps(classifier: Classifier, pictures: Picture) -> Map:
     """Return the influence maps of network input (n, px, px): float32 (n, MAP_PX, MAP_PX) in [0, 1]."""
     maps = []
     for start in range(0, len(pictures), _BATCH):
@@ -164,7 +164,7 @@ def exchanges(
     score has no reason to fall; a healthy film, its grey values matched, is one that it calls normal. `progress` is
     called with 1 after each film and substitute.
     """
-    marked = cells(influence(classifier, films.pneumonia))
+    marked = cells(evidence_maps(classifier, films.pneumonia))
     substitutes: dict[str, Callable[[int], Picture]] = {}
     if len(films.healthy):
         substitutes["a healthy film"] = lambda i: _matched(films.healthy[i % len(films.healthy)], films.pneumonia[i])

@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 from model.card import ModelCard
 from model.engine import Classifier, wrap_network
 from training.evaluation.evaluate import Progress
-from training.evaluation.faithfulness import Map, Picture, Similarity, cells, influence, mean_over_films
+from training.evaluation.faithfulness import Map, Picture, Similarity, cells, evidence_maps, mean_over_films
 
 # Shares of the layers, counted from the logit down, whose weights are drawn anew; the first stage is the head alone.
 STAGES = (0.0, 0.1, 0.25, 0.5, 1.0)
@@ -92,10 +92,10 @@ def randomisation(
 
     pictures is network input, uint8 (n, px, px). `progress` is called with 1 after each stage.
     """
-    trained = influence(classifier, pictures)
+    trained = evidence_maps(classifier, pictures)
     rows = []
     for name, randomised in stages:
-        rows.append(_similarity(name, trained, influence(randomised, pictures)))
+        rows.append(_similarity(name, trained, evidence_maps(randomised, pictures)))
         if progress is not None:
             progress(1)
     if len(pictures) < 2:

@@ -22,7 +22,8 @@ from imaging.radiograph import decode_radiograph, to_uint8
 from model.calibration import probabilities
 from model.card import ModelCard
 from model.engine import Classifier, load_classifier
-from model.gradcam import grad_cam, overlay
+from model.explanation import grad_cam
+from model.overlay import overlay
 from model.registry import version_folder
 from training.data.dataset import CLASSES, Sample, digest
 from training.evaluation.compare import Comparison, Disagreement, Scores, compare_scores

@@ -1,8 +1,8 @@
-// The influence map from the network's few cells: the same map as model.gradcam draws for the report.
+// The influence map from the network's few cells: the same map as model.explanation draws for the report.
 
 const GRID = 512;
 
-// Cubic convolution with a = -1/2, mirrored about the outermost cells' centres: model.gradcam._weights. Returns
+// Cubic convolution with a = -1/2, mirrored about the outermost cells' centres: model.explanation._weights. Returns
 // size x cells.
 function cubicWeights(cells, size) {
   const weights = new Float64Array(size * cells);

@@ -57,7 +57,7 @@ def choosing(monkeypatch: pytest.MonkeyPatch, state: ViewerState) -> None:
 def test_report_and_picture_follow_what_the_viewer_shows(
     stand_in: StandIn, offered: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stand_in.influence = -1.0
+    stand_in.evidence = -1.0
     choosing(monkeypatch, ViewerState("contour", 0.3, 1, True, "beside", (0.2, 0.9)))
     data = phantom_dicom(3, size=(1100, 1300), **TWO_WINDOWS)
     assert not drop(open_read(), ("film.dcm", data)).exception
@@ -93,7 +93,7 @@ def test_a_pdf_of_all_draws_every_map_as_the_screen_did_when_it_was_asked_for(
     def is_offered(app: AppTest) -> bool:
         return any(button.key == "read.print" for button in app.button)
 
-    stand_in.influence = -1.0
+    stand_in.evidence = -1.0
     choosing(monkeypatch, ViewerState("contour", 0.3, 1, True, "beside", (0.2, 0.9)))
     app = drop(open_read(), ("a.dcm", phantom_dicom(3, **TWO_WINDOWS)), ("b.dcm", phantom_dicom(4, **TWO_WINDOWS)))
     app = app.button(key="read.print").click().run()

@@ -14,7 +14,7 @@ from imaging.film import FilmHeader, Radiograph, Rendering
 from imaging.orientation import inverted, turned
 from imaging.radiograph import decode_radiograph
 from model.assessment import Assessment, Heatmap, InputIssue, Prediction, Reading, Stability
-from model.gradcam import influence
+from model.explanation import evidence_map
 from pages.reading import source_cache
 from pages.reading.films import DISPLAY_PX, INFLUENCE_PX, as_shown, full, keep, reassess, remember
 from tests.dicoms import phantom_dicom
@@ -27,7 +27,7 @@ def assessed(data: bytes, probability: float = 0.8, *issues: InputIssue, **chang
     """An assessment of a picture's bytes, with an influence map, by nobody's network."""
     radiograph = decode_radiograph(data)
     cells = np.array([[1, -1, 0], [0, 0.5, 0.2]], np.float32)
-    heatmap = Heatmap(influence(cells, (radiograph.height, radiograph.width)), "mixed10", False, cells)
+    heatmap = Heatmap(evidence_map(cells, (radiograph.height, radiograph.width)), "mixed10", False, cells)
     prediction = Prediction(math.log(probability / (1 - probability)), probability, 0.4, False)
     return Assessment(radiograph, issues, prediction, heatmap, "v-1", WHEN, 0.1, **changes)  # type: ignore[arg-type]
 
@@ -47,10 +47,10 @@ def test_a_kept_film_is_small_and_its_report_whole() -> None:
     data = as_png(chest(3, (1500, 2000)).astype(np.uint16) * 16)
     answer = assessed(data)
     film = keep("large.png", data, answer)
-    assert film.pixels is not None and film.influence is not None and answer.heatmap and answer.radiograph
+    assert film.pixels is not None and film.evidence is not None and answer.heatmap and answer.radiograph
     assert film.pixels.shape == (750, DISPLAY_PX) and film.pixels.dtype == np.uint8
-    assert max(film.influence.shape) == INFLUENCE_PX
-    values = film.influence_values()
+    assert max(film.evidence.shape) == INFLUENCE_PX
+    values = film.evidence_values()
     assert values is not None and values.shape == film.pixels.shape
     assert values.min() >= 0 and values.max() == pytest.approx(1, abs=0.02)
     whole = film.assessment()

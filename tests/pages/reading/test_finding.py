@@ -11,9 +11,9 @@ from streamlit.testing.v1 import AppTest
 
 from model.assessment import Assessment, InputIssue, Neighbour, Population, Reading, Stability
 from model.card import PurposePoint
+from model.lung_zones import NOT_FOUND
 from model.operating import operating_point, rates_at
 from model.pipeline import assess as really_assess
-from model.regions import NOT_FOUND
 from pages.reading import evidence
 from pages.reading.films import Film
 from pages.shared.measures import predictive_values
@@ -192,7 +192,7 @@ def test_a_mirrored_dicom_film_has_its_sides_exchanged(stand_in: StandIn) -> Non
 
 def test_where_the_thorax_was_not_found_no_zone_is_named(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(evidence, "locate_influence", lambda *given, **how: asked.append(1) or NOT_FOUND)
+    monkeypatch.setattr(evidence, "locate_evidence", lambda *given, **how: asked.append(1) or NOT_FOUND)
     app = drop(open_read(), ("film.png", a_film()))
     said = panel(app.run())
     assert "The thorax was not found on this film, so it cannot be said where the influence lies.</p>" in said
@@ -213,7 +213,7 @@ def test_most_of_the_influence_outside_the_thorax_is_a_warning(stand_in: StandIn
 
 
 def test_without_a_map_no_region_is_named(stand_in: StandIn) -> None:
-    stand_in.influence = 0.0
+    stand_in.evidence = 0.0
     app = drop(open_read(), ("film.png", a_film()))
     assert "None: no region raised the probability." in panel(app) and film_shown(app).regions is None
 

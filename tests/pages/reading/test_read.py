@@ -36,7 +36,7 @@ class StandIn:
     """Stands in for the network: answers with `logits` in turn, the last for ever, and counts the questions."""
 
     logits: list[float] = field(default_factory=lambda: [2.0])
-    influence: float = 1.0
+    evidence: float = 1.0
     asked: int = 0
     loaded: int = 0
 
@@ -45,7 +45,7 @@ class StandIn:
         logit = self.logits[min(self.asked, len(self.logits) - 1)]
         self.asked += 1
         features = np.zeros((1, 8, 8, 2), np.float32)
-        features[0, 2:4, 5:7] = self.influence
+        features[0, 2:4, 5:7] = self.evidence
         return np.array([logit], np.float32), features, np.ones((1, 2), np.float32)
 
     def load(self, folder: Path, architectures: tuple[str, ...] = ()) -> Classifier:

@@ -15,7 +15,8 @@ from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 from streamlit.testing.v1 import AppTest
 
 from imaging.film import Radiograph, Rendering
-from model.gradcam import colour_table, greatest_influence
+from model.explanation import peak_evidence
+from model.overlay import colour_table
 from pages.reading import transport, windows
 from pages.reading.viewer import _COMPONENT, _SCRIPTS, LEVELS, ViewerState, chosen_state
 from tests.phantoms import chest
@@ -70,8 +71,8 @@ def test_the_browser_is_given_the_cells_and_what_they_are_measured_against():
     film = a_film(Radiograph(chest(1, (120, 140)), "c" * 64, "PNG"))
     given = data(run(film, film.kept.radiograph))
     np.testing.assert_allclose(given["map"]["cells"], CELLS)
-    assert given["map"]["for"] == pytest.approx(greatest_influence(CELLS, (120, 140)))
-    assert given["map"]["against"] == pytest.approx(greatest_influence(CELLS, (120, 140), against=True))
+    assert given["map"]["for"] == pytest.approx(peak_evidence(CELLS, (120, 140)))
+    assert given["map"]["against"] == pytest.approx(peak_evidence(CELLS, (120, 140), against=True))
     assert len(given["colours"]) == 4 * colour_table().size // 3
     assert given["film"]["caption"] == "Radiograph, 140 × 120 px"
     assert given["choices"] == {

@@ -17,8 +17,9 @@ from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage
 from core.errors import RadiographError
 from imaging.film import Radiograph, Rendering
 from model.assessment import Heatmap, Reading
-from model.gradcam import contour, influence, overlay
-from model.regions import NOT_FOUND
+from model.explanation import evidence_map
+from model.lung_zones import NOT_FOUND
+from model.overlay import contour, overlay
 from reports.dicom.objects import report_sc, report_sr
 from reports.drawing import Drawing
 from tests.assessments import CARD, HEADER, OUTSIDE, assessment, both_sides, everything, refusal
@@ -339,7 +340,7 @@ def test_lines_of_equal_influence_are_drawn_when_the_reader_had_them():
 
 
 def test_an_empty_map_leaves_the_film_grey():
-    document = read(report_sc(SOURCE, assessment(0.05, influence=-1.0, size=(1100, 1300)), CARD))
+    document = read(report_sc(SOURCE, assessment(0.05, evidence=-1.0, size=(1100, 1300)), CARD))
     assert np.ptp(document.pixel_array.astype(int), axis=2).max() == 0
 
 
@@ -406,7 +407,7 @@ def test_a_map_against_pneumonia_is_drawn_and_called_so():
     heatmap = both_sides(1100, 1300)
     told = replace(assessment(size=(1100, 1300)), heatmap=heatmap)
     document = read(report_sc(SOURCE, told, CARD, drawing=Drawing("contour", levels=(0.5, 0.9), against=True)))
-    against = influence(heatmap.cells, (1100, 1300), against=True)
+    against = evidence_map(heatmap.cells, (1100, 1300), against=True)
     np.testing.assert_array_equal(document.pixel_array[:1100], contour(told.radiograph.pixels, against, (0.5, 0.9)))
     assert document.DerivationDescription.startswith(
         f"Influence map against pneumonia of PneumoLens classifier {CARD.version} over the radiograph, lines at 50 and "
@@ -423,7 +424,7 @@ def test_the_words_below_the_picture_follow_the_side(monkeypatch):
     )
     for told, drawing in (
         (assessment(), Drawing()),
-        (assessment(0.1, influence=-1.0), Drawing(against=True)),
+        (assessment(0.1, evidence=-1.0), Drawing(against=True)),
         (assessment(), Drawing(against=True)),
     ):
         report_sc(SOURCE, told, CARD, drawing=drawing)
@@ -445,7 +446,7 @@ def test_the_greys_are_those_of_the_chosen_rendering_and_the_description_says_wh
         deep=np.zeros((1100, 1300), np.uint16),
         renderings=tuple(Rendering("A", one) for one in curves),
     )
-    told = replace(assessment(0.05, influence=-1.0, size=(1100, 1300)), radiograph=film)
+    told = replace(assessment(0.05, evidence=-1.0, size=(1100, 1300)), radiograph=film)
     first, second = (read(report_sc(SOURCE, told, CARD, drawing=Drawing(rendering=k))) for k in (0, 1))
     assert (first.pixel_array[:1100] == round(9000 / 257)).all()
     assert (second.pixel_array[:1100] == round(52000 / 257)).all()

@@ -23,10 +23,10 @@ from training.evaluation.faithfulness import (
     Films,
     cells,
     choose_films,
+    evidence_maps,
     exchanges,
     faithfulness_to_json,
     faithfulness_to_text,
-    influence,
     mean_over_films,
     orders,
     trace,
@@ -64,14 +64,14 @@ class Dark:
 
 def test_cells_are_the_map_s_means() -> None:
     shown = np.arange(ROWS * ROWS, dtype=float).reshape(ROWS, ROWS)
-    maps = influence(fake_classifier(shown=shown), films(2).pneumonia)
+    maps = evidence_maps(fake_classifier(shown=shown), films(2).pneumonia)
     assert maps.shape == (2, MAP_PX, MAP_PX) and maps.dtype == np.float32
     assert np.array_equal(np.argsort(cells(maps)[0]), np.arange(CELLS * CELLS))
     assert cells(maps)[0, 55] == pytest.approx(maps[0, 40:48, 40:48].mean())
 
 
 def test_orders_are_what_they_are_called() -> None:
-    marked = cells(influence(fake_classifier(where=CORNER), films(1).pneumonia))[0]
+    marked = cells(evidence_maps(fake_classifier(where=CORNER), films(1).pneumonia))[0]
     by_name = orders(marked, np.random.default_rng(1))
     assert list(by_name) == [OURS, "random", "centre first"]
     for order in by_name.values():
@@ -290,7 +290,7 @@ def test_a_network_that_loses_its_weights_changes_its_map(keras: Any) -> None:
     for name, classifier in randomised_stages(network, fake_card(), pictures):
         names.append(name)
         logits.append(classifier.run(pictures))
-        alive.append(any(influence(classifier, pictures)[i].any() for i in range(6)))
+        alive.append(any(evidence_maps(classifier, pictures)[i].any() for i in range(6)))
     assert names == ["last 1 of 3 layers", "last 2 of 3 layers", "all 3 layers"]
     assert not any(np.allclose(a, b) for a, b in zip([before, *logits[:-1]], logits, strict=True))
     assert wrap_network(network, fake_card()).run(pictures) == pytest.approx(logits[-1], abs=1e-5)

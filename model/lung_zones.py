@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from imaging.film import FilmHeader
-from model.assessment import InfluenceRegions
-from model.thorax import Mask, Thorax, find_lungs
+from model.anatomy import Mask, Thorax, find_lungs
+from model.assessment import EvidenceRegions
 
 MOSTLY = 0.5
 MEDIASTINUM = "mediastinum"
-NOT_FOUND = InfluenceRegions((), math.nan)
+NOT_FOUND = EvidenceRegions((), math.nan)
 ZONES = tuple(f"{side} {level} zone" for side in ("right", "left") for level in ("upper", "middle", "lower"))
 _OUTSIDE = "{share:.0%} of the influence falls outside the thorax. "
 _LIKELY = (
@@ -38,9 +38,9 @@ _MIDLINE = 0.2
 _MARKER_SIDES, _MARKER_REACH, _MARKER_CONTRAST = (0.012, 0.12), 1 / 16, 45
 
 
-def locate_influence(
+def locate_evidence(
     pixels: npt.NDArray[np.uint8], influence: npt.NDArray[np.floating], *, is_mirrored: bool = False
-) -> InfluenceRegions | None:
+) -> EvidenceRegions | None:
     """Share the influence out among six zones of the lungs, the mediastinum and what lies outside the thorax.
 
     pixels is uint8 (H, W), an upright frontal radiograph, larger is brighter; influence is (h, w) ≥ 0 over the same
@@ -71,7 +71,7 @@ def locate_influence(
     ]
     middle = float(spread[inside & ~lateral].sum()) / total
     outside = max(0.0, 1 - sum(shares) - middle)
-    return InfluenceRegions(tuple(zip((*ZONES, MEDIASTINUM), (*shares, middle), strict=True)), outside)
+    return EvidenceRegions(tuple(zip((*ZONES, MEDIASTINUM), (*shares, middle), strict=True)), outside)
 
 
 def is_mirrored(header: FilmHeader | None) -> bool:
@@ -82,7 +82,7 @@ def is_mirrored(header: FilmHeader | None) -> bool:
     return header is not None and header.orientation is not None and header.orientation[0][:1] == "R"
 
 
-def region_words(regions: InfluenceRegions) -> str:
+def region_words(regions: EvidenceRegions) -> str:
     """Say where most of the influence lies, the largest shares first, and how much falls outside the thorax.
 
     Or that the thorax was not found.
@@ -99,7 +99,7 @@ def region_words(regions: InfluenceRegions) -> str:
     return f"{said[0].upper()}{said[1:]}".replace("%", " %")
 
 
-def outside_warning(regions: InfluenceRegions, is_likely: bool) -> str | None:
+def outside_warning(regions: EvidenceRegions, is_likely: bool) -> str | None:
     """Return a warning when most of the influence falls outside the thorax, otherwise None.
 
     `is_likely` tells that the finding is pneumonia, or near it; below, the map enlarges what counted for little.

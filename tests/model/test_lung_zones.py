@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 
 from imaging.film import FilmHeader
-from model.assessment import InfluenceRegions
-from model.regions import (
+from model.anatomy import find_lungs, find_thorax
+from model.assessment import EvidenceRegions
+from model.lung_zones import (
     MEDIASTINUM,
     NOT_FOUND,
     ZONES,
     is_mirrored,
-    locate_influence,
+    locate_evidence,
     outside_warning,
     region_words,
 )
-from model.thorax import find_lungs, find_thorax
 from tests import phantoms
 from tests.phantoms import COLUMNS, ROWS, chest
 
@@ -37,7 +37,7 @@ def true_lungs(seed: int) -> np.ndarray:
 
 
 def spot(column: float, row: float, spread: float = 18) -> np.ndarray:
-    """Influence around a place on a phantom's canvas, float32 (ROWS, COLUMNS)."""
+    """Evidence around a place on a phantom's canvas, float32 (ROWS, COLUMNS)."""
     y, x = np.mgrid[0:ROWS, 0:COLUMNS]
     return np.exp(-((x - column) ** 2 + (y - row) ** 2) / (2 * spread**2)).astype(np.float32)
 
@@ -47,7 +47,7 @@ def overlap(found: np.ndarray, true: np.ndarray) -> float:
     return float((found & true).sum() / (found | true).sum())
 
 
-def shares(regions: InfluenceRegions | None) -> dict[str, float]:
+def shares(regions: EvidenceRegions | None) -> dict[str, float]:
     assert regions is not None
     found = dict(regions.shares) | {"outside": regions.outside}
     assert sum(found.values()) == pytest.approx(1, abs=1e-6) and min(found.values()) >= 0
@@ -72,7 +72,7 @@ def test_a_white_lung_is_found_by_what_is_around_it(seed: int, side: str) -> Non
     assert (thorax.mask(ROWS, COLUMNS) & half).sum() > 0.95 * half.sum()
     assert overlap(thorax.lungs(ROWS, COLUMNS), true_lungs(seed)) > 0.4
     zone = f"{side} middle zone"
-    assert shares(locate_influence(pixels, spot(*PLACES[zone])))[zone] > 0.7
+    assert shares(locate_evidence(pixels, spot(*PLACES[zone])))[zone] > 0.7
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -81,7 +81,7 @@ def test_of_two_white_lungs_no_zone_is_named(seed: int) -> None:
     white = cv2.GaussianBlur(true_lungs(seed).astype(np.float32), (0, 0), 6)
     pixels = (pixels + white * np.clip(185.0 - pixels, 0, None)).astype(np.uint8)
     assert find_lungs(pixels) is None
-    found = locate_influence(pixels, spot(*PLACES["right middle zone"]))
+    found = locate_evidence(pixels, spot(*PLACES["right middle zone"]))
     assert found is NOT_FOUND and found.shares == () and not found.is_found
     assert region_words(found) == "The thorax was not found on this film, so it cannot be said where the influence lies"
     assert outside_warning(found, is_likely=True) is None
@@ -92,7 +92,7 @@ def test_of_two_white_lungs_no_zone_is_named(seed: int) -> None:
     "pixels", [np.full((100, 100), 255, np.uint8), np.zeros((1, 1), np.uint8), np.full((3, 400), 7, np.uint8)]
 )
 def test_without_a_chest_no_zone_is_named(pixels: np.ndarray) -> None:
-    assert find_lungs(pixels) is None and locate_influence(pixels, np.ones((8, 8), np.float32)) is NOT_FOUND
+    assert find_lungs(pixels) is None and locate_evidence(pixels, np.ones((8, 8), np.float32)) is NOT_FOUND
 
 
 @pytest.mark.parametrize("degrees", [-12, 12])
@@ -137,53 +137,53 @@ def test_the_thorax_holds_both_lungs_and_what_lies_between() -> None:
 
 
 @pytest.mark.parametrize("zone", list(PLACES))
-def test_influence_is_named_by_the_patients_side_and_zone(zone: str) -> None:
-    found = shares(locate_influence(chest(1, SIZE), spot(*PLACES[zone])))
+def test_evidence_is_named_by_the_patients_side_and_zone(zone: str) -> None:
+    found = shares(locate_evidence(chest(1, SIZE), spot(*PLACES[zone])))
     assert max(found, key=lambda name: found[name]) == zone and found[zone] > 0.8
 
 
 @pytest.mark.parametrize("zone", list(PLACES))
 def test_sides_change_places_on_a_mirrored_film(zone: str) -> None:
     other = zone.replace("right", "x").replace("left", "right").replace("x", "left")
-    found = shares(locate_influence(chest(1, SIZE), spot(*PLACES[zone]), is_mirrored=True))
+    found = shares(locate_evidence(chest(1, SIZE), spot(*PLACES[zone]), is_mirrored=True))
     assert found[other] > 0.8
 
 
-def test_influence_between_the_lungs_and_outside() -> None:
+def test_evidence_between_the_lungs_and_outside() -> None:
     pixels = chest(1, SIZE)
-    assert shares(locate_influence(pixels, spot(360, 250)))[MEDIASTINUM] > 0.8
+    assert shares(locate_evidence(pixels, spot(360, 250)))[MEDIASTINUM] > 0.8
     for column, row in ((40, 40), (680, 60), (60, 560), (640, 330), (360, 20)):
-        assert shares(locate_influence(pixels, spot(column, row)))["outside"] > 0.9
+        assert shares(locate_evidence(pixels, spot(column, row)))["outside"] > 0.9
 
 
 def test_every_grid_of_the_map_says_the_same() -> None:
     pixels, wide = chest(2, SIZE), spot(225, 260, 60)
     small = cv2.resize(wide, (256, 256), interpolation=cv2.INTER_AREA)
     byte = np.round(255 * small).astype(np.uint8)
-    whole, reduced, stored = (shares(locate_influence(pixels, one)) for one in (wide, small, byte))
+    whole, reduced, stored = (shares(locate_evidence(pixels, one)) for one in (wide, small, byte))
     for name in whole:
         assert reduced[name] == pytest.approx(whole[name], abs=0.01)
         assert stored[name] == pytest.approx(whole[name], abs=0.02)
 
 
-def test_no_influence_has_no_place() -> None:
-    assert locate_influence(chest(0, SIZE), np.zeros((8, 8), np.float32)) is None
+def test_no_evidence_has_no_place() -> None:
+    assert locate_evidence(chest(0, SIZE), np.zeros((8, 8), np.float32)) is None
 
 
 @pytest.mark.parametrize("end", [0, -1])
-def test_influence_on_a_marker_at_the_chest_wall_is_outside(end: int) -> None:
+def test_evidence_on_a_marker_at_the_chest_wall_is_outside(end: int) -> None:
     plain = chest(5, (ROWS, COLUMNS))
     wall = int(np.flatnonzero(find_thorax(plain).mask(ROWS, COLUMNS)[290])[end])
     marked = plain.copy()
     cv2.rectangle(marked, (wall - 8, 282), (wall + 8, 298), 255, -1)
-    before, after = (shares(locate_influence(pixels, spot(wall, 290)))["outside"] for pixels in (plain, marked))
+    before, after = (shares(locate_evidence(pixels, spot(wall, 290)))["outside"] for pixels in (plain, marked))
     assert before < 0.5 and after > 0.8
 
 
 def test_a_bright_spot_in_the_lung_is_no_marker() -> None:
     pixels = chest(5, (ROWS, COLUMNS))
     cv2.circle(pixels, PLACES["left middle zone"], 9, 255, -1)
-    assert shares(locate_influence(pixels, spot(*PLACES["left middle zone"])))["left middle zone"] > 0.8
+    assert shares(locate_evidence(pixels, spot(*PLACES["left middle zone"])))["left middle zone"] > 0.8
 
 
 @pytest.mark.parametrize(
@@ -203,9 +203,9 @@ def test_the_header_says_which_side_is_which(orientation: tuple[str, str] | None
     assert is_mirrored(None) is False
 
 
-def regions(outside: float, **named: float) -> InfluenceRegions:
+def regions(outside: float, **named: float) -> EvidenceRegions:
     given = {name.replace("_", " "): share for name, share in named.items()}
-    return InfluenceRegions(tuple((name, given.get(name, 0.0)) for name in (*ZONES, MEDIASTINUM)), outside)
+    return EvidenceRegions(tuple((name, given.get(name, 0.0)) for name in (*ZONES, MEDIASTINUM)), outside)
 
 
 def test_words_name_the_largest_shares_first() -> None:
@@ -218,7 +218,7 @@ def test_words_name_the_largest_shares_first() -> None:
     assert region_words(regions(0.95, mediastinum=0.05)) == "Outside the thorax 95 %, no zone above 10 %"
 
 
-def test_most_of_the_influence_outside_is_a_warning() -> None:
+def test_most_of_the_evidence_outside_is_a_warning() -> None:
     assert outside_warning(regions(0.5, mediastinum=0.5), is_likely=True) is None
     warning = outside_warning(regions(0.634, mediastinum=0.366), is_likely=True)
     assert warning is not None and warning.startswith("63 % of the influence falls outside the thorax")

@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.gradcam import colour_table, contour, grad_cam, greatest_influence, influence, overlay
-from tests.phantoms import chest
+from model.explanation import evidence_map, grad_cam, peak_evidence
 
 # Two channels of 3 × 3 and a head of (2, −1). By hand, 2a − b:
 #   2·1−0  2·0−3  2·0−0        2 −3  0
@@ -46,7 +45,7 @@ def test_a_map_is_empty_when_no_region_raised_the_logit(features):
     assert not heatmap.values.any()
 
 
-def test_what_rounding_leaves_of_cancelling_terms_is_not_shown_as_influence():
+def test_what_rounding_leaves_of_cancelling_terms_is_not_shown_as_evidence():
     features = np.full((8, 8, 2), 1000, np.float32)
     head = np.array([1, np.nextafter(np.float32(-1), np.float32(0))], np.float32)
     assert (features @ head > 0).all()
@@ -119,101 +118,6 @@ def test_what_does_not_fit_is_refused(features, head, sign, words):
         grad_cam(features, head, (3, 3), sign=sign)
 
 
-def test_the_colours_grow_lighter_throughout_and_never_start_black():
-    table = colour_table()
-    assert table.shape == (256, 3) and table.dtype == np.uint8
-    luminance = table @ np.array([0.2126, 0.7152, 0.0722])
-    assert (np.diff(luminance) > -0.5).all()  # ± one step of 8-bit rounding
-    assert luminance[0] > 15 and luminance[-1] > 240
-    red, _, blue = table[128].astype(int)
-    assert red > blue  # RGB, not OpenCV's order: the middle of inferno is orange
-
-
-def test_the_colour_table_cannot_be_spoilt_for_the_next_caller():
-    with pytest.raises(ValueError, match="read-only"):
-        colour_table()[0] = 0
-
-
-def test_an_overlay_without_opacity_or_influence_is_the_grey_picture():
-    pixels = chest(1, (120, 140))
-    values = np.linspace(0, 1, pixels.size, dtype=np.float32).reshape(pixels.shape)
-    grey = np.repeat(pixels[..., None], 3, axis=2)
-    assert (overlay(pixels, values, 0.0) == grey).all()
-    assert (overlay(pixels, np.zeros_like(values), 1.0) == grey).all()
-
-
-def test_overlay_mixes_by_opacity_times_influence():
-    pixels = np.full((1, 3), 100, np.uint8)
-    values = np.array([[0, 0.5, 1]], np.float32)
-    mixed = overlay(pixels, values, 0.8)
-    middle, top = colour_table()[[128, 255]].astype(float)  # 0.5 · 255 = 127.5, and NumPy rounds that to 128
-    assert mixed.shape == (1, 3, 3) and mixed.dtype == np.uint8
-    np.testing.assert_allclose(mixed[0, 1], 0.6 * 100 + 0.4 * middle, atol=0.51)
-    np.testing.assert_allclose(mixed[0, 2], 0.2 * 100 + 0.8 * top, atol=0.51)
-
-
-def test_overlay_treats_every_row_of_a_tall_picture_alike():
-    pixels, values = np.full((700, 2), 60, np.uint8), np.full((700, 2), 0.7, np.float32)
-    mixed = overlay(pixels, values, 0.5)
-    assert (mixed == mixed[0, 0]).all() and (mixed[0, 0] != 60).any()
-
-
-def _disc(height: int, width: int, radius: float) -> np.ndarray:
-    y, x = np.mgrid[0:height, 0:width]
-    distance = np.hypot(y - height // 2, x - width // 2)
-    return np.clip(1 - distance / (2 * radius), 0, 1).astype(np.float32)
-
-
-def test_a_contour_runs_where_the_level_is_crossed_and_nowhere_else():
-    pixels = np.full((300, 400), 90, np.uint8)
-    drawn = contour(pixels, _disc(300, 400, 80), levels=(0.5,))  # 0.5 is reached 80 px from the middle
-    touched = (drawn != 90).any(axis=2)
-    rows, columns = np.nonzero(touched)
-    distance = np.hypot(rows - 150, columns - 200)
-    assert distance.min() > 75 and distance.max() < 85
-    angles = np.unique(np.round(np.degrees(np.arctan2(rows - 150, columns - 200)) / 5))
-    assert len(angles) >= 72  # all the way round
-    on_the_line = drawn[150, 275:286].astype(int)  # one row outwards through the line, which is smoothed a little
-    assert np.abs(on_the_line - colour_table()[128]).max(axis=1).min() < 25
-
-
-def test_contour_lines_grow_with_the_picture():
-    drawn = [contour(np.zeros((s, s), np.uint8), _disc(s, s, s / 4)) for s in (250, 1000)]
-    share = [float((picture > 0).any(axis=2).mean()) for picture in drawn]
-    assert share[1] == pytest.approx(share[0], rel=0.5)
-
-
-def test_no_contour_runs_along_the_border_of_the_picture():
-    values = np.ones((200, 200), np.float32)
-    assert not contour(np.zeros((200, 200), np.uint8), values).any()
-    values[:, :100] = 0
-    drawn = contour(np.full((200, 200), 50, np.uint8), values, levels=(0.5,))
-    columns = np.nonzero((drawn != 50).any(axis=(0, 2)))[0]
-    assert columns.min() > 95 and columns.max() < 105
-
-
-def test_a_map_without_influence_has_no_contour():
-    pixels = chest(1, (120, 140))
-    assert (contour(pixels, np.zeros(pixels.shape, np.float32)) == pixels[..., None]).all()
-
-
-@pytest.mark.parametrize("draw", [lambda p, v: overlay(p, v, 0.5), contour])
-def test_a_map_of_another_shape_is_refused(draw):
-    with pytest.raises(ValueError, match="one shape"):
-        draw(np.zeros((10, 12), np.uint8), np.zeros((12, 10), np.float32))
-
-
-@pytest.mark.parametrize("opacity", [-0.1, 1.1, float("nan")])
-def test_an_opacity_outside_0_to_1_is_refused(opacity):
-    with pytest.raises(ValueError, match="opacity"):
-        overlay(np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.float32), opacity)
-
-
-def test_a_level_outside_0_to_1_is_refused():
-    with pytest.raises(ValueError, match="levels"):
-        contour(np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.float32), levels=(0.0,))
-
-
 def test_the_cells_are_the_signed_weighted_sum_whichever_side_is_drawn():
     by_hand = np.array([[2, -3, 0], [0, 4, 1], [-1, 2, 1]])
     for sign in (1, -1):
@@ -225,35 +129,35 @@ def test_the_cells_are_the_signed_weighted_sum_whichever_side_is_drawn():
 def test_both_sides_are_drawn_from_the_cells():
     for sign, against in ((1, False), (-1, True)):
         heatmap = grad_cam(FEATURES, HEAD, (40, 70), sign=sign)
-        np.testing.assert_array_equal(influence(heatmap.cells, (40, 70), against=against), heatmap.values)
+        np.testing.assert_array_equal(evidence_map(heatmap.cells, (40, 70), against=against), heatmap.values)
 
 
 def test_what_speaks_against_does_not_show_through_in_what_speaks_for():
     cells = np.zeros((8, 8), np.float32)
     cells[2, 2], cells[5, 5] = 1, -3
     without = np.maximum(cells, 0)
-    np.testing.assert_array_equal(influence(cells, (80, 90)), influence(without, (80, 90)))
-    assert influence(cells, (80, 90), against=True)[54, 61] > 0.9
+    np.testing.assert_array_equal(evidence_map(cells, (80, 90)), evidence_map(without, (80, 90)))
+    assert evidence_map(cells, (80, 90), against=True)[54, 61] > 0.9
 
 
 @pytest.mark.parametrize("against", [False, True])
 def test_a_side_on_which_no_cell_lies_is_empty(against):
     cells = np.full((8, 8), 1 if against else -1, np.float32)
-    assert not influence(cells, (20, 30), against=against).any()
-    assert greatest_influence(cells, (20, 30), against=against) == 0
+    assert not evidence_map(cells, (20, 30), against=against).any()
+    assert peak_evidence(cells, (20, 30), against=against) == 0
 
 
-def test_the_greatest_influence_is_what_the_map_was_divided_by():
+def test_the_peak_evidence_is_what_the_map_was_divided_by():
     cells = np.random.default_rng(3).normal(0, 1, (8, 8)).astype(np.float32)
     for shape in ((700, 300), (256, 256)):
         for against in (False, True):
-            greatest = greatest_influence(cells, shape, against=against)
+            greatest = peak_evidence(cells, shape, against=against)
             # The interpolation passes through the cells, and overshoots a little between two high ones.
             assert 0.95 < greatest / (-cells if against else cells).max() < 1.2
-            doubled = greatest_influence(2 * cells, shape, against=against)
+            doubled = peak_evidence(2 * cells, shape, against=against)
             assert doubled == pytest.approx(2 * greatest, rel=1e-6)
-    on_the_grid = greatest_influence(cells, (8, 8))
-    np.testing.assert_allclose(influence(cells, (8, 8)) * on_the_grid, np.maximum(cells, 0), atol=1e-6)
+    on_the_grid = peak_evidence(cells, (8, 8))
+    np.testing.assert_allclose(evidence_map(cells, (8, 8)) * on_the_grid, np.maximum(cells, 0), atol=1e-6)
     assert on_the_grid == pytest.approx(cells.max())
 
 
@@ -262,7 +166,7 @@ def test_the_greatest_influence_is_what_the_map_was_divided_by():
 )
 def test_cells_that_are_none_are_refused(cells):
     with pytest.raises(ValueError, match="cells"):
-        influence(cells, (20, 30))
+        evidence_map(cells, (20, 30))
 
 
 def test_what_rounding_leaves_is_in_no_side_of_the_cells():
