@@ -93,13 +93,13 @@ def _draw(entries: tuple[Entry, ...], drawing: Drawing, front: int) -> FPDF:
     for position, entry in enumerate(entries):
         if y + _ROW > _BOTTOM:
             y = _heading(pdf)
-        told, prediction = entry.assessment, entry.assessment.prediction
+        assessment, prediction = entry.assessment, entry.assessment.prediction
         text(pdf, _NUMBER, y + 4, str(entry.number), 8.5)
         text(pdf, _PAGE, y + 4, str(front + position + 1), 8.5, GREY)
-        text(pdf, _FINDING, y + 4, told.words, 8.5)
-        if prediction is not None and not told.is_outside:
+        text(pdf, _FINDING, y + 4, assessment.words, 8.5)
+        if prediction is not None and not assessment.is_outside:
             text(pdf, _PROBABILITY, y + 4, probability_words(prediction.probability), 8.5)
-        warnings = len(told.issues)
+        warnings = len(assessment.issues)
         text(pdf, _WARNINGS, y + 4, "none" if not warnings else f"{warnings}, on its page", 8.5, GREY)
         text(pdf, _CHECKSUM, y + 4, entry.sha256[:16], 8.5, GREY)
         rule(pdf, _LEFT, y + _ROW - 0.4, _RIGHT - _LEFT)

@@ -78,7 +78,7 @@ def film_of(size: tuple[int, int]) -> Radiograph:
     return decode_radiograph(as_png(chest(5, size, pneumonia=True)))
 
 
-def assessment(
+def make_assessment(
     probability: float = 0.94,
     *,
     near: bool = False,
@@ -101,21 +101,21 @@ def both_sides(rows: int, columns: int) -> Heatmap:
     return grad_cam(features, np.ones(1, np.float32), (rows, columns))
 
 
-def everything(**more: object) -> Assessment:
+def full_assessment(**more: object) -> Assessment:
     warning = InputIssue("INVERTED", False, "Black and white were exchanged.")
-    told = {
+    fields = {
         "corrections": ("inverted", "turned by 90°"),
         "population": Population(0.62, 1.0, NEIGHBOURS),
         "stability": Stability(0.81, 0.93, (("mirrored", 0.81), ("darker", 0.93))),
         "regions": EvidenceRegions((("right lower zone", 0.6), ("left upper zone", 0.28)), 0.12),
         **more,
     }
-    heatmap = told.pop("heatmap", None)
-    full = assessment(0.87, issues=(warning,), **told)
+    heatmap = fields.pop("heatmap", None)
+    full = make_assessment(0.87, issues=(warning,), **fields)
     return replace(full, radiograph=replace(full.radiograph, header=HEADER), heatmap=heatmap or full.heatmap)
 
 
-def refusal(*, decoded: bool = False) -> Assessment:
+def refused_assessment(*, decoded: bool = False) -> Assessment:
     film = film_of((150, 180)) if decoded else None
     issue = InputIssue("UNREADABLE", True, "The file is damaged or incomplete. Export it again.")
     return Assessment(film, (issue,), None, None, CARD.version, SEEN_AT, 0.1)

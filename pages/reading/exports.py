@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,51 +31,60 @@ _SLICE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Teller:
-    """What is said of a visit's films: the cards of the versions that read them, and the reader's two choices.
+class ReportContext:
+    """Cards, purpose and prevalence for the reports on a visit's films.
 
-    A value, so that downloads can use it: they are made outside the page, where session and settings cannot be asked.
-    `prevalence` is asked when something is made, since its slider moves without the page being drawn anew.
+    A value, so that downloads can use it: they are made outside the page, where there is no session.
+
+    Parameters
+    ----------
+    card_of
+        The card of a version, whichever assessed a film: another version may have been promoted since the page was
+        drawn. Raises ClassifierError where it is missing or damaged.
+    purpose
+        What films are read for, a name in `model.operating.NAMES`.
+    prevalence
+        The share of pneumonia in [0, 1]; called when a report is made, since its slider moves without a rerun.
     """
 
-    cards: Mapping[str, ModelCard]
+    card_of: Callable[[str], ModelCard]
     purpose: str
     prevalence: Callable[[], float]
 
     def card(self, film: Film) -> ModelCard:
-        """Return the card of the version that read the film."""
-        return self.cards[film.kept.classifier_version]
+        """Return the card of the version that assessed the film."""
+        return self.card_of(film.kept.classifier_version)
 
-    def told(self, assessment: Assessment) -> Assessment:
-        """Return the assessment at the chosen operating point; a version without it speaks at its own."""
-        card = self.cards[assessment.classifier_version]
+    def assessment(self, assessment: Assessment) -> Assessment:
+        """Return the assessment at the chosen operating point, or at the version's default if it lacks that point."""
+        card = self.card_of(assessment.classifier_version)
         return at_purpose(assessment, card, self.purpose if self.purpose in offered(card) else DEFAULT)
 
 
-def films_csv(films: Sequence[Film], teller: Teller, with_names: bool = False) -> str:
+def films_csv(films: Sequence[Film], context: ReportContext, with_names: bool = False) -> str:
     """Return one row a film with its number, its checksum and the reader's verdict; its file name only on request."""
-    return csv_text(_row(film, teller, with_names) for film in films)
+    return csv_text(_row(film, context, with_names) for film in films)
 
 
-def _row(film: Film, teller: Teller, with_names: bool) -> dict[str, Any]:
+def _row(film: Film, context: ReportContext, with_names: bool) -> dict[str, Any]:
     name = {"file": film.name} if with_names else {}
     # Of a file that could not be read, too: its line must lead back to it.
     return {
         "number": film.number,
         **name,
-        **line(teller.told(film.figures())),
+        **line(context.assessment(film.figures())),
         "sha256": film.sha256,
         "verdict": film.reading.verdict,
         "reader_remarks": film.reading.remarks,
     }
 
 
-def films_json(films: Sequence[Film], teller: Teller) -> str:
+def films_json(films: Sequence[Film], context: ReportContext) -> str:
     """Return {schema, schema_version, films: [{number, sha256, report}]}, each report as for a single film."""
     entries = []
     for film in films:
         report = report_json(
-            teller.told(film.figures()), teller.card(film), film.reading, prevalence=teller.prevalence()
+            context.assessment(film.figures()), context.card(film), film.reading, prevalence=context.prevalence()
         )
         entries.append({"number": film.number, "sha256": film.sha256, "report": json.loads(report)})
     return json.dumps(
@@ -102,17 +111,17 @@ class Printing:
     seconds: float = 0.0
     content: bytes | None = None
 
-    def go_on(self, teller: Teller, until: float) -> None:
+    def go_on(self, context: ReportContext, until: float) -> None:
         """Print pages until the time `until` (of `time.monotonic`), at least one."""
         while self.content is None:
             started, film = time.monotonic(), self.films[self.done]
             self.collection.add(
                 report_pdf(
-                    teller.told(film.assessment()),
-                    teller.card(film),
+                    context.assessment(film.assessment()),
+                    context.card(film),
                     reading=film.reading,
                     drawing=self.drawing,
-                    prevalence=teller.prevalence(),
+                    prevalence=context.prevalence(),
                 )
             )
             self.done += 1
@@ -127,35 +136,38 @@ class Printing:
         return self.seconds / self.done * (len(self.films) - self.done) if self.done else None
 
 
-def seen(films: Sequence[Film], teller: Teller) -> tuple[object, ...]:
+def seen(films: Sequence[Film], context: ReportContext) -> tuple[object, ...]:
     """Return what a PDF of all films depends on, so that one that was made of something else is not handed out."""
-    return (teller.purpose, teller.prevalence(), *((film.number, film.kept, film.reading) for film in films))
+    return (context.purpose, context.prevalence(), *((film.number, film.kept, film.reading) for film in films))
 
 
-def printing(films: Sequence[Film], teller: Teller, drawing: Drawing) -> Printing:
+def printing(films: Sequence[Film], context: ReportContext, drawing: Drawing) -> Printing:
     """Begin a PDF of all films, each as the screen would show it first: by its file's own first rendering.
 
     What holds for every film of the visit, the map's side and how it is drawn, is taken from `drawing`.
     """
-    entries, own = [Entry(film.number, film.sha256, teller.told(film.figures())) for film in films], _own(drawing)
-    return Printing(tuple(films), seen(films, teller), collection(entries, own), own)
+    entries, own = (
+        [Entry(film.number, film.sha256, context.assessment(film.figures())) for film in films],
+        _own(drawing),
+    )
+    return Printing(tuple(films), seen(films, context), collection(entries, own), own)
 
 
 def _own(drawing: Drawing) -> Drawing:
     return replace(drawing, rendering=0)
 
 
-def show_exports(films: Sequence[Film], teller: Teller, drawing: Drawing, is_reading: bool) -> None:
+def show_exports(films: Sequence[Film], context: ReportContext, drawing: Drawing, is_reading: bool) -> None:
     """Draw what can be taken away of all films together, in the order given; `drawing` is how films are shown now."""
     made: Printing | None = st.session_state.get(_PRINTING)
-    if made is not None and made.seen != seen(films, teller):
+    if made is not None and made.seen != seen(films, context):
         made = st.session_state[_PRINTING] = None
     with_names = bool(st.session_state.get(_NAMES))
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="exports"):
         # Made when the button is pressed; the names of the downloads tell nothing of the films.
         st.download_button(
             "CSV of all",
-            lambda: films_csv(films, teller, with_names).encode("utf-8-sig"),  # the mark is for Excel
+            lambda: films_csv(films, context, with_names).encode("utf-8-sig"),  # the mark is for Excel
             file_name=f"pneumolens-{len(films)}-films.csv",
             mime="text/csv",
             on_click="ignore",
@@ -163,7 +175,7 @@ def show_exports(films: Sequence[Film], teller: Teller, drawing: Drawing, is_rea
         )
         st.download_button(
             "JSON of all",
-            lambda: films_json(films, teller),
+            lambda: films_json(films, context),
             file_name=f"pneumolens-{len(films)}-films.json",
             mime="application/json",
             on_click="ignore",
@@ -186,7 +198,7 @@ def show_exports(films: Sequence[Film], teller: Teller, drawing: Drawing, is_rea
                 "PDF of all" if made is None else "PDF with the maps as shown now",
                 key="read.print",
                 on_click=_print,
-                args=(films, teller, drawing),
+                args=(films, context, drawing),
                 disabled=is_reading,
                 help="A table of all films and a page for each, with the influence maps drawn as they are on the "
                 "screen, for or against. Can be made when all films are read.",
@@ -214,12 +226,12 @@ def show_exports(films: Sequence[Film], teller: Teller, drawing: Drawing, is_rea
         )
 
 
-def print_some(teller: Teller) -> bool:
+def print_some(context: ReportContext) -> bool:
     """Print a few pages of a PDF that was asked for; return whether there was anything to print."""
     made: Printing | None = st.session_state.get(_PRINTING)
     if made is None or made.content is not None:
         return False
-    made.go_on(teller, time.monotonic() + _SLICE_SECONDS)
+    made.go_on(context, time.monotonic() + _SLICE_SECONDS)
     return True
 
 
@@ -228,5 +240,5 @@ def forget_printing() -> None:
     st.session_state[_PRINTING] = None
 
 
-def _print(films: Sequence[Film], teller: Teller, drawing: Drawing) -> None:
-    st.session_state[_PRINTING] = printing(films, teller, drawing)
+def _print(films: Sequence[Film], context: ReportContext, drawing: Drawing) -> None:
+    st.session_state[_PRINTING] = printing(films, context, drawing)

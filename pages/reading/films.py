@@ -174,8 +174,8 @@ def as_shown(film: Film) -> Assessment:
 
     For what is taken away of the film on the screen. It may be gone from there, so what is decoded here is not held.
     """
-    told, radiograph = film.assessment(), film.original.decoded or _decoded(film)
-    return told if radiograph is None else replace(told, radiograph=radiograph)
+    assessment, radiograph = film.assessment(), film.original.decoded or _decoded(film)
+    return assessment if radiograph is None else replace(assessment, radiograph=radiograph)
 
 
 def _decoded(film: Film) -> Radiograph | None:

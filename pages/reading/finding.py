@@ -27,25 +27,25 @@ UPRIGHT = {90: "a quarter turn clockwise", 180: "a half turn", 270: "a quarter t
 
 def show_finding(film: Film, card: ModelCard, version_in_use: str, view: ViewerState) -> None:
     """Draw the panel for a film that `card`'s version read; `view` is the viewer's state, for the report."""
-    told = at_purpose(film.kept, card, chosen_purpose(card))
-    prediction, evaluation = told.prediction, card.evaluations.get(VALIDATION)
+    assessment = at_purpose(film.kept, card, chosen_purpose(card))
+    prediction, evaluation = assessment.prediction, card.evaluations.get(VALIDATION)
     answer, worth = st.container(key="finding_answer"), st.container(key="finding_worth")
     with answer:
         if prediction is None:
             _refusal(film)
-        elif told.is_outside:
-            _outside(told, prediction, film)
+        elif assessment.is_outside:
+            _outside(assessment, prediction, film)
         else:
             _answer(prediction, film)
-        _warnings(film, told)
+        _warnings(film, assessment)
         _turned(film)
         if prediction is not None and evaluation is not None:
-            _scale(prediction, card, evaluation, is_grey=told.is_outside)
-        if prediction is not None and not told.is_outside:
+            _scale(prediction, card, evaluation, is_grey=assessment.is_outside)
+        if prediction is not None and not assessment.is_outside:
             show_purpose(card)
     with worth:
         if prediction is not None:
-            if evaluation is not None and not told.is_outside:
+            if evaluation is not None and not assessment.is_outside:
                 show_rates(evaluation, prediction.operating_point)
                 show_predictive_values(rates_at(evaluation, prediction.operating_point))
             show_bearing(film, prediction, lambda: classifiers.classifier_of(card.version))
@@ -70,10 +70,10 @@ def _answer(prediction: Prediction, film: Film) -> None:
     )
 
 
-def _outside(told: Assessment, prediction: Prediction, film: Film) -> None:
+def _outside(assessment: Assessment, prediction: Prediction, film: Film) -> None:
     """Say first, and largest, that the probability means little here; no colour, and no finding."""
     st.html(
-        f'<section class="pl-finding pl-outside"><h2>{escape(told.words)}</h2>'
+        f'<section class="pl-finding pl-outside"><h2>{escape(assessment.words)}</h2>'
         f"<p>Read this film without the classifier. Probability {escape(probability(prediction.probability))}; the "
         f"figures from validation do not hold for it.</p>{_verdict(film)}</section>"
     )
@@ -94,25 +94,25 @@ def _refusal(film: Film) -> None:
     )
 
 
-def _warnings(film: Film, told: Assessment) -> None:
+def _warnings(film: Film, assessment: Assessment) -> None:
     """Draw every warning in one box, and under it the correction that one of them offers."""
-    said = [issue.message for issue in told.issues if not issue.blocking and not told.is_refused]
-    prediction, regions = told.prediction, evidence_regions(film)
-    if prediction is not None and regions is not None and not told.is_outside:
+    said = [issue.message for issue in assessment.issues if not issue.blocking and not assessment.is_refused]
+    prediction, regions = assessment.prediction, evidence_regions(film)
+    if prediction is not None and regions is not None and not assessment.is_outside:
         warning = outside_warning(regions, prediction.finding == "PNEUMONIA" or prediction.is_near)
         said += [] if warning is None else [warning]
     if said:
         st.html(f'<section class="pl-warning">{"".join(f"<p>{escape(one)}</p>" for one in said)}</section>')
-    if told.turn and not told.is_refused:
+    if assessment.turn and not assessment.is_refused:
         st.button(
-            f"Turn it by {told.turn}° clockwise and read it again",
+            f"Turn it by {assessment.turn}° clockwise and read it again",
             key="read.turn",
             on_click=reassess,
-            args=(film, (film.turn + told.turn) % 360),
+            args=(film, (film.turn + assessment.turn) % 360),
             disabled=film.data is None,
             help="The file was let go to save memory; drop it again."
             if film.data is None
-            else f"The film is shown and read after {UPRIGHT.get(told.turn, 'a turn')}; the file stays as it is.",
+            else f"The film is shown and read after {UPRIGHT.get(assessment.turn, 'a turn')}; the file stays as it is.",
         )
 
 

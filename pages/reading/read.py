@@ -6,6 +6,7 @@ import hashlib
 import logging
 import time
 from datetime import UTC, datetime
+from functools import cache
 from html import escape
 
 import streamlit as st
@@ -15,7 +16,7 @@ from model.assessment import Assessment, InputIssue
 from model.card import ModelCard
 from model.engine import Classifier
 from model.pipeline import assess
-from pages.reading.exports import Teller, forget_printing, print_some, show_exports
+from pages.reading.exports import ReportContext, forget_printing, print_some, show_exports
 from pages.reading.films import Film, full, keep
 from pages.reading.finding import VALIDATION, show_finding
 from pages.reading.queue import ARRIVAL, MOST_FILMS, PROBABILITY, Films, Order, Waiting
@@ -101,15 +102,9 @@ def read_again(queue: Films, version: str) -> None:
                 queue.exchange(film, read(film.name, film.data, classifiers.classifier_of(version), turn))
 
 
-def teller_of(queue: Films) -> Teller:
-    """Return what is said of this visit's films, at the operating point that the reader has chosen.
-
-    Made in the page and carried into downloads, which run outside it and could ask neither session nor settings.
-    """
-    versions = {classifiers.card_in_use().version, *(film.kept.classifier_version for film in tuple(queue.films))}
-    return Teller(
-        {version: classifiers.card_of(version) for version in versions}, requested_purpose(), prevalence_as_set()
-    )
+def report_context() -> ReportContext:
+    """Return the cards, the reader's operating point and the prevalence that reports on this visit's films use."""
+    return ReportContext(cache(classifiers.card_of), requested_purpose(), prevalence_as_set())
 
 
 def choose() -> None:
@@ -156,11 +151,11 @@ def show_toolbar(queue: Films, film: Film) -> None:
         )
 
 
-def show_queue(queue: Films, teller: Teller, drawing: Drawing) -> None:
+def show_queue(queue: Films, context: ReportContext, drawing: Drawing) -> None:
     """Draw every film that was read and every file that waits; `drawing` is how the film on the screen is shown."""
     # Taken once: the run before may still add the film that it has in hand.
     listed, waiting = queue.listed(), tuple(queue.waiting)
-    answers = {film.number: teller.told(film.kept) for film in listed}
+    answers = {film.number: context.assessment(film.kept) for film in listed}
     lines = [line(film, answers[film.number]) for film in listed]
     lines += [waiting_line(file.name, "Waiting" if place else "Being read") for place, file in enumerate(waiting)]
     if queue.waiting:
@@ -191,7 +186,7 @@ def show_queue(queue: Films, teller: Teller, drawing: Drawing) -> None:
             )
         show_table(lines, queue.order, queue.shown, choose, sort_by_heading)
         if len(listed) > 1:
-            show_exports(listed, teller, drawing, bool(queue.waiting))
+            show_exports(listed, context, drawing, bool(queue.waiting))
     for note in remarks(queue):
         st.html(f'<p class="pl-note">{note}</p>')
 
@@ -254,7 +249,7 @@ def page() -> None:
     queue = films()
     version = classifiers.card_in_use().version
     read_again(queue, version)
-    teller = teller_of(queue)
+    context = report_context()
     is_empty, film = not queue.films and not queue.waiting, queue.on_screen
     # A grid of the style sheet's: two columns on a wide screen, one below the other on a narrow one.
     with st.container(key="read_grid"):
@@ -274,7 +269,7 @@ def page() -> None:
             show_finding(film, classifiers.card_of(film.kept.classifier_version), version, state)
     with table:
         if not is_empty:
-            show_queue(queue, teller, drawing)
+            show_queue(queue, context, drawing)
     with panel:
         if is_empty:
             show_welcome(classifiers.card_of(version))
@@ -287,7 +282,7 @@ def page() -> None:
         read_some(queue, classifier)
         is_done = False
     else:
-        is_done = not print_some(teller)
+        is_done = not print_some(context)
     if not is_done:
         # Any element lets a press or a change of page through that came meanwhile; st.rerun would replace it.
         st.empty()

@@ -26,20 +26,20 @@ _SEXES = {"F": "female", "M": "male", "O": "other sex"}
 _COMPONENT = Path(__file__).parent / "table_component"
 
 
-def line(film: Film, told: Assessment) -> dict[str, Any]:
-    """Return a film's line; `told` is its assessment at the reader's operating point.
+def line(film: Film, assessment: Assessment) -> dict[str, Any]:
+    """Return a film's line; `assessment` is its assessment at the reader's operating point.
 
     A film outside the classifier's population has neither finding nor a probability to be compared with others'.
     """
-    prediction = None if told.is_outside else told.prediction
-    warnings = " ".join(told.reasons or [issue.message for issue in told.issues])
+    prediction = None if assessment.is_outside else assessment.prediction
+    warnings = " ".join(assessment.reasons or [issue.message for issue in assessment.issues])
     side = "none"
     if prediction is not None:
         side = "near" if prediction.is_near else "above" if prediction.finding == "PNEUMONIA" else "below"
     return {
         "number": film.number,
         "file": film.name,
-        "finding": finding(told),
+        "finding": finding(assessment),
         "side": side,
         "probability": probability(prediction.probability) if prediction else "–",
         "warnings": warnings,
@@ -68,17 +68,17 @@ def show_table(
 
 def pressed() -> int | None:
     """Return the number of the film whose line was pressed."""
-    number = _told("pressed")
+    number = _component_state("pressed")
     return number if type(number) is int else None
 
 
 def sorted_by() -> str | None:
     """Return the order whose heading was pressed."""
-    order = _told("sorted")
+    order = _component_state("sorted")
     return order if isinstance(order, str) else None
 
 
-def _told(name: str) -> object:
+def _component_state(name: str) -> object:
     return (st.session_state.get(TABLE) or {}).get(name)
 
 
@@ -88,22 +88,22 @@ def _component() -> Any:
     return st.components.v2.component("pneumolens_table", **parts)
 
 
-def finding(told: Assessment) -> str:
+def finding(assessment: Assessment) -> str:
     """Return the finding as short as a line has room for."""
-    if told.prediction is None:
+    if assessment.prediction is None:
         return _NOT_ASSESSED
-    return OUTSIDE if told.is_outside else told.prediction.words.split(":")[0]
+    return OUTSIDE if assessment.is_outside else assessment.prediction.words.split(":")[0]
 
 
-def summary(told: Sequence[Assessment]) -> str:
+def summary(assessment: Sequence[Assessment]) -> str:
     """Count the findings, those to be looked at first in front."""
-    words = Counter(finding(one) for one in told)
+    words = Counter(finding(one) for one in assessment)
     order = ("Pneumonia likely", "Near the operating point", "Pneumonia unlikely", OUTSIDE, _NOT_ASSESSED)
     names = {name: name[0].lower() + name[1:] for name in order}
     names[OUTSIDE] = "outside what the classifier has learned from"
     counted = [f"{words[name]} {names[name]}" for name in order if words[name]]
-    films = "film" if len(told) == 1 else "films"
-    return f"{len(told)} {films}: {', '.join(counted)}." if counted else "No film read yet."
+    films = "film" if len(assessment) == 1 else "films"
+    return f"{len(assessment)} {films}: {', '.join(counted)}." if counted else "No film read yet."
 
 
 def facts(header: FilmHeader | None) -> str:

@@ -104,7 +104,7 @@ def show_downloads(film: Film, card: ModelCard, view: ViewerState) -> None:
         )
     )
 
-    def told() -> Assessment:
+    def assessment() -> Assessment:
         return at_purpose(film.assessment(), card, purpose)
 
     def drawn() -> Assessment:
@@ -113,7 +113,7 @@ def show_downloads(film: Film, card: ModelCard, view: ViewerState) -> None:
     def structured() -> bytes:
         from reports.dicom.objects import report_sr  # highdicom is slow to import; only who asks for it pays
 
-        return report_sr(data or b"", told(), card, film.reading)
+        return report_sr(data or b"", assessment(), card, film.reading)
 
     def captured() -> bytes:
         from reports.dicom.objects import report_sc
@@ -133,7 +133,7 @@ def show_downloads(film: Film, card: ModelCard, view: ViewerState) -> None:
             "json",
             ".json",
             "application/json",
-            lambda: report_json(told(), card, film.reading, prevalence=prevalence()),
+            lambda: report_json(assessment(), card, film.reading, prevalence=prevalence()),
         ),
         ("DICOM SR", "sr", "-sr.dcm", "application/dicom", structured),
         ("DICOM SC", "sc", "-sc.dcm", "application/dicom", captured),

@@ -196,18 +196,18 @@ def baseline_sentence(audit: Audit) -> str:
             "There are too few patients to measure how far one gets without looking at lungs; it takes at least "
             "ten of each class."
         )
-    told = f"(AUROC {area:.2f})"
+    area_words = f"(AUROC {area:.2f})"
     if area >= 0.75:
         return (
             "Size, brightness and sharpness of the files alone, without any look at a lung, tell the classes apart "
-            f"far better than chance {told}, so part of any classifier’s success on this data may come from there."
+            f"far better than chance {area_words}, so part of any classifier’s success on this data may come from there."
         )
     if area >= 0.6:
         return (
             f"Size, brightness and sharpness of the files alone tell the classes apart somewhat better than chance "
-            f"{told}; most of what a classifier learns here must come from the picture."
+            f"{area_words}; most of what a classifier learns here must come from the picture."
         )
-    return f"Size, brightness and sharpness of the files alone hardly tell the classes apart {told}."
+    return f"Size, brightness and sharpness of the files alone hardly tell the classes apart {area_words}."
 
 
 def show_groups(name: str, title: str, groups: Sequence[Group], root: Path) -> None:

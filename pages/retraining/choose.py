@@ -118,7 +118,7 @@ def show_upload(settings: Settings) -> None:
             f"One zip file, up to {MOST_ZIP_MB // 1000} GB", type="zip", key=key, max_upload_size=MOST_ZIP_MB
         )
         if file is not None:
-            receive(lambda told: uploads.unpack_zip(settings, file, file.name, told))
+            receive(lambda progress: uploads.unpack_zip(settings, file, file.name, progress))
             take_upload(file)
             st.rerun()
     else:
@@ -130,7 +130,7 @@ def show_upload(settings: Settings) -> None:
         )
         if files:
             named: list[tuple[str, IO[bytes]]] = [(file.name, file) for file in files]
-            receive(lambda told: uploads.store_files(settings, named, progress=told))
+            receive(lambda progress: uploads.store_files(settings, named, progress=progress))
             for file in files:
                 take_upload(file)
             st.rerun()
@@ -142,12 +142,12 @@ def receive(store: Callable[[uploads.Progress], uploads.Stored]) -> None:
     with st.empty():
         st.progress(0.0, "Looking at what came in.")
 
-        def told(done: int, total: int) -> None:
+        def show_progress(done: int, total: int) -> None:
             if done % 50 == 0:
                 st.progress(done / total, f"Storing picture {done + 1:,} of {total:,}.")
 
         try:
-            stored = store(told)
+            stored = store(show_progress)
         except AppError as error:
             st.session_state["choose.problem"] = error
             return

@@ -204,7 +204,7 @@ def _beside(assessment: Assessment, card: ModelCard, reading: Reading | None) ->
     items: list[TextContentItem | CodeContentItem] = [_text(name, plain(words)) for name, words in said if words]
     if reading is not None:
         items += _reading(reading)
-    # In words and UTC, because this object's dates are in the study's time zone, which may be told nowhere.
+    # In words and UTC, because this object's dates are in the study's time zone, which the object may not state.
     items.append(_text(_ASSESSED_AT, f"{assessment.assessed_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"))
     items += [
         _text(_INTENDED_USE, plain(card.intended_use)),

@@ -44,9 +44,9 @@ def _band(assessment: Assessment, card: ModelCard, width: int, drawing: Drawing,
     """Draw the words and the colour bar on black: RGB uint8 (h, width, 3)."""
     size = max(_BAND, round(width / 64))
     margin = size // 2
-    told = "" if assessment.prediction is None else f"{probability_sentence(assessment.prediction)}."
+    probability = "" if assessment.prediction is None else f"{probability_sentence(assessment.prediction)}."
     if assessment.is_outside:
-        told = f"{told[:-1]}: says little on such a film."
+        probability = f"{probability[:-1]}: says little on such a film."
     name, moved = map_name(drawing), moved_words(drawing)
     shown = (
         f"The {name[0].lower()}{name[1:]} is empty: no region {moved}."
@@ -57,7 +57,7 @@ def _band(assessment: Assessment, card: ModelCard, width: int, drawing: Drawing,
     rows = [np.zeros((margin, width), np.uint8)]
     for words, tone in (
         (finding_words(assessment), _WHITE),
-        (told, _GREY if assessment.is_outside else _WHITE),
+        (probability, _GREY if assessment.is_outside else _WHITE),
         (shown, _WHITE),
         ("Derived picture, not for primary reading. Decision support, not a diagnosis.", _WHITE),
         (f"PneumoLens, classifier {card.version}, assessed {when}", _GREY),

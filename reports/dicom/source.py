@@ -67,7 +67,7 @@ class Source:
 
     `orientation`, `body_part` and `is_annotated` ("YES", "NO") are what the file says of its picture, None where it
     says nothing valid. `lossy` are (ratio, method) of lossy compression that its pixels went through, as written.
-    `zone` is the time zone of its dates, None where it is not told, and `charset` its character set where that is a
+    `zone` is the time zone of its dates, None where it is not stated, and `charset` its character set where that is a
     single one.
     """
 
@@ -205,7 +205,7 @@ class _Values:
     def _decoded(self, value: bytes, vr: str) -> str | None:
         value = value.rstrip(b"\0 ")
         if not value.isascii() and not self.is_named:
-            # The default repertoire is ASCII; what is more than that in such a file is UTF-8 or cannot be told.
+            # The default repertoire is ASCII; what is more than that in such a file is UTF-8 or unknown.
             try:
                 return value.decode("utf-8").strip()
             except UnicodeDecodeError:

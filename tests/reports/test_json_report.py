@@ -24,16 +24,16 @@ from tests.assessments import (
     OUTSIDE,
     SEEN_AT,
     VALIDATION,
-    assessment,
     both_sides,
     drawn,
-    everything,
     film_of,
+    full_assessment,
     lines,
+    make_assessment,
     pages,
     pictures,
     printed,
-    refusal,
+    refused_assessment,
     typed,
 )
 
@@ -41,7 +41,7 @@ SCHEMA = json.loads((ROOT / "reports" / "report_schema.json").read_text(encoding
 
 
 def test_the_page_says_what_was_found_and_what_it_is_worth():
-    pdf = report_pdf(assessment(), CARD)
+    pdf = report_pdf(make_assessment(), CARD)
     text = printed(pdf)
     assert pdf.startswith(b"%PDF-")
     assert pages(pdf) == 1
@@ -73,7 +73,7 @@ def test_the_page_says_what_was_found_and_what_it_is_worth():
         "180 × 150 px, PNG, 8 bit",
     ):
         assert words in text
-    assert f"File sha256 {assessment().radiograph.sha256}" in text
+    assert f"File sha256 {make_assessment().radiograph.sha256}" in text
     assert "Warnings" not in text
 
 
@@ -90,7 +90,7 @@ def test_the_page_says_what_was_found_and_what_it_is_worth():
     ],
 )
 def test_the_finding_is_said_in_the_words_of_the_screen(probability, near, words):
-    text = printed(report_pdf(assessment(probability, near=near), CARD))
+    text = printed(report_pdf(make_assessment(probability, near=near), CARD))
     assert all(part in text for part in words)
     assert "positive" not in text and "negative" not in text
     assert "1.00," not in text  # no certainty that rounding made up
@@ -98,7 +98,7 @@ def test_the_finding_is_said_in_the_words_of_the_screen(probability, near, words
 
 @pytest.mark.parametrize("decoded", [False, True])
 def test_a_refused_file_gives_a_page_that_says_why_and_no_number(decoded):
-    pdf = report_pdf(refusal(decoded=decoded), CARD)
+    pdf = report_pdf(refused_assessment(decoded=decoded), CARD)
     text = printed(pdf)
     assert pages(pdf) == 1 and pictures(pdf) == int(decoded)
     assert "Not assessed" in text and "The file is damaged or incomplete." in text
@@ -108,21 +108,21 @@ def test_a_refused_file_gives_a_page_that_says_why_and_no_number(decoded):
 
 
 def test_the_same_assessment_gives_the_same_bytes_and_another_one_others():
-    first = report_pdf(assessment(), CARD)
-    assert report_pdf(assessment(), CARD) == first
-    assert report_pdf(assessment(0.95), CARD) != first
+    first = report_pdf(make_assessment(), CARD)
+    assert report_pdf(make_assessment(), CARD) == first
+    assert report_pdf(make_assessment(0.95), CARD) != first
     assert b"D:20261121080130" in first
 
 
 def test_the_time_is_printed_in_utc_wherever_it_was_taken():
-    elsewhere = replace(assessment(), assessed_at=SEEN_AT.astimezone(timezone(timedelta(hours=8))))
+    elsewhere = replace(make_assessment(), assessed_at=SEEN_AT.astimezone(timezone(timedelta(hours=8))))
     assert "2026-11-21 08:01 UTC" in printed(report_pdf(elsewhere, CARD))
     assert json.loads(report_json(elsewhere, CARD))["assessed_at"] == "2026-11-21T08:01:30+00:00"
 
 
 def test_the_influence_map_is_drawn_as_it_was_on_the_screen():
     plain, faint, lined, chosen, bare = (
-        report_pdf(assessment(), CARD, drawing=drawing)
+        report_pdf(make_assessment(), CARD, drawing=drawing)
         for drawing in (
             Drawing(),
             Drawing(opacity=0.1),
@@ -138,27 +138,27 @@ def test_the_influence_map_is_drawn_as_it_was_on_the_screen():
 
 
 def test_a_map_against_pneumonia_says_lowered_wherever_it_is_spoken_of():
-    told = everything(heatmap=both_sides(150, 180))
-    text = printed(report_pdf(told, CARD, drawing=Drawing(against=True)))
+    assessment = full_assessment(heatmap=both_sides(150, 180))
+    text = printed(report_pdf(assessment, CARD, drawing=Drawing(against=True)))
     assert "Influence map against pneumonia, of what lowered the probability, opacity 50 %." in text
     assert "The influence map shows which regions lowered the probability, scaled to the strongest of them." in text
     assert "Of what raised the probability, not shown here: right lower zone 60 %" in text
     assert text.count("raised the probability") == 1
-    assert report_pdf(told, CARD, drawing=Drawing(against=True)) != report_pdf(told, CARD)
+    assert report_pdf(assessment, CARD, drawing=Drawing(against=True)) != report_pdf(assessment, CARD)
     # On the map's own numbers the JSON stays what it was: its keys speak of the map for the finding.
-    assert json.loads(report_json(told, CARD))["influence_map"]["is_empty"] is False
+    assert json.loads(report_json(assessment, CARD))["influence_map"]["is_empty"] is False
 
 
 def test_a_film_on_which_nothing_lowered_the_probability_says_so():
-    text = printed(report_pdf(assessment(), CARD, drawing=Drawing(against=True)))
+    text = printed(report_pdf(make_assessment(), CARD, drawing=Drawing(against=True)))
     assert "Influence map against pneumonia: empty, since no region lowered the probability." in text
     assert "high influence" not in text and "raised" not in text
 
 
 def test_what_speaks_for_nothing_may_speak_against():
-    told = assessment(0.07, evidence=-1.0)
-    assert told.heatmap.is_empty
-    text = printed(report_pdf(told, CARD, drawing=Drawing("contour", against=True)))
+    assessment = make_assessment(0.07, evidence=-1.0)
+    assert assessment.heatmap.is_empty
+    text = printed(report_pdf(assessment, CARD, drawing=Drawing("contour", against=True)))
     assert "Influence map against pneumonia, of what lowered the probability, lines at 40, 60 and 80 %." in text
     assert "high influence" in text
 
@@ -168,8 +168,8 @@ def test_the_greys_are_those_of_the_chosen_rendering_and_the_caption_says_which(
         Rendering(name, np.full(4096, value, np.uint16)) for name, value in (("Doe^Jane", 9000), ("Smith^John", 52000))
     )
     film = replace(film_of((150, 180)), deep=np.zeros((150, 180), np.uint16), renderings=(dark, bright), bits=8)
-    told = replace(assessment(), radiograph=film)
-    first, second = report_pdf(told, CARD), report_pdf(told, CARD, drawing=Drawing(rendering=1))
+    assessment = replace(make_assessment(), radiograph=film)
+    first, second = report_pdf(assessment, CARD), report_pdf(assessment, CARD, drawing=Drawing(rendering=1))
     assert "Shown by window" not in printed(first)
     assert "Shown by window 2 of 2; the classifier read it by the first." in printed(second)
     assert "Smith" not in printed(second), "what a file calls its windows is free text"
@@ -179,18 +179,18 @@ def test_the_greys_are_those_of_the_chosen_rendering_and_the_caption_says_which(
     ]
     assert levels[1] == pytest.approx(52000 / 257, abs=2) and levels[0] != pytest.approx(levels[1], abs=20)
     with pytest.raises(IndexError):
-        report_pdf(told, CARD, drawing=Drawing(rendering=2))
+        report_pdf(assessment, CARD, drawing=Drawing(rendering=2))
 
 
 def test_an_empty_influence_map_is_said_to_be_empty():
-    pdf = report_pdf(assessment(0.07, evidence=-1.0), CARD)
+    pdf = report_pdf(make_assessment(0.07, evidence=-1.0), CARD)
     assert "Influence map: empty, since no region raised the probability." in printed(pdf)
     assert "high influence" not in printed(pdf)
 
 
 def test_warnings_stand_on_the_page_and_before_the_limits():
     issue = InputIssue("COLOUR", False, "The picture is in colour, so it may not be a radiograph.")
-    text = printed(report_pdf(assessment(issues=(issue,)), CARD))
+    text = printed(report_pdf(make_assessment(issues=(issue,)), CARD))
     assert text.index("Warnings") < text.index(issue.message) < text.index("Limits")
 
 
@@ -202,7 +202,7 @@ def test_a_page_stays_one_page_and_within_its_borders_whatever_it_is_given(size)
         limitations=tuple(f"Limit {i}: " + "something it cannot do " * 8 for i in range(30)),
         intended_use="A very long purpose " * 40,
     )
-    pdf = report_pdf(assessment(0.45, near=True, issues=many, size=size), card)
+    pdf = report_pdf(make_assessment(0.45, near=True, issues=many, size=size), card)
     assert pages(pdf) == 1
     assert "Warning 0" in printed(pdf)
     assert re.search(r"and \d+ more, in the JSON report", printed(pdf))
@@ -216,17 +216,17 @@ def test_a_page_stays_one_page_and_within_its_borders_whatever_it_is_given(size)
 
 def test_a_card_without_validation_figures_still_gives_a_page():
     bare = replace(CARD, evaluations={})
-    assert "Sensitivity" not in printed(report_pdf(assessment(), bare))
-    assert json.loads(report_json(assessment(), bare))["validation"] is None
+    assert "Sensitivity" not in printed(report_pdf(make_assessment(), bare))
+    assert json.loads(report_json(make_assessment(), bare))["validation"] is None
 
 
 def test_what_a_sample_does_not_define_is_not_printed_as_a_number():
     nan = float("nan")
     measures = {"sensitivity": Measure(nan, nan, nan), "specificity": Measure(0.9, nan, nan)}
     card = replace(CARD, evaluations={"validation": replace(VALIDATION, measures=measures)})
-    text = printed(report_pdf(assessment(), card))
+    text = printed(report_pdf(make_assessment(), card))
     assert "not defined" in text and "nan" not in text and "PPV" not in text
-    validation = json.loads(report_json(assessment(), card))["validation"]
+    validation = json.loads(report_json(make_assessment(), card))["validation"]
     assert validation["sensitivity"] == {"value": None, "low": None, "high": None}
     assert validation["specificity"] == {"value": 0.9, "low": None, "high": None}
     assert validation["auroc"] is None
@@ -250,21 +250,21 @@ def test_an_unknown_way_of_drawing_is_refused(arguments):
 
 
 def test_a_map_against_needs_the_cells_that_it_is_drawn_from():
-    told = assessment()
-    told = replace(told, heatmap=replace(told.heatmap, cells=None))
-    assert report_pdf(told, CARD)
+    assessment = make_assessment()
+    assessment = replace(assessment, heatmap=replace(assessment.heatmap, cells=None))
+    assert report_pdf(assessment, CARD)
     with pytest.raises(ValueError, match="expected an influence map with its cells. Received: one without"):
-        report_pdf(told, CARD, drawing=Drawing(against=True))
+        report_pdf(assessment, CARD, drawing=Drawing(against=True))
 
 
 @pytest.mark.parametrize("write", [report_pdf, report_json])
 def test_the_card_of_another_version_is_refused(write):
     with pytest.raises(ValueError, match="expected the card of version 2026.11.21-1. Received: other"):
-        write(assessment(), replace(CARD, version="other"))
+        write(make_assessment(), replace(CARD, version="other"))
 
 
-def test_the_page_says_all_that_was_told_beside_the_finding():
-    pdf = report_pdf(everything(), CARD, reading=Reading("disagree", "Looks like atelectasis to me."))
+def test_the_page_holds_everything_beside_the_finding():
+    pdf = report_pdf(full_assessment(), CARD, reading=Reading("disagree", "Looks like atelectasis to me."))
     text = printed(pdf)
     assert pages(pdf) == 1
     for words in (
@@ -285,8 +285,10 @@ def test_the_page_says_all_that_was_told_beside_the_finding():
 
 
 def test_a_film_outside_the_population_is_said_to_be_so_before_its_probability_and_without_colour():
-    pdf = report_pdf(everything(), CARD)
-    outside = report_pdf(replace(everything(population=Population(1.84, 1.0, NEIGHBOURS)), issues=(OUTSIDE,)), CARD)
+    pdf = report_pdf(full_assessment(), CARD)
+    outside = report_pdf(
+        replace(full_assessment(population=Population(1.84, 1.0, NEIGHBOURS)), issues=(OUTSIDE,)), CARD
+    )
     text = printed(outside)
     assert (
         text.index("Outside what this classifier has learned from")
@@ -313,7 +315,7 @@ def test_a_film_outside_the_population_is_said_to_be_so_before_its_probability_a
 
 
 def test_a_purpose_moves_the_operating_point_and_the_figures_that_belong_to_it():
-    screened = replace(assessment(), prediction=Prediction(0.1, 0.3, 0.2, False, "screening"))
+    screened = replace(make_assessment(), prediction=Prediction(0.1, 0.3, 0.2, False, "screening"))
     text = printed(report_pdf(screened, CARD))
     assert "Probability of pneumonia 0.30, above the operating point 0.20 (for screening)" in text
     assert "On validation patients at the operating point 0.20 (for screening)" in text
@@ -327,40 +329,40 @@ def test_a_purpose_moves_the_operating_point_and_the_figures_that_belong_to_it()
 
 
 def test_predictive_values_follow_the_prevalence():
-    text = printed(report_pdf(assessment(), CARD, prevalence=0.5))
+    text = printed(report_pdf(make_assessment(), CARD, prevalence=0.5))
     # 0.978 / (0.978 + 0.09) = 0.916;  0.91 / (0.91 + 0.022) = 0.976
     assert "0.92 and 0.98" in text and "if 50 % of the children have pneumonia" in text
-    here = json.loads(report_json(assessment(), CARD, prevalence=0.5))["validation"]["at_this_operating_point"]
+    here = json.loads(report_json(make_assessment(), CARD, prevalence=0.5))["validation"]["at_this_operating_point"]
     assert here["prevalence"] == 0.5 and here["ppv"] == pytest.approx(0.978 / 1.068)
 
 
 def test_long_remarks_end_where_the_page_does_and_say_where_the_rest_is():
     remarks = " ".join(f"word{i}" for i in range(3000))
-    pdf = report_pdf(everything(), CARD, reading=Reading("agree", remarks))
+    pdf = report_pdf(full_assessment(), CARD, reading=Reading("agree", remarks))
     text = printed(pdf)
     assert pages(pdf) == 1 and "… (the rest is in the JSON report)" in text
     assert "word0 word1 word2" in text and "word2999" not in text
-    assert json.loads(report_json(everything(), CARD, Reading("agree", remarks)))["reading"]["remarks"] == remarks
+    assert json.loads(report_json(full_assessment(), CARD, Reading("agree", remarks)))["reading"]["remarks"] == remarks
 
 
 def test_a_warning_of_influence_outside_the_thorax_is_a_warning():
-    text = printed(report_pdf(everything(regions=EvidenceRegions((("right lower zone", 0.3),), 0.7)), CARD))
+    text = printed(report_pdf(full_assessment(regions=EvidenceRegions((("right lower zone", 0.3),), 0.7)), CARD))
     assert text.index("Warnings") < text.index("70 % of the influence falls outside the thorax") < text.index("Limits")
 
 
 def test_a_thorax_that_was_not_found_is_said_and_no_zone_is():
-    told = everything(regions=NOT_FOUND)
+    assessment = full_assessment(regions=NOT_FOUND)
     for drawing in (Drawing(), Drawing(against=True)):
-        text = printed(report_pdf(told, CARD, drawing=drawing))
+        text = printed(report_pdf(assessment, CARD, drawing=drawing))
         assert "The thorax was not found on this film, so it cannot be said where the influence lies." in text
         assert not any(words in text for words in ("zones", "nan %", "outside the thorax", "not shown here"))
-    content = json.loads(report_json(told, CARD))
+    content = json.loads(report_json(assessment, CARD))
     assert content["influence_map"]["regions"] == {"outside": None, "warning": None, "shares": []}
     jsonschema.Draft202012Validator(SCHEMA).validate(content)
 
 
 def test_json_says_the_same_and_its_keys_are_these():
-    seen = everything()
+    seen = full_assessment()
     content = json.loads(report_json(seen, CARD, Reading("unsure", "Check again.")))
     measures = {name: {"value": m.value, "low": m.low, "high": m.high} for name, m in VALIDATION.measures.items()}
     assert content == {
@@ -457,7 +459,7 @@ def test_json_says_the_same_and_its_keys_are_these():
 
 
 def test_json_calls_no_film_outside_the_population_likely_or_unlikely():
-    content = json.loads(report_json(assessment(issues=(OUTSIDE,)), CARD))
+    content = json.loads(report_json(make_assessment(issues=(OUTSIDE,)), CARD))
     assert content["status"] == "outside" and content["finding"] is None and content["probability"] == 0.94
     assert content["words"] == "Outside what this classifier has learned from"
 
@@ -466,11 +468,11 @@ def test_the_schema_holds_and_is_strict():
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     valid = jsonschema.Draft202012Validator(SCHEMA)
     reports = [
-        report_json(everything(), CARD, Reading("agree", "x")),
-        report_json(assessment(), CARD),
-        report_json(refusal(), CARD),
-        report_json(refusal(decoded=True), replace(CARD, evaluations={})),
-        report_json(assessment(0.45, near=True, issues=(OUTSIDE,)), CARD),
+        report_json(full_assessment(), CARD, Reading("agree", "x")),
+        report_json(make_assessment(), CARD),
+        report_json(refused_assessment(), CARD),
+        report_json(refused_assessment(decoded=True), replace(CARD, evaluations={})),
+        report_json(make_assessment(0.45, near=True, issues=(OUTSIDE,)), CARD),
     ]
     for report in reports:
         valid.validate(json.loads(report))
@@ -506,7 +508,9 @@ def test_every_object_of_the_schema_is_closed_and_names_what_it_requires():
 
 
 def test_json_holds_no_number_that_json_lacks_and_no_half_characters():
-    odd = replace(everything(population=Population(float("nan"), float("inf"), (Neighbour("NORMAL", float("nan")),))))
+    odd = replace(
+        full_assessment(population=Population(float("nan"), float("inf"), (Neighbour("NORMAL", float("nan")),)))
+    )
     text = report_json(replace(odd, seconds=float("inf")), CARD, Reading(None, "half \ud83d of a pair"))
     content = json.loads(text, parse_constant=lambda name: pytest.fail(name))
     assert content["population"]["distance"] is None and content["seconds"] is None
@@ -516,8 +520,8 @@ def test_json_holds_no_number_that_json_lacks_and_no_half_characters():
 
 
 def test_json_of_a_refusal_has_the_same_keys_without_numbers():
-    content = json.loads(report_json(refusal(), CARD))
-    assert content.keys() == json.loads(report_json(assessment(), CARD)).keys()
+    content = json.loads(report_json(refused_assessment(), CARD))
+    assert content.keys() == json.loads(report_json(make_assessment(), CARD)).keys()
     assert content["status"] == "refused"
     assert content["words"] == "Not assessed: The file is damaged or incomplete. Export it again."
     assert all(
@@ -539,5 +543,5 @@ def test_json_of_a_refusal_has_the_same_keys_without_numbers():
 
 
 def test_a_probability_of_zero_and_a_finding_that_is_not_near_are_not_null():
-    content = json.loads(report_json(assessment(0.0), CARD))
+    content = json.loads(report_json(make_assessment(0.0), CARD))
     assert content["probability"] == 0.0 and content["is_near"] is False

@@ -12,7 +12,17 @@ from model.assessment import EvidenceRegions, InputIssue, Neighbour, Population,
 from model.card import OperatingPoint
 from reports.drawing import Drawing
 from reports.json_report import report_json, report_pdf
-from tests.assessments import CARD, HEADER, OUTSIDE, assessment, drawn, everything, pages, printed, refusal
+from tests.assessments import (
+    CARD,
+    HEADER,
+    OUTSIDE,
+    drawn,
+    full_assessment,
+    make_assessment,
+    pages,
+    printed,
+    refused_assessment,
+)
 
 _TEXT = re.compile(rb"/F\d+ ([\d.]+) Tf|BT ([\d.-]+) ([\d.-]+) Td.{0,60}?\(((?:[^()\\]|\\.)*)\) Tj", re.S)
 _IMAGE = re.compile(rb"q ([\d.-]+) 0 0 ([\d.-]+) ([\d.-]+) ([\d.-]+) cm /I\d+ Do Q")
@@ -87,7 +97,7 @@ def test_the_page_stays_one_and_nothing_leaves_it_whatever_is_said(
     levels,
 ):
     issues = tuple(InputIssue("CROPPED", False, message) for message in messages)
-    told = assessment(
+    assessment = make_assessment(
         probability,
         near=near,
         issues=(*issues, *((OUTSIDE,) if outside else ())),
@@ -99,29 +109,31 @@ def test_the_page_stays_one_and_nothing_leaves_it_whatever_is_said(
         else None,
         regions=EvidenceRegions(shares, beyond),
     )
-    told = replace(told, radiograph=replace(told.radiograph, header=HEADER))
+    assessment = replace(assessment, radiograph=replace(assessment.radiograph, header=HEADER))
     card = replace(CARD, limitations=limits, intended_use=use, architecture=architecture)
     pdf = report_pdf(
-        told, card, reading=Reading(verdict, remarks), drawing=Drawing(mode, against=against, levels=levels)
+        assessment, card, reading=Reading(verdict, remarks), drawing=Drawing(mode, against=against, levels=levels)
     )
     assert pages(pdf) == 1
     everywhere = boxes(pdf)
     assert len(everywhere) > 15
     assert min(left for left, *_ in everywhere) >= _MARGIN and min(box[1] for box in everywhere) >= _MARGIN - 4
     assert max(box[2] for box in everywhere) <= _WIDTH - _MARGIN and max(box[3] for box in everywhere) <= _HEIGHT - 25
-    assert report_json(told, card, Reading(verdict, remarks))
+    assert report_json(assessment, card, Reading(verdict, remarks))
 
 
 @given(st.lists(WORDS, min_size=1, max_size=8))
 @settings(max_examples=15, deadline=None)
 def test_a_refusal_stays_one_page_whatever_the_reasons(reasons):
-    told = replace(refusal(decoded=True), issues=tuple(InputIssue("NOT_FRONTAL", True, reason) for reason in reasons))
-    pdf = report_pdf(told, CARD, reading=Reading(None, "Seen."))
+    assessment = replace(
+        refused_assessment(decoded=True), issues=tuple(InputIssue("NOT_FRONTAL", True, reason) for reason in reasons)
+    )
+    pdf = report_pdf(assessment, CARD, reading=Reading(None, "Seen."))
     assert pages(pdf) == 1 and min(box[1] for box in boxes(pdf)) >= _MARGIN - 4
 
 
 def test_lines_do_not_run_into_each_other_with_everything_present():
-    pdf = report_pdf(everything(), CARD, reading=Reading("agree", "Left lower zone. " * 12))
+    pdf = report_pdf(full_assessment(), CARD, reading=Reading("agree", "Left lower zone. " * 12))
     lines = sorted((box for box in boxes(pdf) if box[3] - box[1] < 30), key=lambda box: box[1])
     for one in lines:
         for other in lines:
@@ -132,8 +144,11 @@ def test_lines_do_not_run_into_each_other_with_everything_present():
 
 def test_pictures_give_way_to_words_and_not_further_than_needed():
     few, many = (
-        max(box[3] - box[1] for box in boxes(report_pdf(told, CARD, reading=said)))
-        for told, said in ((assessment(), None), (everything(), Reading("agree", "A long remark. " * 80)))
+        max(box[3] - box[1] for box in boxes(report_pdf(assessment, CARD, reading=said)))
+        for assessment, said in (
+            (make_assessment(), None),
+            (full_assessment(), Reading("agree", "A long remark. " * 80)),
+        )
     )
     assert few > 80 * 2.5 and 140 < many < few
 
@@ -146,7 +161,7 @@ def test_pictures_give_way_to_words_and_not_further_than_needed():
     ],
 )
 def test_characters_that_cannot_be_printed_are_owned_up_to(remarks, shown):
-    text = printed(report_pdf(everything(), CARD, reading=Reading(None, remarks)))
+    text = printed(report_pdf(full_assessment(), CARD, reading=Reading(None, remarks)))
     assert ("cannot be printed" in text) == (shown is not None)
     assert shown is None or shown in text
 
@@ -154,8 +169,8 @@ def test_characters_that_cannot_be_printed_are_owned_up_to(remarks, shown):
 @pytest.mark.parametrize("point", [0.03, 0.13, 0.41, 0.9, 0.99])
 @pytest.mark.parametrize("probability", [0.0, 0.1, 0.16, 0.28, 0.45, 0.88, 0.97, 1.0])
 def test_the_label_of_the_operating_point_is_crossed_by_no_line(point, probability):
-    told = replace(assessment(), prediction=Prediction(0.1, probability, point, False))
-    content = drawn(report_pdf(told, replace(CARD, operating_point=OperatingPoint(point, point, point, ""))))
+    assessment = replace(make_assessment(), prediction=Prediction(0.1, probability, point, False))
+    content = drawn(report_pdf(assessment, replace(CARD, operating_point=OperatingPoint(point, point, point, ""))))
     words = f"operating point {point:.2f}".encode()
     x = next(float(x) for _, x, _, text in _TEXT.findall(content) if text == words)
     ruler = FPDF()

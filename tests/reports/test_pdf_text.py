@@ -101,7 +101,7 @@ def test_a_line_does_not_begin_with_closing_punctuation():
     assert len(broken) > 5 and not any(line.startswith("。") for line in broken)
 
 
-def test_wrapping_ends_where_it_was_told_to_even_within_one_word():
+def test_wrapping_stops_at_the_line_limit_even_within_one_word():
     assert len(wrapped("x" * 1_000_000, 87, 8.5, most=20)) == 21
     assert len(wrapped("word " * 200_000, 87, 8.5, most=20)) == 21
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,9 +17,13 @@ from pypdf import PdfReader
 from streamlit.testing.v1 import AppTest
 
 from imaging.radiograph import decode_radiograph, rendered, to_uint8
+from model.promotions import promote
+from model.registry import add_version
 from pages.reading.viewer import ViewerState
+from pages.shared import installation
 from tests.assessments import printed
 from tests.dicoms import phantom_dicom
+from tests.pages.performance.test_performance import a_card
 from tests.pages.reading.test_read import StandIn, a_film, drop, open_read
 from tests.pages.reading.test_read import stand_in as stand_in
 
@@ -51,7 +57,7 @@ def made(content: bytes | str | Callable[[], bytes | str]) -> bytes:
 
 def choosing(monkeypatch: pytest.MonkeyPatch, state: ViewerState) -> None:
     """Let the reader have chosen this in the viewer, which an AppTest has no browser for."""
-    monkeypatch.setattr("pages.reading.viewer.show_pictures", lambda film, radiograph: state)
+    monkeypatch.setattr("pages.reading.viewer.show_pictures", lambda *_: state)
 
 
 def test_report_and_picture_follow_what_the_viewer_shows(
@@ -124,3 +130,33 @@ def test_the_csv_holds_file_names_exactly_when_they_were_asked_for(stand_in: Sta
     assert b"Doe" not in made(without), "a download keeps what held when its button was drawn"
     app = app.checkbox(key="read.names").uncheck().run()
     assert not app.exception and "file" not in columns()
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_film_that_another_version_assessed_meanwhile_is_listed_and_exported(
+    offered: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the page's start and its list, a promotion takes effect and a film is assessed again."""
+    newer = "2026.01.03-1"
+    app = drop(open_read(), ("a.png", a_film(1)), ("b.png", a_film(2)))
+    settings = installation.settings()
+
+    def show_pictures(*_: object) -> ViewerState:
+        queue = st.session_state["read.films"]
+        if newer not in {one.kept.classifier_version for one in queue.films}:
+            add_version(settings.versions_dir, a_card(newer), lambda path: path.write_bytes(b"weights"))
+            promote(settings, newer, who="a test")
+            old = queue.films[1]
+            queue.exchange(old, replace(old, kept=replace(old.kept, classifier_version=newer)))
+        return ViewerState()
+
+    monkeypatch.setattr("pages.reading.viewer.show_pictures", show_pictures)
+    app = app.run()
+    assert not app.exception
+    versions = [
+        row["classifier_version"]
+        for row in csv.DictReader(io.StringIO(made(offered["CSV of all"]).decode("utf-8-sig")))
+    ]
+    assert sorted(versions) == ["2026.01.02-1", newer]
+    reports = json.loads(made(offered["JSON of all"]))["films"]
+    assert sorted(one["report"]["classifier"]["version"] for one in reports) == sorted(versions)

@@ -10,7 +10,7 @@ from pypdf import PdfReader
 
 from model.assessment import InputIssue, Reading
 from model.listing import ASIDE
-from pages.reading.exports import Teller, films_csv, films_json, printing, seen
+from pages.reading.exports import ReportContext, films_csv, films_json, printing, seen
 from pages.reading.films import Film, remember
 from pages.reading.queue import PROBABILITY, Films
 from reports.drawing import Drawing
@@ -18,7 +18,7 @@ from tests.pages.performance.test_performance import a_card
 from tests.pages.reading.test_films import nothing_held as nothing_held
 from tests.pages.reading.test_queue import LIKE_NONE, filled, film
 
-TELLER = Teller({"v-1": a_card("v-1")}, "default", lambda: 0.2)
+CONTEXT = ReportContext(a_card, "default", lambda: 0.2)
 PATIENT = "Doe^Jane 2021-01-01.png"
 
 
@@ -40,7 +40,7 @@ def rows(text: str) -> list[dict[str, str]]:
 
 
 def test_the_csv_calls_films_by_number_and_checksum(queue: Films) -> None:
-    text = films_csv(queue.listed(), TELLER)
+    text = films_csv(queue.listed(), CONTEXT)
     assert "Doe" not in text and "cmd" not in text and "bad" not in text
     found = rows(text)
     assert [row["number"] for row in found] == ["4", "1", "2", "3"], "in the shown order"
@@ -52,12 +52,12 @@ def test_the_csv_calls_films_by_number_and_checksum(queue: Films) -> None:
 
 
 def test_file_names_come_in_only_when_asked_for_and_never_as_a_formula(queue: Films) -> None:
-    found = rows(films_csv(queue.listed(), TELLER, with_names=True))
+    found = rows(films_csv(queue.listed(), CONTEXT, with_names=True))
     assert [row["file"] for row in found] == ["d", PATIENT, "'=cmd|' /C calc'!A0", "bad"]
 
 
 def test_the_json_holds_each_films_report(queue: Films) -> None:
-    text = films_json(queue.listed(), TELLER)
+    text = films_json(queue.listed(), CONTEXT)
     assert "Doe" not in text
     content = json.loads(text)
     assert content["schema"] == "pneumolens.reports" and [one["number"] for one in content["films"]] == [4, 1, 2, 3]
@@ -71,16 +71,21 @@ def test_findings_follow_the_chosen_operating_point(queue: Films) -> None:
     from model.card import PurposePoint
 
     card = a_card("v-1", purposes=(PurposePoint("screening", 0.05, 0.99, 0.5, "by hand"),))
-    assert rows(films_csv(queue.films, Teller({"v-1": card}, "screening", lambda: 0.2)))[0]["finding"] == "PNEUMONIA"
-    assert rows(films_csv(queue.films, Teller({"v-1": card}, "rule_in", lambda: 0.2)))[0]["purpose"] == "default"
+    assert (
+        rows(films_csv(queue.films, ReportContext(lambda _: card, "screening", lambda: 0.2)))[0]["finding"]
+        == "PNEUMONIA"
+    )
+    assert (
+        rows(films_csv(queue.films, ReportContext(lambda _: card, "rule_in", lambda: 0.2)))[0]["purpose"] == "default"
+    )
 
 
 def test_the_pdf_is_printed_page_by_page(queue: Films) -> None:
-    made = printing(queue.listed(), TELLER, Drawing(rendering=3))
+    made = printing(queue.listed(), CONTEXT, Drawing(rendering=3))
     assert made.seconds_left() is None
     while made.content is None:
         before = made.done
-        made.go_on(TELLER, until=time.monotonic() - 1)
+        made.go_on(CONTEXT, until=time.monotonic() - 1)
         assert made.done == before + 1, "one page, since there is no time for more"
     pdf = PdfReader(io.BytesIO(made.content))
     assert len(pdf.pages) == 5 and made.seconds_left() == 0
@@ -89,12 +94,12 @@ def test_the_pdf_is_printed_page_by_page(queue: Films) -> None:
 
 
 def test_a_pdf_of_something_else_is_told_apart(queue: Films) -> None:
-    before = seen(queue.listed(), TELLER)
-    assert before == seen(queue.listed(), TELLER)
-    assert before != seen(queue.films, TELLER), "another order"
-    assert before != seen(queue.listed(), Teller(TELLER.cards, "screening", lambda: 0.2))
-    assert before != seen(queue.listed(), Teller(TELLER.cards, "default", lambda: 0.3))
+    before = seen(queue.listed(), CONTEXT)
+    assert before == seen(queue.listed(), CONTEXT)
+    assert before != seen(queue.films, CONTEXT), "another order"
+    assert before != seen(queue.listed(), ReportContext(CONTEXT.card_of, "screening", lambda: 0.2))
+    assert before != seen(queue.listed(), ReportContext(CONTEXT.card_of, "default", lambda: 0.3))
     remember(queue.films[3], reading=Reading("agree"))
-    assert before != seen(queue.listed(), TELLER)
+    assert before != seen(queue.listed(), CONTEXT)
     queue.add(film("e", seed=4))
-    assert isinstance(queue.films[-1], Film) and len(seen(queue.listed(), TELLER)) == len(before) + 1
+    assert isinstance(queue.films[-1], Film) and len(seen(queue.listed(), CONTEXT)) == len(before) + 1

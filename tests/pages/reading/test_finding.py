@@ -100,8 +100,8 @@ def test_an_adult_by_the_header_is_outside_and_the_page_says_why(stand_in: Stand
     assert "The patient is an adult by the age in the file's header" in said.replace("&#x27;", "'")
     assert "By its header the patient is 45 years old" in said
     assert "#e0a458" not in charts(app) and not app.selectbox
-    told = film_shown(app).kept
-    assert told.is_outside and told.prediction is not None and told.prediction.finding == "PNEUMONIA"
+    kept = film_shown(app).kept
+    assert kept.is_outside and kept.prediction is not None and kept.prediction.finding == "PNEUMONIA"
 
 
 def test_a_schoolchild_is_warned_of_and_keeps_the_finding(stand_in: StandIn) -> None:

@@ -67,9 +67,9 @@ def test_no_key_is_heard_twice() -> None:
 
 def test_a_button_names_its_own_key() -> None:
     html, keys = (COMPONENT / "viewer.html").read_text("utf-8"), bound()
-    told = re.findall(r'data-act="([^"]+)"[^>]*?\btitle="([^"]+)"', html, re.S)
-    assert len(told) > 12
-    for act, title in told:
+    titles = re.findall(r'data-act="([^"]+)"[^>]*?\btitle="([^"]+)"', html, re.S)
+    assert len(titles) > 12
+    for act, title in titles:
         if act == "presets":
             assert title.endswith("keys 1 to 9")
             continue

@@ -22,7 +22,7 @@ from model.lung_zones import NOT_FOUND
 from model.overlay import contour, overlay
 from reports.dicom.objects import report_sc, report_sr
 from reports.drawing import Drawing
-from tests.assessments import CARD, HEADER, OUTSIDE, assessment, both_sides, everything, refusal
+from tests.assessments import CARD, HEADER, OUTSIDE, both_sides, full_assessment, make_assessment, refused_assessment
 from tests.dicoms import dx_dicom, phantom_dicom
 from tests.phantoms import as_png, chest
 
@@ -64,7 +64,7 @@ def evaluation(data: bytes) -> tuple[str, str, str, str]:
 
 
 def test_the_structured_report_is_a_measurement_report_with_the_probability_as_a_measurement():
-    data = report_sr(SOURCE, everything(), CARD, Reading("disagree", REMARKS))
+    data = report_sr(SOURCE, full_assessment(), CARD, Reading("disagree", REMARKS))
     document = read(data)
     assert document.SOPClassUID == ComprehensiveSRStorage and document.Modality == "SR"
     assert document.ContentTemplateSequence[0].TemplateIdentifier == "1500"
@@ -88,7 +88,7 @@ def test_the_structured_report_is_a_measurement_report_with_the_probability_as_a
 
 
 def test_the_algorithm_and_the_observing_device_are_named():
-    data = report_sr(SOURCE, everything(), CARD)
+    data = report_sr(SOURCE, full_assessment(), CARD)
     parts = {}
     for item in read(data).ContentSequence[-2].ContentSequence[0].ContentSequence:
         if "TextValue" in item:
@@ -101,7 +101,7 @@ def test_the_algorithm_and_the_observing_device_are_named():
 
 
 def test_what_is_said_in_words_is_in_the_report_and_remarks_are_whole():
-    said = texts(read(report_sr(SOURCE, everything(), CARD, Reading("disagree", REMARKS))))
+    said = texts(read(report_sr(SOURCE, full_assessment(), CARD, Reading("disagree", REMARKS))))
     assert said["NOTICE"][0] == "Decision support, not a diagnosis."
     assert said["FINDING_WORDS"] == [
         "Pneumonia likely",
@@ -121,40 +121,40 @@ def test_what_is_said_in_words_is_in_the_report_and_remarks_are_whole():
 
 
 def test_a_thorax_that_was_not_found_is_said():
-    said = texts(read(report_sr(SOURCE, everything(regions=NOT_FOUND), CARD)))
+    said = texts(read(report_sr(SOURCE, full_assessment(regions=NOT_FOUND), CARD)))
     assert said["INFLUENCE"] == [
         "The thorax was not found on this film, so it cannot be said where the influence lies."
     ]
 
 
 @pytest.mark.parametrize(
-    ("told", "value"),
+    ("assessment", "value"),
     [
-        (assessment(0.94), "410592001"),
-        (assessment(0.07), "410593006"),
-        (assessment(0.42, near=True), "NEAR"),
-        (assessment(0.99, issues=(OUTSIDE,)), "OUTSIDE"),
-        (refusal(decoded=True), "NOT_ASSESSED"),
-        (refusal(), "NOT_ASSESSED"),
+        (make_assessment(0.94), "410592001"),
+        (make_assessment(0.07), "410593006"),
+        (make_assessment(0.42, near=True), "NEAR"),
+        (make_assessment(0.99, issues=(OUTSIDE,)), "OUTSIDE"),
+        (refused_assessment(decoded=True), "NOT_ASSESSED"),
+        (refused_assessment(), "NOT_ASSESSED"),
     ],
 )
-def test_pneumonia_is_never_named_without_its_qualification(told, value):
-    data = report_sr(SOURCE, told, CARD)
+def test_pneumonia_is_never_named_without_its_qualification(assessment, value):
+    data = report_sr(SOURCE, assessment, CARD)
     assert evaluation(data)[::2] == ("233604007", value)
     said = texts(read(data))
-    if told.prediction is None:
+    if assessment.prediction is None:
         assert not numbers(data) and said["FINDING_WORDS"][0].startswith("Not assessed: The file is damaged")
-    elif told.is_outside:
+    elif assessment.is_outside:
         assert said["FINDING_WORDS"][0] == "Outside what this classifier has learned from"
         assert said["WARNING"][0] == "This film is unlike those of children of 1-5 years."
         assert "says little" in said["WARNING"][1]
-    elif told.prediction.is_near:
+    elif assessment.prediction.is_near:
         assert "0.32 and 0.50" in said["WARNING"][0]
 
 
 @pytest.mark.parametrize("make", [report_sr, report_sc])
 def test_objects_belong_to_the_source_s_study_and_reference_it(make):
-    document, origin = read(make(SOURCE, everything(), CARD)), read(SOURCE)
+    document, origin = read(make(SOURCE, full_assessment(), CARD)), read(SOURCE)
     for keyword in (
         "StudyInstanceUID",
         "PatientName",
@@ -186,23 +186,32 @@ def test_objects_belong_to_the_source_s_study_and_reference_it(make):
 
 @pytest.mark.parametrize("make", [report_sr, report_sc])
 def test_the_same_report_is_the_same_object_and_another_one_is_another_in_the_same_series(make):
-    told, later = everything(), replace(everything(), assessed_at=everything().assessed_at + timedelta(seconds=1))
-    first, again, other = make(SOURCE, told, CARD), make(SOURCE, told, CARD), read(make(SOURCE, later, CARD))
+    assessment, later = (
+        full_assessment(),
+        replace(full_assessment(), assessed_at=full_assessment().assessed_at + timedelta(seconds=1)),
+    )
+    first, again, other = (
+        make(SOURCE, assessment, CARD),
+        make(SOURCE, assessment, CARD),
+        read(make(SOURCE, later, CARD)),
+    )
     assert first == again
     assert other.SOPInstanceUID != read(first).SOPInstanceUID
     assert other.SeriesInstanceUID == read(first).SeriesInstanceUID
     newer = replace(CARD, version="2026.12.01-1")
-    assert read(make(SOURCE, replace(told, classifier_version=newer.version), newer)).SeriesInstanceUID != (
+    assert read(make(SOURCE, replace(assessment, classifier_version=newer.version), newer)).SeriesInstanceUID != (
         other.SeriesInstanceUID
     )
-    elsewhere = read(make(phantom_dicom(5, size=(150, 180)), told, CARD))
+    elsewhere = read(make(phantom_dicom(5, size=(150, 180)), assessment, CARD))
     assert elsewhere.SeriesInstanceUID != other.SeriesInstanceUID
 
 
 def test_a_verdict_makes_another_report_and_another_map_another_picture():
-    verdicts = [report_sr(SOURCE, everything(), CARD, Reading(verdict, "")) for verdict in (None, "agree", "unsure")]
+    verdicts = [
+        report_sr(SOURCE, full_assessment(), CARD, Reading(verdict, "")) for verdict in (None, "agree", "unsure")
+    ]
     shown = [
-        report_sc(SOURCE, everything(heatmap=both_sides(150, 180)), CARD, drawing=drawing)
+        report_sc(SOURCE, full_assessment(heatmap=both_sides(150, 180)), CARD, drawing=drawing)
         for drawing in (
             Drawing(),
             Drawing(opacity=0.2),
@@ -242,7 +251,7 @@ def test_a_verdict_makes_another_report_and_another_map_another_picture():
 def test_odd_sources_work_and_keep_their_patient(make, changes):
     with config.disable_value_validation():  # to write and read what is malformed
         origin = phantom_dicom(4, size=(60, 72), **changes)
-    data = make(origin, everything(), CARD)
+    data = make(origin, full_assessment(), CARD)
     with config.disable_value_validation():
         document = read(data)
         assert str(document.PatientName) == changes.get("PatientName", "Phantom^Chest")
@@ -271,7 +280,7 @@ def test_odd_sources_work_and_keep_their_patient(make, changes):
 )
 def test_the_archive_s_own_character_set_is_kept_as_long_as_it_holds_what_is_said(charset, name, remarks, written):
     origin = phantom_dicom(4, size=(60, 72), SpecificCharacterSet=charset, PatientName=name)
-    document = read(report_sr(origin, everything(), CARD, Reading(None, remarks)))
+    document = read(report_sr(origin, full_assessment(), CARD, Reading(None, remarks)))
     assert document.get("SpecificCharacterSet") == written
     assert document.PatientName == name and texts(document).get("121106", [""]) == [remarks]
 
@@ -289,7 +298,7 @@ def test_the_archive_s_own_character_set_is_kept_as_long_as_it_holds_what_is_sai
 @pytest.mark.parametrize("make", [report_sr, report_sc])
 def test_times_are_the_assessment_s_in_the_study_s_time_zone(make, offset, zone, day, time):
     origin = phantom_dicom(4, size=(60, 72), TimezoneOffsetFromUTC=offset)
-    document = read(make(origin, everything(), CARD, **({"zone": zone} if zone else {})))
+    document = read(make(origin, full_assessment(), CARD, **({"zone": zone} if zone else {})))
     assert str(document.ContentDate) == day and str(document.ContentTime).split(".")[0] == time
     assert document.get("TimezoneOffsetFromUTC") == offset
     if make is report_sc:
@@ -299,28 +308,28 @@ def test_times_are_the_assessment_s_in_the_study_s_time_zone(make, offset, zone,
 @pytest.mark.parametrize("make", [report_sr, report_sc])
 def test_other_files_than_dicom_and_other_cards_are_refused(make):
     with pytest.raises(RadiographError) as caught:
-        make(as_png(chest(1, (60, 72))), everything(), CARD)
+        make(as_png(chest(1, (60, 72))), full_assessment(), CARD)
     assert "load the radiograph as DICOM" in caught.value.advice
     with pytest.raises(ValueError, match="expected the card of version"):
-        make(SOURCE, everything(), replace(CARD, version="other"))
+        make(SOURCE, full_assessment(), replace(CARD, version="other"))
 
 
 def test_remarks_may_hold_anything():
     odd = "\x00\x1b[0m tab\t\ud83d \\ ^ = 🫁 \u202e\n"
-    said = texts(read(report_sr(SOURCE, everything(), CARD, Reading("agree", odd))))["121106"]
+    said = texts(read(report_sr(SOURCE, full_assessment(), CARD, Reading("agree", odd))))["121106"]
     assert said == ["[0m tab\t \\ ^ = 🫁 \u202e\n".rstrip(" ")]
     long = "word " * 20_000
-    assert texts(read(report_sr(SOURCE, everything(), CARD, Reading(None, long))))["121106"] == [long.rstrip()]
+    assert texts(read(report_sr(SOURCE, full_assessment(), CARD, Reading(None, long))))["121106"] == [long.rstrip()]
 
 
 def test_the_picture_is_the_film_with_its_map_and_words_below_it():
-    told = assessment(size=(1100, 1300))
-    document = read(report_sc(dx_dicom(4, size=(110, 130)), told, CARD, drawing=Drawing(opacity=0.7)))
+    assessment = make_assessment(size=(1100, 1300))
+    document = read(report_sc(dx_dicom(4, size=(110, 130)), assessment, CARD, drawing=Drawing(opacity=0.7)))
     assert document.SOPClassUID == SecondaryCaptureImageStorage and document.Modality == "OT"
     assert (document.PhotometricInterpretation, document.SamplesPerPixel, document.BitsStored) == ("RGB", 3, 8)
     pixels = document.pixel_array
     assert pixels.shape == (document.Rows, 1300, 3) and pixels.dtype == np.uint8
-    np.testing.assert_array_equal(pixels[:1100], overlay(told.radiograph.pixels, told.heatmap.values, 0.7))
+    np.testing.assert_array_equal(pixels[:1100], overlay(assessment.radiograph.pixels, assessment.heatmap.values, 0.7))
     band = pixels[1100:]
     assert 0.03 < band.shape[0] / 1100 < 0.25 and (band > 200).any(axis=(1, 2)).sum() > 40
     assert document.ImageType == ["DERIVED", "SECONDARY", "OTHER"] and document.ConversionType == "SYN"
@@ -333,14 +342,16 @@ def test_the_picture_is_the_film_with_its_map_and_words_below_it():
 
 
 def test_lines_of_equal_influence_are_drawn_when_the_reader_had_them():
-    told = assessment(size=(1100, 1300))
-    document = read(report_sc(SOURCE, told, CARD, drawing=Drawing("contour")))
-    np.testing.assert_array_equal(document.pixel_array[:1100], contour(told.radiograph.pixels, told.heatmap.values))
+    assessment = make_assessment(size=(1100, 1300))
+    document = read(report_sc(SOURCE, assessment, CARD, drawing=Drawing("contour")))
+    np.testing.assert_array_equal(
+        document.pixel_array[:1100], contour(assessment.radiograph.pixels, assessment.heatmap.values)
+    )
     assert "lines at 40, 60 and 80 %" in document.DerivationDescription
 
 
 def test_an_empty_map_leaves_the_film_grey():
-    document = read(report_sc(SOURCE, assessment(0.05, evidence=-1.0, size=(1100, 1300)), CARD))
+    document = read(report_sc(SOURCE, make_assessment(0.05, evidence=-1.0, size=(1100, 1300)), CARD))
     assert np.ptp(document.pixel_array.astype(int), axis=2).max() == 0
 
 
@@ -349,10 +360,10 @@ def test_an_empty_map_leaves_the_film_grey():
     [((3000, 4000), (2048, 1536)), ((150, 180), (1024, 853)), ((2001, 401), (401, 2001)), ((90, 400), (1024, 230))],
 )
 def test_large_films_are_scaled_down_and_small_ones_up_and_the_description_tells(size, drawn):
-    told = assessment(size=(150, 180))
+    assessment = make_assessment(size=(150, 180))
     film = Radiograph(np.full(size, 90, np.uint8), "ab" * 32, "DICOM")
-    told = replace(told, radiograph=film, heatmap=Heatmap(np.zeros((8, 8), np.float32), "mixed10", True))
-    document = read(report_sc(SOURCE, told, CARD))
+    assessment = replace(assessment, radiograph=film, heatmap=Heatmap(np.zeros((8, 8), np.float32), "mixed10", True))
+    document = read(report_sc(SOURCE, assessment, CARD))
     assert document.Columns == max(drawn[0], 512) and document.Rows > drawn[1]
     assert (document.pixel_array[: drawn[1], : drawn[0]] == 90).all()
     scaled = f"Scaled from {size[1]} x {size[0]} px to {drawn[0]} x {drawn[1]} px"
@@ -362,14 +373,16 @@ def test_large_films_are_scaled_down_and_small_ones_up_and_the_description_tells
 def test_a_film_of_sixteen_million_pixels_costs_little_memory():
     rows = columns = 4000
     pixels = np.tile(np.arange(columns, dtype=np.uint16), (rows, 1))
-    told = assessment(size=(150, 180))
-    map_of_its_size = cv2.resize(told.heatmap.values, (columns, rows))
-    told = replace(
-        told, radiograph=Radiograph(pixels, "ab" * 32, "DICOM", 12), heatmap=Heatmap(map_of_its_size, "mixed10", False)
+    assessment = make_assessment(size=(150, 180))
+    map_of_its_size = cv2.resize(assessment.heatmap.values, (columns, rows))
+    assessment = replace(
+        assessment,
+        radiograph=Radiograph(pixels, "ab" * 32, "DICOM", 12),
+        heatmap=Heatmap(map_of_its_size, "mixed10", False),
     )
     tracemalloc.start()
     try:
-        data = report_sc(SOURCE, told, CARD)
+        data = report_sc(SOURCE, assessment, CARD)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -378,7 +391,7 @@ def test_a_film_of_sixteen_million_pixels_costs_little_memory():
 
 
 def test_a_turned_film_has_the_orientation_that_it_was_turned_to_or_none():
-    turned = everything()
+    turned = full_assessment()
     film = replace(turned.radiograph, header=replace(HEADER, orientation=("H", "L")))
     document = read(report_sc(SOURCE, replace(turned, radiograph=film), CARD))
     assert list(document.PatientOrientation) == ["H", "L"]
@@ -389,26 +402,28 @@ def test_a_turned_film_has_the_orientation_that_it_was_turned_to_or_none():
     assert list(read(report_sc(SOURCE, inverted, CARD)).PatientOrientation) == ["L", "F"]
 
 
-def test_burned_in_annotation_and_lossy_compression_are_told_on():
+def test_burned_in_annotation_and_lossy_compression_are_kept():
     origin = phantom_dicom(4, size=(60, 72), syntax="JPEG baseline", BurnedInAnnotation="YES")
-    document = read(report_sc(origin, everything(), CARD))
+    document = read(report_sc(origin, full_assessment(), CARD))
     assert document.BurnedInAnnotation == "YES" and document.LossyImageCompression == "01"
     assert document.LossyImageCompressionMethod == "ISO_10918_1" and document.LossyImageCompressionRatio >= 1
 
 
-@pytest.mark.parametrize("told", [refusal(), refusal(decoded=True)])
-def test_a_refusal_has_no_picture(told):
+@pytest.mark.parametrize("assessment", [refused_assessment(), refused_assessment(decoded=True)])
+def test_a_refusal_has_no_picture(assessment):
     with pytest.raises(RadiographError) as caught:
-        report_sc(SOURCE, told, CARD)
+        report_sc(SOURCE, assessment, CARD)
     assert "the DICOM report says why" in caught.value.advice
 
 
 def test_a_map_against_pneumonia_is_drawn_and_called_so():
     heatmap = both_sides(1100, 1300)
-    told = replace(assessment(size=(1100, 1300)), heatmap=heatmap)
-    document = read(report_sc(SOURCE, told, CARD, drawing=Drawing("contour", levels=(0.5, 0.9), against=True)))
+    assessment = replace(make_assessment(size=(1100, 1300)), heatmap=heatmap)
+    document = read(report_sc(SOURCE, assessment, CARD, drawing=Drawing("contour", levels=(0.5, 0.9), against=True)))
     against = evidence_map(heatmap.cells, (1100, 1300), against=True)
-    np.testing.assert_array_equal(document.pixel_array[:1100], contour(told.radiograph.pixels, against, (0.5, 0.9)))
+    np.testing.assert_array_equal(
+        document.pixel_array[:1100], contour(assessment.radiograph.pixels, against, (0.5, 0.9))
+    )
     assert document.DerivationDescription.startswith(
         f"Influence map against pneumonia of PneumoLens classifier {CARD.version} over the radiograph, lines at 50 and "
         "90 % of the strongest."
@@ -422,12 +437,12 @@ def test_the_words_below_the_picture_follow_the_side(monkeypatch):
     monkeypatch.setattr(
         "reports.dicom.picture.line_picture", lambda words, size: said.append(words) or np.zeros((size, size), np.uint8)
     )
-    for told, drawing in (
-        (assessment(), Drawing()),
-        (assessment(0.1, evidence=-1.0), Drawing(against=True)),
-        (assessment(), Drawing(against=True)),
+    for assessment, drawing in (
+        (make_assessment(), Drawing()),
+        (make_assessment(0.1, evidence=-1.0), Drawing(against=True)),
+        (make_assessment(), Drawing(against=True)),
     ):
-        report_sc(SOURCE, told, CARD, drawing=drawing)
+        report_sc(SOURCE, assessment, CARD, drawing=drawing)
     # Words are measured before they are set, so each is said more than once.
     assert {words for words in said if "map" in words.lower()} >= {
         "Influence map: which regions raised the probability. Not the outline of a lesion.",
@@ -446,8 +461,8 @@ def test_the_greys_are_those_of_the_chosen_rendering_and_the_description_says_wh
         deep=np.zeros((1100, 1300), np.uint16),
         renderings=tuple(Rendering("A", one) for one in curves),
     )
-    told = replace(assessment(0.05, evidence=-1.0, size=(1100, 1300)), radiograph=film)
-    first, second = (read(report_sc(SOURCE, told, CARD, drawing=Drawing(rendering=k))) for k in (0, 1))
+    assessment = replace(make_assessment(0.05, evidence=-1.0, size=(1100, 1300)), radiograph=film)
+    first, second = (read(report_sc(SOURCE, assessment, CARD, drawing=Drawing(rendering=k))) for k in (0, 1))
     assert (first.pixel_array[:1100] == round(9000 / 257)).all()
     assert (second.pixel_array[:1100] == round(52000 / 257)).all()
     assert "Shown by window 2 of 2; the classifier read it by the first." in (second.DerivationDescription)
@@ -457,8 +472,8 @@ def test_the_greys_are_those_of_the_chosen_rendering_and_the_description_says_wh
 def test_files_are_read_by_dcmtk_without_a_word_of_complaint(tmp_path):
     """DCMTK is another implementation; where it is not installed, highdicom's and pydicom's reading stands alone."""
     report, picture = tmp_path / "report.dcm", tmp_path / "picture.dcm"
-    report.write_bytes(report_sr(SOURCE, everything(), CARD, Reading("agree", "Left lower zone.")))
-    picture.write_bytes(report_sc(SOURCE, everything(), CARD))
+    report.write_bytes(report_sr(SOURCE, full_assessment(), CARD, Reading("agree", "Left lower zone.")))
+    picture.write_bytes(report_sc(SOURCE, full_assessment(), CARD))
     assert highdicom.sr.srread(report).content.get_image_measurement_groups()
     pixels = dcmread(picture).pixel_array
     if shutil.which("dsrdump"):
@@ -487,8 +502,8 @@ def test_real_files_are_referenced_whatever_they_hold(test_data):
             for make in (report_sr, report_sc):
                 if not origin.SOPInstanceUID.is_valid:
                     with pytest.raises(RadiographError, match="without a valid SOP Instance UID"):
-                        make(source, everything(), CARD)
+                        make(source, full_assessment(), CARD)
                     continue
-                document = read(make(source, everything(), CARD))
+                document = read(make(source, full_assessment(), CARD))
                 assert document.StudyInstanceUID == origin.StudyInstanceUID
                 assert document.get("PatientID", "") == origin.get("PatientID", "")

@@ -173,11 +173,11 @@ def test_what_is_not_dicom_is_refused_with_advice(data):
     assert caught.value.code == "UNSUPPORTED" and "PDF or JSON" in caught.value.advice
 
 
-def test_lossy_compression_is_told_as_the_file_tells_it_or_from_its_encoding():
-    told = source(
+def test_lossy_compression_is_read_from_the_header_or_the_encoding():
+    read = source(
         LossyImageCompression="01", LossyImageCompressionRatio="12.5", LossyImageCompressionMethod="ISO_15444_1"
     )
-    assert told.lossy == ("12.5", "ISO_15444_1")
+    assert read.lossy == ("12.5", "ISO_15444_1")
     ratio, method = source(syntax="JPEG baseline").lossy
     assert method == "ISO_10918_1" and float(ratio) >= 1
 
