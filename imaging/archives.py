@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from core.errors import RadiographError
+from core.formatting import format_size
 from imaging.radiograph import MAX_BYTES
 
 SUFFIXES = frozenset(
@@ -206,10 +207,10 @@ class Archive:
             )
         if info.file_size > self.limits.file_bytes:
             raise _refused(
-                f"at most {self.limits.file_bytes / 1e6:.0f} MB",
-                f"{info.file_size / 1e6:.0f} MB",
+                f"at most {format_size(self.limits.file_bytes)}",
+                format_size(info.file_size),
                 "TOO_LARGE",
-                f"The file is larger than {self.limits.file_bytes / 1e6:.0f} MB. Export the "
+                f"The file is larger than {format_size(self.limits.file_bytes)}. Export the "
                 "radiograph at the detector's own size or smaller.",
             )
         if _is_bomb(info.file_size, info.compress_size, self.limits):
@@ -247,7 +248,7 @@ def list_archive(source: Path | bytes, limits: Limits = LIMITS) -> Contents:
     claimed = sum(one.file_size for one in entries if not _is_bomb(one.file_size, one.compress_size, limits))
     if claimed > limits.total_bytes or _is_bomb(claimed, size, limits):
         raise _refused(
-            f"at most {limits.total_bytes / 1e9:.0f} GB once unpacked, {limits.ratio:.0f} times its size",
+            f"at most {format_size(limits.total_bytes)} once unpacked, {limits.ratio:.0f} times its size",
             "more",
             "TOO_LARGE",
             "The archive unpacks to far more than its films would, so it was left alone. " + _MAKE_AGAIN,

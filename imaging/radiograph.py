@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import RadiographError
+from core.formatting import format_size
 from imaging.border import fill_border
 from imaging.dicom.decode import decode_dicom
 from imaging.dicom.elements import is_dicom
@@ -43,7 +44,7 @@ def decode_radiograph(data: bytes) -> Radiograph:
             advice="The file is empty; export the radiograph again and upload the new file.",
         )
     if len(data) > MAX_BYTES:
-        raise too_large(f"{len(data) / 1e6:.0f} MB", f"at most {MAX_BYTES / 1e6:.0f} MB")
+        raise too_large(format_size(len(data)), f"at most {format_size(MAX_BYTES)}")
     return decode_dicom(data) if is_dicom(data) else decode_picture(data)
 
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from core.errors import AppError, RadiographError
 from core.files import write_atomically
+from core.formatting import format_size
 from core.purposes import PURPOSES
 from core.settings import load_settings
 from imaging.archives import HEAD_BYTES, Member, is_archive, list_archive, may_be_film
@@ -195,9 +196,9 @@ def _read(item: _Item) -> bytes:
     try:
         if item.path.stat().st_size > MAX_BYTES:
             raise RadiographError(
-                f"expected at most {MAX_BYTES / 1e6:.0f} MB. Received: more",
+                f"expected at most {format_size(MAX_BYTES)}. Received: more",
                 code="TOO_LARGE",
-                advice=f"The file is larger than {MAX_BYTES / 1e6:.0f} MB. Export the radiograph at the detector's own "
+                advice=f"The file is larger than {format_size(MAX_BYTES)}. Export the radiograph at the detector's own "
                 "size or smaller.",
             )
         return item.path.read_bytes()

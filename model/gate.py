@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from core.formatting import format_age, format_percentage
 from imaging.film import Radiograph
 from model.assessment import InputIssue
 from model.gate_measures import GreyMeasures, measure_greys, thinned
@@ -140,14 +141,14 @@ def _greys(greys: GreyMeasures) -> Iterable[InputIssue]:
         )
     elif greys.field < SMALLEST_FIELD:
         yield InputIssue(
-            "CLIPPED", True, f"Only {_percent(greys.field)} of the picture is anything but black. {_EXPORT}"
+            "CLIPPED", True, f"Only {format_percentage(greys.field)} of the picture is anything but black. {_EXPORT}"
         )
     elif greys.clipped > CLIPPED_SHARE:
         where = "black" if greys.black >= greys.white else "white"
         yield InputIssue(
             "CLIPPED",
             True,
-            f"{_percent(greys.clipped)} of the picture is pure {where}, so what lay there cannot be "
+            f"{format_percentage(greys.clipped)} of the picture is pure {where}, so what lay there cannot be "
             "seen. Choose a wider window or another exposure when you export the radiograph, and upload it again.",
         )
     elif greys.spread < LOW_SPREAD:
@@ -188,14 +189,9 @@ def _age(radiograph: Radiograph) -> Iterable[InputIssue]:
             "every adult's film pneumonia, whatever it shows: read the film without it.",
         )
     if age is not None and not YOUNGEST <= age < OLDEST:
-        years = f"{age * 12:.0f} months" if age < 2 else f"{int(age + 1e-6)} years"
         yield InputIssue(
             "AGE_OUTSIDE",
             False,
-            f"By its header the patient is {years} old. The classifier has learned from children "
+            f"By its header the patient is {format_age(age)} old. The classifier has learned from children "
             "aged 1–5 years only; for this patient its probability means little.",
         )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"

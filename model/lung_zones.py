@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from core.formatting import format_percentage
 from imaging.film import FilmHeader
 from model.anatomy import Mask, Thorax, find_lungs
 from model.assessment import EvidenceRegions
@@ -21,7 +22,7 @@ MOSTLY = 0.5
 MEDIASTINUM = "mediastinum"
 NOT_FOUND = EvidenceRegions((), math.nan)
 ZONES = tuple(f"{side} {level} zone" for side in ("right", "left") for level in ("upper", "middle", "lower"))
-_OUTSIDE = "{share:.0%} of the influence falls outside the thorax. "
+_OUTSIDE = "{share} of the influence falls outside the thorax. "
 _LIKELY = (
     "The probability rests on something other than the lungs, such as a marker, a tube or the film’s edge: do "
     "not rely on it."
@@ -90,13 +91,13 @@ def region_words(regions: EvidenceRegions) -> str:
     if not regions.is_found:
         return "The thorax was not found on this film, so it cannot be said where the influence lies"
     largest = sorted(regions.shares, key=lambda one: -one[1])[:3]
-    zones = [f"{name} {share:.0%}" for name, share in largest if share >= 0.1]
-    outside = f"outside the thorax {regions.outside:.0%}"
+    zones = [f"{name} {format_percentage(share)}" for name, share in largest if share >= 0.1]
+    outside = f"outside the thorax {format_percentage(regions.outside)}"
     if regions.outside > MOSTLY:
-        said = ", ".join((outside, *zones)) if zones else f"{outside}, no zone above 10%"
+        said = ", ".join((outside, *zones)) if zones else f"{outside}, no zone above 10 %"
     else:
-        said = f"{', '.join(zones) or 'spread out, no zone above 10%'}; {outside}"
-    return f"{said[0].upper()}{said[1:]}".replace("%", " %")
+        said = f"{', '.join(zones) or 'spread out, no zone above 10 %'}; {outside}"
+    return f"{said[0].upper()}{said[1:]}"
 
 
 def outside_warning(regions: EvidenceRegions, is_likely: bool) -> str | None:
@@ -106,7 +107,7 @@ def outside_warning(regions: EvidenceRegions, is_likely: bool) -> str | None:
     """
     if not regions.is_found or regions.outside <= MOSTLY:
         return None
-    return _OUTSIDE.format(share=regions.outside).replace("%", " %") + (_LIKELY if is_likely else _UNLIKELY)
+    return _OUTSIDE.format(share=format_percentage(regions.outside)) + (_LIKELY if is_likely else _UNLIKELY)
 
 
 def _beside_markers(pixels: npt.NDArray[np.uint8], thorax: Thorax) -> Mask:

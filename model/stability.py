@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from core.formatting import format_probability_range
 from imaging.film import Radiograph
 from imaging.radiograph import squash
 from model.assessment import Prediction, Stability
@@ -56,18 +57,12 @@ def most_moving(stability: Stability, prediction: Prediction) -> tuple[str, floa
 def stability_words(stability: Stability, prediction: Prediction) -> str:
     """Say whether the finding holds under the changes, and between which probabilities it moved."""
     count = len(stability.changes)
-    low, high = _rounded(stability.low), _rounded(stability.high)
-    span = low if low == high else f"{low} to {high}" if " " in low + high else f"{low}–{high}"
+    span = format_probability_range(stability.low, stability.high)
     over = crossing(stability, prediction)
     if not over:
         return f"Stable: {span} under {_number(count)} small change{'' if count == 1 else 's'}"
     when = f"when {over[0]}" if len(over) == 1 else f"under {_number(len(over))} of {_number(count)} small changes"
     return f"Unstable: {span}; crosses the operating point, {prediction.operating_point:.2f}, {when}"
-
-
-def _rounded(probability: float) -> str:
-    """Two decimals; what would round to 0.00 or 1.00 is not certainty and must not look like it."""
-    return "below 0.01" if probability < 0.005 else "above 0.99" if probability >= 0.995 else f"{probability:.2f}"
 
 
 def _number(count: int) -> str:

@@ -24,6 +24,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from core.errors import SignInError
 from core.files import locked, write_atomically
+from core.formatting import format_wait
 from core.settings import Settings
 
 NAME = "administrator"
@@ -182,7 +183,7 @@ def _attempt(settings: Settings, stored: str, typed: str, advice: str) -> None:
     if left > 0:
         raise SignInError(
             f"expected a wait after {wrong} wrong attempts. Received: another attempt",
-            advice=f"Too many wrong attempts. Try again in {_in_words(left)}.",
+            advice=f"Too many wrong attempts. Try again in {format_wait(left)}.",
         )
     wrong += 1
     wait = wait_seconds(wrong)
@@ -192,7 +193,7 @@ def _attempt(settings: Settings, stored: str, typed: str, advice: str) -> None:
     except (VerificationError, InvalidHashError) as error:
         raise SignInError(
             "expected what was agreed. Received: something else",
-            advice=f"{advice} {f'Try again in {_in_words(wait)}.' if wait else ''}".strip(),
+            advice=f"{advice} {f'Try again in {format_wait(wait)}.' if wait else ''}".strip(),
         ) from error
     (settings.data_dir / ATTEMPTS).unlink(missing_ok=True)
 
@@ -202,13 +203,6 @@ def wait_seconds(wrong: int) -> float:
     if wrong < FREE_ATTEMPTS:
         return 0.0
     return min(FIRST_WAIT_SECONDS * 2.0 ** min(wrong - FREE_ATTEMPTS, 30), LONGEST_WAIT_SECONDS)
-
-
-def _in_words(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if seconds > 90:
-        return f"{minutes} minutes"
-    return f"{max(1, int(seconds + 0.999))} seconds"
 
 
 def _normal(password: str) -> str:

@@ -13,10 +13,11 @@ from datetime import UTC
 from fpdf import FPDF
 from pypdf import PdfWriter
 
+from core.formatting import format_probability
 from model.assessment import Assessment
 from reports.drawing import Drawing
 from reports.pdf_text import GREY, paragraph, rule, text
-from reports.wording import NOT_A_DIAGNOSIS, moved_words, probability_words
+from reports.wording import NOT_A_DIAGNOSIS, moved_words
 
 # The page is 210 × 297 mm. Lengths are in mm, type sizes in points.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 15.0, 195.0, 13.0, 284.0
@@ -98,7 +99,7 @@ def _draw(entries: tuple[Entry, ...], drawing: Drawing, front: int) -> FPDF:
         text(pdf, _PAGE, y + 4, str(front + position + 1), 8.5, GREY)
         text(pdf, _FINDING, y + 4, assessment.words, 8.5)
         if prediction is not None and not assessment.is_outside:
-            text(pdf, _PROBABILITY, y + 4, probability_words(prediction.probability), 8.5)
+            text(pdf, _PROBABILITY, y + 4, format_probability(prediction.probability), 8.5)
         warnings = len(assessment.issues)
         text(pdf, _WARNINGS, y + 4, "none" if not warnings else f"{warnings}, on its page", 8.5, GREY)
         text(pdf, _CHECKSUM, y + 4, entry.sha256[:16], 8.5, GREY)

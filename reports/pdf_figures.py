@@ -6,12 +6,13 @@ import math
 
 from fpdf import FPDF
 
+from core.formatting import format_estimate, format_percentage, format_probability
 from model.assessment import Prediction
 from model.card import Evaluation, Measure
 from model.metrics import ppv_npv
 from model.operating import rates_at
 from reports.pdf_text import GREY, HAIR, INK, Colour, paragraph, stroke, text, width_of
-from reports.wording import point_words, probability_words
+from reports.wording import point_words
 
 # The screen's amber and green, darkened until they carry on white paper.
 ABOVE, BELOW = (190, 122, 36), (70, 132, 110)
@@ -40,7 +41,7 @@ def draw_scale(pdf: FPDF, x: float, y: float, width: float, prediction: Predicti
     pdf.set_fill_color(*INK)
     pdf.circle(here, top - 4.4, 1.1, style="F")
     half = left + across / 2
-    this = f"this radiograph {probability_words(prediction.probability)}"
+    this = f"this radiograph {format_probability(prediction.probability)}"
     text(pdf, here + (2 if here < half else -2), top - 3.6, this, 8, bold=True, align="L" if here < half else "R")
     label = f"operating point {prediction.operating_point:.2f}"
     wide = width_of(pdf, label, 7.5) + 1.2
@@ -100,8 +101,8 @@ def draw_rates(
         rows.append(
             (
                 "PPV and NPV",
-                " and ".join(probability_words(value) for value in values),
-                f"if {prevalence * 100:.0f} % of the children have pneumonia",
+                " and ".join(format_probability(value) for value in values),
+                f"if {format_percentage(prevalence)} of the children have pneumonia",
             )
         )
     text(pdf, x, y + 3, f"On validation patients at the operating point {point_words(prediction)}", 9, bold=True)
@@ -129,5 +130,4 @@ def _bars(
 def _with_interval(measure: Measure | None, decimals: int = 2) -> str:
     if measure is None or not math.isfinite(measure.value):
         return "not defined"
-    value, low, high = (f"{number:.{decimals}f}" for number in (measure.value, measure.low, measure.high))
-    return f"{value} (95 % interval {low}–{high})" if math.isfinite(measure.low + measure.high) else value
+    return format_estimate(measure, decimals, "95 % interval")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from core.formatting import format_age, format_percentage, format_probability, format_probability_range
 from imaging.film import FilmHeader, Radiograph
 from model.assessment import Assessment, EvidenceRegions, Population, Prediction, Reading, Verdict
 from model.card import ModelCard
@@ -38,11 +39,6 @@ def finding_words(assessment: Assessment) -> str:
     return "Not assessed: " + " ".join(assessment.reasons)
 
 
-def probability_words(value: float) -> str:
-    """Two decimals, but never a certainty that rounding made up."""
-    return "below 0.01" if value < 0.005 else "above 0.99" if value >= 0.995 else f"{value:.2f}"
-
-
 def point_words(prediction: Prediction) -> str:
     """Return the operating point and, unless it is the classifier version's own, what it is for."""
     purpose = "" if prediction.purpose == "default" else f" (for {prediction.purpose.replace('_', ' ')})"
@@ -54,7 +50,7 @@ def probability_sentence(prediction: Prediction) -> str:
     point = prediction.operating_point
     side = "above" if prediction.probability > point else "at" if prediction.probability == point else "below"
     return (
-        f"Probability of pneumonia {probability_words(prediction.probability)}, {side} the operating point "
+        f"Probability of pneumonia {format_probability(prediction.probability)}, {side} the operating point "
         f"{point_words(prediction)}"
     )
 
@@ -73,8 +69,7 @@ def stability_sentence(assessment: Assessment) -> str | None:
     stability, prediction = assessment.stability, assessment.prediction
     if stability is None or prediction is None:
         return None
-    low, high = probability_words(stability.low), probability_words(stability.high)
-    span = f"{low if low == high else f'between {low} and {high}'} under small changes of this radiograph"
+    span = f"{format_probability_range(stability.low, stability.high)} under small changes of this radiograph"
     over = crossing(stability, prediction)
     kept = (
         ""
@@ -94,7 +89,7 @@ def map_name(drawing: Drawing) -> str:
 def map_words(drawing: Drawing) -> str:
     """Return how the map is drawn."""
     if drawing.mode == "overlay":
-        return f"opacity {100 * drawing.opacity:.0f} %"
+        return f"opacity {format_percentage(drawing.opacity)}"
     if not drawing.levels:
         return "no lines chosen"
     return f"lines at {_joined([f'{100 * level:.0f}' for level in sorted(drawing.levels)], 'and')} %"
@@ -171,18 +166,10 @@ def corrections_sentence(corrections: tuple[str, ...]) -> str:
 
 def header_words(header: FilmHeader) -> str | None:
     """Return what the file's header says of the film and cannot identify the patient; None if that is nothing."""
-    age = None if header.age_years is None else age_words(header.age_years)
+    age = None if header.age_years is None else format_age(header.age_years)
     view = header.view_position and f"{header.view_position} view"
     facts = (age, _SEXES.get(header.sex or ""), view, header.body_part and header.body_part.lower())
     return ", ".join(fact for fact in facts if fact) or None
-
-
-def age_words(years: float) -> str:
-    """Return an age in years, or in months below two years."""
-    if years < 2:
-        months = int(years * 12 + 1e-6)
-        return f"{months} month{'' if months == 1 else 's'}"
-    return f"{int(years + 1e-6)} years"
 
 
 def has_reading(reading: Reading | None) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from core.errors import RadiographError
+from core.formatting import format_size
 from imaging.limits import DAMAGED, MAX_PIXELS, too_large
 
 
@@ -348,7 +349,7 @@ def _inflated(packed: memoryview) -> bytes:
     except zlib.error as error:
         raise damaged("a deflated data set that cannot be inflated") from error
     if unpacker.unconsumed_tail:
-        raise too_large("a deflated file that inflates to more", f"at most {_MAX_INFLATED / 1e6:.0f} MB")
+        raise too_large("a deflated file that inflates to more", f"at most {format_size(_MAX_INFLATED)}")
     if not unpacker.eof:
         raise damaged("a deflated data set that breaks off")
     return data

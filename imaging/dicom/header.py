@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Callable
+from datetime import date, timedelta
 
 from core.errors import RadiographError
 from imaging.dicom.elements import DataSet, DicomFile, Tag
@@ -20,7 +21,7 @@ from imaging.dicom.terms import (
 from imaging.film import FilmHeader
 from imaging.limits import EXPORT
 
-_UNITS = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0, "": 1.0}
+_OLDEST = 130
 _LATERAL = {"LL": "a lateral view", "RL": "a lateral view", "LATERAL": "a lateral view", "OBLIQUE": "an oblique view"}
 _CHEST = "upload a frontal chest radiograph (PA or AP)."
 
@@ -174,15 +175,30 @@ def _age(dataset: DataSet) -> float | None:
     text = dataset.text(Tag.PATIENT_AGE).upper()
     unit = text[-1:] if not text[-1:].isdecimal() else ""
     digits = text.removesuffix(unit)
-    if unit in _UNITS and digits.isdecimal() and len(digits) <= 4:
-        age = int(digits) / _UNITS[unit]
-        if age > 0 or not dataset.texts(Tag.PATIENT_BIRTH_DATE):
-            return age if age <= 130 else None
+    if unit in _AGE_UNITS and digits.isdecimal() and len(digits) <= 4:
+        years = _AGE_UNITS[unit](int(digits))
+        if years > 0 or not dataset.texts(Tag.PATIENT_BIRTH_DATE):
+            return years if years <= _OLDEST else None
     born = _date(dataset.text(Tag.PATIENT_BIRTH_DATE))
     taken = _date(dataset.text(Tag.ACQUISITION_DATE)) or _date(dataset.text(Tag.STUDY_DATE))
-    if born is None or taken is None or not 0 <= (taken - born).days <= 130 * 365.25:
+    if born is None or taken is None or taken < born:
         return None
-    return (taken - born).days / 365.25
+    years = _years_between(born, taken)
+    return years if years <= _OLDEST else None
+
+
+def _years_between(born: date, taken: date) -> float:
+    """Return the age by the calendar: a whole number of months, so also of years, on the day that completes it."""
+    months = 12 * (taken.year - born.year) + taken.month - born.month - (taken.day < born.day)
+    year, month = divmod(12 * born.year + born.month - 1 + months, 12)
+    # A child born on the 31st completes a month of 30 days on the next 1st.
+    begun = date(year, month + 1, 1) + timedelta(days=born.day - 1)
+    return (months + max(0, (taken - begun).days) / 31) / 12
+
+
+def _years_of_days(days: int) -> float:
+    """Return the age in years of a patient of so many completed days, as of one born on 1 January after a leap year."""
+    return _years_between(_FIRST_DAY, _FIRST_DAY + timedelta(days=days))
 
 
 def _date(text: str) -> date | None:
@@ -194,6 +210,17 @@ def _date(text: str) -> date | None:
         return date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
     except ValueError:
         return None
+
+
+_FIRST_DAY = date(2001, 1, 1)
+# A number of completed weeks stands for its last day, so that 052W is a year and 013W a quarter of one.
+_AGE_UNITS: dict[str, Callable[[int], float]] = {
+    "D": _years_of_days,
+    "W": lambda weeks: _years_of_days(7 * weeks + 6),
+    "M": lambda months: months / 12,
+    "Y": float,
+    "": float,
+}
 
 
 def _unsupported(received: str) -> RadiographError:

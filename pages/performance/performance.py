@@ -10,10 +10,11 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from core.errors import AppError
+from core.formatting import format_estimate, format_interval, format_percentage, format_rate, format_signed
 from model.card import Evaluation, ModelCard
 from model.operating import NAMES, operating_point, rates_at
 from pages.shared import charts, classifiers, frame
-from pages.shared.measures import MEASURE_NAMES, interval, is_outside, rate, sample, split_name, with_interval
+from pages.shared.measures import MEASURE_NAMES, is_outside, sample, split_name
 from pages.shared.predictive_values import show_predictive_values
 
 frame.require_frame()
@@ -69,8 +70,8 @@ def show_headline(evaluation: Evaluation, name: str) -> None:
             "not be used.</p>"
         )
     tiles = "".join(
-        f"<div><span>{MEASURE_NAMES[key].removesuffix(' (ECE)')}</span><strong>{rate(measure.value, 3)}</strong>"
-        f"<span>{interval(measure, 3)}</span></div>"
+        f"<div><span>{MEASURE_NAMES[key].removesuffix(' (ECE)')}</span><strong>{format_rate(measure.value, 3)}</strong>"
+        f"<span>{format_interval(measure, 3)}</span></div>"
         for key, measure in ((key, evaluation.measures[key]) for key in HEADLINE if key in evaluation.measures)
     )
     st.html(
@@ -84,7 +85,7 @@ def show_figures(card: ModelCard, evaluation: Evaluation, name: str) -> None:
     text, measures, point = sample(evaluation, name), evaluation.measures, evaluation.operating_point
     sensitivity, specificity = measures["sensitivity"].value, measures["specificity"].value
     share_ill = (evaluation.tp + evaluation.fn) / max(1, evaluation.n)
-    auroc, auprc, ece = (with_interval(measures[key], 3) for key in ("auroc", "auprc", "ece"))
+    auroc, auprc, ece = (format_estimate(measures[key], 3) for key in ("auroc", "auprc", "ece"))
     left, right = st.columns(2, gap="small")
     with left:
         draw("roc", charts.roc(evaluation.roc, (1 - specificity, sensitivity), auroc, text))
@@ -139,7 +140,7 @@ def cell(evaluation: Evaluation, key: str) -> str:
     measure = evaluation.measures.get(key)
     if measure is None:
         return "–"
-    return f"{measure.value:.3f} <span>{interval(measure, 3)}</span>" if measure.value == measure.value else "–"
+    return f"{measure.value:.3f} <span>{format_interval(measure, 3)}</span>" if measure.value == measure.value else "–"
 
 
 def show_purposes(card: ModelCard) -> None:
@@ -148,7 +149,8 @@ def show_purposes(card: ModelCard) -> None:
         return
     rows = "".join(
         f"<tr><th>{PURPOSE_NAMES.get(one.purpose, words(one.purpose))}<span>{escape(one.chosen)}</span></th>"
-        f"<td>{one.probability:.3f}</td><td>{rate(one.sensitivity, 3)}</td><td>{rate(one.specificity, 3)}</td></tr>"
+        f"<td>{one.probability:.3f}</td><td>{format_rate(one.sensitivity, 3)}</td>"
+        f"<td>{format_rate(one.specificity, 3)}</td></tr>"
         for one in card.purposes
     )
     moved = [
@@ -172,7 +174,7 @@ def show_robustness(card: ModelCard) -> None:
     rows = "".join(
         f"<tr><th>{escape(str(row['name']))}{'' if row['mild'] else '<span>strong</span>'}</th>"
         + "".join(
-            f"<td>{'–' if row[key]['value'] is None else rate(float(row[key]['value']), 3)}</td>"
+            f"<td>{'–' if row[key]['value'] is None else format_rate(float(row[key]['value']), 3)}</td>"
             for key in ("auroc", "accuracy", "sensitivity", "specificity")
         )
         + f"<td>{points(row['accuracy_change']['value'])}</td></tr>"
@@ -190,7 +192,7 @@ def show_robustness(card: ModelCard) -> None:
 
 def points(change: float | None) -> str:
     """Return a change of a rate in percentage points, signed."""
-    return "–" if change is None else f"{100 * change:+.1f}".replace("-", "−")
+    return "–" if change is None else format_signed(100 * change, 1)
 
 
 def show_about(card: ModelCard) -> None:
@@ -208,7 +210,7 @@ def show_about(card: ModelCard) -> None:
         "Network": f"{card.architecture}, {card.parameters / 1e6:.1f} million parameters",
         "Operating point": f"{point.probability:.2f} (near: {point.near_low:.2f}–{point.near_high:.2f})",
         "Chosen": point.chosen,
-        "Calibrated for": f"a prevalence of {card.calibration.prevalence * 100:.0f} %",
+        "Calibrated for": f"a prevalence of {format_percentage(card.calibration.prevalence)}",
         "Checksum": f"{card.sha256[:16]}…",
     }
     st.html(

@@ -9,13 +9,13 @@ from html import escape
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from core.formatting import format_probability
 from imaging.film import Radiograph
 from model.assessment import EvidenceRegions, Population, Prediction
 from model.engine import Classifier
 from model.lung_zones import is_mirrored, locate_evidence, region_words
 from model.stability import measure_stability, most_moving, stability_words
 from pages.reading.films import Film, remember
-from pages.shared.measures import probability
 
 # Whoever steps quickly through the films is not held up by figures that he would not read.
 PATIENCE_SECONDS = 0.7
@@ -103,8 +103,8 @@ def _show_stability(film: Film, prediction: Prediction) -> None:
     if film.stability is None:
         return
     words, (name, moved) = stability_words(film.stability, prediction), most_moving(film.stability, prediction)
-    if probability(film.stability.low) != probability(film.stability.high):
-        words += f"; moved most when {name}, to {probability(moved)}"
+    if format_probability(film.stability.low) != format_probability(film.stability.high):
+        words += f"; moved most when {name}, to {format_probability(moved)}"
     st.html(said([("Stability", f"{words}.")]))
 
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import streamlit as st
 
+from core.formatting import format_size, with_time_left
 from model.assessment import Assessment
 from model.card import ModelCard
 from model.listing import csv_text, line
 from model.operating import DEFAULT, at_purpose, offered
 from pages.reading.films import Film
-from pages.reading.table import time_left
 from reports.drawing import Drawing
 from reports.json_report import report_json, report_pdf
 from reports.pdf_collection import Collection, Entry, collection
@@ -183,7 +183,7 @@ def show_exports(films: Sequence[Film], context: ReportContext, drawing: Drawing
         )
         if made is not None and made.content is not None:
             st.download_button(
-                f"Save the PDF, {len(made.content) / 1e6:.1f} MB",
+                f"Save the PDF, {format_size(len(made.content))}",
                 made.content,
                 file_name=f"pneumolens-{len(films)}-films.pdf",
                 mime="application/pdf",
@@ -212,7 +212,8 @@ def show_exports(films: Sequence[Film], context: ReportContext, drawing: Drawing
         )
     if made is not None and made.content is None:
         st.progress(
-            made.done / len(films), f"Printing page {made.done + 1} of {len(films)}. {time_left(made.seconds_left())}"
+            made.done / len(films),
+            with_time_left(f"Printing page {made.done + 1} of {len(films)}", made.seconds_left()),
         )
     if with_names:
         st.html(

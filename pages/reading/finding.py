@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from core.formatting import format_probability
 from model.assessment import Assessment, Prediction
 from model.card import Evaluation, ModelCard
 from model.lung_zones import outside_warning
@@ -16,7 +17,6 @@ from pages.reading.films import Film, reassess
 from pages.reading.verdict import show_downloads, show_verdict
 from pages.shared import charts, classifiers
 from pages.shared.measures import VALIDATION as VALIDATION
-from pages.shared.measures import probability
 from pages.shared.predictive_values import chosen_purpose, show_predictive_values, show_purpose, show_rates
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _answer(prediction: Prediction, film: Film) -> None:
     purpose = "" if prediction.purpose == "default" else f" ({NAMES[prediction.purpose].lower()})"
     st.html(
         f'<section class="pl-finding pl-{side}"><h2>{escape(prediction.words)}</h2>'
-        f"<p>Probability <strong>{escape(probability(prediction.probability))}</strong></p>"
+        f"<p>Probability <strong>{escape(format_probability(prediction.probability))}</strong></p>"
         f"<p><span>{relation} the operating point, {prediction.operating_point:.2f}{purpose}</span></p>"
         f"{_verdict(film)}</section>"
     )
@@ -74,7 +74,8 @@ def _outside(assessment: Assessment, prediction: Prediction, film: Film) -> None
     """Say first, and largest, that the probability means little here; no colour, and no finding."""
     st.html(
         f'<section class="pl-finding pl-outside"><h2>{escape(assessment.words)}</h2>'
-        f"<p>Read this film without the classifier. Probability {escape(probability(prediction.probability))}; the "
+        f"<p>Read this film without the classifier. Probability "
+        f"{escape(format_probability(prediction.probability))}; the "
         f"figures from validation do not hold for it.</p>{_verdict(film)}</section>"
     )
 

@@ -12,6 +12,7 @@ from html import escape
 import streamlit as st
 
 from core.errors import AppError, RadiographError
+from core.formatting import format_rate, with_time_left
 from model.assessment import Assessment, InputIssue
 from model.card import ModelCard
 from model.engine import Classifier
@@ -20,10 +21,9 @@ from pages.reading.exports import ReportContext, forget_printing, print_some, sh
 from pages.reading.films import Film, full, keep
 from pages.reading.finding import VALIDATION, show_finding
 from pages.reading.queue import ARRIVAL, MOST_FILMS, PROBABILITY, Films, Order, Waiting
-from pages.reading.table import facts, line, pressed, show_table, sorted_by, summary, time_left, waiting_line
+from pages.reading.table import facts, line, pressed, show_table, sorted_by, summary, waiting_line
 from pages.reading.viewer import show_pictures
 from pages.shared import classifiers, frame
-from pages.shared.measures import rate
 from pages.shared.predictive_values import prevalence_as_set, requested_purpose
 from pages.shared.streamlit_patches import release_memory, take_upload
 from reports.drawing import Drawing
@@ -162,7 +162,7 @@ def show_queue(queue: Films, context: ReportContext, drawing: Drawing) -> None:
         with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="reading"):
             st.progress(
                 queue.done / max(1, queue.total),
-                f"Reading film {queue.done + 1} of {queue.total}. {time_left(queue.seconds_left())}",
+                with_time_left(f"Reading film {queue.done + 1} of {queue.total}", queue.seconds_left()),
             )
             st.button(
                 "Stop reading",
@@ -210,7 +210,7 @@ def show_welcome(card: ModelCard) -> None:
     known, evaluation = "", card.evaluations.get(VALIDATION)
     if evaluation is not None:
         figures = ", ".join(
-            f"{name} {rate(evaluation.measures[key].value)}"
+            f"{name} {format_rate(evaluation.measures[key].value)}"
             for key, name in (("auroc", "AUROC"), ("sensitivity", "sensitivity"), ("specificity", "specificity"))
         )
         known = f" On {evaluation.n} validation radiographs: {figures}."

@@ -14,10 +14,10 @@ from typing import Any
 
 import streamlit as st
 
+from core.formatting import format_age, format_probability
 from imaging.film import FilmHeader
 from model.assessment import Assessment
 from pages.reading.films import Film
-from pages.shared.measures import probability
 
 TABLE = "read.table"
 OUTSIDE = "Outside what it has learned from"
@@ -41,7 +41,7 @@ def line(film: Film, assessment: Assessment) -> dict[str, Any]:
         "file": film.name,
         "finding": finding(assessment),
         "side": side,
-        "probability": probability(prediction.probability) if prediction else "–",
+        "probability": format_probability(prediction.probability) if prediction else "–",
         "warnings": warnings,
     }
 
@@ -111,27 +111,9 @@ def facts(header: FilmHeader | None) -> str:
     if header is None:
         return ""
     said = [
-        _age(header.age_years) if header.age_years is not None else None,
+        format_age(header.age_years) if header.age_years is not None else None,
         _SEXES.get(header.sex or ""),
         header.view_position,
         header.body_part.capitalize() if header.body_part else None,
     ]
     return ", ".join(one for one in said if one)
-
-
-def time_left(seconds: float | None) -> str:
-    """Say how long something will still take; nothing where nobody knows."""
-    if seconds is None:
-        return ""
-    if seconds < 5:
-        return "A few seconds left."
-    if seconds < 90:
-        return f"About {5 * round(seconds / 5)} seconds left."
-    return f"About {round(seconds / 60)} minutes left."
-
-
-def _age(years: float) -> str:
-    if years < 2:
-        months = round(years * 12)
-        return f"{months} month{'' if months == 1 else 's'}"
-    return f"{years:.0f} years"

@@ -14,6 +14,7 @@ import streamlit as st
 from PIL import Image
 
 from core.errors import AppError, RadiographError
+from core.formatting import format_count, with_time_left
 from core.settings import Settings
 from imaging.radiograph import decode_radiograph, to_uint8
 from pages.retraining import charts_audit
@@ -22,7 +23,6 @@ from pages.shared.streamlit_patches import release_memory
 from training.data.audit import Audit, Group
 from training.runs import audits
 from training.runs.audits import AuditState
-from training.runs.estimate import in_words
 
 GROUPS_AT_ONCE = 12
 FILES_OF_A_GROUP = 4
@@ -61,10 +61,7 @@ def show_progress(settings: Settings, key: str) -> None:
     words = state.phase.capitalize()
     if state.total:
         words += f": {state.done:,} of {state.total:,}"
-    if state.seconds_left:
-        left = "less than a minute" if state.seconds_left < 60 else in_words(state.seconds_left)
-        words += f". {left.capitalize()} left"
-    st.progress(state.done / max(1, state.total), f"{words}.")
+    st.progress(state.done / max(1, state.total), f"{with_time_left(words, state.seconds_left)}.")
     st.html('<p class="pl-note" role="status">The audit goes on when you leave this page or close the browser.</p>')
     with st.container(horizontal=True, gap="small"):
         if st.button("Cancel the audit", key="audit.cancel"):
@@ -227,7 +224,7 @@ def show_groups(name: str, title: str, groups: Sequence[Group], root: Path) -> N
 
 def groups_said(shown: int, n: int) -> str:
     """Say how many groups are shown."""
-    return f"{shown} of {n:,} groups" if shown < n else "1 group" if n == 1 else f"{n:,} groups"
+    return f"{shown} of {n:,} groups" if shown < n else format_count(n, "group")
 
 
 def show_group(group: Group, root: Path) -> None:

@@ -9,6 +9,7 @@ from typing import IO
 import streamlit as st
 
 from core.errors import AppError
+from core.formatting import format_count
 from core.settings import Settings
 from pages.shared.streamlit_patches import take_upload
 from training.data import sources, uploads
@@ -204,7 +205,7 @@ def total_of(dataset: Dataset) -> int:
 
 def count(n: int) -> str:
     """Write a number of radiographs."""
-    return "1 radiograph" if n == 1 else f"{n:,} radiographs"
+    return format_count(n, "radiograph")
 
 
 def table(dataset: Dataset) -> str:

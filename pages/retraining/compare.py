@@ -10,14 +10,24 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from core.errors import AppError
+from core.formatting import (
+    format_duration,
+    format_interval,
+    format_p_value,
+    format_probability,
+    format_rate,
+    format_signed,
+    format_signed_interval,
+    with_time_left,
+)
 from core.settings import Settings
 from model.card import Evaluation, Measure
 from model.registry import active_version, load_card
 from pages.retraining import charts_compare
 from pages.shared import frame
 from pages.shared.administrator import still_administrator
-from pages.shared.measures import MEASURE_NAMES, interval, probability, rate
-from training.runs import candidate, estimate
+from pages.shared.measures import MEASURE_NAMES
+from training.runs import candidate
 from training.runs.candidate import CandidateComparison, ComparisonState, DifferingFilm
 
 SPLITS = {"test": "the test part of the data", "validation": "the patients that the training held out"}
@@ -81,7 +91,7 @@ def _show_invitation(settings: Settings, folder: Path, version: str, in_use: str
         f'<p class="pl-note">Both classifiers read the same {n} films of {SPLITS[split]}. What they say is '
         "compared film by film, each at its own operating point; then both are tried on films that were made "
         "brighter, darker, blurred or turned, and the films on which they differ most are shown with both "
-        f"influence maps. This takes {estimate.in_words(seconds)} on this machine. You can leave the page "
+        f"influence maps. This takes {format_duration(seconds)} on this machine. You can leave the page "
         "meanwhile, and nothing changes for the clinicians.</p>"
     )
     _start_button(settings, folder, in_use, f"Compare {version} with {in_use}")
@@ -109,14 +119,7 @@ def progress_words(state: ComparisonState) -> str:
     words = state.phase[:1].upper() + state.phase[1:]
     if state.total:
         words += f", {100 * state.done // state.total} %"
-    return words if state.seconds_left is None else f"{words}, {time_left(state.seconds_left)} left"
-
-
-def time_left(seconds: float) -> str:
-    """Write a time to wait: seconds below a minute, in steps of five, so that the figure does not flicker."""
-    if seconds < 60:
-        return f"about {max(5, 5 * math.ceil(seconds / 5))} seconds"
-    return estimate.in_words(seconds)
+    return with_time_left(words, state.seconds_left)
 
 
 def show_failure(state: ComparisonState) -> None:
@@ -152,7 +155,9 @@ def show_result(result: CandidateComparison, folder: Path) -> None:
     sample = f"{SPLITS[result.split].capitalize()}, n = {result.n}"
     left, right = st.columns(2, gap="small")
     with left:
-        errors = tuple(rate(one.measures["ece"].value, 3) for one in (result.evaluation, result.evaluation_against))
+        errors = tuple(
+            format_rate(one.measures["ece"].value, 3) for one in (result.evaluation, result.evaluation_against)
+        )
         _draw(
             "calibration",
             charts_compare.reliability_pair(
@@ -199,14 +204,14 @@ def show_table(result: CandidateComparison) -> None:
     for key in ROWS:
         said = counts.get(key, ["", ""])
         cells = "".join(
-            f"<td>{rate(side.figures[key].value, 3)} <span>{interval(side.figures[key], 3)}"
+            f"<td>{format_rate(side.figures[key].value, 3)} <span>{format_interval(side.figures[key], 3)}"
             f"{'<br>' if words else ''}{words}</span></td>"
             for side, words in zip((c.a, c.b), said, strict=True)
         )
         difference = c.differences[key]
         rows += (
-            f"<tr><th>{MEASURE_NAMES[key]}</th>{cells}<td>{signed(difference.value)} "
-            f"<span>{signed_interval(difference)}</span></td><td>{meaning(key, difference)}</td></tr>"
+            f"<tr><th>{MEASURE_NAMES[key]}</th>{cells}<td>{format_signed(difference.value)} "
+            f"<span>{format_signed_interval(difference)}</span></td><td>{meaning(key, difference)}</td></tr>"
         )
     st.html(
         '<div class="pl-wide"><table class="pl-table"><caption>On the same films, with 95 % intervals over patients'
@@ -234,26 +239,13 @@ def meaning(key: str, difference: Measure) -> str:
     return "candidate is higher" if higher else "candidate is lower"
 
 
-def signed(value: float, decimals: int = 3) -> str:
-    """Write a difference with its sign, a dash where it is not defined."""
-    # Rounded first, so that a hair below zero does not read as −0.000.
-    return "–" if math.isnan(value) else f"{round(value, decimals) + 0.0:+.{decimals}f}".replace("-", "−")
-
-
-def signed_interval(measure: Measure, decimals: int = 3) -> str:
-    """Write the interval of a difference in brackets, or nothing where there is none."""
-    if math.isnan(measure.low) or math.isnan(measure.high):
-        return ""
-    return f"({signed(measure.low, decimals)} to {signed(measure.high, decimals)})"
-
-
 def show_statistics(result: CandidateComparison) -> None:
     """Say in words what the two tests found."""
     d, m = result.comparison.delong, result.comparison.mcnemar
-    by_films = signed_interval(Measure(d.difference, d.low, d.high), 4)
+    by_films = format_signed_interval(Measure(d.difference, d.low, d.high), 4)
     ranking = "AUROC cannot be tested: there are too few films, or they do not vary."
     if math.isfinite(d.p):
-        ranking = f"AUROC differs by {signed(d.difference, 4)} {by_films}, {p_words(d.p)} (DeLong)."
+        ranking = f"AUROC differs by {format_signed(d.difference, 4)} {by_films}, {p_words(d.p)} (DeLong)."
     findings = (
         f"Both are right on {m.both} films, the candidate alone on {m.only_a}, the one in use alone on "
         f"{m.only_b}, neither on {m.neither}; {p_words(m.p)} (McNemar)."
@@ -266,7 +258,6 @@ def show_statistics(result: CandidateComparison) -> None:
 
 def p_words(p: float) -> str:
     """Write a p-value and what it means to whoever does not know."""
-    shown = "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
     often = (
         "fewer than 1 in 1,000"
         if p < 0.001
@@ -275,7 +266,7 @@ def p_words(p: float) -> str:
         else f"{round(100 * p)} in 100"
     )
     return (
-        f"{shown.replace('<', '&lt;')}: if both were equally good, chance alone would give so large a difference "
+        f"{escape(format_p_value(p))}: if both were equally good, chance alone would give so large a difference "
         f"in {often} comparisons"
     )
 
@@ -322,7 +313,7 @@ def _show_film(place: int, film: DifferingFilm, folder: Path, with_maps: bool) -
     )
     for column, (name, value, picture, is_empty) in zip(st.columns(2, gap="small"), sides, strict=True):
         with column:
-            st.html(f'<p class="pl-name"><span>{name}</span>{escape(probability(value))}</p>')
+            st.html(f'<p class="pl-name"><span>{name}</span>{escape(format_probability(value))}</p>')
             _picture(folder, picture if with_maps else film.film, f"Film {place}, {name.lower()}")
             if with_maps and is_empty:
                 st.html('<p class="pl-caption">No region raised the probability.</p>')

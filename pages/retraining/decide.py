@@ -8,13 +8,14 @@ from pathlib import Path
 import streamlit as st
 
 from core.errors import AppError, ClassifierError
+from core.formatting import format_estimate
 from core.settings import Settings
 from model.card import ModelCard
 from model.promotions import Promotion, previous_version, promote, promotions, rollback, serving_version
 from model.registry import active_version, list_versions, load_card
 from pages.shared import frame
 from pages.shared.administrator import guarded
-from pages.shared.measures import split_name, with_interval
+from pages.shared.measures import split_name
 from training.runs import candidate, promotion
 from training.runs.promotion import Rule
 
@@ -302,7 +303,7 @@ def _version_row(settings: Settings, version: str, in_use: str | None) -> str:
     found = card.evaluations[name]
     return (
         f"{head}<td>{escape(split_name(name))}, n = {found.n}</td>"
-        + "".join(f"<td>{with_interval(found.measures[key], 3)}</td>" for key in _FIGURES)
+        + "".join(f"<td>{format_estimate(found.measures[key], 3)}</td>" for key in _FIGURES)
         + "</tr>"
     )
 

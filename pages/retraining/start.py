@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from core.errors import AppError
+from core.formatting import format_count, format_duration, format_percentage
 from core.settings import Settings
 from model.architectures import ARCHITECTURES, find_architecture
 from model.card import ModelCard
@@ -236,8 +237,8 @@ def show_estimate(settings: Settings, config: TrainingConfig, audit: Audit) -> N
     st.html(
         '<h2 class="pl-heading">What will happen</h2>'
         f'<p class="pl-note">{pneumonia:,} radiographs with pneumonia and {normal:,} without. '
-        f"{100 * config.validation_fraction:.0f} % of the patients are held out. Then the network is trained for "
-        f"{len(config.epochs)} epochs, calibrated on the patients held out, and evaluated. Nothing changes for the "
+        f"{format_percentage(config.validation_fraction)} of the patients are held out. Then the network is trained "
+        f"for {len(config.epochs)} epochs, calibrated on the patients held out, and evaluated. Nothing changes for the "
         "clinicians until you put the new version into service.</p>"
         '<h2 class="pl-heading">How long</h2>'
     )
@@ -245,7 +246,7 @@ def show_estimate(settings: Settings, config: TrainingConfig, audit: Audit) -> N
     if speed is not None:
         seconds = estimate.fit_seconds(config, pneumonia, normal, speed)
         st.html(
-            f'<p class="pl-figure">{estimate.in_words(seconds).capitalize()}</p><p class="pl-note">on this machine '
+            f'<p class="pl-figure">{format_duration(seconds).capitalize()}</p><p class="pl-note">on this machine '
             "if nothing else keeps it busy; you can leave the page meanwhile.</p>"
         )
     elif any(job.state == "running" for job in jobs.list_jobs(settings)):
@@ -283,7 +284,7 @@ def show_button(settings: Settings, who: str, state: AuditState, choice: Choice,
     )
     label = "Start training" if not waiting else "Put into the queue"
     if waiting:
-        st.html(f'<p class="pl-note">{waiting} training{"s" if waiting > 1 else ""} before it; one runs at a time.</p>')
+        st.html(f'<p class="pl-note">{format_count(waiting, "training")} before it; one runs at a time.</p>')
     if not st.button(label, type="primary", key="start.go"):
         return
     estimate.stop_measuring(settings)

@@ -9,11 +9,11 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from core.errors import AppError
+from core.formatting import UNDEFINED, format_duration
 from core.settings import Settings
 from pages.retraining.charts_watch import training_curves
 from pages.shared.administrator import guarded, still_administrator
 from training.runs import jobs
-from training.runs.estimate import in_words
 from training.runs.jobs import Job
 
 POLL_SECONDS = 2
@@ -165,7 +165,7 @@ def show_running(settings: Settings, who: str, job: Job) -> None:
             "Stage": STAGES.get(stage, stage) or "–",
             "Epoch": f"{epoch} of {job.epochs}" if epoch else "–",
             "Radiographs per second": "–" if rate is None else f"{rate:.1f}" if rate < 100 else f"{rate:,.0f}",
-            "Time left": duration(job.seconds_left),
+            "Time left": UNDEFINED if job.seconds_left is None else format_duration(job.seconds_left),
             "Validation AUROC": area(job),
         }
     )
@@ -219,7 +219,7 @@ def show_done(settings: Settings, who: str, job: Job) -> None:
             "Version": job.version or "–",
             "Epochs": str(job.epochs_done),
             "Validation AUROC": area(job),
-            "Fitting": duration(60 * job.minutes),
+            "Fitting": format_duration(60 * job.minutes),
         }
     )
     st.html(
@@ -319,8 +319,3 @@ def finished(job: Job) -> str:
 def area(job: Job) -> str:
     """Return the AUROC of the last finished epoch on validation patients."""
     return "–" if job.val_auroc is None else f"{job.val_auroc:.3f}"
-
-
-def duration(seconds: float | None) -> str:
-    """Return a time in words; a dash while it is not known."""
-    return "–" if seconds is None else "less than a minute" if seconds < 60 else in_words(seconds)

@@ -8,6 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from core.formatting import format_percentage
 from model.card import ReliabilityBin
 from model.metrics import ppv_npv
 
@@ -261,7 +262,7 @@ def confusion_matrix(tp: int, fp: int, tn: int, fn: int, operating_point: float,
                 showarrow=False,
                 font={"color": TEXT, "size": 13},
                 text=f"<b>{counts[row][column]}</b><br>{words[row][column]}<br>"
-                f"{100 * shares[row][column]:.0f} % of row",
+                f"{format_percentage(shares[row][column])} of row",
             )
     titled(figure, "Confusion matrix", sample, f"Finding at operating point {operating_point:.2f}", "Truth")
     figure.update_layout(showlegend=False, margin={"l": 96}, height=TALL)

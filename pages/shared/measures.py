@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from model.card import Evaluation, Measure
@@ -31,32 +30,6 @@ class PredictiveValues:
 
     ppv: Measure
     npv: Measure
-
-
-def rate(value: float, decimals: int = 2) -> str:
-    """Write a rate; a dash where it is not defined."""
-    return "–" if math.isnan(value) else f"{value:.{decimals}f}"
-
-
-def probability(value: float) -> str:
-    """Write a calibrated probability; what would round to 0.00 or 1.00 is not certainty and must not look like it."""
-    if value >= 0.995:
-        return "> 0.99"
-    return "< 0.01" if value < 0.005 else f"{value:.2f}"
-
-
-def interval(measure: Measure, decimals: int = 2) -> str:
-    """Write the 95 % interval in brackets, or nothing where there is none."""
-    if math.isnan(measure.low) or math.isnan(measure.high):
-        return ""
-    return f"({measure.low:.{decimals}f}–{measure.high:.{decimals}f})"
-
-
-def with_interval(measure: Measure, decimals: int = 2) -> str:
-    """Write a figure and its interval."""
-    if math.isnan(measure.value):
-        return "–"
-    return f"{measure.value:.{decimals}f} {interval(measure, decimals)}".rstrip()
 
 
 def predictive_values(sensitivity: Measure, specificity: Measure, prevalence: float) -> PredictiveValues:

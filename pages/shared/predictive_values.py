@@ -7,10 +7,11 @@ from html import escape
 
 import streamlit as st
 
+from core.formatting import format_interval, format_rate
 from model.card import Evaluation, ModelCard
 from model.operating import AIMS, DEFAULT, NAMES, Rates, offered, operating_point, rates_at
 from pages.shared import charts, installation
-from pages.shared.measures import interval, predictive_values, rate
+from pages.shared.measures import predictive_values
 
 _CHOICE, _SET = "read.purpose", "read.prevalence"
 
@@ -70,7 +71,7 @@ def show_rates(evaluation: Evaluation, cut: float) -> None:
     """Say how often the finding is right at this operating point, on the radiographs of `evaluation`."""
     rates = rates_at(evaluation, cut)
     rows = "".join(
-        f"<tr><th>{name}</th><td>{rate(measure.value)} <span>{interval(measure)}</span></td></tr>"
+        f"<tr><th>{name}</th><td>{format_rate(measure.value)} <span>{format_interval(measure)}</span></td></tr>"
         for name, measure in (("Sensitivity", rates.sensitivity), ("Specificity", rates.specificity))
     )
     st.html(
@@ -103,8 +104,8 @@ def show_predictive_values(rates: Rates, sample: str | None = None) -> None:
     values = predictive_values(rates.sensitivity, rates.specificity, prevalence / 100)
     st.html(
         '<table class="pl-rows">'
-        f"<tr><th>PPV <em>of films called likely</em></th><td>{rate(values.ppv.value)} "
-        f"<span>{interval(values.ppv)}</span></td></tr>"
-        f"<tr><th>NPV <em>of films called unlikely</em></th><td>{rate(values.npv.value)} "
-        f"<span>{interval(values.npv)}</span></td></tr></table>"
+        f"<tr><th>PPV <em>of films called likely</em></th><td>{format_rate(values.ppv.value)} "
+        f"<span>{format_interval(values.ppv)}</span></td></tr>"
+        f"<tr><th>NPV <em>of films called unlikely</em></th><td>{format_rate(values.npv.value)} "
+        f"<span>{format_interval(values.npv)}</span></td></tr></table>"
     )

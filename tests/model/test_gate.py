@@ -8,11 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from core.formatting import format_age
 from imaging.film import FilmHeader, Radiograph
+from imaging.radiograph import decode_radiograph
 from model.assessment import Population
 from model.gate import check, check_population, inverted_issue, rotated_issue, together
 from model.gate_measures import measure_greys, thinned
 from model.population import Judgement, Limits
+from tests.dicoms import phantom_dicom
 from tests.phantoms import chest
 
 
@@ -123,7 +126,7 @@ def test_colour_is_a_mark_on_a_film_or_says_that_it_is_none(
     [
         (None, None),
         (0.5, "6 months"),
-        (0.99, "12 months"),
+        (0.99, "11 months"),
         (1.0, None),
         (5.9, None),
         (6.0, "6 years"),
@@ -134,6 +137,29 @@ def test_age_by_header(age: float | None, said: str | None) -> None:
     issues = check(film(chest(7, (300, 300)), header=FilmHeader(age_years=age)))
     assert [issue.code for issue in issues] == (["AGE_OUTSIDE"] if said else [])
     assert said is None or said in issues[0].message
+
+
+@pytest.mark.parametrize(
+    ("age", "words", "is_outside"),
+    [
+        ("051W", "11 months", True),
+        ("052W", "12 months", False),
+        ("012M", "12 months", False),
+        ("365D", "12 months", False),
+        ("013W", "3 months", True),
+        ("005Y", "5 years", False),
+        ("071M", "5 years", False),
+        ("072M", "6 years", True),
+        ("2190D", "5 years", False),
+    ],
+)
+def test_an_age_and_what_is_said_of_it_agree_in_every_unit(age: str, words: str, is_outside: bool) -> None:
+    data = phantom_dicom(size=(40, 48), PatientAge=age, PatientBirthDate=None)
+    read = decode_radiograph(data).header
+    assert read is not None and read.age_years is not None and format_age(read.age_years) == words
+    issues = check(film(chest(7, (300, 300)), header=read))
+    assert [issue.code for issue in issues] == (["AGE_OUTSIDE"] if is_outside else [])
+    assert not is_outside or f"is {words} old" in issues[0].message
 
 
 @pytest.mark.parametrize("age", [18.0, 41.0, 103.0])

@@ -118,6 +118,6 @@ def test_another_operating_point_can_be_crossed_where_the_default_is_not() -> No
 
 def test_a_range_never_looks_certain() -> None:
     stability = Stability(0.996, 1.0, (("cropped", 0.999),))
-    assert stability_words(stability, a_prediction(0.999)) == "Stable: above 0.99 under one small change"
+    assert stability_words(stability, a_prediction(0.999)) == "Stable: > 0.99 under one small change"
     wide = Stability(0.001, 0.3, (("cropped", 0.3), ("mirrored", 0.1)))
-    assert stability_words(wide, a_prediction(0.001)) == "Stable: below 0.01 to 0.30 under two small changes"
+    assert stability_words(wide, a_prediction(0.001)) == "Stable: < 0.01 to 0.30 under two small changes"

@@ -83,10 +83,10 @@ def test_the_page_says_what_was_found_and_what_it_is_worth():
         (0.07, False, ("Pneumonia unlikely", "Probability of pneumonia 0.07, below the operating point 0.41")),
         (0.41, False, ("Pneumonia likely", "Probability of pneumonia 0.41, at the operating point 0.41")),
         (0.45, True, ("Near the operating point: read with care", "Between 0.32 and 0.50, small changes")),
-        (0.9994, False, ("Probability of pneumonia above 0.99", "this radiograph above 0.99")),
-        (0.0004, False, ("Probability of pneumonia below 0.01",)),
-        (1.0, False, ("above 0.99",)),
-        (0.0, False, ("below 0.01",)),
+        (0.9994, False, ("Probability of pneumonia > 0.99", "this radiograph > 0.99")),
+        (0.0004, False, ("Probability of pneumonia < 0.01",)),
+        (1.0, False, ("> 0.99",)),
+        (0.0, False, ("< 0.01",)),
     ],
 )
 def test_the_finding_is_said_in_the_words_of_the_screen(probability, near, words):
@@ -268,7 +268,7 @@ def test_the_page_holds_everything_beside_the_finding():
     text = printed(pdf)
     assert pages(pdf) == 1
     for words in (
-        "Between 0.81 and 0.93 under small changes of this radiograph; the finding stays the same.",
+        "0.81–0.93 under small changes of this radiograph; the finding stays the same.",
         "By the file’s header: 3 years, female, PA view, chest.",
         "Black and white were exchanged.",
         "Before it was assessed, the radiograph was inverted and turned by 90°.",

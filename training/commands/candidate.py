@@ -12,11 +12,11 @@ from tqdm import tqdm
 
 from core.errors import ClassifierError, DatasetError
 from core.files import write_atomically
+from core.formatting import format_estimate
 from core.settings import Settings
 from model.registry import active_version
 from model.tf_startup import start_tensorflow
 from training.evaluation.compare import comparison_to_text
-from training.evaluation.evaluate import with_interval
 from training.runs import candidate, processes
 from training.runs.candidate import CandidateComparison
 
@@ -58,7 +58,7 @@ def result_to_text(result: CandidateComparison) -> str:
         f"  {'accuracy of the same films changed':<36}{'A':<22}B (n = {result.robustness[0].n})",
     ]
     lines += [
-        f"    {a.name:<34}{with_interval(a.accuracy):<22}{with_interval(b.accuracy)}"
+        f"    {a.name:<34}{format_estimate(a.accuracy, 3):<22}{format_estimate(b.accuracy, 3)}"
         for a, b in zip(result.robustness, result.robustness_against, strict=True)
     ]
     return "\n".join([*lines, *result.remarks])

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from tqdm import tqdm
 
 from core.errors import AppError, RunError
+from core.formatting import format_short_duration
 from core.settings import Settings
 from model.registry import active_version, load_card, version_folder
 from training.commands.promote import command_line_user
@@ -254,7 +255,7 @@ def _now_said(job: Job) -> str:
     return (
         f"epoch {job.fitting['epoch']}/{job.epochs} {job.fitting['stage']} · loss {job.fitting['loss']:.3f} · "
         f"validation AUROC {area} · {job.images_per_second or 0:.1f} images/s · "
-        f"{f'{left / 60:.0f} min' if left >= 90 else f'{left:.0f} s'} left"
+        f"{format_short_duration(left)} left"
     )
 
 

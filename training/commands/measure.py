@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Any
 
+from core.formatting import format_duration
 from core.settings import Settings
 from model.architectures import ARCHITECTURES
 from model.tf_startup import start_tensorflow
@@ -34,7 +35,7 @@ def add_commands(acts: Any) -> None:
 def _speed(options: argparse.Namespace, settings: Settings) -> int:
     start_tensorflow(in_batches=True)
     from training.fitting.config import default_config
-    from training.runs.estimate import fit_seconds, in_words, keep_speed
+    from training.runs.estimate import fit_seconds, keep_speed
     from training.runs.measure import measure
 
     print("measuring, half a minute", file=sys.stderr, flush=True)
@@ -46,5 +47,5 @@ def _speed(options: argparse.Namespace, settings: Settings) -> int:
     )
     for preset in ("quick", "standard", "thorough"):
         seconds = fit_seconds(default_config(options.architecture, preset), 3883, 1349, speed)
-        print(f"  {preset:<9} on 5,232 radiographs: {in_words(seconds)}")
+        print(f"  {preset:<9} on 5,232 radiographs: {format_duration(seconds)}")
     return 0

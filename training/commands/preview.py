@@ -11,6 +11,7 @@ import cv2
 
 from core.errors import AppError
 from core.files import write_atomically
+from core.formatting import format_count
 from core.settings import Settings
 from training.data.augment import MAX_STRENGTH, RECIPES, resolve
 from training.data.dataset import scan_folder
@@ -123,8 +124,8 @@ def _preview(options: argparse.Namespace, settings: Settings) -> int:
     _, encoded = cv2.imencode(".png", sheet)
     write_atomically(options.out, encoded.tobytes())
     shown, copies = (
-        "1 radiograph" if len(pictures) == 1 else f"{len(pictures)} radiographs",
-        "1 changed copy" if options.copies == 1 else f"{options.copies} changed copies",
+        format_count(len(pictures), "radiograph"),
+        format_count(options.copies, "changed copy", "changed copies"),
     )
     print(f"{options.out}: {shown}, {copies} of each with {', '.join(recipe.name for recipe in recipes)}")
     return 0

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from tqdm import tqdm
 
 from core.errors import DatasetError
+from core.formatting import format_short_duration
 from core.settings import Settings
 from model.architectures import ARCHITECTURES, find_architecture
 from model.tf_startup import start_tensorflow
@@ -338,11 +339,7 @@ def terminal_watcher(bar: tqdm[NoReturn]) -> Watcher:
     def fitting(progress: Progress) -> None:
         nonlocal shown
         shown = "fitting"
-        left = (
-            f"{progress.seconds_left / 60:.0f} min left"
-            if progress.seconds_left >= 90
-            else f"{progress.seconds_left:.0f} s left"
-        )
+        left = f"{format_short_duration(progress.seconds_left)} left"
         val = "–" if progress.val_auroc is None else f"{progress.val_auroc:.4f}"
         text = (
             f"epoch {progress.epoch}/{progress.epochs} {progress.stage} · loss {progress.loss:.3f} · AUROC train "

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from tqdm import tqdm
 
 from core.errors import ClassifierError, DatasetError
+from core.formatting import format_short_duration
 from core.settings import Settings
 from model.architectures import ARCHITECTURES, find_architecture
 from model.tf_startup import start_tensorflow
@@ -301,7 +302,7 @@ def _heading(standing: Standing, progress: Progress | None) -> str:
     if (best := standing.best) is not None:
         parts.append(f"best {best.value:.4f}")
     if (seconds := seconds_left(standing, progress)) is not None:
-        parts.append(f"{seconds / 60:.0f} min left" if seconds >= 90 else f"{seconds:.0f} s left")
+        parts.append(f"{format_short_duration(seconds)} left")
     return " · ".join(parts)
 
 

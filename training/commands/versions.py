@@ -11,6 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from core.files import write_atomically
+from core.formatting import format_estimate
 from core.settings import Settings
 from model.architectures import ARCHITECTURES
 from model.tf_startup import start_tensorflow
@@ -77,6 +78,6 @@ def _versions(options: argparse.Namespace, settings: Settings) -> int:
         area = card.evaluations["validation"].measures["auroc"]
         print(
             f"{'*' if name == active else ' '} {name}  {card.architecture}  {card.created_at[:10]}  "
-            f"validation AUROC {area.value:.4f} ({area.low:.4f}–{area.high:.4f})"
+            f"validation AUROC {format_estimate(area, 4)}"
         )
     return 0

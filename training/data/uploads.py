@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO
 
 from core.errors import DatasetError
+from core.formatting import format_size
 from core.settings import Settings
 from training.data.dataset import CLASSES, SUFFIXES
 from training.data.sources import PARTS, Dataset, dataset_at, with_counts
@@ -169,8 +170,8 @@ def _store(
     free = shutil.disk_usage(uploads).free - _SPARE_BYTES
     if expected > free:
         raise _refused(
-            f"at most {max(0, free) / 1e9:.1f} GB, which is what the disk has room for",
-            f"{expected / 1e9:.1f} GB",
+            f"at most {format_size(max(0, free))}, which is what the disk has room for",
+            format_size(expected),
             "Free some space on the server, or upload fewer pictures.",
         )
     folder = Path(tempfile.mkdtemp(prefix=f"{_STALE[0]}{os.getpid()}-", dir=uploads))
@@ -242,7 +243,7 @@ def _refuse_twins(paths: Sequence[tuple[str, ...]]) -> None:
 
 def _too_much(most_bytes: int) -> DatasetError:
     return _refused(
-        f"at most {most_bytes / 1e9:.2f} GB once it is unpacked",
+        f"at most {format_size(most_bytes)} once it is unpacked",
         "more",
         "Upload the data in smaller parts, as pictures that are not compressed beyond their format.",
     )
@@ -259,7 +260,7 @@ def _write(entry: _Entry, target: Path, most: int, room: int) -> int:
             size += len(chunk)
             if size > most:
                 raise _refused(
-                    f"pictures of at most {most / 1e6:.0f} MB",
+                    f"pictures of at most {format_size(most)}",
                     "a larger one",
                     "Leave out files that are not single radiographs.",
                 )

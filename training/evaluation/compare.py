@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from core.formatting import format_difference, format_estimate, format_p_value
 from model.calibration import probabilities
 from model.card import Evaluation, Measure
 from model.engine import Classifier
 from model.metrics import RESAMPLES, evaluate, measures, percentile_interval, resampled, wilson
 from training.data.dataset import Sample
-from training.evaluation.evaluate import Failures, Progress, plain, score_side_by_side, with_interval
+from training.evaluation.evaluate import Failures, Progress, plain, score_side_by_side
 
 Array = npt.NDArray[Any]
 COMPARED = ("auroc", "accuracy", "sensitivity", "specificity", "ece")
@@ -252,20 +253,20 @@ def comparison_to_text(comparison: Comparison, names: Sequence[str], split: str)
         f"  {'operating point':<16}{c.a.operating_point:<{width}.3f}{c.b.operating_point:.3f}",
     ]
     lines += [
-        f"  {name:<16}{with_interval(c.a.figures[name]):<{width}}{with_interval(c.b.figures[name]):<{width}}"
-        f"{signed(c.differences[name])}"
+        f"  {name:<16}{format_estimate(c.a.figures[name], 3):<{width}}{format_estimate(c.b.figures[name], 3):<{width}}"
+        f"{format_difference(c.differences[name])}"
         for name in COMPARED
     ]
     d, m = c.delong, c.mcnemar
     test = (
-        f"standard error {d.standard_error:.4f}, z = {d.z:.2f}, {_p(d.p)}"
+        f"standard error {d.standard_error:.4f}, z = {d.z:.2f}, {format_p_value(d.p)}"
         if math.isfinite(d.p)
         else "no test: too few films, or none varies"
     )
     lines += [
-        f"  AUROC (DeLong): {signed(Measure(d.difference, d.low, d.high), 4)}, {test}",
+        f"  AUROC (DeLong): {format_difference(Measure(d.difference, d.low, d.high), 4)}, {test}",
         f"  findings (McNemar): both right {m.both}, only A {m.only_a}, only B {m.only_b}, neither {m.neither}; "
-        f"{_p(m.p)}",
+        f"{format_p_value(m.p)}",
     ]
     if c.disagreeing:
         lines.append(f"  {'films they differ on most':<27}{'A':>6}{'B':>7}  label")
@@ -275,17 +276,3 @@ def comparison_to_text(comparison: Comparison, names: Sequence[str], split: str)
         for film in c.disagreeing
     ]
     return "\n".join(lines)
-
-
-def signed(difference: Measure, decimals: int = 3) -> str:
-    """Write a difference with its sign and interval, and a dash where it is not defined."""
-    if math.isnan(difference.value):
-        return "–"
-    # Rounded first, so that a hair below zero does not read as −0.000.
-    value, low, high = (round(v, decimals) + 0.0 for v in (difference.value, difference.low, difference.high))
-    limits = "" if math.isnan(low) else f" ({low:+.{decimals}f} to {high:+.{decimals}f})"
-    return f"{value:+.{decimals}f}{limits}".replace("-", "−")
-
-
-def _p(value: float) -> str:
-    return f"p = {value:.3f}" if value >= 0.001 else "p < 0.001"

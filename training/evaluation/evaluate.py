@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import DatasetError, RadiographError
+from core.formatting import format_estimate
 from imaging.radiograph import Radiograph, decode_radiograph
 from model.calibration import probabilities
 from model.card import MEASURES, Evaluation, Measure, ModelCard, PurposePoint
@@ -252,14 +253,6 @@ def detail_to_json(detail: Detail) -> str:
     return json.dumps(plain(asdict(detail)), indent=1, ensure_ascii=False)
 
 
-def with_interval(measure: Measure, decimals: int = 3) -> str:
-    """Write a figure with its interval, and a dash where it is not defined."""
-    if math.isnan(measure.value):
-        return "–"
-    limits = "" if math.isnan(measure.low) else f" ({measure.low:.{decimals}f}–{measure.high:.{decimals}f})"
-    return f"{measure.value:.{decimals}f}{limits}"
-
-
 def evaluation_to_text(evaluation: Evaluation, version: str) -> str:
     """Return the evaluation as a table for a terminal."""
     lines = [
@@ -278,7 +271,7 @@ def detail_to_text(detail: Detail) -> str:
     """Return the closer look as tables for a terminal."""
     lines = [f"  called right at {detail.operating_point:.3f}"]
     lines += [
-        f"    {name:<12} {rate.right:>4} of {rate.n:<4}  {with_interval(rate.share)}"
+        f"    {name:<12} {rate.right:>4} of {rate.n:<4}  {format_estimate(rate.share, 3)}"
         for name, rate in detail.rates.items()
     ]
     if detail.purposes:
@@ -286,12 +279,12 @@ def detail_to_text(detail: Detail) -> str:
     for result in detail.purposes:
         lines.append(
             f"    {result.point.purpose:<12}  {result.point.probability:.3f}  "
-            f"{with_interval(result.sensitivity.share):<20}  {with_interval(result.specificity.share)}"
+            f"{format_estimate(result.sensitivity.share, 3):<20}  {format_estimate(result.specificity.share, 3)}"
         )
     lines.append(f"  {'at prevalence':<16}  {'PPV':<20}  {'NPV':<20}  beats treating all or none at")
     for worth in detail.prevalences:
         lines.append(
-            f"    {worth.prevalence:<14g}  {with_interval(worth.ppv):<20}  {with_interval(worth.npv):<20}  "
+            f"    {worth.prevalence:<14g}  {format_estimate(worth.ppv, 3):<20}  {format_estimate(worth.npv, 3):<20}  "
             f"{_useful(worth.curve)}"
         )
     return "\n".join(lines)

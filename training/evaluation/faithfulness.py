@@ -16,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import DatasetError
+from core.formatting import format_difference, format_estimate
 from model.calibration import probabilities
 from model.card import Measure
 from model.engine import Classifier
 from model.explanation import grad_cam
 from model.metrics import percentile_interval, resampled
 from training.data.dataset import Sample
-from training.evaluation.compare import signed
-from training.evaluation.evaluate import Failures, Progress, decoded, plain, with_interval
+from training.evaluation.evaluate import Failures, Progress, decoded, plain
 
 Picture = npt.NDArray[np.uint8]
 Map = npt.NDArray[np.float32]
@@ -281,14 +281,21 @@ def faithfulness_to_text(result: Faithfulness, split: str) -> str:
         if abs(one.probability_film - one.probability_substitute) < NO_CONTRAST:
             lines.insert(-1, "    (whole films and whole substitutes score alike, so that no order can stand out)")
         for row in one.orderings:
-            gain = "" if row.name == OURS else f"{signed(row.deletion_gain)}, {signed(row.insertion_gain)}"
+            gain = (
+                ""
+                if row.name == OURS
+                else f"{format_difference(row.deletion_gain)}, {format_difference(row.insertion_gain)}"
+            )
             lines.append(
-                f"    {row.name:<13}  {with_interval(row.deletion):<19}  {with_interval(row.insertion):<19}  "
+                f"    {row.name:<13}  {format_estimate(row.deletion, 3):<19}  {format_estimate(row.insertion, 3):<19}  "
                 f"{gain}".rstrip()
             )
     rows = [*result.randomised, *([result.other_films] if result.other_films else [])]
     if rows:
         lines.append("maps against the trained network's, when weights are drawn anew (less alike is better)")
         lines.append(f"    {'':<24}  {'rank correlation':<26}  structural similarity")
-    lines += [f"    {row.name:<24}  {signed(row.rank_correlation):<26}  {signed(row.ssim)}" for row in rows]
+    lines += [
+        f"    {row.name:<24}  {format_difference(row.rank_correlation):<26}  {format_difference(row.ssim)}"
+        for row in rows
+    ]
     return "\n".join(lines)

@@ -16,13 +16,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from core.formatting import format_difference, format_estimate, format_rate
 from imaging.radiograph import Radiograph, squash, to_uint8
 from model.calibration import probabilities
 from model.card import Measure
 from model.engine import Classifier
 from training.data.dataset import Sample
-from training.evaluation.compare import Scores, compare_scores, signed
-from training.evaluation.evaluate import Failures, Progress, decoded, plain, refuse_empty, with_interval
+from training.evaluation.compare import Scores, compare_scores
+from training.evaluation.evaluate import Failures, Progress, decoded, plain, refuse_empty
 
 Picture = npt.NDArray[np.uint8]
 CANVAS_PX = 299
@@ -267,9 +268,9 @@ def robustness_to_text(rows: Sequence[RobustnessRow], version: str, split: str) 
         f"  {'* mild':<22}  {'AUROC':<19}  {'accuracy':<19}  {'sens.':<5}  {'spec.':<5}  accuracy against clean",
     ]
     lines += [
-        f"{'*' if row.mild and row.name != CLEAN else ' '} {row.name:<22}  {with_interval(row.auroc):<19}  "
-        f"{with_interval(row.accuracy):<19}  {_short(row.sensitivity)}  {_short(row.specificity)}  "
-        f"{signed(row.accuracy_change) if row.name != CLEAN else ''}".rstrip()
+        f"{'*' if row.mild and row.name != CLEAN else ' '} {row.name:<22}  {format_estimate(row.auroc, 3):<19}  "
+        f"{format_estimate(row.accuracy, 3):<19}  {_short(row.sensitivity)}  {_short(row.specificity)}  "
+        f"{format_difference(row.accuracy_change) if row.name != CLEAN else ''}".rstrip()
         for row in rows
     ]
     mild = [row for row in rows if row.mild and row.name != CLEAN]
@@ -283,4 +284,4 @@ def robustness_to_text(rows: Sequence[RobustnessRow], version: str, split: str) 
 
 
 def _short(measure: Measure) -> str:
-    return with_interval(Measure(measure.value, float("nan"), float("nan"))).ljust(5)
+    return format_rate(measure.value, 3).ljust(5)

@@ -70,19 +70,6 @@ def _rate(train_after: str, speed: Speed) -> float:
     return speed.forward * 0.95 if train_after == "pooled_features" else speed.fitting
 
 
-def in_words(seconds: float) -> str:
-    """Return a duration as a person would say it: "about 25 minutes"."""
-    minutes = seconds / 60
-    if minutes < 1.5:
-        return "about a minute"
-    if minutes < 20:
-        return f"about {round(minutes)} minutes"
-    if minutes < 90:
-        return f"about {5 * round(minutes / 5)} minutes"
-    hours = minutes / 60
-    return f"about {round(hours * 2) / 2:g} hours" if hours < 10 else f"about {round(hours)} hours"
-
-
 def folder(settings: Settings, architecture: str) -> Path:
     """Return where the measuring of an architecture keeps its state."""
     return settings.data_dir / "speed" / architecture.replace(":", ".").replace("/", ".")

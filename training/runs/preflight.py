@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from core.errors import ResourceError
+from core.formatting import format_size
 from training.data.dataset import scan_folder
 from training.fitting.config import TrainingConfig
 from training.runs.request import RunRequest
@@ -89,6 +90,6 @@ def _refuse_less(what: str, needed: float, free: float) -> None:
             "memory": "End other programs on this machine, or start a new run with a smaller batch.",
         }
         raise ResourceError(
-            f"expected {needed / 1e9:.1f} GB of free {what} for this run. Received: {free / 1e9:.1f} GB",
+            f"expected {format_size(needed)} of free {what} for this run. Received: {format_size(free)}",
             advice=advice[what],
         )

@@ -9,9 +9,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from core.formatting import format_difference
 from model.card import Measure, ModelCard
 from training.data.audit import Audit
-from training.evaluation.compare import signed
 from training.fitting.population import MIN_FILMS, MIN_HELD_OUT
 from training.runs.candidate import CandidateComparison
 
@@ -147,7 +147,7 @@ def _not_lower(key: str, title: str, differences: Sequence[Measure], c: Candidat
         return False, f"The difference in {title} is not defined on these films."
     lower = [one for one in differences if one.high < 0]
     own, other = c.comparison.a.figures[key].value, c.comparison.b.figures[key].value
-    said = f"{title} {own:.3f} against {other:.3f}, difference {signed((lower or differences)[0])}"
+    said = f"{title} {own:.3f} against {other:.3f}, difference {format_difference((lower or differences)[0])}"
     if lower:
         return False, f"{said}: lower than that of the classifier in use by more than chance explains."
     return True, f"{said}: not lower by more than chance explains."

@@ -74,8 +74,14 @@ def test_a_silent_header_says_nothing():
     [
         ("003Y", 3.0),
         ("018M", 1.5),
-        ("026W", 26 * 7 / 365.25),
-        ("010D", 10 / 365.25),
+        ("026W", (6 + 7 / 31) / 12),
+        ("051W", (11 + 29 / 31) / 12),
+        ("052W", (12 + 5 / 31) / 12),
+        ("010D", 10 / 31 / 12),
+        ("364D", (11 + 30 / 31) / 12),
+        ("365D", 1.0),
+        ("2190D", 5 + (11 + 30 / 31) / 12),
+        ("2191D", 6.0),
         ("054", 54.0),
         ("54", 54.0),
         ("5y", 5.0),
@@ -99,10 +105,15 @@ def test_the_age_is_read_with_its_unit(age, years):
 @pytest.mark.parametrize(
     ("changes", "years"),
     [
-        ({"PatientAge": None, "PatientBirthDate": "20230501", "StudyDate": "20261121"}, 1300 / 365.25),
-        ({"PatientAge": "", "PatientBirthDate": "2023.05.01", "StudyDate": "20261121"}, 1300 / 365.25),
-        ({"PatientAge": "000Y", "PatientBirthDate": "20260821", "StudyDate": "20261121"}, 92 / 365.25),
-        ({"PatientAge": None, "AcquisitionDate": "20230502", "StudyDate": "20261121"}, 1 / 365.25),
+        ({"PatientAge": None, "PatientBirthDate": "20230501", "StudyDate": "20261121"}, 3.5 + 20 / 31 / 12),
+        ({"PatientAge": "", "PatientBirthDate": "2023.05.01", "StudyDate": "20261121"}, 3.5 + 20 / 31 / 12),
+        ({"PatientAge": "000Y", "PatientBirthDate": "20260821", "StudyDate": "20261121"}, 0.25),
+        ({"PatientAge": None, "AcquisitionDate": "20230502", "StudyDate": "20261121"}, 1 / 31 / 12),
+        ({"PatientAge": None, "PatientBirthDate": "20201121", "StudyDate": "20261121"}, 6.0),  # the sixth birthday
+        ({"PatientAge": None, "PatientBirthDate": "20201122", "StudyDate": "20261121"}, 5 + (11 + 30 / 31) / 12),
+        ({"PatientAge": None, "PatientBirthDate": "20200229", "StudyDate": "20210228"}, (11 + 30 / 31) / 12),
+        ({"PatientAge": None, "PatientBirthDate": "20200229", "StudyDate": "20210301"}, 1.0),
+        ({"PatientAge": None, "PatientBirthDate": "20260131", "StudyDate": "20260301"}, 1 / 12),
         ({"PatientAge": "002Y", "PatientBirthDate": "19500101"}, 2.0),  # what the department wrote comes first
         ({"PatientAge": None, "PatientBirthDate": "20270101"}, None),  # born after the study
         ({"PatientAge": None, "PatientBirthDate": "18000101"}, None),

@@ -15,7 +15,7 @@ from model.engine import Classifier
 from model.metrics import evaluate
 from model.promotions import promote
 from model.registry import add_version
-from pages.shared.measures import predictive_values, probability, split_name
+from pages.shared.measures import predictive_values, split_name
 from tests import ROOT
 
 PERFORMANCE = "pages/performance/performance.py"
@@ -194,21 +194,6 @@ def test_a_page_without_its_frame_shows_nothing(tmp_path: Path, monkeypatch: pyt
 )
 def test_splits_have_names(key: str, words: str) -> None:
     assert split_name(key) == words
-
-
-@pytest.mark.parametrize(
-    ("value", "words"),
-    [
-        (0.0, "< 0.01"),
-        (0.0049, "< 0.01"),
-        (0.005, "0.01"),
-        (0.994, "0.99"),
-        (0.995, "> 0.99"),
-        (1.0, "> 0.99"),
-    ],
-)
-def test_probabilities_never_look_certain(value: float, words: str) -> None:
-    assert probability(value) == words
 
 
 def test_predictive_values_follow_bayes() -> None:

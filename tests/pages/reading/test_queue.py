@@ -11,7 +11,7 @@ from model.assessment import Assessment, InputIssue, Reading
 from pages.reading import source_cache
 from pages.reading.films import Film, full, keep, remember
 from pages.reading.queue import ARRIVAL, MOST_FILMS, PROBABILITY, Films, Waiting
-from pages.reading.table import OUTSIDE, facts, finding, line, summary, time_left, waiting_line
+from pages.reading.table import OUTSIDE, facts, finding, line, summary, waiting_line
 from tests.imaging.test_archives import FILM, zipped
 from tests.pages.reading.test_films import WHEN, a_film, assessed
 
@@ -207,12 +207,6 @@ def test_time_left_follows_the_pace_of_the_last_films() -> None:
         queue.waiting.popleft()
         queue.add(film(f"{k}", seed=k), 9.0 if k < 2 else 2.0)
     assert queue.seconds_left() == pytest.approx(36)
-    assert [time_left(seconds) for seconds in (None, 2.0, 36.0, 250.0)] == [
-        "",
-        "A few seconds left.",
-        "About 35 seconds left.",
-        "About 4 minutes left.",
-    ]
 
 
 def test_lines_and_their_sum() -> None:

@@ -98,12 +98,12 @@ def test_while_it_runs_the_page_says_how_far_it_is(settings: Settings, key: str)
     assert "Audit of films" in text(app) and str(settings.data_roots[0].resolve()) in text(app)
     progress = app.get("progress")[0].proto
     assert (progress.value, progress.text) == (0, "Listing the files.")
-    for left, words in ((240.0, "About 4 minutes left."), (20.0, "Less than a minute left.")):
+    for left, words in ((240.0, ", about 4 minutes left."), (20.0, ", about 20 seconds left.")):
         processes.write_status(
             settings.audits_dir / key, phase=audits.READING, done=1204, total=4816, seconds_left=left
         )
         progress = open_audit(key).get("progress")[0].proto
-        assert progress.value == 25 and progress.text == f"Reading the radiographs: 1,204 of 4,816. {words}"
+        assert progress.value == 25 and progress.text == f"Reading the radiographs: 1,204 of 4,816{words}"
     assert labels(app) == ["Cancel the audit"]
 
 

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from core.formatting import format_signed
 from core.settings import Settings
 from model.card import Measure, ReliabilityBin
 from model.promotions import promote
 from model.registry import add_version
 from pages.retraining import charts_compare
-from pages.retraining.compare import meaning, p_words, progress_words, signed, signed_interval, time_left
+from pages.retraining.compare import meaning, p_words, progress_words
 from tests.comparisons import LABELS, NEW, OLD, RUN, a_card, a_run, install, well_calibrated, write_result
 from training.runs import candidate, processes
 from training.runs.candidate import ComparisonState
@@ -159,7 +160,7 @@ def test_the_result_has_both_columns_with_differences(settings: Settings) -> Non
     for key in ("auroc", "sensitivity", "specificity", "accuracy", "ece"):
         for side in (result.comparison.a, result.comparison.b):
             assert f"{side.figures[key].value:.3f} <span>" in said
-        assert signed(result.comparison.differences[key].value) in said
+        assert format_signed(result.comparison.differences[key].value) in said
     assert "60 of 60 found" in said and "40 of 60 found" in said and "candidate is higher" in said
     assert "(DeLong)" in said and "the candidate alone on 20" in said and "(McNemar)" in said
     assert "p &lt; 0.001" in said
@@ -246,14 +247,9 @@ def test_differences_in_words(key: str, low: float, high: float, words: str) -> 
 
 
 def test_signs_p_and_times_are_written_for_people() -> None:
-    assert (signed(-0.00004), signed(0.0123), signed(-0.5), signed(math.nan)) == ("+0.000", "+0.012", "−0.500", "–")
-    assert signed_interval(Measure(0, -0.1, 0.2)) == "(−0.100 to +0.200)"
-    assert signed_interval(Measure(0, math.nan, math.nan)) == ""
     assert p_words(0.17).startswith("p = 0.17: ") and "in 17 in 100 comparisons" in p_words(0.17)
     assert p_words(0.0001).startswith("p &lt; 0.001: ") and "fewer than 1 in 1,000" in p_words(0.0001)
     assert "4 in 1,000" in p_words(0.004)
-    assert time_left(2) == "about 5 seconds" and time_left(31) == "about 35 seconds"
-    assert time_left(600) == "about 10 minutes"
     assert progress_words(ComparisonState("running", "loading", 0, 0)) == "Loading"
 
 

@@ -10,7 +10,6 @@ from streamlit.testing.v1 import AppTest
 
 from core.settings import Settings
 from pages.retraining.charts_watch import place, training_curves
-from pages.retraining.watch import duration
 from tests.fake_trainer import MAKES, SLEEPS, trains_by, wait_until, working_on
 from tests.pages.performance.test_performance import text
 from tests.phantoms import write_dataset
@@ -275,11 +274,3 @@ def test_the_curve_grows_within_an_epoch_and_its_axes_stand_still() -> None:
     early = training_curves([], POINTS[:1], 4)
     assert early.layout.xaxis.range == figure.layout.xaxis.range == (0, 4.08)
     assert training_curves([], [], 0).layout.xaxis.range == (0, 1.02)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(None, "–"), (20.0, "less than a minute"), (600.0, "about 10 minutes"), (7200.0, "about 2 hours")],
-)
-def test_times_are_told_in_words(seconds: float | None, words: str) -> None:
-    assert duration(seconds) == words

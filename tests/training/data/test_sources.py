@@ -256,7 +256,7 @@ def test_the_same_name_twice_is_refused(settings: Settings) -> None:
 
 def test_bounds_hold(settings: Settings) -> None:
     refused(settings, a_zip(*GOOD), "at most 1 files", Limits(files=1))
-    refused(settings, a_zip(*GOOD), "pictures of at most 0 MB", Limits(file_bytes=9))
+    refused(settings, a_zip(*GOOD), "pictures of at most 9 bytes", Limits(file_bytes=9))
     refused(settings, a_zip(*GOOD), "once it is unpacked", Limits(total_bytes=50))
     bomb = a_zip(*GOOD, data=bytes(12_000_000))
     assert len(bomb.getvalue()) < 40_000

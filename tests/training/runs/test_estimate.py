@@ -15,7 +15,6 @@ from training.runs.estimate import (
     Speed,
     fit_seconds,
     folder,
-    in_words,
     keep_speed,
     known_speed,
     measuring_failed,
@@ -50,21 +49,6 @@ def test_presets_take_longer_the_more_thorough_and_faster_machines_less() -> Non
     assert fit_seconds(mirrored, 3883, 1349, SPEED) > standard
     unknowing = dataclasses.replace(default_config("inception_v3"), learns_population=False)
     assert standard - fit_seconds(unknowing, 3883, 1349, SPEED) > 1000 / SPEED.forward
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (20, "about a minute"),
-        (150, "about 2 minutes"),
-        (1500, "about 25 minutes"),
-        (7200, "about 2 hours"),
-        (9100, "about 2.5 hours"),
-        (80_000, "about 22 hours"),
-    ],
-)
-def test_durations_are_said_as_a_person_would(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words
 
 
 def test_a_measurement_is_kept_and_not_believed_on_another_machine(
