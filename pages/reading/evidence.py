@@ -15,7 +15,7 @@ from model.assessment import EvidenceRegions, Population, Prediction
 from model.engine import Classifier
 from model.lung_zones import is_mirrored, locate_evidence, region_words
 from model.stability import measure_stability, most_moving, stability_words
-from pages.reading.films import Film, remember
+from pages.reading.films import Film, annotate
 
 # Whoever steps quickly through the films is not held up by figures that he would not read.
 PATIENCE_SECONDS = 0.7
@@ -36,7 +36,7 @@ def evidence_regions(film: Film) -> EvidenceRegions | None:
     ):
         regions = locate_evidence(pixels, film.evidence, is_mirrored=is_mirrored(film.header))
         if regions is not None:
-            remember(film, regions=regions)
+            annotate(film, regions=regions)
     return film.regions
 
 
@@ -74,7 +74,7 @@ def measure(film: Film, radiograph: Radiograph, prediction: Prediction, classifi
     the probability that the panel shows.
     """
     found = measure_stability(radiograph, classifier)
-    remember(
+    annotate(
         film,
         stability=replace(
             found, low=min(found.low, prediction.probability), high=max(found.high, prediction.probability)

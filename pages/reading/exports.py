@@ -72,7 +72,7 @@ def _row(film: Film, context: ReportContext, with_names: bool) -> dict[str, Any]
     return {
         "number": film.number,
         **name,
-        **line(context.assessment(film.figures())),
+        **line(context.assessment(film.assessment_without_pixels())),
         "sha256": film.sha256,
         "verdict": film.reading.verdict,
         "reader_remarks": film.reading.remarks,
@@ -84,7 +84,10 @@ def films_json(films: Sequence[Film], context: ReportContext) -> str:
     entries = []
     for film in films:
         report = report_json(
-            context.assessment(film.figures()), context.card(film), film.reading, prevalence=context.prevalence()
+            context.assessment(film.assessment_without_pixels()),
+            context.card(film),
+            film.reading,
+            prevalence=context.prevalence(),
         )
         entries.append({"number": film.number, "sha256": film.sha256, "report": json.loads(report)})
     return json.dumps(
@@ -147,7 +150,7 @@ def printing(films: Sequence[Film], context: ReportContext, drawing: Drawing) ->
     What holds for every film of the visit, the map's side and how it is drawn, is taken from `drawing`.
     """
     entries, own = (
-        [Entry(film.number, film.sha256, context.assessment(film.figures())) for film in films],
+        [Entry(film.number, film.sha256, context.assessment(film.assessment_without_pixels())) for film in films],
         _own(drawing),
     )
     return Printing(tuple(films), seen(films, context), collection(entries, own), own)

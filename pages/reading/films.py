@@ -1,49 +1,61 @@
-"""A film of this visit: what is kept of it once it was read, and its full resolution again. Knows no streamlit."""
+"""Films of a visit: what is kept of each one after its assessment, and its full resolution. Does not use Streamlit."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from core.errors import RadiographError
-from imaging.film import FilmHeader, Radiograph
+from imaging.film import FilmHeader, Pixels, Radiograph
 from imaging.orientation import inverted, turned
 from imaging.radiograph import decode_radiograph, to_uint8
 from model.assessment import Assessment, EvidenceRegions, Heatmap, Reading, Stability
 from model.explanation import evidence_map
 from pages.reading import source_cache
-from pages.reading.source_cache import Original
+from pages.reading.source_cache import Source
 
 DISPLAY_PX = 1000
-INFLUENCE_PX = 256
-INVERTED = "inverted"  # as the gate's corrections say it
+EVIDENCE_PX = 256
+INVERTED = "inverted"  # as in Assessment.corrections
 
 
 @dataclass(slots=True, eq=False)
 class Notes:
-    """What comes to be known of a film after it was read; `asked_turn` is set while it waits to be read again."""
+    """What is added to a film after its assessment; `requested_turn` is set until it is assessed again, rotated."""
 
     reading: Reading = Reading()
     stability: Stability | None = None
     regions: EvidenceRegions | None = None
-    asked_turn: int | None = None
+    requested_turn: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Film:
-    """One file and what was said of it, about 1 MB beside the file itself however large it was.
+    """One file and its assessment, about 1 MB beside the file itself, whatever its size.
 
-    `kept` is the assessment with the radiograph, as it was assessed, at display size and without its heat map;
-    `evidence` is that map, uint8 (h, w), at a size at which its few cells lose nothing, and `cells` the network's own
-    signed grid behind it. `sha256` is that of the file, "" where it gave no bytes. `size` is the (width, height) of the
-    picture that was assessed and `bits` the depth of its grey values. `turn` is by how many degrees clockwise the
-    reader had the file turned. `number` is its place among all films of this visit, by which exports call it; 0 before
-    it has one.
+    Attributes
+    ----------
+    sha256
+        Checksum of the file, "" where it gave no bytes.
+    size
+        (width, height) of the radiograph that was assessed, in pixels.
+    kept
+        The assessment, with the radiograph at display size and without its heat map.
+    evidence
+        (h, w), uint8: the heat map over [0, 255], its longer side at most `EVIDENCE_PX`.
+    bits
+        Depth of the grey values of the radiograph that was assessed.
+    cells
+        (rows, columns), float32: the network's own signed grid behind the map.
+    turn
+        Degrees clockwise by which the reader had the file rotated: 0, 90, 180 or 270.
+    number
+        Its number among all films of the visit, used by exports; 0 before it has one.
     """
 
     name: str
@@ -56,27 +68,27 @@ class Film:
     cells: npt.NDArray[np.float32] | None = None
     turn: int = 0
     number: int = 0
-    original: Original = field(default_factory=lambda: Original(None))
+    source: Source = field(default_factory=lambda: Source(None))
     notes: Notes = field(default_factory=Notes)
 
     @property
     def pixels(self) -> npt.NDArray[np.uint8] | None:
-        """The radiograph at display size, uint8 (H, W), or None when the file could not be decoded."""
+        """The radiograph at display size, uint8 (H, W), None when the file could not be decoded."""
         return None if self.kept.radiograph is None else to_uint8(self.kept.radiograph)
 
     @property
     def data(self) -> bytes | None:
-        """The file's bytes, or None once they were let go to stay within the memory for originals."""
-        return self.original.data
+        """The file's bytes, None once they were released to save memory."""
+        return self.source.data
 
     @property
-    def is_let_go(self) -> bool:
-        """Whether the picture can only be shown at display size; dropping the file again brings the rest back."""
-        return self.original.data is None and self.kept.radiograph is not None
+    def is_released(self) -> bool:
+        """Whether only the display size is left; adding the file again restores the rest."""
+        return self.source.data is None and self.kept.radiograph is not None
 
     @property
     def header(self) -> FilmHeader | None:
-        """What a DICOM file says of the film; None for other files."""
+        """Header of a DICOM file; None for other files."""
         return None if self.kept.radiograph is None else self.kept.radiograph.header
 
     @property
@@ -86,12 +98,12 @@ class Film:
 
     @property
     def stability(self) -> Stability | None:
-        """The range of the probability under small changes, None until it was measured."""
+        """Range of the probability under small perturbations, None until it was measured."""
         return self.notes.stability
 
     @property
     def regions(self) -> EvidenceRegions | None:
-        """Where the influence lies, None until it was measured."""
+        """Distribution of the evidence over lung zones, None until it was measured."""
         return self.notes.regions
 
     @property
@@ -99,19 +111,16 @@ class Film:
         """Whether no region raised the probability."""
         return self.evidence is None or not self.evidence.any()
 
-    def evidence_values(self) -> npt.NDArray[np.float32] | None:
-        """Return the influence map on the grid of `pixels`, float32 (H, W) in [0, 1]."""
-        pixels = self.pixels
-        return None if self.evidence is None or pixels is None else self._evidence_at(pixels.shape)
-
     def _evidence_at(self, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
         if self.cells is not None:  # drawn anew, exactly as it was
             return evidence_map(self.cells, shape)
-        values = np.zeros((1, 1), np.float32) if self.evidence is None else self.evidence.astype(np.float32) / 255
+        if self.evidence is None:
+            return np.zeros(shape, np.float32)
+        values = self.evidence.astype(np.float32) / 255
         return np.clip(cv2.resize(values, shape[::-1], interpolation=cv2.INTER_CUBIC), 0, 1).astype(np.float32)
 
     def assessment(self) -> Assessment:
-        """Return the assessment at the file's own size, which a report states; what the display lost stays lost."""
+        """Return the assessment for a report, with the radiograph enlarged from display size to the file's own size."""
         radiograph, heatmap = self.kept.radiograph, None
         if radiograph is not None and self.size is not None:
             pixels = np.asarray(cv2.resize(to_uint8(radiograph), self.size, interpolation=cv2.INTER_LINEAR), np.uint8)
@@ -119,21 +128,22 @@ class Film:
             if self.evidence is not None:
                 shape = (self.size[1], self.size[0])
                 heatmap = Heatmap(self._evidence_at(shape), self.layer, self.evidence_is_empty, self.cells)
-        return self._noted(radiograph, heatmap)
+        return self._annotated(radiograph, heatmap)
 
-    def figures(self) -> Assessment:
-        """Return the assessment for whoever reads figures and sizes alone: blank pixels and map cost no memory."""
+    def assessment_without_pixels(self) -> Assessment:
+        """Return the assessment with blank pixels and map, which take no memory, for figures and sizes alone."""
         radiograph, heatmap = self.kept.radiograph, None
         if radiograph is not None and self.size is not None:
             size = (self.size[1], self.size[0])
-            blank = np.broadcast_to(np.zeros((), np.uint8 if self.bits <= 8 else np.uint16), size)
+            zero = np.zeros((), np.uint8 if self.bits <= 8 else np.uint16)
+            blank = cast(Pixels, np.broadcast_to(zero, size))
             radiograph = replace(radiograph, pixels=blank, bits=self.bits)
             if self.evidence is not None:
                 nothing = np.broadcast_to(np.zeros((), np.float32), size)
                 heatmap = Heatmap(nothing, self.layer, self.evidence_is_empty, self.cells)
-        return self._noted(radiograph, heatmap)
+        return self._annotated(radiograph, heatmap)
 
-    def _noted(self, radiograph: Radiograph | None, heatmap: Heatmap | None) -> Assessment:
+    def _annotated(self, radiograph: Radiograph | None, heatmap: Heatmap | None) -> Assessment:
         return replace(
             self.kept,
             radiograph=radiograph,
@@ -143,8 +153,8 @@ class Film:
         )
 
 
-def keep(name: str, data: bytes, assessment: Assessment, turn: int = 0) -> Film:
-    """Reduce an assessment to what the page shows, and hold the file's bytes while there is room for them."""
+def make_film(name: str, data: bytes, assessment: Assessment, turn: int = 0) -> Film:
+    """Reduce an assessment to what the page shows, and store the file's bytes while there is memory for them."""
     radiograph, heatmap = assessment.radiograph, assessment.heatmap
     size, bits, small = None, 8, None
     if radiograph is not None:
@@ -156,30 +166,30 @@ def keep(name: str, data: bytes, assessment: Assessment, turn: int = 0) -> Film:
         cells, layer = heatmap.cells, heatmap.layer
     sha256 = radiograph.sha256 if radiograph is not None else hashlib.sha256(data).hexdigest() if data else ""
     kept = replace(assessment, radiograph=small, heatmap=None)
-    return Film(name, sha256, size, kept, drawn, layer, bits, cells, turn, original=source_cache.hold(data, radiograph))
+    return Film(name, sha256, size, kept, drawn, layer, bits, cells, turn, source=source_cache.store(data, radiograph))
 
 
-def full(film: Film) -> Radiograph | None:
-    """Return the film on the screen at its full size, as it was assessed: turned and inverted where that was done.
+def full_size(film: Film) -> Radiograph | None:
+    """Return the radiograph on the screen at its full size as it was assessed, rotated and inverted where needed.
 
-    Decoded once while the film is on the screen. None when the file could not be decoded or was let go.
+    Decoded once while it is on the screen. None when the file could not be decoded or was released.
     """
-    if film.original.decoded is None:
-        film.original.decoded = _decoded(film)
-    return film.original.decoded
+    if film.source.decoded is None:
+        film.source.decoded = _decoded(film)
+    return film.source.decoded
 
 
-def as_shown(film: Film) -> Assessment:
-    """Return the assessment with the film at its full size and in all its renderings, while its file is in memory.
+def assessment_at_full_size(film: Film) -> Assessment:
+    """Return the assessment with the radiograph at full size and in all its renderings, while its file is in memory.
 
-    For what is taken away of the film on the screen. It may be gone from there, so what is decoded here is not held.
+    For downloads, which may be made after the film has left the screen, so the decoded radiograph is not stored.
     """
-    assessment, radiograph = film.assessment(), film.original.decoded or _decoded(film)
+    assessment, radiograph = film.assessment(), film.source.decoded or _decoded(film)
     return assessment if radiograph is None else replace(assessment, radiograph=radiograph)
 
 
 def _decoded(film: Film) -> Radiograph | None:
-    data = film.original.data
+    data = film.source.data
     if data is None or film.kept.radiograph is None:
         return None
     try:
@@ -189,14 +199,14 @@ def _decoded(film: Film) -> Radiograph | None:
     return inverted(radiograph) if INVERTED in film.kept.corrections else radiograph
 
 
-def remember(
+def annotate(
     film: Film,
     *,
     reading: Reading | None = None,
     stability: Stability | None = None,
     regions: EvidenceRegions | None = None,
 ) -> None:
-    """Keep what has come to be known of a film; what is None stays as it was."""
+    """Add notes to a film; None leaves a note as it is."""
     notes = film.notes
     notes.reading = reading or notes.reading
     notes.stability = stability or notes.stability
@@ -204,39 +214,48 @@ def remember(
 
 
 def reassess(film: Film, turn: int) -> None:
-    """Ask for the film to be read again, turned clockwise by `turn` degrees from how the file has it.
+    """Request that the page's next run assesses the film again, rotated; suitable for a button's on_click.
 
-    The page does it at its next run, so this fits a button's on_click. Raises ValueError for any but a right angle.
+    Parameters
+    ----------
+    turn
+        Degrees clockwise from the orientation in the file: 0, 90, 180 or 270.
+
+    Raises
+    ------
+    ValueError
+        If `turn` is none of these.
     """
     if turn not in (0, 90, 180, 270):
-        raise ValueError(f"expected a turn of 0, 90, 180 or 270 degrees. Received: {turn}")
-    film.notes.asked_turn = turn
+        raise ValueError(f"expected a rotation of 0, 90, 180 or 270 degrees. Received: {turn}")
+    film.notes.requested_turn = turn
 
 
 def _displayed(radiograph: Radiograph) -> npt.NDArray[np.uint8]:
-    """Return uint8 (H, W) at display size: shrunk first, since most of a large film's cost is in its many pixels."""
+    """Return uint8 (H, W) at display size; reduced first, since most of the cost is in the pixels of a large film."""
     pixels = _at_most(radiograph.pixels, DISPLAY_PX)
     return to_uint8(replace(radiograph, pixels=pixels, deep=None, renderings=()))
 
 
 def _small_map(heatmap: Heatmap) -> npt.NDArray[np.float32]:
-    """Return the influence map at the size at which it is kept, float32 (h, w) in [0, 1]."""
+    """Return the heat map at the size at which it is kept, float32 (h, w) in [0, 1]."""
     if heatmap.cells is None or heatmap.is_empty:
-        return _at_most(heatmap.values, INFLUENCE_PX)
+        return _at_most(heatmap.values, EVIDENCE_PX)
     height, width = heatmap.values.shape
-    scale = min(1.0, INFLUENCE_PX / max(height, width))
+    scale = min(1.0, EVIDENCE_PX / max(height, width))
     return evidence_map(heatmap.cells, (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
-def _deepened(pixels: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+def _deepened(pixels: npt.NDArray[np.uint8], bits: int) -> Pixels:
     """Return uint8 (H, W) over the range of `bits` again."""
     if bits <= 8:
         return pixels
-    return np.round(np.arange(256) * ((2**bits - 1) / 255)).astype(np.uint16)[pixels]
+    table: npt.NDArray[np.uint16] = np.round(np.arange(256) * ((2**bits - 1) / 255)).astype(np.uint16)
+    return table[pixels]
 
 
 def _at_most(pixels: npt.NDArray[Any], px: int) -> npt.NDArray[Any]:
-    """Shrink (H, W) until its longer side has at most `px`, in proportion; each pixel is the mean of its area."""
+    """Reduce (H, W) in proportion until its longer side has at most `px`; each pixel is the mean of its area."""
     height, width = pixels.shape
     scale = px / max(height, width)
     if scale >= 1:

@@ -1,4 +1,4 @@
-"""The queue of one visit: the files that wait, the films that were read, and their order. Knows no streamlit."""
+"""The queue of one visit: files waiting for assessment, films assessed, and their order. Does not use Streamlit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pages.reading import source_cache
 from pages.reading.films import Film, Notes
 
 MOST_FILMS = 200
-# All that waits lies in memory; more than a morning's films of a large detector is turned away.
+# Queued files are held in memory; this is more than a morning's images of a large detector.
 MOST_WAITING_BYTES = 2_000_000_000
 Order = Literal["arrival", "probability"]
 ARRIVAL: Order = "arrival"
@@ -24,20 +24,34 @@ PROBABILITY: Order = "probability"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
-    """A file that was dropped and not read yet. `read` returns its bytes or raises RadiographError."""
+    """A queued file. `read` returns its bytes or raises RadiographError; `source` is the file or archive it is in."""
 
     name: str
     read: Callable[[], bytes]
+    source: bytes = b""
 
 
 @dataclass(slots=True, eq=False)
-class Films:
-    """Everything of one visit.
+class FilmQueue:
+    """The queue and the films of one visit.
 
-    Holds `MOST_FILMS` films; the oldest make room for new ones, and `let_go` counts them. `drops` counts how often
-    files were dropped. Of the last drop, `turned_away` files were more than the queue holds, `passed_over` files of
-    its archives are no films, and `stopped` were let go unread when the reader stopped the reading. `shown` is the
-    number of the film on the screen, `done` and `total` count the films of the reading that is under way.
+    Attributes
+    ----------
+    waiting
+        The queued files. The first one may be under assessment.
+    films
+        The films assessed, `MOST_FILMS` at most: the oldest make room for new ones, which `removed` counts.
+    shown
+        The number of the film on the screen, 0 for none.
+    drops
+        How often files were added.
+    not_queued, skipped, stopped
+        Of the files added last: those beyond the limits of the queue, members of archives that are no images, and
+        those left unread when the reader stopped.
+    done, total
+        Files of the current run of reading.
+    reassess_lock
+        Held while films are assessed again, since a press starts a new run of the page beside the one before.
     """
 
     waiting: deque[Waiting] = field(default_factory=deque)
@@ -45,65 +59,67 @@ class Films:
     order: Order = ARRIVAL
     shown: int = 0
     drops: int = 0
-    let_go: int = 0
-    turned_away: int = 0
-    passed_over: int = 0
+    removed: int = 0
+    not_queued: int = 0
+    skipped: int = 0
     stopped: int = 0
     done: int = 0
     total: int = 0
-    waiting_bytes: int = 0
+    reassess_lock: threading.Lock = field(default_factory=threading.Lock)
     _count: int = 0
-    # Held while films are read again: a press starts a new run of the page, which then draws what comes of it.
-    again: threading.Lock = field(default_factory=threading.Lock)
     _is_reading: bool = False
     _reading: threading.Lock = field(default_factory=threading.Lock)
     _shows_next: bool = False
-    _paces: deque[float] = field(default_factory=lambda: deque(maxlen=10))
+    _durations: deque[float] = field(default_factory=lambda: deque(maxlen=10))
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of memory that the queued files hold; an archive counts once, until its last member is read."""
+        sources = {id(file.source): len(file.source) for file in tuple(self.waiting)}
+        return sum(sources.values())
 
     def drop(self, files: Sequence[tuple[str, bytes]]) -> None:
-        """Put files at the end of the queue, (name, bytes) each; an archive stands for the films in it."""
+        """Add files to the end of the queue, (name, bytes) each; an archive is replaced by the images in it."""
         if not self.waiting:
-            self.done = self.total = self.waiting_bytes = 0
-        self.turned_away = self.passed_over = self.stopped = 0
+            self.done = self.total = 0
+        self.not_queued = self.skipped = self.stopped = 0
         for name, data in files:
-            coming = self._unpacked(shown_name(name), data)
-            room = MOST_FILMS - len(self.waiting)
-            if self.waiting_bytes + len(data) > MOST_WAITING_BYTES:
-                room = 0
-            self.turned_away += max(0, len(coming) - room)
-            self.waiting.extend(coming[:room])
-            self.waiting_bytes += len(data) if room else 0
-            self.total += len(coming[:room])
+            members = self._unpacked(shown_name(name), data)
+            has_memory = self.waiting_bytes + len(data) <= MOST_WAITING_BYTES
+            room = MOST_FILMS - len(self.waiting) if has_memory else 0
+            self.not_queued += max(0, len(members) - room)
+            self.waiting.extend(members[:room])
+            self.total += len(members[:room])
         self.drops += 1
         self._shows_next = True
 
     def _unpacked(self, name: str, data: bytes) -> list[Waiting]:
         if not is_archive(data):
-            return [Waiting(name, lambda: data)]
+            return [Waiting(name, lambda: data, data)]
         try:
             contents = list_archive(data)
         except RadiographError as error:
             return [_refused(name, error)]
-        self.passed_over += contents.passed_over
+        self.skipped += contents.passed_over
         if not contents.members:
             return [
                 _refused(
                     name,
                     RadiographError(
-                        "expected an archive with pictures. Received: one without",
+                        "expected an archive with images. Received: one without",
                         code="UNREADABLE",
-                        advice="There is no film in this archive that could be read; drop the radiographs themselves.",
+                        advice="The archive holds no image that can be read. Add the radiographs themselves.",
                     ),
                 )
             ]
-        return [Waiting(member.name, member.read) for member in contents.members]
+        return [Waiting(member.name, member.read, data) for member in contents.members]
 
     @contextmanager
     def next_one(self) -> Iterator[Waiting | None]:
-        """Yield the file that has waited longest, None if there is none; it leaves the queue when it was read.
+        """Yield the first file of the queue, None if it is empty; the file leaves the queue afterwards.
 
-        A press starts a new run of the page while the run before still has a film in hand: the lock lets one read at a
-        time, and until then the film is one that waits, so that no run takes the reading for done.
+        A press starts a new run of the page while the run before still assesses a file. The lock lets one run read at a
+        time, and the file stays in the queue meanwhile, so that no run takes the reading for finished.
         """
         with self._reading:
             file = self.waiting[0] if self.waiting else None
@@ -116,7 +132,7 @@ class Films:
                     self.waiting.popleft()
 
     def stop(self) -> None:
-        """Let go of every file that waits; the films that were read stay, and the one that is being read comes."""
+        """Remove every queued file but the one under assessment; the films stay."""
         kept = 1 if self._is_reading else 0
         self.stopped = 0
         while len(self.waiting) > kept:
@@ -124,16 +140,16 @@ class Films:
             self.stopped += 1
 
     def find(self, sha256: str, version: str) -> Film | None:
-        """Return a film of the same bytes that the same classifier version read."""
+        """Return a film with the same bytes that was assessed by the same classifier version."""
         return next(
             (film for film in self.films if film.sha256 == sha256 and film.kept.classifier_version == version), None
         )
 
     def add(self, film: Film, seconds: float | None = None) -> None:
-        """Put a film that was read into the list; the first of each drop is shown. `seconds` is how long it took."""
+        """Add an assessed film, and show the first one after each drop. `seconds` is how long the assessment took."""
         self.done += 1
         if seconds is not None:
-            self._paces.append(seconds)
+            self._durations.append(seconds)
         same = next(
             (
                 one
@@ -148,48 +164,47 @@ class Films:
             self.films.append(film)
             if len(self.films) > MOST_FILMS:
                 oldest = self.films.pop(0)
-                self.let_go += 1
+                self.removed += 1
                 if oldest.number == self.shown:
                     self.show(self.films[0].number)
         if self._shows_next:
             self.show((same or film).number)
             self._shows_next = False
         elif same is None and film.number != self.shown:
-            film.original.decoded = None
+            film.source.decoded = None
 
-    def as_another(self, known: Film, name: str, data: bytes) -> Film:
-        """Return a known film under the name that its bytes came with this time; brings back bytes let go before."""
+    def duplicate(self, known: Film, name: str, data: bytes) -> Film:
+        """Return a film for bytes that are known under `name`; restores them where they were released."""
         if known.data is None:
-            source_cache.restore(known.original, data)
+            source_cache.restore(known.source, data)
         return known if known.name == name else replace(known, name=name, notes=Notes(), number=0)
 
-    def exchange(self, old: Film, new: Film) -> None:
-        """Put a film that was read again into the place of the reading before, with what the reader made of it."""
+    def replace_film(self, old: Film, new: Film) -> None:
+        """Put a film that was assessed again in the place of the old one, with the reader's verdict and remarks."""
         new.notes.reading = old.reading
         self.films[self.films.index(old)] = replace(new, number=old.number, name=old.name)
         if old.number == self.shown:
             self.show(old.number)
 
     def show(self, number: int) -> None:
-        """Put a film on the screen, and the one before away."""
+        """Show the film of this number in place of the one before; 0 shows none."""
         for film in self.films:
             if film.number == self.shown and film.number != number:
-                source_cache.put_away(film.original)
+                source_cache.unpin(film.source)
         self.shown = number
-        film = self.on_screen
-        if film is not None:
-            source_cache.show(film.original)
+        if self.on_screen is not None:
+            source_cache.pin(self.on_screen.source)
 
     @property
     def on_screen(self) -> Film | None:
         """The film on the screen."""
         return next((film for film in self.films if film.number == self.shown), None)
 
-    def listed(self) -> list[Film]:
-        """Return the films in the order in which they are shown.
+    def ordered(self) -> list[Film]:
+        """Return the films in the chosen order.
 
-        By probability, films outside the classifier's population and those not assessed come last: neither has a
-        probability that could be compared.
+        By probability, films outside the training population and those not assessed come last: neither has a
+        probability that can be compared.
         """
         if self.order == ARRIVAL:
             return list(self.films)
@@ -202,19 +217,19 @@ class Films:
             ),
         )
 
-    def place(self) -> int:
-        """Return where the film on the screen stands in the shown order, counted from 0."""
-        return next((index for index, film in enumerate(self.listed()) if film.number == self.shown), 0)
+    def position(self) -> int:
+        """Return the position of the film on the screen in the chosen order, from 0."""
+        return next((index for index, film in enumerate(self.ordered()) if film.number == self.shown), 0)
 
     def step(self, by: int) -> None:
-        """Show the film `by` places on in the shown order, stopping at either end."""
-        listed = self.listed()
-        if listed:
-            self.show(listed[min(max(0, self.place() + by), len(listed) - 1)].number)
+        """Show the film `by` positions further in the chosen order, stopping at either end."""
+        films = self.ordered()
+        if films:
+            self.show(films[min(max(0, self.position() + by), len(films) - 1)].number)
 
     def seconds_left(self) -> float | None:
-        """Return how long the files that wait will take at the pace of the last ones; None before there is one."""
-        return len(self.waiting) * sum(self._paces) / len(self._paces) if self._paces else None
+        """Estimate the time for the queued files from the last assessments, None before the first."""
+        return len(self.waiting) * sum(self._durations) / len(self._durations) if self._durations else None
 
 
 def _refused(name: str, error: RadiographError) -> Waiting:

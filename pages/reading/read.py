@@ -18,9 +18,9 @@ from model.card import ModelCard
 from model.engine import Classifier
 from model.pipeline import assess
 from pages.reading.exports import ReportContext, forget_printing, print_some, show_exports
-from pages.reading.films import Film, full, keep
+from pages.reading.films import Film, full_size, make_film
 from pages.reading.finding import VALIDATION, show_finding
-from pages.reading.queue import ARRIVAL, MOST_FILMS, PROBABILITY, Films, Order, Waiting
+from pages.reading.queue import ARRIVAL, MOST_FILMS, PROBABILITY, FilmQueue, Order, Waiting
 from pages.reading.table import facts, line, pressed, show_table, sorted_by, summary, waiting_line
 from pages.reading.viewer import show_pictures
 from pages.shared import classifiers, frame
@@ -41,13 +41,13 @@ SLICE_SECONDS = 0.5
 ORDERS: dict[Order, str] = {ARRIVAL: "As they came", PROBABILITY: "Most probable first"}
 
 
-def films() -> Films:
+def films() -> FilmQueue:
     """Return this visit's films."""
-    queue: Films = st.session_state.setdefault("read.films", Films())
+    queue: FilmQueue = st.session_state.setdefault("read.films", FilmQueue())
     return queue
 
 
-def read_some(queue: Films, classifier: Classifier) -> None:
+def read_some(queue: FilmQueue, classifier: Classifier) -> None:
     """Read waiting files for a moment, the one that has waited longest first."""
     until = time.monotonic() + SLICE_SECONDS
     while queue.waiting:
@@ -59,14 +59,14 @@ def read_some(queue: Films, classifier: Classifier) -> None:
     release_memory()
 
 
-def read_next(queue: Films, classifier: Classifier) -> None:
+def read_next(queue: FilmQueue, classifier: Classifier) -> None:
     """Assess one file; the same bytes are never assessed twice by one version."""
     with queue.next_one() as file:
         if file is not None:
             take(file, queue, classifier)
 
 
-def take(file: Waiting, queue: Films, classifier: Classifier) -> None:
+def take(file: Waiting, queue: FilmQueue, classifier: Classifier) -> None:
     """Make a film of a file, by assessing it unless the queue knows its bytes."""
     started = time.monotonic()
     try:
@@ -74,11 +74,11 @@ def take(file: Waiting, queue: Films, classifier: Classifier) -> None:
     except RadiographError as error:  # an archive, or a file in one, that cannot be unpacked safely
         issue = InputIssue(error.code, True, error.advice)
         nothing = Assessment(None, (issue,), None, None, classifier.version, datetime.now(UTC), 0.0)
-        queue.add(keep(file.name, b"", nothing), time.monotonic() - started)
+        queue.add(make_film(file.name, b"", nothing), time.monotonic() - started)
         return
     known = queue.find(hashlib.sha256(data).hexdigest(), classifier.version)
     if known is not None:
-        queue.add(queue.as_another(known, file.name, data))
+        queue.add(queue.duplicate(known, file.name, data))
         return
     queue.add(read(file.name, data, classifier), time.monotonic() - started)
 
@@ -86,20 +86,20 @@ def take(file: Waiting, queue: Films, classifier: Classifier) -> None:
 def read(name: str, data: bytes, classifier: Classifier, turn: int = 0) -> Film:
     """Assess one file's bytes; whatever goes wrong becomes a film that says so."""
     try:
-        return keep(name, data, assess(data, classifier, turn=turn), turn)
+        return make_film(name, data, assess(data, classifier, turn=turn), turn)
     except Exception:  # one film must not stop the others: the log gets everything, the page an apology
         log.exception("assessing %s… failed", hashlib.sha256(data).hexdigest()[:8])
         nothing = Assessment(None, (FAILED,), None, None, classifier.version, datetime.now(UTC), 0.0)
-        return keep(name, data, nothing, turn)
+        return make_film(name, data, nothing, turn)
 
 
-def read_again(queue: Films, version: str) -> None:
+def read_again(queue: FilmQueue, version: str) -> None:
     """Read the films again that the reader has asked to be turned, while their files are in memory."""
-    with queue.again:
-        for film in [film for film in queue.films if film.notes.asked_turn is not None]:
-            turn, film.notes.asked_turn = film.notes.asked_turn or 0, None
+    with queue.reassess_lock:
+        for film in [film for film in queue.films if film.notes.requested_turn is not None]:
+            turn, film.notes.requested_turn = film.notes.requested_turn or 0, None
             if film.data is not None:
-                queue.exchange(film, read(film.name, film.data, classifiers.classifier_of(version), turn))
+                queue.replace_film(film, read(film.name, film.data, classifiers.classifier_of(version), turn))
 
 
 def report_context() -> ReportContext:
@@ -129,13 +129,13 @@ def start_over() -> None:
     """Forget every film."""
     queue = films()
     queue.show(0)
-    st.session_state["read.films"] = Films(drops=queue.drops + 1)
+    st.session_state["read.films"] = FilmQueue(drops=queue.drops + 1)
     forget_printing()
 
 
-def show_toolbar(queue: Films, film: Film) -> None:
+def show_toolbar(queue: FilmQueue, film: Film) -> None:
     """Draw which film this is and the way to the others, in the order of the table."""
-    place, last = queue.place(), len(queue.films) - 1
+    place, last = queue.position(), len(queue.films) - 1
     said = facts(film.header)
     with st.container(horizontal=True, wrap=False, vertical_alignment="center", gap="small", key="toolbar"):
         st.html(f'<p class="pl-name"><span>{place + 1} of {last + 1}</span> {escape(film.name)}</p>')
@@ -144,17 +144,17 @@ def show_toolbar(queue: Films, film: Film) -> None:
         st.button("Previous", on_click=queue.step, args=(-1,), shortcut="P", key="read.previous", disabled=place == 0)
         st.button("Next", on_click=queue.step, args=(1,), shortcut="N", key="read.next", disabled=place >= last)
         st.button("Start over", on_click=start_over, key="read.start_over", help="Lets go of every film on this page.")
-    if film.is_let_go:
+    if film.is_released:
         st.html(
             '<p class="pl-note">To save memory the file was let go, so the film is shown at a lower resolution. '
             "Drop the file again to bring it back.</p>"
         )
 
 
-def show_queue(queue: Films, context: ReportContext, drawing: Drawing) -> None:
+def show_queue(queue: FilmQueue, context: ReportContext, drawing: Drawing) -> None:
     """Draw every film that was read and every file that waits; `drawing` is how the film on the screen is shown."""
     # Taken once: the run before may still add the film that it has in hand.
-    listed, waiting = queue.listed(), tuple(queue.waiting)
+    listed, waiting = queue.ordered(), tuple(queue.waiting)
     answers = {film.number: context.assessment(film.kept) for film in listed}
     lines = [line(film, answers[film.number]) for film in listed]
     lines += [waiting_line(file.name, "Waiting" if place else "Being read") for place, file in enumerate(waiting)]
@@ -191,16 +191,16 @@ def show_queue(queue: Films, context: ReportContext, drawing: Drawing) -> None:
         st.html(f'<p class="pl-note">{note}</p>')
 
 
-def remarks(queue: Films) -> list[str]:
+def remarks(queue: FilmQueue) -> list[str]:
     """Say what became of files that stand in no line."""
     reasons = (
         (
-            queue.turned_away,
+            queue.not_queued,
             f"not taken, since the queue holds {MOST_FILMS} files and 2 GB. Drop the rest when these are read.",
         ),
-        (queue.passed_over, "passed over in the archive, being no picture."),
+        (queue.skipped, "passed over in the archive, being no picture."),
         (queue.stopped, "not read, since the reading was stopped."),
-        (queue.let_go, f"let go, since the page keeps the last {MOST_FILMS} films."),
+        (queue.removed, f"let go, since the page keeps the last {MOST_FILMS} films."),
     )
     return [f"{count} file{' was' if count == 1 else 's were'} {reason}" for count, reason in reasons if count]
 
@@ -228,7 +228,7 @@ def show_welcome(card: ModelCard) -> None:
     )
 
 
-def show_dropzone(queue: Films, is_empty: bool) -> None:
+def show_dropzone(queue: FilmQueue, is_empty: bool) -> None:
     """Draw where files are dropped, and take what was."""
     if is_empty:
         st.html('<h1 class="pl-title">Drop radiographs to read them</h1>')
@@ -263,7 +263,7 @@ def page() -> None:
     if film is not None:
         with pictures:
             show_toolbar(queue, film)
-            state = show_pictures(film, full(film))
+            state = show_pictures(film, full_size(film))
             drawing = state.drawing
         with panel:
             show_finding(film, classifiers.card_of(film.kept.classifier_version), version, state)

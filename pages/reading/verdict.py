@@ -12,7 +12,7 @@ from core.errors import AppError
 from model.assessment import Assessment, Reading, Verdict
 from model.card import ModelCard
 from model.operating import at_purpose
-from pages.reading.films import Film, as_shown, remember
+from pages.reading.films import Film, annotate, assessment_at_full_size
 from pages.shared.predictive_values import chosen_purpose, prevalence_as_set
 from reports.json_report import report_json, report_pdf
 
@@ -78,13 +78,13 @@ def _remark(film: Film) -> None:
 
 def _keep(film: Film, reading: Reading) -> None:
     st.session_state[_BEFORE] = (film.number, film.reading)
-    remember(film, reading=reading)
+    annotate(film, reading=reading)
 
 
 def _undo(film: Film) -> None:
     number, reading = st.session_state.pop(_BEFORE)
     if number == film.number:
-        remember(film, reading=reading)
+        annotate(film, reading=reading)
         st.session_state[_remarks_key(film)] = reading.remarks
 
 
@@ -108,7 +108,7 @@ def show_downloads(film: Film, card: ModelCard, view: ViewerState) -> None:
         return at_purpose(film.assessment(), card, purpose)
 
     def drawn() -> Assessment:
-        return at_purpose(as_shown(film), card, purpose)
+        return at_purpose(assessment_at_full_size(film), card, purpose)
 
     def structured() -> bytes:
         from reports.dicom.objects import report_sr  # highdicom is slow to import; only who asks for it pays

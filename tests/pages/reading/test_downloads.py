@@ -83,8 +83,8 @@ def test_a_file_that_was_let_go_is_reported_at_the_resolution_that_is_left(
     stand_in: StandIn, offered: dict[str, Any]
 ) -> None:
     app = drop(open_read(), ("film.png", a_film()))
-    original = app.session_state["read.films"].films[0].original
-    original.data = original.decoded = None
+    source = app.session_state["read.films"].films[0].source
+    source.data = source.decoded = None
     assert not app.run().exception
     assert "Influence map, opacity 50 %" in printed(made(offered["PDF"]))
 
@@ -147,7 +147,7 @@ def test_a_film_that_another_version_assessed_meanwhile_is_listed_and_exported(
             add_version(settings.versions_dir, a_card(newer), lambda path: path.write_bytes(b"weights"))
             promote(settings, newer, who="a test")
             old = queue.films[1]
-            queue.exchange(old, replace(old, kept=replace(old.kept, classifier_version=newer)))
+            queue.replace_film(old, replace(old, kept=replace(old.kept, classifier_version=newer)))
         return ViewerState()
 
     monkeypatch.setattr("pages.reading.viewer.show_pictures", show_pictures)

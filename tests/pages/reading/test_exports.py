@@ -11,8 +11,8 @@ from pypdf import PdfReader
 from model.assessment import InputIssue, Reading
 from model.listing import ASIDE
 from pages.reading.exports import ReportContext, films_csv, films_json, printing, seen
-from pages.reading.films import Film, remember
-from pages.reading.queue import PROBABILITY, Films
+from pages.reading.films import Film, annotate
+from pages.reading.queue import PROBABILITY, FilmQueue
 from reports.drawing import Drawing
 from tests.pages.performance.test_performance import a_card
 from tests.pages.reading.test_films import nothing_held as nothing_held
@@ -23,7 +23,7 @@ PATIENT = "Doe^Jane 2021-01-01.png"
 
 
 @pytest.fixture
-def queue() -> Films:
+def queue() -> FilmQueue:
     films = filled(
         film(PATIENT, 0.3, seed=1),
         film("=cmd|' /C calc'!A0", 0.9, LIKE_NONE, seed=2),
@@ -31,7 +31,7 @@ def queue() -> Films:
         film("d", 0.9, InputIssue("LOW_CONTRAST", False, "Flat."), seed=3),
     )
     films.order = PROBABILITY
-    remember(films.films[0], reading=Reading("disagree", '=HYPERLINK("http://x")'))
+    annotate(films.films[0], reading=Reading("disagree", '=HYPERLINK("http://x")'))
     return films
 
 
@@ -39,25 +39,25 @@ def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_the_csv_calls_films_by_number_and_checksum(queue: Films) -> None:
-    text = films_csv(queue.listed(), CONTEXT)
+def test_the_csv_calls_films_by_number_and_checksum(queue: FilmQueue) -> None:
+    text = films_csv(queue.ordered(), CONTEXT)
     assert "Doe" not in text and "cmd" not in text and "bad" not in text
     found = rows(text)
     assert [row["number"] for row in found] == ["4", "1", "2", "3"], "in the shown order"
     assert [row["finding"] for row in found] == ["PNEUMONIA", "NO_PNEUMONIA", "", ""]
     assert [row["status"] for row in found] == ["assessed", "assessed", "outside", "refused"]
     assert [row["probability"] for row in found] == ["0.9", "0.3", "", ""] and found[2][ASIDE] == "0.9"
-    assert [row["sha256"] for row in found] == [one.sha256 for one in queue.listed()], "of unreadable files, too"
+    assert [row["sha256"] for row in found] == [one.sha256 for one in queue.ordered()], "of unreadable files, too"
     assert found[1]["verdict"] == "disagree" and found[1]["reader_remarks"].startswith("'=")
 
 
-def test_file_names_come_in_only_when_asked_for_and_never_as_a_formula(queue: Films) -> None:
-    found = rows(films_csv(queue.listed(), CONTEXT, with_names=True))
+def test_file_names_come_in_only_when_asked_for_and_never_as_a_formula(queue: FilmQueue) -> None:
+    found = rows(films_csv(queue.ordered(), CONTEXT, with_names=True))
     assert [row["file"] for row in found] == ["d", PATIENT, "'=cmd|' /C calc'!A0", "bad"]
 
 
-def test_the_json_holds_each_films_report(queue: Films) -> None:
-    text = films_json(queue.listed(), CONTEXT)
+def test_the_json_holds_each_films_report(queue: FilmQueue) -> None:
+    text = films_json(queue.ordered(), CONTEXT)
     assert "Doe" not in text
     content = json.loads(text)
     assert content["schema"] == "pneumolens.reports" and [one["number"] for one in content["films"]] == [4, 1, 2, 3]
@@ -67,7 +67,7 @@ def test_the_json_holds_each_films_report(queue: Films) -> None:
     assert (reports[0]["radiograph"]["width"], reports[0]["radiograph"]["height"]) == (70, 60)
 
 
-def test_findings_follow_the_chosen_operating_point(queue: Films) -> None:
+def test_findings_follow_the_chosen_operating_point(queue: FilmQueue) -> None:
     from model.card import PurposePoint
 
     card = a_card("v-1", purposes=(PurposePoint("screening", 0.05, 0.99, 0.5, "by hand"),))
@@ -80,8 +80,8 @@ def test_findings_follow_the_chosen_operating_point(queue: Films) -> None:
     )
 
 
-def test_the_pdf_is_printed_page_by_page(queue: Films) -> None:
-    made = printing(queue.listed(), CONTEXT, Drawing(rendering=3))
+def test_the_pdf_is_printed_page_by_page(queue: FilmQueue) -> None:
+    made = printing(queue.ordered(), CONTEXT, Drawing(rendering=3))
     assert made.seconds_left() is None
     while made.content is None:
         before = made.done
@@ -93,13 +93,13 @@ def test_the_pdf_is_printed_page_by_page(queue: Films) -> None:
     assert "Doe" not in text and queue.films[2].sha256[:16] in text
 
 
-def test_a_pdf_of_something_else_is_told_apart(queue: Films) -> None:
-    before = seen(queue.listed(), CONTEXT)
-    assert before == seen(queue.listed(), CONTEXT)
+def test_a_pdf_of_something_else_is_told_apart(queue: FilmQueue) -> None:
+    before = seen(queue.ordered(), CONTEXT)
+    assert before == seen(queue.ordered(), CONTEXT)
     assert before != seen(queue.films, CONTEXT), "another order"
-    assert before != seen(queue.listed(), ReportContext(CONTEXT.card_of, "screening", lambda: 0.2))
-    assert before != seen(queue.listed(), ReportContext(CONTEXT.card_of, "default", lambda: 0.3))
-    remember(queue.films[3], reading=Reading("agree"))
-    assert before != seen(queue.listed(), CONTEXT)
+    assert before != seen(queue.ordered(), ReportContext(CONTEXT.card_of, "screening", lambda: 0.2))
+    assert before != seen(queue.ordered(), ReportContext(CONTEXT.card_of, "default", lambda: 0.3))
+    annotate(queue.films[3], reading=Reading("agree"))
+    assert before != seen(queue.ordered(), CONTEXT)
     queue.add(film("e", seed=4))
-    assert isinstance(queue.films[-1], Film) and len(seen(queue.listed(), CONTEXT)) == len(before) + 1
+    assert isinstance(queue.films[-1], Film) and len(seen(queue.ordered(), CONTEXT)) == len(before) + 1

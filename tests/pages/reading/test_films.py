@@ -16,7 +16,15 @@ from imaging.radiograph import decode_radiograph
 from model.assessment import Assessment, Heatmap, InputIssue, Prediction, Reading, Stability
 from model.explanation import evidence_map
 from pages.reading import source_cache
-from pages.reading.films import DISPLAY_PX, INFLUENCE_PX, as_shown, full, keep, reassess, remember
+from pages.reading.films import (
+    DISPLAY_PX,
+    EVIDENCE_PX,
+    annotate,
+    assessment_at_full_size,
+    full_size,
+    make_film,
+    reassess,
+)
 from tests.dicoms import phantom_dicom
 from tests.phantoms import as_png, chest
 
@@ -40,19 +48,17 @@ def a_film(seed: int = 0, size: tuple[int, int] = (240, 288)) -> bytes:
 @pytest.fixture(autouse=True)
 def nothing_held() -> None:
     gc.collect()
-    source_cache._held.clear()
+    source_cache._sources.clear()
 
 
 def test_a_kept_film_is_small_and_its_report_whole() -> None:
     data = as_png(chest(3, (1500, 2000)).astype(np.uint16) * 16)
     answer = assessed(data)
-    film = keep("large.png", data, answer)
+    film = make_film("large.png", data, answer)
     assert film.pixels is not None and film.evidence is not None and answer.heatmap and answer.radiograph
     assert film.pixels.shape == (750, DISPLAY_PX) and film.pixels.dtype == np.uint8
-    assert max(film.evidence.shape) == INFLUENCE_PX
-    values = film.evidence_values()
-    assert values is not None and values.shape == film.pixels.shape
-    assert values.min() >= 0 and values.max() == pytest.approx(1, abs=0.02)
+    assert max(film.evidence.shape) == EVIDENCE_PX
+    assert film.evidence.min() == 0 and film.evidence.max() >= 250
     whole = film.assessment()
     assert whole.radiograph is not None and whole.heatmap is not None
     assert whole.radiograph.pixels.shape == (1500, 2000) and whole.radiograph.bits == answer.radiograph.bits
@@ -64,19 +70,19 @@ def test_a_map_without_its_cells_is_kept_as_it_is() -> None:
     data = a_film(4, (600, 500))
     answer = assessed(data)
     assert answer.heatmap is not None
-    film = keep("x.png", data, replace(answer, heatmap=replace(answer.heatmap, cells=None)))
+    film = make_film("x.png", data, replace(answer, heatmap=replace(answer.heatmap, cells=None)))
     whole = film.assessment().heatmap
     assert film.cells is None and whole is not None and whole.values.shape == (600, 500)
     assert float(np.abs(whole.values - answer.heatmap.values).max()) < 0.03
 
 
 def test_small_films_are_kept_as_they_are() -> None:
-    assert np.array_equal(keep("small.png", a_film(), assessed(a_film())).pixels, chest(0, (240, 288)))
+    assert np.array_equal(make_film("small.png", a_film(), assessed(a_film())).pixels, chest(0, (240, 288)))
 
 
 def test_figures_have_the_films_sizes_and_take_no_memory() -> None:
     data = a_film(1, (1200, 1000))
-    figures = keep("x.png", data, assessed(data)).figures()
+    figures = make_film("x.png", data, assessed(data)).assessment_without_pixels()
     assert figures.radiograph is not None and figures.heatmap is not None
     assert (figures.radiograph.height, figures.radiograph.width) == figures.heatmap.values.shape == (1200, 1000)
     assert figures.radiograph.pixels.strides == figures.heatmap.values.strides == (0, 0)
@@ -95,7 +101,7 @@ def test_what_a_header_says_stays_and_its_full_size_values_go() -> None:
         deep=pixels.astype(np.uint16),
         renderings=(Rendering("x", np.zeros(256, np.uint16)),),
     )
-    film = keep("x.dcm", b"x", Assessment(deep, (), answer.prediction, None, "v-1", WHEN, 0.1))
+    film = make_film("x.dcm", b"x", Assessment(deep, (), answer.prediction, None, "v-1", WHEN, 0.1))
     assert film.header == FilmHeader("CR", "PA", age_years=4)
     assert film.kept.radiograph is not None and film.kept.radiograph.deep is None
     assert not film.kept.radiograph.renderings
@@ -104,91 +110,96 @@ def test_what_a_header_says_stays_and_its_full_size_values_go() -> None:
 def test_the_full_film_is_the_one_that_was_assessed() -> None:
     picture = chest(2, (300, 400))
     data = as_png(picture)
-    film = keep("x.png", data, assessed(data, corrections=("inverted", "turned by 90°")), turn=90)
-    film.original.decoded = None  # as after another film was on the screen
-    radiograph = full(film)
+    film = make_film("x.png", data, assessed(data, corrections=("inverted", "turned by 90°")), turn=90)
+    film.source.decoded = None  # as after another film was on the screen
+    radiograph = full_size(film)
     assert radiograph is not None and np.array_equal(radiograph.pixels, 255 - np.rot90(picture, -1))
-    assert full(film) is radiograph, "decoded once while it is on the screen"
+    assert full_size(film) is radiograph, "decoded once while it is on the screen"
 
 
 def test_a_film_that_was_just_read_is_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    film = keep("x.png", a_film(), assessed(a_film()))
+    film = make_film("x.png", a_film(), assessed(a_film()))
     monkeypatch.setattr("pages.reading.films.decode_radiograph", None)
-    radiograph = full(film)
+    radiograph = full_size(film)
     assert radiograph is not None and radiograph.pixels.shape == (240, 288)
 
 
 def test_a_file_that_could_not_be_read_has_no_picture() -> None:
     refused = Assessment(None, (InputIssue("UNREADABLE", True, "Damaged."),), None, None, "v-1", WHEN, 0.0)
-    film = keep("x.png", b"no picture", refused)
-    assert full(film) is None and film.pixels is None and film.size is None and not film.is_let_go
+    film = make_film("x.png", b"no picture", refused)
+    assert full_size(film) is None and film.pixels is None and film.size is None and not film.is_released
     assert film.sha256 == hashlib.sha256(b"no picture").hexdigest()
-    assert film.figures().radiograph is None and film.assessment().is_refused
+    assert film.assessment_without_pixels().radiograph is None and film.assessment().is_refused
 
 
 def test_the_oldest_files_are_let_go_first_and_the_one_on_the_screen_never() -> None:
-    held = [source_cache.hold(bytes(100), budget=350) for _ in range(3)]
-    source_cache.show(held[0])
-    held.append(source_cache.hold(bytes(100), budget=350))
+    held = [source_cache.store(bytes(100), budget=350) for _ in range(3)]
+    source_cache.pin(held[0])
+    held.append(source_cache.store(bytes(100), budget=350))
     assert [one.data is None for one in held] == [False, True, False, False]
-    assert source_cache.held_bytes() == 300
-    source_cache.put_away(held[0], budget=350)
-    held.append(source_cache.hold(bytes(150), budget=350))
+    assert source_cache.stored_bytes() == 300
+    source_cache.unpin(held[0], budget=350)
+    held.append(source_cache.store(bytes(150), budget=350))
     assert [one.data is None for one in held] == [False, True, True, False, False]
 
 
 def test_a_visit_that_ends_takes_its_files_with_it() -> None:
-    film = keep("x.png", a_film(), assessed(a_film()))
-    assert source_cache.held_bytes() == len(a_film())
+    film = make_film("x.png", a_film(), assessed(a_film()))
+    assert source_cache.stored_bytes() == len(a_film())
     del film
     gc.collect()
-    assert source_cache.held_bytes() == 0
+    assert source_cache.stored_bytes() == 0
 
 
 def test_a_film_that_was_let_go_says_so_and_comes_back() -> None:
-    film = keep("x.png", a_film(), assessed(a_film()))
-    source_cache.hold(b"x", budget=10)
-    assert film.is_let_go and film.data is None and full(film) is None and film.pixels is not None
-    source_cache.restore(film.original, a_film())
-    assert not film.is_let_go and full(film) is not None
+    film = make_film("x.png", a_film(), assessed(a_film()))
+    source_cache.store(b"x", budget=10)
+    assert film.is_released and film.data is None and full_size(film) is None and film.pixels is not None
+    source_cache.restore(film.source, a_film())
+    assert not film.is_released and full_size(film) is not None
 
 
 def test_what_leaves_the_screen_is_no_longer_decoded() -> None:
-    film = keep("x.png", a_film(), assessed(a_film()))
-    source_cache.show(film.original)
-    assert full(film) is not None
-    source_cache.put_away(film.original)
-    assert film.original.decoded is None and film.data is not None
+    film = make_film("x.png", a_film(), assessed(a_film()))
+    source_cache.pin(film.source)
+    assert full_size(film) is not None
+    source_cache.unpin(film.source)
+    assert film.source.decoded is None and film.data is not None
 
 
 def test_notes_come_into_the_assessment_and_none_overwrites() -> None:
-    film = keep("x.png", a_film(), assessed(a_film()))
-    remember(film, reading=Reading("agree", "as I said"))
-    remember(film, stability=Stability(0.7, 0.9, ()))
+    film = make_film("x.png", a_film(), assessed(a_film()))
+    annotate(film, reading=Reading("agree", "as I said"))
+    annotate(film, stability=Stability(0.7, 0.9, ()))
     assert film.reading == Reading("agree", "as I said") and film.regions is None
-    assert film.assessment().stability == film.figures().stability == Stability(0.7, 0.9, ())
+    assert film.assessment().stability == film.assessment_without_pixels().stability == Stability(0.7, 0.9, ())
 
 
 def test_only_right_angles_can_be_asked_for() -> None:
-    film = keep("x.png", a_film(), assessed(a_film()))
+    film = make_film("x.png", a_film(), assessed(a_film()))
     reassess(film, 270)
-    assert film.notes.asked_turn == 270
+    assert film.notes.requested_turn == 270
     with pytest.raises(ValueError, match="Received: 45"):
         reassess(film, 45)
 
 
 def test_what_is_taken_away_of_a_film_has_its_own_resolution_and_renderings() -> None:
     data = phantom_dicom(2, size=(1300, 1200), WindowCenter=[2048, 900], WindowWidth=[4096, 600])
-    film = keep("x.dcm", data, assessed(data))
-    shown, small = as_shown(film).radiograph, film.assessment().radiograph
+    film = make_film("x.dcm", data, assessed(data))
+    shown, small = assessment_at_full_size(film).radiograph, film.assessment().radiograph
     assert shown is not None and small is not None
     assert len(shown.renderings) > 1 and small.renderings == ()
     np.testing.assert_array_equal(shown.pixels, decode_radiograph(data).pixels)
-    assert as_shown(film).prediction == film.kept.prediction and as_shown(film).heatmap is not None
-    source_cache.put_away(film.original)
-    assert as_shown(film).radiograph is not None and film.original.decoded is None, "nothing is held off the screen"
-    film.original.data = None
-    left = as_shown(film).radiograph
+    assert (
+        assessment_at_full_size(film).prediction == film.kept.prediction
+        and assessment_at_full_size(film).heatmap is not None
+    )
+    source_cache.unpin(film.source)
+    assert assessment_at_full_size(film).radiograph is not None and film.source.decoded is None, (
+        "nothing is held off the screen"
+    )
+    film.source.data = None
+    left = assessment_at_full_size(film).radiograph
     assert left is not None and left.renderings == () and left.pixels.shape == (1300, 1200)
 
 
@@ -196,8 +207,8 @@ def test_what_is_taken_away_of_a_film_is_set_right_as_it_was_assessed() -> None:
     data = phantom_dicom(2, size=(400, 300))
     right = inverted(turned(decode_radiograph(data), 90))
     answer = replace(assessed(data), corrections=("turned by 90°", "inverted"))
-    film = keep("x.dcm", data, replace(answer, radiograph=right), 90)
-    source_cache.put_away(film.original)
-    shown = as_shown(film).radiograph
+    film = make_film("x.dcm", data, replace(answer, radiograph=right), 90)
+    source_cache.unpin(film.source)
+    shown = assessment_at_full_size(film).radiograph
     assert shown is not None
     np.testing.assert_array_equal(shown.pixels, right.pixels)

@@ -320,6 +320,6 @@ def test_downloads_of_a_picture_and_of_a_dicom_file(stand_in: StandIn) -> None:
     assert not app.exception
     assert downloads(app) == {"PDF": False, "JSON": False, "DICOM SR": False, "DICOM SC": False}
     assert all("Doe" not in str(one.proto) for one in app.get("download_button"))
-    film_shown(app).original.data = None
+    film_shown(app).source.data = None
     app = app.run()
     assert downloads(app)["DICOM SR"] and "drop the file again" in panel(app)

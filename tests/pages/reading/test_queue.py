@@ -9,8 +9,8 @@ from core.errors import RadiographError
 from imaging.film import FilmHeader
 from model.assessment import Assessment, InputIssue, Reading
 from pages.reading import source_cache
-from pages.reading.films import Film, full, keep, remember
-from pages.reading.queue import ARRIVAL, MOST_FILMS, PROBABILITY, Films, Waiting
+from pages.reading.films import Film, annotate, full_size, make_film
+from pages.reading.queue import ARRIVAL, MOST_FILMS, PROBABILITY, FilmQueue, Waiting
 from pages.reading.table import OUTSIDE, facts, finding, line, summary, waiting_line
 from tests.imaging.test_archives import FILM, zipped
 from tests.pages.reading.test_films import WHEN, a_film, assessed
@@ -21,13 +21,13 @@ LIKE_NONE = InputIssue("OUTSIDE_POPULATION", False, "Unlike.")
 def film(name: str, probability: float | None = 0.8, *issues: InputIssue, seed: int = 0) -> Film:
     if probability is None:
         refused = Assessment(None, (InputIssue("UNREADABLE", True, "Damaged."),), None, None, "v-1", WHEN, 0.0)
-        return keep(name, name.encode(), refused)
+        return make_film(name, name.encode(), refused)
     data = a_film(seed, (60, 70))
-    return keep(name, data, assessed(data, probability, *issues))
+    return make_film(name, data, assessed(data, probability, *issues))
 
 
-def filled(*films: Film) -> Films:
-    queue = Films()
+def filled(*films: Film) -> FilmQueue:
+    queue = FilmQueue()
     queue.drop([(one.name, b"") for one in films])
     for one in films:
         queue.waiting.popleft()
@@ -36,7 +36,7 @@ def filled(*films: Film) -> Films:
 
 
 def test_an_archive_stands_for_its_films_and_is_unpacked_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    queue = Films()
+    queue = FilmQueue()
     queue.drop(
         [
             ("a.png", FILM),
@@ -46,19 +46,19 @@ def test_an_archive_stands_for_its_films_and_is_unpacked_one_by_one(monkeypatch:
     )
     assert [one.name for one in queue.waiting] == ["a.png", "x/1.png", "x/2.png", "b.png"]
     assert [one.read() for one in queue.waiting] == [FILM, FILM, b"no", b"bytes"]
-    assert queue.passed_over == 1 and queue.total == 4
+    assert queue.skipped == 1 and queue.total == 4
 
 
 @pytest.mark.parametrize(
     ("data", "words"),
     [
         (b"PK\3\4 and no more", "damaged"),
-        (zipped(("notes.txt", b"x")), "no film"),
+        (zipped(("notes.txt", b"x")), "no image"),
         (zipped(*[(f"{k}.png", b"\0" * 15_000_000) for k in range(3)]), "far more"),
     ],
 )
 def test_a_bad_archive_is_one_line_with_the_reason(data: bytes, words: str) -> None:
-    queue = Films()
+    queue = FilmQueue()
     queue.drop([("ward.zip", data), ("a.png", FILM)])
     bad, good = queue.waiting
     with pytest.raises(RadiographError) as caught:
@@ -67,21 +67,40 @@ def test_a_bad_archive_is_one_line_with_the_reason(data: bytes, words: str) -> N
 
 
 def test_the_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    queue = Films()
+    queue = FilmQueue()
     queue.drop([(f"{index}", b"x") for index in range(MOST_FILMS + 7)])
-    assert len(queue.waiting) == MOST_FILMS and queue.turned_away == 7
+    assert len(queue.waiting) == MOST_FILMS and queue.not_queued == 7
     queue.stop()
     for index in range(MOST_FILMS + 5):
         queue.add(film(f"{index}", None))
-    assert len(queue.films) == MOST_FILMS and queue.let_go == 5
-    assert queue.films[0].name == "5" and queue.place() == 0
+    assert len(queue.films) == MOST_FILMS and queue.removed == 5
+    assert queue.films[0].name == "5" and queue.position() == 0
     queue.step(1000)
-    assert queue.place() == MOST_FILMS - 1
+    assert queue.position() == MOST_FILMS - 1
     queue.step(-1000)
-    assert queue.place() == 0
+    assert queue.position() == 0
     monkeypatch.setattr("pages.reading.queue.MOST_WAITING_BYTES", 25)
     queue.drop([("a", bytes(10)), ("b", bytes(20)), ("c", bytes(10))])
-    assert [one.name for one in queue.waiting] == ["a", "c"] and queue.turned_away == 1
+    assert [one.name for one in queue.waiting] == ["a", "c"] and queue.not_queued == 1
+
+
+def test_a_file_that_was_read_makes_room_in_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = zipped(("x/1.png", FILM), ("x/2.png", FILM))
+    monkeypatch.setattr("pages.reading.queue.MOST_WAITING_BYTES", len(archive) + 10)
+    queue = FilmQueue()
+    queue.drop([("a", bytes(10)), ("ward.zip", archive)])
+    assert len(queue.waiting) == 3 and queue.waiting_bytes == len(archive) + 10
+    with queue.next_one():
+        pass
+    queue.drop([("b", bytes(10))])
+    assert queue.not_queued == 0 and [one.name for one in queue.waiting] == ["x/1.png", "x/2.png", "b"]
+    with queue.next_one():
+        pass
+    queue.drop([("c", bytes(10))])
+    assert queue.not_queued == 1, "the archive is held until its last member is read"
+    with queue.next_one():
+        pass
+    assert queue.waiting_bytes == 10
 
 
 def test_the_first_film_of_each_drop_is_shown() -> None:
@@ -91,8 +110,8 @@ def test_the_first_film_of_each_drop_is_shown() -> None:
     queue.add(film("c", seed=3))
     queue.add(film("d", seed=4))
     assert queue.on_screen.name == "c"
-    assert [one.original.is_shown for one in queue.films] == [False, False, True, False]
-    assert [one.original.decoded is None for one in queue.films] == [True, True, False, True]
+    assert [one.source.is_pinned for one in queue.films] == [False, False, True, False]
+    assert [one.source.decoded is None for one in queue.films] == [True, True, False, True]
 
 
 def test_by_probability_what_cannot_be_compared_comes_last() -> None:
@@ -103,11 +122,11 @@ def test_by_probability_what_cannot_be_compared_comes_last() -> None:
         film("high", 0.9, seed=3),
         film("mid", 0.5, seed=4),
     )
-    assert [one.name for one in queue.listed()] == ["low", "bad", "adult", "high", "mid"]
+    assert [one.name for one in queue.ordered()] == ["low", "bad", "adult", "high", "mid"]
     queue.order = PROBABILITY
-    assert [one.name for one in queue.listed()] == ["high", "mid", "low", "adult", "bad"]
-    assert [one.number for one in queue.listed()] == [4, 5, 1, 3, 2], "numbers stay"
-    assert queue.on_screen is not None and queue.on_screen.name == "low" and queue.place() == 2
+    assert [one.name for one in queue.ordered()] == ["high", "mid", "low", "adult", "bad"]
+    assert [one.number for one in queue.ordered()] == [4, 5, 1, 3, 2], "numbers stay"
+    assert queue.on_screen is not None and queue.on_screen.name == "low" and queue.position() == 2
     queue.step(1)
     assert queue.on_screen.name == "adult"
     queue.order = ARRIVAL
@@ -116,7 +135,7 @@ def test_by_probability_what_cannot_be_compared_comes_last() -> None:
 
 
 def test_stopping_lets_go_of_what_waits() -> None:
-    queue = Films()
+    queue = FilmQueue()
     queue.drop([("a", b""), ("b", b""), ("c", b"")])
     queue.waiting.popleft()
     queue.add(film("a"))
@@ -127,7 +146,7 @@ def test_stopping_lets_go_of_what_waits() -> None:
 
 
 def test_a_film_in_hand_waits_until_it_is_read_even_when_the_rest_is_stopped() -> None:
-    queue = Films()
+    queue = FilmQueue()
     queue.drop([("a", b""), ("b", b""), ("c", b"")])
     with queue.next_one() as file:
         assert file is not None and file.name == "a"
@@ -141,7 +160,7 @@ def test_a_film_in_hand_waits_until_it_is_read_even_when_the_rest_is_stopped() -
 
 
 def test_two_runs_read_one_film_at_a_time() -> None:
-    queue, seen = Films(), []
+    queue, seen = FilmQueue(), []
     queue.drop([(f"{number}", b"") for number in range(20)])
 
     def read() -> None:
@@ -160,7 +179,7 @@ def test_two_runs_read_one_film_at_a_time() -> None:
 
 
 def test_a_film_that_fails_leaves_the_queue() -> None:
-    queue = Films()
+    queue = FilmQueue()
     queue.drop([("a", b""), ("b", b"")])
     with pytest.raises(MemoryError), queue.next_one():
         raise MemoryError
@@ -171,36 +190,36 @@ def test_the_same_file_under_the_same_name_is_one_line_and_under_another_two() -
     queue = filled(film("a"))
     known = queue.find(queue.films[0].sha256, "v-1")
     assert known is not None and queue.find(known.sha256, "v-2") is None
-    remember(known, reading=Reading("agree"))
-    queue.add(queue.as_another(known, "a", b""))
+    annotate(known, reading=Reading("agree"))
+    queue.add(queue.duplicate(known, "a", b""))
     assert len(queue.films) == 1
-    queue.add(queue.as_another(known, "copy", b""))
+    queue.add(queue.duplicate(known, "copy", b""))
     assert [(one.name, one.number) for one in queue.films] == [("a", 1), ("copy", 2)]
     assert queue.films[1].reading == Reading(), "a verdict belongs to its line"
 
 
 def test_dropping_a_film_again_brings_its_file_back() -> None:
     queue = filled(film("a"))
-    source_cache.hold(b"x", budget=1)
-    source_cache.put_away(queue.films[0].original, budget=0)
-    assert queue.films[0].is_let_go
-    queue.add(queue.as_another(queue.films[0], "a", a_film(0, (60, 70))))
-    assert not queue.films[0].is_let_go and full(queue.films[0]) is not None
+    source_cache.store(b"x", budget=1)
+    source_cache.unpin(queue.films[0].source, budget=0)
+    assert queue.films[0].is_released
+    queue.add(queue.duplicate(queue.films[0], "a", a_film(0, (60, 70))))
+    assert not queue.films[0].is_released and full_size(queue.films[0]) is not None
 
 
 def test_a_film_that_is_read_again_keeps_its_place_number_and_verdict() -> None:
     queue = filled(film("a", 0.2, seed=1), film("b", 0.3, seed=2))
     old = queue.films[0]
-    remember(old, reading=Reading("disagree", "upside down"))
-    queue.exchange(old, film("", 0.9, seed=1))
+    annotate(old, reading=Reading("disagree", "upside down"))
+    queue.replace_film(old, film("", 0.9, seed=1))
     new = queue.films[0]
     assert (new.name, new.number, new.reading) == ("a", 1, Reading("disagree", "upside down"))
     assert new.kept.prediction is not None and new.kept.prediction.probability == 0.9
-    assert queue.on_screen is new and new.original.is_shown and len(queue.films) == 2
+    assert queue.on_screen is new and new.source.is_pinned and len(queue.films) == 2
 
 
 def test_time_left_follows_the_pace_of_the_last_films() -> None:
-    queue = Films()
+    queue = FilmQueue()
     queue.drop([(f"{k}", b"") for k in range(30)])
     assert queue.seconds_left() is None
     for k in range(12):

@@ -382,12 +382,12 @@ def test_a_film_is_read_again_as_the_reader_turns_it(stand_in: StandIn) -> None:
 
 def test_a_film_that_was_let_go_says_so(stand_in: StandIn) -> None:
     app = drop(open_read(), ("film.png", a_film()))
-    original = app.session_state["read.films"].films[0].original
-    original.data = original.decoded = None
+    source = app.session_state["read.films"].films[0].source
+    source.data = source.decoded = None
     app = app.run()
     assert not app.exception and "Drop the file again to bring it back" in text(app) and viewer(app) is not None
     app = drop(app, ("film.png", a_film()))
-    assert "Drop the file again" not in text(app) and original.data == a_film() and stand_in.asked == 1
+    assert "Drop the file again" not in text(app) and source.data == a_film() and stand_in.asked == 1
 
 
 def test_exports_of_all_name_no_file(stand_in: StandIn) -> None:

@@ -229,7 +229,7 @@ def test_the_retrain_page_asks_first_and_without_its_frame_shows_nothing(setting
     assert not app.exception and "Decision support, not a diagnosis" in text(app)
     assert [one.label for one in app.text_input] == ["One-time code", "New password", "New password again"]
     assert [one.label for one in app.button] == ["Set the password"], "and nothing else"
-    bare = AppTest.from_file(str(ROOT / "pages" / "admin" / "retrain.py"), default_timeout=60).run()
+    bare = AppTest.from_file(str(ROOT / "pages" / "retraining" / "retrain.py"), default_timeout=60).run()
     assert not bare.exception and "start page" in text(bare)
     assert not bare.html and not bare.text_input and not bare.button
 
