@@ -114,6 +114,7 @@ def _trained(changes: dict[str, Any], options: argparse.Namespace, films: Films)
     import keras
 
     from model.network import build_network, logit_function
+    from training.commands.terminal import terminal_report
     from training.fitting.fit import fit, predict_logits
     from training.runs.run import training_data
 
@@ -128,7 +129,7 @@ def _trained(changes: dict[str, Any], options: argparse.Namespace, films: Films)
             config,
             training_data(loaded),
             Path(folder),
-            lambda p: bar.set_description(f"epoch {p.epoch}/{p.epochs}, {p.seconds_left:.0f} s left"),
+            terminal_report(bar),
         )
     forward = logit_function(network)
     row = score(lambda pictures: predict_logits(forward, pictures, config.input_px), loaded, config)

@@ -37,7 +37,7 @@ def main() -> int:
         print(f"| {classifier.version} | n | " + " | ".join(COLUMNS) + " |\n|" + "---|" * (len(COLUMNS) + 2))
         for folder in options.folders:
             with tqdm(total=len(scan_folder(folder).train), desc=folder.name, disable=None, leave=False) as bar:
-                evaluation, _ = evaluate_folder(classifier, folder, progress=bar.update)
+                evaluation, _ = evaluate_folder(classifier, folder, tick=bar.update)
             cells = [f"{m.value:.3f} ({m.low:.3f}–{m.high:.3f})" for m in map(evaluation.measures.get, COLUMNS) if m]
             print(f"| {folder.name} | {evaluation.n} | " + " | ".join(cells) + " |", flush=True)
     except AppError as error:

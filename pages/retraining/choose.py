@@ -10,6 +10,7 @@ import streamlit as st
 
 from core.errors import AppError
 from core.formatting import format_count
+from core.progress import Progress, Report
 from core.settings import Settings
 from pages.shared.streamlit_patches import take_upload
 from training.data import sources, uploads
@@ -119,7 +120,7 @@ def show_upload(settings: Settings) -> None:
             f"One zip file, up to {MOST_ZIP_MB // 1000} GB", type="zip", key=key, max_upload_size=MOST_ZIP_MB
         )
         if file is not None:
-            receive(lambda progress: uploads.unpack_zip(settings, file, file.name, progress))
+            receive(lambda report: uploads.unpack_zip(settings, file, file.name, report))
             take_upload(file)
             st.rerun()
     else:
@@ -131,24 +132,26 @@ def show_upload(settings: Settings) -> None:
         )
         if files:
             named: list[tuple[str, IO[bytes]]] = [(file.name, file) for file in files]
-            receive(lambda progress: uploads.store_files(settings, named, progress=progress))
+            receive(lambda report: uploads.store_files(settings, named, report=report))
             for file in files:
                 take_upload(file)
             st.rerun()
 
 
-def receive(store: Callable[[uploads.Progress], uploads.Stored]) -> None:
+def receive(store: Callable[[Report], uploads.Stored]) -> None:
     """Store an upload with a progress bar; keep what came of it for the next drawing of the page."""
     st.session_state[_ROUND] = st.session_state.get(_ROUND, 0) + 1
     with st.empty():
         st.progress(0.0, "Looking at what came in.")
 
-        def show_progress(done: int, total: int) -> None:
-            if done % 50 == 0:
-                st.progress(done / total, f"Storing picture {done + 1:,} of {total:,}.")
+        def show(progress: Progress) -> None:
+            if progress.done % 50 == 0:
+                st.progress(
+                    progress.done / progress.total, f"Storing picture {progress.done + 1:,} of {progress.total:,}."
+                )
 
         try:
-            stored = store(show_progress)
+            stored = store(show)
         except AppError as error:
             st.session_state["choose.problem"] = error
             return

@@ -13,9 +13,11 @@ from tqdm import tqdm
 from core.errors import ClassifierError, DatasetError
 from core.files import write_atomically
 from core.formatting import format_estimate
+from core.progress import Report, ignore
 from core.settings import Settings
 from model.registry import active_version
 from model.tf_startup import start_tensorflow
+from training.commands.terminal import terminal_report
 from training.evaluation.compare import comparison_to_text
 from training.runs import candidate, processes
 from training.runs.candidate import CandidateComparison
@@ -75,13 +77,8 @@ def _here(settings: Settings, folder: Path, against: str) -> CandidateComparison
             "expected a run that is not being compared. Received: one that is",
             advice="Wait until the comparison that is going on has ended.",
         )
-    with tqdm(desc="comparing", total=0, disable=None, leave=False) as bar:
-
-        def watch(phase: str, done: int, total: int, _: float | None) -> None:
-            bar.total, bar.n = total, done
-            bar.set_postfix_str(phase)
-
-        return _compared(settings, folder, watch)
+    with tqdm(disable=None, leave=False) as bar:
+        return _compared(settings, folder, terminal_report(bar))
 
 
 def _work(options: argparse.Namespace, settings: Settings) -> int:
@@ -90,15 +87,15 @@ def _work(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _compared(settings: Settings, folder: Path, watch: Any) -> CandidateComparison:
+def _compared(settings: Settings, folder: Path, report: Report | None) -> CandidateComparison:
     try:
         start_tensorflow(in_batches=True)
         from training.runs.side_by_side import compare_run
 
-        return compare_run(settings, folder, watch)
+        return compare_run(settings, folder, report or ignore)
     except Exception as error:
         processes.write_error(folder / candidate.FOLDER, error)
         raise
     finally:
-        if watch is not None:  # the process goes on after this: it must not look as if it still compared
+        if report is not None:  # the process goes on after this: it must not look as if it still compared
             (folder / candidate.FOLDER / processes.PROCESS).unlink(missing_ok=True)

@@ -182,7 +182,7 @@ def _robustness(options: argparse.Namespace, settings: Settings) -> int:
     from training.evaluation.robustness import robustness, robustness_to_json, robustness_to_text, rows_for_card
 
     with _bar("changing films", len(samples)) as bar:
-        rows, failures = robustness(classifier, samples, progress=bar.update)
+        rows, failures = robustness(classifier, samples, tick=bar.update)
     _say_left_out(failures)
     _write(options.json, robustness_to_json(rows, classifier.version, _split(options)))
     if options.onto_card:
@@ -209,10 +209,10 @@ def _faithfulness(options: argparse.Namespace, settings: Settings) -> int:
 
     card = classifier.card
     with _bar("choosing films", options.films) as bar:
-        films, failures = choose_films(classifier, samples, options.films, progress=bar.update)
+        films, failures = choose_films(classifier, samples, options.films, tick=bar.update)
     _say_left_out(failures)
     with _bar("exchanging regions", len(films.pneumonia) * (2 if len(films.healthy) else 1)) as bar:
-        curves = exchanges(classifier, films, progress=bar.update)
+        curves = exchanges(classifier, films, tick=bar.update)
     network = load_network(
         version_folder(settings, card.version) / card.weights_file,
         card.architecture,

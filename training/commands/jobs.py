@@ -20,10 +20,11 @@ from core.formatting import format_short_duration
 from core.settings import Settings
 from model.registry import active_version, load_card, version_folder
 from training.commands.promote import command_line_user
+from training.commands.terminal import terminal_report
 from training.commands.train import add_recipe_options, config_of, named_folder, starting_weights
+from training.fitting.progress import FITTING
 from training.runs import jobs, processes
 from training.runs.jobs import Job, JobRequest
-from training.runs.progress import FITTING
 
 START_EXAMPLES = """examples:
   python -m training start --data chest_xray --from in-use --preset quick
@@ -295,11 +296,10 @@ def _train(folder: Path, settings: Settings) -> None:
     from model.tf_startup import start_tensorflow
 
     start_tensorflow(in_batches=True)
-    from training.commands.train import terminal_watcher
     from training.runs.run import execute
 
     with tqdm(disable=True) as bar:
-        made = execute(folder, settings, terminal_watcher(bar))
+        made = execute(folder, settings, terminal_report(bar))
     print(f"version {made.name}", file=sys.stderr, flush=True)
 
 

@@ -13,10 +13,12 @@ from tqdm import tqdm
 
 from core.errors import AppError, ClassifierError
 from core.files import write_atomically
+from core.progress import Report
 from core.settings import Settings
 from model.architectures import ARCHITECTURES, find_architecture
 from model.tf_startup import start_tensorflow
-from training.commands.train import named_folder, starting_weights, terminal_watcher
+from training.commands.terminal import terminal_report
+from training.commands.train import named_folder, starting_weights
 
 if TYPE_CHECKING:
     from training.experiments.leaderboard import Row
@@ -103,17 +105,17 @@ def _leaderboard(options: argparse.Namespace, settings: Settings) -> int:
     # Folders by their last name: where they lie on this machine means nothing to a reader.
     command = "python -m training " + shlex.join(_short(argument) for argument in sys.argv[1:])
     with tqdm(disable=None, leave=False) as bar:
-        watcher = terminal_watcher(bar)
-        audit = audited(options.data, watcher)
+        report = terminal_report(bar)
+        audit = audited(options.data, report)
         refuse_blocking(audit)
         plain = default_config("cnn_77k", options.preset, seed=options.seed)
-        loaded = load(options.data, plain, watcher)
+        loaded = load(options.data, plain, report)
         for name in options.only:
             bar.clear()
             print(f"{name} ({options.only.index(name) + 1} of {len(options.only)})", file=sys.stderr, flush=True)
             version = find_version(settings, name, digest(loaded.samples), plain.seed, plain.validation_fraction)
             try:
-                version = version or _train(name, options, settings, runs, watcher, (audit, loaded), extra)
+                version = version or _train(name, options, settings, runs, report, (audit, loaded), extra)
                 if version not in rows:
                     rows[version] = _measure(version, options, settings, loaded)
                 rows[version] = _evaluated(rows[version], extra, options, settings)
@@ -136,7 +138,13 @@ def _short(argument: str) -> str:
 
 
 def _train(
-    name: str, options: argparse.Namespace, settings: Settings, runs: Path, watcher: Any, prepared: Any, extra: Folders
+    name: str,
+    options: argparse.Namespace,
+    settings: Settings,
+    runs: Path,
+    report: Report,
+    prepared: Any,
+    extra: Folders,
 ) -> str:
     """Train a network, or go on with its run; one that can't have ImageNet weights starts from random ones."""
     import keras
@@ -168,7 +176,7 @@ def _train(
                 RunRequest(options.data.resolve(), settings.versions_dir.resolve(), start, "", False, extra, (NOTE,)),
             )
         try:
-            return execute(here, settings, watcher, prepared).name
+            return execute(here, settings, report, prepared).name
         except ClassifierError as error:
             if start == "random" or "backbone" not in str(error):
                 raise

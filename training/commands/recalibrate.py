@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from tqdm import tqdm
 from core.settings import Settings
 from model.registry import active_version, read_card, verify, version_folder
 from model.tf_startup import start_tensorflow
+from training.commands.terminal import terminal_report
 from training.commands.train import named_folder
 
 EXAMPLES = """examples:
@@ -66,19 +66,7 @@ def _recalibrate(options: argparse.Namespace, settings: Settings) -> int:
     from training.evaluation.evaluate import evaluation_to_text
     from training.runs.recalibrate import recalibrate
 
-    with tqdm(disable=None, leave=False, bar_format="{desc}: {n_fmt}/{total_fmt} {bar} {remaining} left") as bar:
-        shown = ""
-
-        def tick(phase: str, done: int, total: int) -> None:
-            nonlocal shown
-            if phase != shown:
-                shown = phase
-                bar.reset(total)
-                bar.set_description_str(phase)
-                if bar.disable:
-                    print(phase, file=sys.stderr, flush=True)
-            bar.update(done - bar.n)
-
+    with tqdm(disable=None, leave=False) as bar:
         folder = recalibrate(
             settings,
             version,
@@ -87,7 +75,7 @@ def _recalibrate(options: argparse.Namespace, settings: Settings) -> int:
             extra=extra,
             notes=tuple(options.note),
             fills_border=options.fills_border,
-            tick=tick,
+            report=terminal_report(bar),
         )
     card = read_card(folder)
     for evaluation in card.evaluations.values():

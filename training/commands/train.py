@@ -8,22 +8,20 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from core.errors import DatasetError
-from core.formatting import format_short_duration
 from core.settings import Settings
 from model.architectures import ARCHITECTURES, find_architecture
 from model.tf_startup import start_tensorflow
 from training.commands.promote import command_line_user, rules_for
+from training.commands.terminal import terminal_report
 from training.runs import processes
 
 if TYPE_CHECKING:
     from training.fitting.config import TrainingConfig
-    from training.fitting.fit import Progress
-    from training.runs.progress import Watcher
 
 EXAMPLES = """examples:
   python -m training train --data chest_xray
@@ -282,7 +280,7 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
     print(f"run {run_dir}", file=sys.stderr)
     with tqdm(disable=None, leave=False) as bar:
         try:
-            folder = execute(run_dir, settings, terminal_watcher(bar))
+            folder = execute(run_dir, settings, terminal_report(bar))
         except KeyboardInterrupt:
             bar.close()
             print(f"Stopped. Continue with: python -m training train --resume {run_dir}", file=sys.stderr)
@@ -315,47 +313,6 @@ def _architecture_of(options: argparse.Namespace) -> str:
         except (OSError, ValueError, AttributeError):
             return "inception_v3"
     return options.architecture or "inception_v3"
-
-
-def terminal_watcher(bar: tqdm[NoReturn]) -> Watcher:
-    """Show a run on one line of a terminal, or as one line an epoch in a log."""
-    from training.runs.progress import Watcher
-
-    shown = ""
-
-    def phase(name: str, done: int, total: int) -> None:
-        nonlocal shown
-        if name != shown:
-            shown = name
-            if bar.disable:
-                print(name, file=sys.stderr, flush=True)
-                return
-            bar.bar_format = "{desc}: {n_fmt}/{total_fmt} {bar} {remaining} left"
-            bar.reset(total)
-            bar.set_description_str(name, refresh=False)
-        if not bar.disable:
-            bar.update(done - bar.n)
-
-    def fitting(progress: Progress) -> None:
-        nonlocal shown
-        shown = "fitting"
-        left = f"{format_short_duration(progress.seconds_left)} left"
-        val = "–" if progress.val_auroc is None else f"{progress.val_auroc:.4f}"
-        text = (
-            f"epoch {progress.epoch}/{progress.epochs} {progress.stage} · loss {progress.loss:.3f} · AUROC train "
-            f"{progress.train_auroc:.4f}, validation {val} · {progress.images_per_second:.1f} images/s · {left}"
-        )
-        if bar.disable:
-            if progress.step == progress.steps:
-                print(text, file=sys.stderr, flush=True)
-            return
-        bar.bar_format = "{desc} {bar} {percentage:3.0f}%"
-        if bar.total != progress.steps or progress.step < bar.n:
-            bar.reset(progress.steps)
-        bar.set_description_str(text, refresh=False)
-        bar.update(progress.step - bar.n)
-
-    return Watcher(phase, fitting)
 
 
 def _say_result(folder: Path) -> None:

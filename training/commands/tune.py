@@ -15,16 +15,18 @@ from tqdm import tqdm
 
 from core.errors import ClassifierError, DatasetError
 from core.formatting import format_short_duration
+from core.progress import Progress, Report
 from core.settings import Settings
 from model.architectures import ARCHITECTURES, find_architecture
 from model.tf_startup import start_tensorflow
+from training.commands.terminal import terminal_report
 from training.commands.train import starting_weights
 from training.experiments.space import FIXABLE, Dimension, Plan, file_stem, narrowed, space_for
+from training.fitting.progress import EpochEnd, FittingStep
 
 if TYPE_CHECKING:
     from training.experiments.study_values import Row, Standing
-    from training.experiments.tune import TuneRequest, TuneWatcher
-    from training.fitting.fit import Progress
+    from training.experiments.tune import TuneRequest
 
 EXAMPLES = """examples:
   python -m training tune --data chest_xray --trials 40
@@ -237,7 +239,7 @@ def _tune(options: argparse.Namespace, settings: Settings) -> int:
     print(f"study {study}", file=sys.stderr)
     with tqdm(disable=None, leave=False) as bar:
         try:
-            standing = tune(request, plan, terminal_watcher(bar))
+            standing = tune(request, plan, study_report(bar))
         except KeyboardInterrupt:
             bar.close()
             print(
@@ -249,78 +251,69 @@ def _tune(options: argparse.Namespace, settings: Settings) -> int:
     return _say_result(standing, request)
 
 
-def terminal_watcher(bar: tqdm[NoReturn]) -> TuneWatcher:
+def study_report(bar: tqdm[NoReturn]) -> Report:
     """Show a study on one line of a terminal, with a line for each trial that ended; in a log only the latter."""
-    from training.experiments.tune import TuneWatcher
+    from training.experiments.study_values import TrialEnd, TrialStart
 
-    said = ""
+    phases = terminal_report(bar)
     standing: Standing | None = None
 
-    def phase(name: str, done: int, total: int) -> None:
-        nonlocal said
-        if bar.disable:
-            if name != said:
-                print(name, file=sys.stderr, flush=True)
-        else:
-            if name != said:
-                bar.bar_format = "{desc}: {n_fmt}/{total_fmt} {bar} {remaining} left"
-                bar.reset(total)
-                bar.set_description_str(name, refresh=False)
-            bar.update(done - bar.n)
-        said = name
-
-    def began(now: Standing) -> None:
+    def show(progress: Progress) -> None:
         nonlocal standing
-        standing = now
-        if not bar.disable:
-            bar.bar_format = "{desc} {bar} {percentage:3.0f}%"
-            bar.set_description_str(_heading(now, None), refresh=False)
-            if bar.total != now.trials:
-                bar.reset(now.trials)
-            bar.update(len(now.counted) - bar.n)
-            bar.refresh()
+        match progress.detail:
+            case TrialStart(now):
+                standing = now
+                _show_trials(bar, now)
+            case FittingStep() as step:
+                if not bar.disable and standing is not None:
+                    bar.set_description_str(_heading(standing, step))
+            case TrialEnd(now, row):
+                text = in_words(now, row)
+                if bar.disable:
+                    print(text, file=sys.stderr, flush=True)
+                else:
+                    bar.write(text, file=sys.stderr)
+            case EpochEnd():
+                pass
+            case _:
+                phases(progress)
 
-    def fitting(progress: Progress) -> None:
-        if not bar.disable and standing is not None:
-            bar.set_description_str(_heading(standing, progress))
-
-    def ended(now: Standing, row: Row) -> None:
-        text = in_words(now, row)
-        if bar.disable:
-            print(text, file=sys.stderr, flush=True)
-        else:
-            bar.write(text, file=sys.stderr)
-
-    return TuneWatcher(phase, began, fitting, ended)
+    return show
 
 
-def _heading(standing: Standing, progress: Progress | None) -> str:
+def _show_trials(bar: tqdm[NoReturn], standing: Standing) -> None:
+    if bar.disable:
+        return
+    bar.bar_format = "{desc} {bar} {percentage:3.0f}%"
+    bar.set_description_str(_heading(standing, None), refresh=False)
+    if bar.total != standing.trials:
+        bar.reset(standing.trials)
+    bar.update(len(standing.counted) - bar.n)
+    bar.refresh()
+
+
+def _heading(standing: Standing, step: FittingStep | None) -> str:
     parts = [f"trial {len(standing.counted) + 1}/{standing.trials}"]
-    if progress is not None:
-        val = "" if progress.val_auroc is None else f", AUROC {progress.val_auroc:.4f}"
-        parts.append(f"epoch {progress.epoch}/{progress.epochs}{val}")
+    if step is not None:
+        val = "" if step.val_auroc is None else f", AUROC {step.val_auroc:.4f}"
+        parts.append(f"epoch {step.epoch}/{step.epochs}{val}")
     if (best := standing.best) is not None:
         parts.append(f"best {best.value:.4f}")
-    if (seconds := seconds_left(standing, progress)) is not None:
+    if (seconds := seconds_left(standing, step)) is not None:
         parts.append(f"{format_short_duration(seconds)} left")
     return " · ".join(parts)
 
 
-def seconds_left(standing: Standing, progress: Progress | None) -> float | None:
+def seconds_left(standing: Standing, step: FittingStep | None) -> float | None:
     """Guess the seconds until the last trial's end from those of earlier ones; None while nothing is known."""
     left = float(standing.trials - len(standing.counted))
-    if progress is not None:
-        left -= (progress.epoch - 1 + progress.step / progress.steps) / progress.epochs
+    if step is not None:
+        left -= (step.epoch - 1 + step.step / step.steps) / step.epochs
     if times := [row.seconds for row in standing.counted if row.seconds is not None]:
         return statistics.fmean(times) * left
-    if progress is None:
+    if step is None:
         return None
-    return (
-        progress.seconds_left
-        * left
-        * progress.epochs
-        / max(1e-9, progress.epochs - progress.epoch + 1 - progress.step / progress.steps)
-    )
+    return step.seconds_left * left * step.epochs / max(1e-9, step.epochs - step.epoch + 1 - step.step / step.steps)
 
 
 def in_words(standing: Standing, row: Row) -> str:

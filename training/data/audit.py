@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import RadiographError
+from core.progress import Tick
 from imaging.radiograph import decode_radiograph, squash, to_uint8
 from model.metrics import auroc
 from training.data.dataset import CLASSES, DatasetFolder, Sample
@@ -90,8 +91,8 @@ class _Seen:
     features: tuple[float, ...]
 
 
-def audit_folder(folder: DatasetFolder, progress: Callable[[], object] | None = None, workers: int = 2) -> Audit:
-    """Audit a scanned folder; `progress` is called after each file."""
+def audit_folder(folder: DatasetFolder, tick: Tick | None = None, workers: int = 2) -> Audit:
+    """Audit a scanned folder; `tick` is called with 1 after each file."""
     parts = {"train": folder.train, "val": folder.val, "test": folder.test}
     samples = [sample for part in parts.values() for sample in part]
     part_of = [name for name, part in parts.items() for _ in part]
@@ -102,8 +103,8 @@ def audit_folder(folder: DatasetFolder, progress: Callable[[], object] | None = 
         except (OSError, RadiographError) as error:
             return str(error)
         finally:
-            if progress is not None:
-                progress()
+            if tick is not None:
+                tick(1)
 
     with ThreadPoolExecutor(workers) as pool:
         results = list(pool.map(one, samples))

@@ -5,16 +5,17 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from core.errors import DatasetError, RadiographError
+from core.progress import Tick
 from imaging.border import fill_border
 from imaging.radiograph import decode_radiograph, squash
 
@@ -96,13 +97,13 @@ def _scan_part(folder: Path) -> tuple[Sample, ...]:
 def read_samples(
     samples: Sequence[Sample],
     detail_px: int,
-    progress: Any = None,
+    tick: Tick | None = None,
     workers: int = 2,
     fills_border: bool = False,
 ) -> tuple[list[Sample], npt.NDArray[np.uint8], list[tuple[Path, str]]]:
     """Decode every sample once: (readable samples with their sha256, uint8 (n, detail_px, detail_px), failures).
 
-    `progress` is called after each file with no arguments. With `fills_border` the film's margin continues over black
+    `tick` is called with 1 after each file. With `fills_border` the film's margin continues over black
     around it. A failure is (path, message).
     """
 
@@ -114,8 +115,8 @@ def read_samples(
         except (OSError, RadiographError) as error:
             return str(error)
         finally:
-            if progress is not None:
-                progress()
+            if tick is not None:
+                tick(1)
 
     kept, pictures, failures = [], [], []
     with ThreadPoolExecutor(workers) as pool:
@@ -211,16 +212,16 @@ def load_folder(
     detail_px: int,
     validation_fraction: float,
     seed: int,
-    progress: Callable[[], object] | None = None,
+    tick: Tick | None = None,
     fills_border: bool = False,
 ) -> LoadedFolder:
-    """Read train and val of a folder and hold patients out; `progress` is called after each file.
+    """Read train and val of a folder and hold patients out; `tick` is called with 1 after each file.
 
     Raises DatasetError when a class cannot be read or there are too few patients to hold any out.
     """
     folder = scan_folder(root)
-    train, train_pictures, train_failed = read_samples(folder.train, detail_px, progress, fills_border=fills_border)
-    val, val_pictures, val_failed = read_samples(folder.val, detail_px, progress, fills_border=fills_border)
+    train, train_pictures, train_failed = read_samples(folder.train, detail_px, tick, fills_border=fills_border)
+    val, val_pictures, val_failed = read_samples(folder.val, detail_px, tick, fills_border=fills_border)
     if {s.label for s in train} != {0, 1}:
         raise DatasetError(
             "expected readable radiographs of both classes. Received: one class or none",

@@ -26,11 +26,12 @@ from typing import IO
 
 from core.errors import DatasetError
 from core.formatting import format_size
+from core.progress import Progress, Report, ignore
 from core.settings import Settings
 from training.data.dataset import CLASSES, SUFFIXES
 from training.data.sources import PARTS, Dataset, dataset_at, with_counts
 
-Progress = Callable[[int, int], object]
+STORING = "storing pictures"
 _CHUNK = 1 << 20
 _LONGEST_NAME = 255  # bytes, of a file or folder; what file systems allow
 _MOST_LEVELS = 12
@@ -72,9 +73,9 @@ class _Entry:
 
 
 def unpack_zip(
-    settings: Settings, file: IO[bytes], name: str, progress: Progress | None = None, limits: Limits = LIMITS
+    settings: Settings, file: IO[bytes], name: str, report: Report = ignore, limits: Limits = LIMITS
 ) -> Stored:
-    """Unpack an uploaded zip into a dataset folder; `name` is its file's. `progress` is called with (done, total).
+    """Unpack an uploaded zip into a dataset folder; `name` is its file's. `report` gets the files stored so far.
 
     Raises DatasetError when it is no zip, holds no dataset, or is unsafe to unpack; then nothing is left behind.
     """
@@ -90,7 +91,7 @@ def unpack_zip(
             # Not member.is_dir(), which fails on an empty name.
             entries = [_member(archive, member) for member in members if not member.filename.endswith("/")]
             most = max(limits.ratio_from, int(limits.ratio * size))
-            return _store(settings, Path(name).stem, entries, progress, limits, most)
+            return _store(settings, Path(name).stem, entries, report, limits, most)
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, struct.error, OverflowError) as error:
         raise _refused(
             "a whole zip file", "a damaged one, or none", "Make the zip again and upload it once more."
@@ -103,7 +104,7 @@ def store_files(
     settings: Settings,
     files: Sequence[tuple[str, IO[bytes]]],
     name: str = "",
-    progress: Progress | None = None,
+    report: Report = ignore,
     limits: Limits = LIMITS,
 ) -> Stored:
     """Store the files of an uploaded directory as a dataset folder: (path below it, contents) each.
@@ -117,7 +118,7 @@ def store_files(
         for path, file in files
     ]
     top = files[0][0].split("/")[0] if files and "/" in files[0][0] else ""
-    return _store(settings, name or top, entries, progress, limits, limits.total_bytes)
+    return _store(settings, name or top, entries, report, limits, limits.total_bytes)
 
 
 def safe_parts(name: str) -> tuple[str, ...]:
@@ -157,7 +158,7 @@ def _rewound(file: IO[bytes]) -> Iterator[IO[bytes]]:
 
 
 def _store(
-    settings: Settings, name: str, entries: Sequence[_Entry], progress: Progress | None, limits: Limits, most_bytes: int
+    settings: Settings, name: str, entries: Sequence[_Entry], report: Report, limits: Limits, most_bytes: int
 ) -> Stored:
     chosen, left_out = _choose(entries)
     uploads = settings.datasets_dir
@@ -178,8 +179,7 @@ def _store(
     try:
         written = 0
         for done, (parts, entry) in enumerate(chosen):
-            if progress is not None:
-                progress(done, len(chosen))
+            report(Progress(STORING, done, len(chosen)))
             target = folder.joinpath(*parts)
             target.parent.mkdir(parents=True, exist_ok=True)
             written += _write(entry, target, limits.file_bytes, most_bytes - written)

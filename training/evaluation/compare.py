@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from core.formatting import format_difference, format_estimate, format_p_value
+from core.progress import Tick
 from model.calibration import probabilities
 from model.card import Evaluation, Measure
 from model.engine import Classifier
 from model.metrics import RESAMPLES, evaluate, measures, percentile_interval, resampled, wilson
 from training.data.dataset import Sample
-from training.evaluation.evaluate import Failures, Progress, plain, score_side_by_side
+from training.evaluation.evaluate import Failures, plain, score_side_by_side
 
 Array = npt.NDArray[Any]
 COMPARED = ("auroc", "accuracy", "sensitivity", "specificity", "ece")
@@ -166,14 +167,14 @@ def compare_classifiers(
     a: Classifier,
     b: Classifier,
     samples: Sequence[Sample],
-    progress: Progress | None = None,
+    tick: Tick | None = None,
     most: int = MOST_DISAGREEING,
 ) -> tuple[Comparison, list[Sample], Failures]:
     """Compare two classifiers: (comparison, samples that its indices mean, files that could not be read).
 
-    `progress` is called with the number of files done since the last call. Raises DatasetError when nothing is left.
+    `tick` is called with the number of files done since the last call. Raises DatasetError when nothing is left.
     """
-    used, logits, failures = score_side_by_side((a, b), samples, progress)
+    used, logits, failures = score_side_by_side((a, b), samples, tick)
     first, second = (
         Scores(one.version, probabilities(row, one.card.calibration), one.card.operating_point.probability)
         for one, row in zip((a, b), logits, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from core.errors import DatasetError, RadiographError
 from core.formatting import format_estimate
+from core.progress import Tick
 from imaging.radiograph import Radiograph, decode_radiograph
 from model.calibration import probabilities
 from model.card import MEASURES, Evaluation, Measure, ModelCard, PurposePoint
@@ -25,7 +26,6 @@ from training.data.dataset import CLASSES, DatasetFolder, Sample, scan_folder
 BATCH = 16
 PREVALENCES = (0.05, 0.2, 0.5)
 Failures = list[tuple[Path, str]]
-Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +77,23 @@ def evaluate_folder(
     classifier: Classifier,
     root: Path,
     split: str | None = None,
-    progress: Progress | None = None,
+    tick: Tick | None = None,
 ) -> tuple[Evaluation, Failures]:
     """Evaluate on a folder with NORMAL/ and PNEUMONIA/: (evaluation, files that could not be read with the reason).
 
-    `progress` is called with the number of files done since the last call. Raises DatasetError when nothing is left.
+    `tick` is called with the number of files done since the last call. Raises DatasetError when nothing is left.
     """
-    return evaluate_samples(classifier, scan_folder(root).train, split or root.name, progress)
+    return evaluate_samples(classifier, scan_folder(root).train, split or root.name, tick)
 
 
 def evaluate_samples(
     classifier: Classifier,
     samples: Sequence[Sample],
     split: str,
-    progress: Progress | None = None,
+    tick: Tick | None = None,
 ) -> tuple[Evaluation, Failures]:
     """Evaluate on samples; see `evaluate_folder`."""
-    used, logits, failures = score_samples(classifier, samples, progress)
+    used, logits, failures = score_samples(classifier, samples, tick)
     return evaluate_scores(classifier.card, used, logits, split), failures
 
 
@@ -111,18 +111,18 @@ def evaluate_scores(
 
 
 def score_samples(
-    classifier: Classifier, samples: Sequence[Sample], progress: Progress | None = None
+    classifier: Classifier, samples: Sequence[Sample], tick: Tick | None = None
 ) -> tuple[list[Sample], npt.NDArray[np.float32], Failures]:
     """Return (samples that could be read, their logits float32 (n,), files that could not be read with the reason).
 
-    `progress` is called with the number of files done since the last call. Raises DatasetError when nothing is left.
+    `tick` is called with the number of files done since the last call. Raises DatasetError when nothing is left.
     """
-    used, logits, failures = score_side_by_side((classifier,), samples, progress)
+    used, logits, failures = score_side_by_side((classifier,), samples, tick)
     return used, logits[0], failures
 
 
 def score_side_by_side(
-    classifiers: Sequence[Classifier], samples: Sequence[Sample], progress: Progress | None = None
+    classifiers: Sequence[Classifier], samples: Sequence[Sample], tick: Tick | None = None
 ) -> tuple[list[Sample], npt.NDArray[np.float32], Failures]:
     """Score each radiograph with several classifiers: as `score_samples`, with logits (classifiers, n)."""
     used: list[Sample] = []
@@ -139,8 +139,8 @@ def score_side_by_side(
             logits.append(
                 [classifier.run(np.stack(own)) for own, classifier in zip(pictures, classifiers, strict=True)]
             )
-        if progress is not None:
-            progress(len(batch))
+        if tick is not None:
+            tick(len(batch))
     refuse_empty(used)
     return used, np.concatenate(logits, axis=1, dtype=np.float32), failures
 

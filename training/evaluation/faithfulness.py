@@ -17,13 +17,14 @@ import numpy.typing as npt
 
 from core.errors import DatasetError
 from core.formatting import format_difference, format_estimate
+from core.progress import Tick
 from model.calibration import probabilities
 from model.card import Measure
 from model.engine import Classifier
 from model.explanation import grad_cam
 from model.metrics import percentile_interval, resampled
 from training.data.dataset import Sample
-from training.evaluation.evaluate import Failures, Progress, decoded, plain
+from training.evaluation.evaluate import Failures, decoded, plain
 
 Picture = npt.NDArray[np.uint8]
 Map = npt.NDArray[np.float32]
@@ -105,11 +106,11 @@ def choose_films(
     samples: Sequence[Sample],
     films: int = FILMS,
     seed: int = 0,
-    progress: Progress | None = None,
+    tick: Tick | None = None,
 ) -> tuple[Films, Failures]:
     """Draw films that the classifier calls pneumonia, with a map, and as many NORMAL ones that it does not.
 
-    `progress` is called with the number of films found. Raises DatasetError when none is called pneumonia.
+    `tick` is called with the number of films found. Raises DatasetError when none is called pneumonia.
     """
     order = np.random.default_rng(seed).permutation(len(samples))
     failures: Failures = []
@@ -124,8 +125,8 @@ def choose_films(
             wanted = evidence_maps(classifier, picture[None])[0].any() if is_called else not sample.label
             if wanted and len(found[bool(is_called)]) < films:
                 found[bool(is_called)].append(picture)
-                if progress is not None and is_called:
-                    progress(1)
+                if tick is not None and is_called:
+                    tick(1)
         if min(map(len, found.values())) == films:
             break
     if not found[True]:
@@ -155,13 +156,11 @@ def cells(maps: Map) -> Map:
     return np.asarray(maps.reshape(-1, CELLS, side, CELLS, side).mean((2, 4)).reshape(len(maps), -1), np.float32)
 
 
-def exchanges(
-    classifier: Classifier, films: Films, seed: int = 0, progress: Progress | None = None
-) -> tuple[Exchange, ...]:
+def exchanges(classifier: Classifier, films: Films, seed: int = 0, tick: Tick | None = None) -> tuple[Exchange, ...]:
     """Exchange films' cells in three orders, for a healthy film's and for the film's own, heavily blurred.
 
     A blurred film is the usual substitute, but a classifier may call whatever hides the lungs pneumonia, and then the
-    score has no reason to fall; a healthy film, its grey values matched, is one that it calls normal. `progress` is
+    score has no reason to fall; a healthy film, its grey values matched, is one that it calls normal. `tick` is
     called with 1 after each film and substitute.
     """
     marked = cells(evidence_maps(classifier, films.pneumonia))
@@ -175,8 +174,8 @@ def exchanges(
         for i, picture in enumerate(films.pneumonia):
             for ordering, order in orders(marked[i], np.random.default_rng((seed, i))).items():
                 traces.setdefault(ordering, []).append(trace(classifier, picture, substitute(i), order))
-            if progress is not None:
-                progress(1)
+            if tick is not None:
+                tick(1)
         results.append(_exchange(name, {ordering: np.stack(one) for ordering, one in traces.items()}))
     return tuple(results)
 

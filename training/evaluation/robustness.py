@@ -17,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from core.formatting import format_difference, format_estimate, format_rate
+from core.progress import Tick
 from imaging.radiograph import Radiograph, squash, to_uint8
 from model.calibration import probabilities
 from model.card import Measure
 from model.engine import Classifier
 from training.data.dataset import Sample
 from training.evaluation.compare import Scores, compare_scores
-from training.evaluation.evaluate import Failures, Progress, decoded, plain, refuse_empty
+from training.evaluation.evaluate import Failures, decoded, plain, refuse_empty
 
 Picture = npt.NDArray[np.uint8]
 CANVAS_PX = 299
@@ -165,13 +166,13 @@ def robustness(
     classifier: Classifier,
     samples: Sequence[Sample],
     perturbations: Sequence[Perturbation] = PERTURBATIONS,
-    progress: Progress | None = None,
+    tick: Tick | None = None,
     resamples: int = RESAMPLES,
 ) -> tuple[tuple[RobustnessRow, ...], Failures]:
     """Measure the classifier on samples as they are and after each change: (rows, files that could not be read).
 
     The first row is the clean one, which counts as mild. Each file is decoded once; the same file always gets the same
-    noise. Intervals resample patients, as in `model.metrics.evaluate`. `progress` is called with 1 after each file.
+    noise. Intervals resample patients, as in `model.metrics.evaluate`. `tick` is called with 1 after each file.
     Raises DatasetError when no file can be read.
     """
     used: list[Sample] = []
@@ -181,8 +182,8 @@ def robustness(
         for sample, radiograph in decoded(samples[start : start + 1], failures):
             used.append(sample)
             logits.append(classifier.run(variants(radiograph, classifier, perturbations)))
-        if progress is not None:
-            progress(1)
+        if tick is not None:
+            tick(1)
     refuse_empty(used)
     labels, patients = np.array([s.label for s in used]), [s.patient for s in used]
     point = classifier.card.operating_point.probability

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
+from core.progress import Tick
 from model.card import ModelCard
 from model.engine import Classifier, wrap_network
-from training.evaluation.evaluate import Progress
 from training.evaluation.faithfulness import Map, Picture, Similarity, cells, evidence_maps, mean_over_films
 
 # Shares of the layers, counted from the logit down, whose weights are drawn anew; the first stage is the head alone.
@@ -86,18 +86,18 @@ def randomisation(
     classifier: Classifier,
     pictures: Picture,
     stages: Iterable[tuple[str, Classifier]],
-    progress: Progress | None = None,
+    tick: Tick | None = None,
 ) -> tuple[Similarity | None, tuple[Similarity, ...]]:
     """Compare maps with those of randomised networks: (between different films or None, one row per stage).
 
-    pictures is network input, uint8 (n, px, px). `progress` is called with 1 after each stage.
+    pictures is network input, uint8 (n, px, px). `tick` is called with 1 after each stage.
     """
     trained = evidence_maps(classifier, pictures)
     rows = []
     for name, randomised in stages:
         rows.append(_similarity(name, trained, evidence_maps(randomised, pictures)))
-        if progress is not None:
-            progress(1)
+        if tick is not None:
+            tick(1)
     if len(pictures) < 2:
         return None, tuple(rows)
     return _similarity("another film's map", trained, np.roll(trained, 1, axis=0)), tuple(rows)

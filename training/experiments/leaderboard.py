@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 
 from core.errors import AppError
 from core.files import write_atomically
+from core.progress import Tick
 from core.settings import Settings
 from model.architectures import ARCHITECTURES, find_architecture
 from model.card import Evaluation, Measure, ModelCard
@@ -91,7 +92,7 @@ def find_version(
 def measure(
     classifier: Classifier,
     loaded: LoadedFolder,
-    progress: Callable[[int], object] | None = None,
+    tick: Tick | None = None,
     asked: Collection[str] = (),
 ) -> Row:
     """Make a version's row: accuracy on a fixed choice of its training radiographs, and milliseconds for each.
@@ -103,7 +104,7 @@ def measure(
     card = classifier.card
     train = loaded.side(False)
     chosen = np.random.default_rng(0).permutation(len(train))[:TRAIN_SAMPLE]
-    used, logits, _ = score_samples(classifier, [train[i] for i in sorted(chosen)], progress)
+    used, logits, _ = score_samples(classifier, [train[i] for i in sorted(chosen)], tick)
     from model.calibration import probabilities
     from training.fitting.fit import seconds_of_fitting
 

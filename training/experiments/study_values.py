@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from core.progress import Report
 from training.fitting.config import TrainingConfig
 
 
@@ -68,5 +69,20 @@ class Standing:
         return min(finished, key=lambda row: (row.value, row.number), default=None)
 
 
-# Trains one configuration; calls back with each epoch's row, and lets what that raises end the trial.
-Objective = Callable[[TrainingConfig, Callable[[dict[str, Any]], object]], Outcome]
+@dataclass(frozen=True, slots=True)
+class TrialStart:
+    """`Progress.detail` when a trial starts: the study before it."""
+
+    standing: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class TrialEnd:
+    """`Progress.detail` when a trial has ended: the study after it, and the trial's row."""
+
+    standing: Standing
+    row: Row
+
+
+# Trains one configuration and reports as `fit` does; what the report raises ends the trial.
+Objective = Callable[[TrainingConfig, Report], Outcome]

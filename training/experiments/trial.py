@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,17 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from core.errors import ClassifierError
+from core.progress import Report
 from model.metrics import auroc
 from model.network import logit_function
 from training.data.augment import SHIFT
-from training.data.dataset import digest, load_folder, scan_folder
+from training.data.dataset import digest
 from training.experiments.study_values import Objective, Outcome, TrialHopeless
 from training.fitting.calibrate import calibrate, class_balance, perturbed
 from training.fitting.config import TrainingConfig, as_served
-from training.fitting.fit import Progress, TrainingData, fit, precision_policy, predict_logits
+from training.fitting.fit import TrainingData, fit, precision_policy, predict_logits
 from training.fitting.initial_weights import start_network
-from training.runs.run import training_data
+from training.runs.run import load, training_data
 
 Array = npt.NDArray[Any]
 
@@ -42,17 +43,9 @@ class TuningData:
     identity: Mapping[str, str]
 
 
-def load_data(root: Path, config: TrainingConfig, phase: Callable[[str, int, int], object]) -> TuningData:
+def load_data(root: Path, config: TrainingConfig, report: Report) -> TuningData:
     """Read train and val of a folder once for all trials. Raises DatasetError when it cannot be used."""
-    folder = scan_folder(root)
-    total, done = len(folder.train) + len(folder.val), 0
-
-    def tick() -> None:
-        nonlocal done
-        done += 1
-        phase("reading radiographs", done, total)
-
-    loaded = load_folder(root, config.detail_px, config.validation_fraction, config.seed, tick, config.fills_border)
+    loaded = load(root, config, report)
     data = training_data(loaded)
     return TuningData(
         data,
@@ -76,15 +69,13 @@ def measured(labels: Array, clean: Array, shifted: Array) -> Outcome:
     )
 
 
-def training_objective(
-    data: TuningData, backbone_weights: str, work: Path, report: Callable[[Progress], object]
-) -> Objective:
+def training_objective(data: TuningData, backbone_weights: str, work: Path) -> Objective:
     """Return a function that trains a network from the beginning and scores it.
 
     `work` is the folder of the trial's checkpoint; it is there only while a trial runs.
     """
 
-    def objective(config: TrainingConfig, epoch_done: Callable[[dict[str, Any]], object]) -> Outcome:
+    def objective(config: TrainingConfig, report: Report) -> Outcome:
         # There is one already where a process was killed; `fit` would go on from its checkpoint.
         shutil.rmtree(work, ignore_errors=True)
         policy = keras.mixed_precision.dtype_policy()
@@ -95,7 +86,7 @@ def training_objective(
             network = start_network(backbone_weights, config)
             _refuse_unknown_layer(config, [layer.name for layer in network.layers])
             work.mkdir(parents=True)
-            fit(network, config, data.fitting, work, report, epoch_done)
+            fit(network, config, data.fitting, work, report)
             labels, pictures = data.fitting.val_labels, data.fitting.val_pictures
             forward = logit_function(network)
             clean, shifted = (

@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import optuna
@@ -38,13 +38,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from core.errors import AppError, DatasetError
 from core.files import write_atomically
+from core.progress import Progress, Report
 from training.experiments.space import Dimension, Plan, recipe
-from training.experiments.study_values import Objective, Row, Standing, TrialHopeless
+from training.experiments.study_values import Objective, Row, Standing, TrialEnd, TrialHopeless, TrialStart
+from training.fitting.progress import EpochEnd
 
-if TYPE_CHECKING:
-    from training.fitting.fit import Progress
-
-STUDY_NAME = "pneumolens"
+STUDY_NAME, TRIALS = "pneumolens", "trials"
 # Random trials before TPE has something to learn from, the default recipe among them.
 STARTUP_TRIALS = 8
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -76,16 +75,6 @@ class TuneRequest:
 
     def _beside(self, suffix: str) -> Path:
         return self.out.with_name(self.out.name.removesuffix(".json").removesuffix(".best") + suffix)
-
-
-@dataclass(frozen=True, slots=True)
-class TuneWatcher:
-    """What a study tells whoever watches: reading by (name, done, total), a trial's start, its progress, its end."""
-
-    phase: Callable[[str, int, int], object]
-    began: Callable[[Standing], object]
-    fitting: Callable[[Progress], object]
-    ended: Callable[[Standing, Row], object]
 
 
 @contextmanager
@@ -162,7 +151,7 @@ def search(
     plan: Plan,
     objective: Objective,
     request: TuneRequest,
-    watcher: TuneWatcher,
+    report: Report,
     clock: Callable[[], float] = time.monotonic,
 ) -> Standing:
     """Run trials until the study has as many as it is to have, or its time is up, and keep recipe and table current.
@@ -179,10 +168,10 @@ def search(
         if not done and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             study.enqueue_trial(plan.defaults, user_attrs={"note": "the default recipe"})
         trial = study.ask()
-        watcher.began(standing)
+        report(Progress(TRIALS, done, request.trials, TrialStart(standing)))
         try:
             values = {d.name: _suggest(trial, d) for d in plan.dimensions}
-            outcome = objective(recipe(plan, values), epoch_reporter(trial, plan.epochs))
+            outcome = objective(recipe(plan, values), pruned(report, trial, plan.epochs))
         except (optuna.TrialPruned, TrialHopeless) as reason:
             # TPE ranks a pruned trial behind every finished one, which is where one that diverged belongs.
             if isinstance(reason, TrialHopeless):
@@ -197,7 +186,7 @@ def search(
                 trial.set_user_attr(name, value)
             study.tell(trial, outcome.value)
         standing = publish(study, plan, request)
-        watcher.ended(standing, standing.rows[-1])
+        report(Progress(TRIALS, len(standing.counted), request.trials, TrialEnd(standing, standing.rows[-1])))
     return standing
 
 
@@ -207,19 +196,22 @@ def _suggest(trial: optuna.Trial, dimension: Dimension) -> Any:
     return trial.suggest_float(dimension.name, dimension.low, dimension.high, log=dimension.log)
 
 
-def epoch_reporter(trial: optuna.Trial, epochs: int) -> Callable[[dict[str, Any]], None]:
-    """Return what takes each epoch's row of `fit`: it tells the study and raises TrialPruned when that says so.
+def pruned(report: Report, trial: optuna.Trial, epochs: int) -> Report:
+    """Return a report that also hands each epoch's row to the study and raises TrialPruned when that says so.
 
-    After the last epoch nothing is saved by pruning, and a value is worth more.
+    After the last epoch nothing is saved by pruning, and a value says more.
     """
 
-    def epoch_done(row: dict[str, Any]) -> None:
-        trial.set_user_attr("last", {name: row[name] for name in ("epoch", "val_auroc", "val_loss")})
-        trial.report(1 - row["val_auroc"], row["epoch"])
-        if row["epoch"] < epochs and trial.should_prune():
-            raise optuna.TrialPruned
+    def pass_on(progress: Progress) -> None:
+        report(progress)
+        if isinstance(progress.detail, EpochEnd):
+            row = progress.detail.row
+            trial.set_user_attr("last", {name: row[name] for name in ("epoch", "val_auroc", "val_loss")})
+            trial.report(1 - row["val_auroc"], row["epoch"])
+            if row["epoch"] < epochs and trial.should_prune():
+                raise optuna.TrialPruned
 
-    return epoch_done
+    return pass_on
 
 
 def row_of(trial: FrozenTrial) -> Row:
@@ -273,7 +265,7 @@ def _table(rows: tuple[Row, ...], parameters: list[str]) -> str:
     return text.getvalue()
 
 
-def tune(request: TuneRequest, plan: Plan, watcher: TuneWatcher) -> Standing:
+def tune(request: TuneRequest, plan: Plan, report: Report) -> Standing:
     """Run a study, or go on with it, and write recipe, table and page; they are written on interruption as well.
 
     Raises DatasetError when the radiographs are not those with which the study was begun.
@@ -281,13 +273,11 @@ def tune(request: TuneRequest, plan: Plan, watcher: TuneWatcher) -> Standing:
     from training.experiments.trial import load_data, training_objective
 
     with opened(request.study, plan, request.prune) as study:
-        data = load_data(request.data, recipe(plan, plan.defaults), watcher.phase)
+        data = load_data(request.data, recipe(plan, plan.defaults), report)
         remember(study, data.identity, DatasetError)
-        objective = training_objective(
-            data, plan.backbone_weights, request.study.with_suffix(".trial"), watcher.fitting
-        )
+        objective = training_objective(data, plan.backbone_weights, request.study.with_suffix(".trial"))
         try:
-            return search(study, plan, objective, request, watcher)
+            return search(study, plan, objective, request, report)
         finally:
             # plotly takes a second to import, which whoever reads --help need not wait for
             from training.experiments.plots import study_page

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from core.files import write_atomically
+from core.progress import Report, Tick
 from imaging.radiograph import enlarge
 from model.engine import mirrored_mean
 from model.metrics import auroc
@@ -25,6 +26,7 @@ from training.data.dataset import epoch_order
 from training.data.input_pipeline import Batch, batches
 from training.fitting.batch_norm import renormalise
 from training.fitting.config import Stage, TrainingConfig, as_served
+from training.fitting.progress import EpochEnd, FittingStep
 
 CHECKPOINT = "checkpoint.npz"
 # Batches that tell the statistics of averaged weights.
@@ -47,22 +49,6 @@ class TrainingData:
     train_virus: npt.NDArray[np.int_] = field(default_factory=lambda: np.zeros(0, np.int_))
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a run stands. `loss` and `train_auroc` cover the epoch so far; times are in seconds."""
-
-    stage: str
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    train_auroc: float
-    val_auroc: float | None
-    images_per_second: float
-    seconds_left: float
-
-
 def precision_policy(requested: str) -> str:
     """Resolve "auto": bfloat16 where the hardware multiplies it natively, float32 elsewhere."""
     if requested != "auto":
@@ -79,7 +65,7 @@ def predict_logits(
     pictures: npt.NDArray[np.uint8],
     input_px: int,
     batch_size: int = 32,
-    progress: Callable[[int], object] | None = None,
+    tick: Tick | None = None,
     mirror: bool = False,
 ) -> npt.NDArray[np.float32]:
     """Return float32 logits (n,) of squashed pictures, uint8 (n, detail_px, detail_px).
@@ -90,8 +76,8 @@ def predict_logits(
     for start in range(0, len(pictures), batch_size):
         chunk = np.stack([enlarge(p, input_px) for p in pictures[start : start + batch_size]])
         logits.append(mirrored_mean(forward, chunk) if mirror else forward(chunk))
-        if progress is not None:
-            progress(len(chunk))
+        if tick is not None:
+            tick(len(chunk))
     return np.concatenate(logits) if logits else np.zeros(0, np.float32)
 
 
@@ -243,7 +229,7 @@ def _plan(config: TrainingConfig, index: int, steps: int, spent: float) -> _Plan
 
 
 def _fit_epoch(
-    trainer: Trainer, data: TrainingData, plan: _Plan, last_val: float | None, report: Callable[[Progress], object]
+    trainer: Trainer, data: TrainingData, plan: _Plan, last_val: float | None, report: Report
 ) -> dict[str, Any]:
     """Train one epoch, or as much of it as its time allows, and return its row without the validation figures."""
     config, stage = trainer.config, trainer.config.epochs[plan.index]
@@ -284,7 +270,7 @@ def _fit_epoch(
             seen = np.concatenate(logits)
             timed = len(seen) - len(logits[0]) if step else len(seen)
             report(
-                Progress(
+                FittingStep(
                     stage.name,
                     plan.index + 1,
                     len(config.epochs),
@@ -295,7 +281,7 @@ def _fit_epoch(
                     last_val,
                     timed / elapsed,
                     _seconds_left(config, plan, elapsed, step + 1),
-                )
+                ).progress()
             )
     seen = np.concatenate(logits)
     return {
@@ -350,13 +336,12 @@ def fit(
     config: TrainingConfig,
     data: TrainingData,
     run_dir: Path,
-    report: Callable[[Progress], object],
-    epoch_done: Callable[[dict[str, Any]], object] | None = None,
+    report: Report,
 ) -> History:
     """Train `network` in place and leave the averaged weights in it; return one history row per epoch.
 
     Continues from the checkpoint in `run_dir` if there is one. `network` takes pictures of every stage's size.
-    `epoch_done` gets each new row; what it raises ends the training.
+    `report` gets a `FittingStep` every few steps and an `EpochEnd` after each epoch; what it raises ends the training.
     """
     class_weights, drawn = balance(data.train_labels, config)
     steps = math.ceil(drawn / config.batch_size)
@@ -384,7 +369,6 @@ def fit(
         )
         trainer.save(run_dir / CHECKPOINT, index + 1, history)
         write_atomically(run_dir / "history.json", json.dumps(history, indent=1))
-        if epoch_done is not None:
-            epoch_done(history[-1])
+        report(EpochEnd(history[-1]).progress(steps, len(config.epochs)))
     trainer.swap()
     return history

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import tensorflow as tf
 
 from core.errors import ClassifierError
 from core.files import write_atomically
+from core.progress import Report, counted
 from imaging.radiograph import enlarge
 from model.metrics import auroc
 from model.network import POOL_LAYER
@@ -29,7 +29,6 @@ from training.fitting.config import TrainingConfig
 from training.fitting.fit import (
     CHECKPOINT,
     History,
-    Progress,
     Trainer,
     TrainingData,
     balance,
@@ -37,8 +36,10 @@ from training.fitting.fit import (
     stage_recipe,
     validation_row,
 )
+from training.fitting.progress import EpochEnd, FittingStep
 
 FEATURES = "features.npz"
+COMPUTING = "computing features"
 Float = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
 
@@ -48,21 +49,20 @@ def fit_head(
     config: TrainingConfig,
     data: TrainingData,
     run_dir: Path,
-    report: Callable[[Progress], object],
-    epoch_done: Callable[[dict[str, Any]], object] | None = None,
-    tick: Callable[[int, int], object] | None = None,
+    report: Report,
 ) -> History:
     """Train the dense layer of `network` in place; return one history row per epoch.
 
-    `tick` gets (pictures whose features are done, pictures). Features and checkpoint lie in `run_dir`, so that an
-    interrupted run goes on. Raises ClassifierError for a network whose head is not one dense layer on pooled features.
+    `report` gets the pictures whose features are done, then an `EpochEnd` after each epoch. Features and checkpoint lie
+    in `run_dir`, so that an interrupted run goes on. Raises ClassifierError for a network whose head is not one dense
+    layer on pooled features.
     """
     if POOL_LAYER not in {layer.name for layer in network.layers}:
         raise ClassifierError(
             f"expected a network with a layer {POOL_LAYER}. Received: {network.name}",
             advice="Train this architecture with the preset standard.",
         )
-    train, labels, val = _features(network, config, data, run_dir, tick or (lambda done, total: None))
+    train, labels, val = _features(network, config, data, run_dir, report)
     head = _head(network, config)
     trainer = Trainer(head, config, balance(data.train_labels, config)[0])
     done = 0
@@ -90,7 +90,7 @@ def fit_head(
         elapsed = time.monotonic() - started
         area = auroc(labels[order], np.concatenate(logits))
         report(
-            Progress(
+            FittingStep(
                 stage.name,
                 index + 1,
                 len(config.epochs),
@@ -101,7 +101,7 @@ def fit_head(
                 history[-1]["val_auroc"] if history else None,
                 len(train) / elapsed,
                 elapsed * (len(config.epochs) - index - 1),
-            )
+            ).progress()
         )
         trainer.swap()
         val_logits = np.asarray(head(val, training=False))[:, 0]
@@ -122,8 +122,7 @@ def fit_head(
         )
         trainer.save(run_dir / CHECKPOINT, index + 1, history)
         write_atomically(run_dir / "history.json", json.dumps(history, indent=1))
-        if epoch_done is not None:
-            epoch_done(history[-1])
+        report(EpochEnd(history[-1]).progress(steps, len(config.epochs)))
     trainer.swap()
     for ours, fitted in zip(network.layers[-1].weights, head.layers[-1].weights, strict=True):
         ours.assign(fitted)
@@ -147,7 +146,7 @@ def _features(
     config: TrainingConfig,
     data: TrainingData,
     run_dir: Path,
-    tick: Callable[[int, int], object],
+    report: Report,
 ) -> tuple[Float, npt.NDArray[np.int_], Float]:
     """Return (training features (m, channels), their labels (m,), validation features (n, channels)).
 
@@ -166,19 +165,17 @@ def _features(
         epoch_order(data.train_labels, config.max_class_ratio, np.random.default_rng((config.seed, copy)))
         for copy in range(config.cached_copies)
     ]
-    total, done = sum(map(len, orders)) + len(data.val_labels), 0
+    tick = counted(report, COMPUTING, sum(map(len, orders)) + len(data.val_labels))
     ended = time.monotonic() + config.budget_minutes * 60 if config.budget_minutes else math.inf
 
-    def counted(pictures: tf.Tensor) -> Float:
-        nonlocal done
+    def features_of(pictures: tf.Tensor) -> Float:
         features = forward(pictures).numpy()
-        done += len(features)
-        tick(done, total)
+        tick(len(features))
         return np.asarray(features, np.float32)
 
     val = np.concatenate(
         [
-            counted(tf.constant(_enlarged(data.val_pictures[i : i + config.batch_size], stage.input_px)))
+            features_of(tf.constant(_enlarged(data.val_pictures[i : i + config.batch_size], stage.input_px)))
             for i in range(0, len(data.val_pictures), config.batch_size)
         ]
     )
@@ -205,7 +202,7 @@ def _features(
         for pictures in feed:
             if features and time.monotonic() > ended:
                 break
-            features.append(counted(pictures))
+            features.append(features_of(pictures))
     train = np.concatenate(features)
     labels = np.concatenate([data.train_labels[order] for order in orders])[: len(train)]
     write_atomically(path, lambda file: np.savez(file, train=train, labels=labels, val=val))

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from core.progress import Tick
 from imaging.border import fill_border
 from imaging.radiograph import enlarge
 from model.calibration import sigmoid
@@ -91,12 +92,12 @@ def learn_population(
     input_px: int,
     loaded: LoadedFolder,
     seed: int,
-    progress: Callable[[int], object] | None = None,
+    tick: Tick | None = None,
     fills_border: bool = False,
 ) -> TrainingPopulation | None:
     """Fit the population of a Keras network that is in memory as it will serve; None where there are too few films.
 
-    `progress` is called with the number of pictures done since the last call, `pictures_to_pass` in all. With
+    `tick` is called with the number of pictures done since the last call, `pictures_to_pass` in all. With
     `fills_border` the network sees every picture with its margin continued over black, as it will in service.
     """
     from model.network import forward_function, gate_layers
@@ -111,8 +112,8 @@ def learn_population(
             shown = [enlarge(fill_border(one) if fills_border else one, input_px) for one in batch]
             _, features, _, gate_features = forward(np.stack(shown))
             parts.append((gate_features, features.mean((1, 2))))
-            if progress is not None:
-                progress(len(batch))
+            if tick is not None:
+                tick(len(batch))
         return np.concatenate([one for one, _ in parts]), np.concatenate([other for _, other in parts])
 
     channels = int(network.get_layer(layers[0]).output.shape[-1])

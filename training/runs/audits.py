@@ -16,7 +16,6 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Literal
 
 from core.errors import DatasetError
 from core.files import write_atomically
+from core.progress import Progress, Report, counted
 from core.settings import Settings
 from training.data.audit import Audit, audit_folder, audit_from_json, audit_to_json
 from training.data.dataset import scan_folder
@@ -152,34 +152,30 @@ def work(folder: Path) -> Audit:
     processes.write_status(folder, phase=LISTING, done=0, total=0)
     dataset = scan_folder(Path(str(processes.read_json(folder / REQUEST)["path"])))
     total = sum(len(part) for part in (dataset.train, dataset.val, dataset.test))
-    audit = audit_folder(dataset, _reporter(folder, total))
+    audit = audit_folder(dataset, counted(_status_report(folder), READING, total))
     write_atomically(folder / RESULT, audit_to_json(audit))
     return audit
 
 
-def _reporter(folder: Path, total: int) -> Callable[[], None]:
-    """Return a function that counts files, from any thread, and writes the status at most twice a second."""
-    lock = threading.Lock()
+def _status_report(folder: Path) -> Report:
+    """Return a report that writes the status at most twice a second."""
     started = written = time.monotonic()
-    done = 0
 
-    def count() -> None:
-        nonlocal done, written
-        with lock:
-            done += 1
-            now = time.monotonic()
-            if done < total and now - written < _BETWEEN_STATUS_SECONDS:
-                return
-            written = now
-            processes.write_status(
-                folder,
-                phase=READING if done < total else COMPARING,
-                done=done,
-                total=total,
-                seconds_left=(now - started) / done * (total - done),
-            )
+    def write(progress: Progress) -> None:
+        nonlocal written
+        now = time.monotonic()
+        if progress.done < progress.total and now - written < _BETWEEN_STATUS_SECONDS:
+            return
+        written = now
+        processes.write_status(
+            folder,
+            phase=READING if progress.done < progress.total else COMPARING,
+            done=progress.done,
+            total=progress.total,
+            seconds_left=(now - started) / progress.done * (progress.total - progress.done),
+        )
 
-    return count
+    return write
 
 
 def _state(settings: Settings, folder: Path) -> AuditState:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -45,8 +45,8 @@ class Learned:
     unknown: tuple[str, ...] = ()
 
 
-def held_out_films(run_folder: Path, progress: Callable[[int], object] | None = None) -> HeldOut:
-    """Return the films on which the run's version is to be compared; `progress` is called with 1 after each file.
+def held_out_films(run_folder: Path) -> HeldOut:
+    """Return the films on which the run's version is to be compared.
 
     Raises DatasetError when the folder is gone or the held-out films are no longer those of the run.
     """
@@ -66,8 +66,6 @@ def held_out_films(run_folder: Path, progress: Callable[[int], object] | None = 
                 advice="Restore the folder as it was when the run began, or start a new run.",
             )
         samples.append(replace(sample, path=root / sample.path, sha256=found))
-        if progress is not None:
-            progress(1)
     return HeldOut(split, tuple(samples))
 
 

@@ -27,9 +27,10 @@ from core.files import locked, sync_folder, write_atomically
 from core.settings import Settings
 from training.fitting.config import TrainingConfig
 from training.fitting.initial_weights import start_name
+from training.fitting.progress import FITTING
 from training.runs import processes
 from training.runs.processes import Failure
-from training.runs.progress import FITTING, LOG, read_points
+from training.runs.progress import LOG, read_points
 from training.runs.request import REQUEST, RunRequest, create_run, finished_version, read_request
 
 State = Literal["queued", "running", "cancelled", "failed", "done"]
@@ -58,7 +59,7 @@ class JobRequest:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run. `fitting` holds the values of `fit.Progress` while it fits; `seconds_left` is until the phase ends.
+    """One run. `fitting` holds the fields of `FittingStep` while it fits; `seconds_left` is until the phase ends.
 
     `place` is 0 for a run that is not waiting, else its place in the queue from 1. `minutes` is what fitting has taken
     so far, `val_auroc` the last epoch's, of `epochs` planned epochs `epochs_done` are finished.

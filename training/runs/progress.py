@@ -1,6 +1,6 @@
 """What a run writes down of where it stands: its status for whoever looks, and rows from which a curve grows.
 
-    <run>/status.json      the phase with (done, total); while fitting, also all that `fit.Progress` says
+    <run>/status.json      the phase with (done, total); while fitting, also all fields of `FittingStep`
     <run>/progress.jsonl   while fitting, a row every other second, so that the curve grows within an epoch
     <run>/log.txt          a line for each phase and each epoch
 
@@ -15,34 +15,23 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core.files import write_atomically
+from core.progress import Progress, Report
+from training.fitting.progress import FITTING, EpochEnd, FittingStep
 from training.runs import processes
 
-if TYPE_CHECKING:
-    from training.fitting.fit import Progress
-
 POINTS, LOG = "progress.jsonl", "log.txt"
-FITTING = "fitting"
 _STATUS_SECONDS, _POINT_SECONDS = 0.5, 2.0
 _COLUMNS = ("epoch", "step", "steps", "loss", "train_auroc", "images_per_second", "seconds_left")
 
 
-@dataclass(frozen=True, slots=True)
-class Watcher:
-    """What a run tells whoever watches: phases by name with (done, total), and the progress of fitting."""
-
-    phase: Callable[[str, int, int], object]
-    fitting: Callable[[Progress], object]
-
-
-def recorded(watcher: Watcher, run_dir: Path, clock: Callable[[], float] = time.monotonic) -> Watcher:
-    """Return a watcher that also writes status, rows and log into `run_dir`; `clock` counts seconds."""
-    said = log(run_dir)
+def recorded(report: Report, run_dir: Path, clock: Callable[[], float] = time.monotonic) -> Report:
+    """Return a report that also writes status, rows and log into `run_dir`; `clock` counts seconds."""
+    write_line = log(run_dir)
     shown = ""
     begun = clock()
     status_at = point_at = -math.inf
@@ -50,43 +39,53 @@ def recorded(watcher: Watcher, run_dir: Path, clock: Callable[[], float] = time.
     def is_due(last: float, seconds: float, must: bool) -> bool:
         return must or clock() - last >= seconds
 
-    def phase(name: str, done: int, total: int) -> None:
-        nonlocal shown, begun, status_at
+    def phase(progress: Progress) -> None:
+        nonlocal begun, status_at
+        name, done, total = progress.phase, progress.done, progress.total
         begins = name != shown
         if begins:
-            shown, begun = name, clock()
-            said(f"{name}: {total}" if total else name)
+            begun = clock()
+            write_line(f"{name}: {total}" if total else name)
         if is_due(status_at, _STATUS_SECONDS, begins or done >= total):
             status_at = clock()
             left = None if begins or not done else round((clock() - begun) / done * (total - done), 1)
             processes.write_status(run_dir, phase=name, done=done, total=total, seconds_left=left, pid=os.getpid())
-        watcher.phase(name, done, total)
 
-    def fitting(progress: Progress) -> None:
-        nonlocal shown, status_at, point_at
-        ends = progress.step == progress.steps
+    def fitting(progress: Progress, step: FittingStep) -> None:
+        nonlocal status_at, point_at
+        ends = step.step == step.steps
         if is_due(status_at, _STATUS_SECONDS, ends or shown != FITTING):
             status_at = clock()
             processes.write_status(
                 run_dir,
-                phase=FITTING,
-                done=(progress.epoch - 1) * progress.steps + progress.step,
-                total=progress.epochs * progress.steps,
+                phase=progress.phase,
+                done=progress.done,
+                total=progress.total,
                 pid=os.getpid(),
-                **dataclasses.asdict(progress),
+                **dataclasses.asdict(step),
             )
         if is_due(point_at, _POINT_SECONDS, False):
             point_at = clock()
-            _add_point(run_dir, progress)
+            _add_point(run_dir, step)
         if ends:
-            said(
-                f"epoch {progress.epoch}/{progress.epochs} {progress.stage}: loss {progress.loss:.4f}, AUROC on "
-                f"training batches {progress.train_auroc:.4f}, {progress.images_per_second:.1f} images/s"
+            write_line(
+                f"epoch {step.epoch}/{step.epochs} {step.stage}: loss {step.loss:.4f}, AUROC on "
+                f"training batches {step.train_auroc:.4f}, {step.images_per_second:.1f} images/s"
             )
-        shown = FITTING
-        watcher.fitting(progress)
 
-    return dataclasses.replace(watcher, phase=phase, fitting=fitting)
+    def record(progress: Progress) -> None:
+        nonlocal shown
+        match progress.detail:
+            case FittingStep() as step:
+                fitting(progress, step)
+            case EpochEnd(row):
+                write_line(f"epoch {row['epoch']} validation: AUROC {row['val_auroc']:.4f}, loss {row['val_loss']:.4f}")
+            case _:
+                phase(progress)
+        shown = progress.phase
+        report(progress)
+
+    return record
 
 
 def log(run_dir: Path) -> Callable[[str], object]:
@@ -99,8 +98,8 @@ def log(run_dir: Path) -> Callable[[str], object]:
     return say
 
 
-def _add_point(run_dir: Path, progress: Progress) -> None:
-    row = {name: _number(getattr(progress, name)) for name in _COLUMNS} | {"stage": progress.stage, "at": _now()}
+def _add_point(run_dir: Path, step: FittingStep) -> None:
+    row = {name: _number(getattr(step, name)) for name in _COLUMNS} | {"stage": step.stage, "at": _now()}
     with (run_dir / POINTS).open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 

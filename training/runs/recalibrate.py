@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import ClassifierError, DatasetError
+from core.progress import Report, counted, ignore
 from core.settings import Settings
 from imaging.radiograph import enlarge
 from model.card import ModelCard
@@ -29,7 +30,6 @@ from training.fitting.config import TrainingConfig, config_from
 from training.fitting.model_card import choose_scale, pictures_to_score
 from training.fitting.population import learn_population, pictures_to_pass
 
-Tick = Callable[[str, int, int], object]
 _BATCH = 16
 
 
@@ -42,13 +42,13 @@ def recalibrate(
     extra: Sequence[tuple[str, Path]] = (),
     notes: tuple[str, ...] = (),
     fills_border: bool | None = None,
-    tick: Tick = lambda name, done, total: None,
+    report: Report = ignore,
 ) -> Path:
     """Add a version with the weights of `version` and a new scale, and return its folder.
 
     `data` is the folder that the version learned from; its test part and the folders `extra` (name, folder) are
     evaluated again. `fills_border` decides whether the network sees films with their margin continued over black around
-    them, by default as it did. `tick` is called with (phase, done, total).
+    them, by default as it did. `report` gets the phases.
 
     Raises ClassifierError when the version cannot be used, DatasetError when `data` is not the folder that it learned
     from or was split in another way: its held-out patients would not be known.
@@ -60,17 +60,17 @@ def recalibrate(
     config = configuration(card)
     if fills_border is not None:
         config = dataclasses.replace(config, fills_border=fills_border)
-    loaded = _load(data, config, tick)
+    loaded = _load(data, config, report)
     _check_same(card, loaded)
     from model.network import load_network  # seconds and hundreds of MB: only for who gets this far
 
     network = load_network(folder / card.weights_file, card.architecture, config.input_px, settings.architectures)
     # The same network under the new card, so that every figure on it is of what will serve.
     shown = dataclasses.replace(card, preprocessing={**card.preprocessing, "fills_border": config.fills_border})
-    population = _population(network, config, loaded, tick)
+    population = _population(network, config, loaded, report)
     classifier = wrap_network(network, shown, population)
     total = pictures_to_score(config, int(loaded.held_out.sum()))
-    scale = choose_scale(_scorer(classifier, total, tick), loaded, config)
+    scale = choose_scale(_scorer(classifier, total, report), loaded, config)
     created = datetime.now(UTC)
     renewed = dataclasses.replace(
         shown,
@@ -91,7 +91,7 @@ def recalibrate(
     )
     rescaled = dataclasses.replace(classifier, card=renewed)
     evaluations = dict(renewed.evaluations)
-    for name, evaluation in _evaluations(rescaled, loaded, extra, tick):
+    for name, evaluation in _evaluations(rescaled, loaded, extra, report):
         evaluations[name] = evaluation
     renewed = dataclasses.replace(renewed, evaluations=evaluations)
     out.mkdir(parents=True, exist_ok=True)
@@ -117,32 +117,23 @@ def configuration(card: ModelCard) -> TrainingConfig:
     return dataclasses.replace(config, fills_border=bool(card.preprocessing.get("fills_border", False)))
 
 
-def _population(network: Any, config: TrainingConfig, loaded: LoadedFolder, tick: Tick) -> TrainingPopulation | None:
+def _population(
+    network: Any, config: TrainingConfig, loaded: LoadedFolder, report: Report
+) -> TrainingPopulation | None:
     """Learn how the training radiographs look to the network, for the gate; None where they are too few."""
-    total, done = pictures_to_pass(int((~loaded.held_out).sum()), int(loaded.held_out.sum())), 0
+    total = pictures_to_pass(int((~loaded.held_out).sum()), int(loaded.held_out.sum()))
     if not total:
         return None
-
-    def count(n: int) -> None:
-        nonlocal done
-        done += n
-        tick("learning how the radiographs look", done, total)
-
+    tick = counted(report, "learning how the radiographs look", total)
     return learn_population(
-        network, config.architecture, config.input_px, loaded, config.seed, count, config.fills_border
+        network, config.architecture, config.input_px, loaded, config.seed, tick, config.fills_border
     )
 
 
-def _load(data: Path, config: TrainingConfig, tick: Tick) -> LoadedFolder:
-    folder, done = scan_folder(data), 0
-    total = len(folder.train) + len(folder.val)
-
-    def one() -> None:
-        nonlocal done
-        done += 1
-        tick("reading radiographs", done, total)
-
-    return load_folder(data, config.detail_px, config.validation_fraction, config.seed, one, config.fills_border)
+def _load(data: Path, config: TrainingConfig, report: Report) -> LoadedFolder:
+    folder = scan_folder(data)
+    tick = counted(report, "reading radiographs", len(folder.train) + len(folder.val))
+    return load_folder(data, config.detail_px, config.validation_fraction, config.seed, tick, config.fills_border)
 
 
 def _check_same(card: ModelCard, loaded: LoadedFolder) -> None:
@@ -157,39 +148,29 @@ def _check_same(card: ModelCard, loaded: LoadedFolder) -> None:
         )
 
 
-def _scorer(classifier: Classifier, total: int, tick: Tick) -> Callable[[Any], Any]:
-    done = 0
+def _scorer(classifier: Classifier, total: int, report: Report) -> Callable[[Any], Any]:
+    tick = counted(report, "calibrating on held-out patients", total)
 
     def predict(pictures: Any) -> Any:
-        nonlocal done
         logits = []
         for start in range(0, len(pictures), _BATCH):
             chunk = np.stack([enlarge(p, classifier.input_px) for p in pictures[start : start + _BATCH]])
             logits.append(classifier.run(chunk))
-            done += len(chunk)
-            tick("calibrating on held-out patients", done, total)
+            tick(len(chunk))
         return np.concatenate(logits)
 
     return predict
 
 
 def _evaluations(
-    classifier: Classifier, loaded: LoadedFolder, extra: Sequence[tuple[str, Path]], tick: Tick
+    classifier: Classifier, loaded: LoadedFolder, extra: Sequence[tuple[str, Path]], report: Report
 ) -> list[tuple[str, Any]]:
-    def counter(name: str, total: int) -> Callable[[int], None]:
-        done = 0
-
-        def count(n: int) -> None:
-            nonlocal done
-            done += n
-            tick(f"evaluating on {name}", done, total)
-
-        return count
-
     results: list[tuple[str, Any]] = []
     if test := labelled_test(loaded.folder):
-        results.append(("test", evaluate_samples(classifier, test, "test", counter("test", len(test)))[0]))
+        results.append(
+            ("test", evaluate_samples(classifier, test, "test", counted(report, "evaluating on test", len(test)))[0])
+        )
     for name, root in extra:
-        count = counter(name, len(scan_folder(root).train))
-        results.append((name, evaluate_folder(classifier, root, name, count)[0]))
+        tick = counted(report, f"evaluating on {name}", len(scan_folder(root).train))
+        results.append((name, evaluate_folder(classifier, root, name, tick)[0]))
     return results

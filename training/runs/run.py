@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ import numpy as np
 
 from core.errors import DatasetError
 from core.files import clear_left_over, write_atomically
+from core.progress import Progress, Report, counted
 from core.settings import Settings
 from model.card import Evaluation
 from model.engine import Classifier, wrap_network
@@ -43,14 +43,14 @@ from training.fitting.initial_weights import start_name, start_network
 from training.fitting.model_card import libraries, make_card, pictures_to_score
 from training.fitting.population import learn_population, pictures_to_pass
 from training.runs import processes
-from training.runs.progress import Watcher, forget_points, log, recorded
+from training.runs.progress import forget_points, recorded
 from training.runs.request import CONFIG, RunRequest, announce_version, finished_version, read_request
 
 HISTORY = "history.json"
 
 
 def execute(
-    run_dir: Path, settings: Settings, watcher: Watcher, prepared: tuple[Audit, LoadedFolder] | None = None
+    run_dir: Path, settings: Settings, report: Report, prepared: tuple[Audit, LoadedFolder] | None = None
 ) -> Path:
     """Train, calibrate, evaluate and add the version; return its folder. Continues an interrupted run.
 
@@ -59,16 +59,16 @@ def execute(
     process works on this run.
     """
     with processes.alone(run_dir):
-        return finished_version(run_dir) or _execute(run_dir, settings, watcher, prepared)
+        return finished_version(run_dir) or _execute(run_dir, settings, report, prepared)
 
 
-def _execute(run_dir: Path, settings: Settings, watcher: Watcher, prepared: tuple[Audit, LoadedFolder] | None) -> Path:
+def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[Audit, LoadedFolder] | None) -> Path:
     request = read_request(run_dir)
     config = TrainingConfig.from_json((run_dir / CONFIG).read_text())
-    watcher, said = recorded(watcher, run_dir), log(run_dir)
+    report = recorded(report, run_dir)
     _take_up(run_dir)
     write_atomically(run_dir / "libraries.json", json.dumps(libraries(), indent=1))
-    audit, loaded = prepared or (audited(request.data, watcher), load(request.data, config, watcher))
+    audit, loaded = prepared or (audited(request.data, report), load(request.data, config, report))
     write_atomically(run_dir / "audit.json", audit_to_json(audit))
     refuse_blocking(audit)
     _remember_digest(run_dir, digest(loaded.samples))
@@ -77,29 +77,15 @@ def _execute(run_dir: Path, settings: Settings, watcher: Watcher, prepared: tupl
     keras.utils.set_random_seed(config.seed)
     policy = precision_policy(config.precision)
     keras.mixed_precision.set_global_policy(policy)
-    watcher.phase("building the network", 0, 0)
+    report(Progress("building the network"))
     network = _network_to_train(run_dir, request, config)
-
-    def epoch_done(row: dict[str, Any]) -> None:
-        said(f"epoch {row['epoch']} validation: AUROC {row['val_auroc']:.4f}, loss {row['val_loss']:.4f}")
-
-    if config.cached_copies:
-        history = fit_head(
-            network,
-            config,
-            training_data(loaded),
-            run_dir,
-            watcher.fitting,
-            epoch_done,
-            lambda done, total: watcher.phase("computing features", done, total),
-        )
-    else:
-        history = fit(network, config, training_data(loaded), run_dir, watcher.fitting, epoch_done)
+    fitted = fit_head if config.cached_copies else fit
+    history = fitted(network, config, training_data(loaded), run_dir, report)
     network = _at_serving_size(network, config, run_dir)
-    tick = _counter("calibrating on held-out patients", pictures_to_score(config, int(loaded.held_out.sum())), watcher)
+    tick = counted(report, "calibrating on held-out patients", pictures_to_score(config, int(loaded.held_out.sum())))
     forward = logit_function(network)
     card = make_card(
-        lambda pictures: predict_logits(forward, pictures, config.input_px, progress=tick, mirror=config.mirror),
+        lambda pictures: predict_logits(forward, pictures, config.input_px, tick=tick, mirror=config.mirror),
         next_version(request.out, settings, datetime.now(UTC).date()),
         config,
         loaded,
@@ -111,14 +97,14 @@ def _execute(run_dir: Path, settings: Settings, watcher: Watcher, prepared: tupl
         notes=request.notes,
         backbone_weights=start_name(request.backbone_weights),
     )
-    population = _population(network, config, loaded, watcher)
+    population = _population(network, config, loaded, report)
     classifier = wrap_network(network, card, population)
     evaluations = dict(card.evaluations)
-    for name, evaluation in _further_evaluations(classifier, loaded.folder, request, watcher):
+    for name, evaluation in _further_evaluations(classifier, loaded.folder, request, report):
         evaluations[name] = evaluation
     card = dataclasses.replace(card, evaluations=evaluations)
     request.out.mkdir(parents=True, exist_ok=True)
-    watcher.phase("adding the version", 0, 0)
+    report(Progress("adding the version"))
     announce_version(run_dir, request.out / card.version, card.created_at)
     return add_version(
         request.out,
@@ -134,12 +120,12 @@ def training_data(loaded: LoadedFolder) -> TrainingData:
     return TrainingData(loaded.pictures[~out], labels[~out], loaded.pictures[out], labels[out], loaded.virus[~out])
 
 
-def audited(root: Path, watcher: Watcher) -> Audit:
+def audited(root: Path, report: Report) -> Audit:
     """Audit the folder."""
     folder = scan_folder(root)
     total = len(folder.train) + len(folder.val) + len(folder.test)
-    tick = _counter("auditing the folder", total, watcher)
-    return audit_folder(folder, lambda: tick(1))
+    tick = counted(report, "auditing the folder", total)
+    return audit_folder(folder, tick)
 
 
 def refuse_blocking(audit: Audit) -> None:
@@ -151,13 +137,11 @@ def refuse_blocking(audit: Audit) -> None:
         )
 
 
-def load(root: Path, config: TrainingConfig, watcher: Watcher) -> LoadedFolder:
+def load(root: Path, config: TrainingConfig, report: Report) -> LoadedFolder:
     """Read the folder and hold patients out, as the configuration says."""
     folder = scan_folder(root)
-    tick = _counter("reading radiographs", len(folder.train) + len(folder.val), watcher)
-    return load_folder(
-        root, config.detail_px, config.validation_fraction, config.seed, lambda: tick(1), config.fills_border
-    )
+    tick = counted(report, "reading radiographs", len(folder.train) + len(folder.val))
+    return load_folder(root, config.detail_px, config.validation_fraction, config.seed, tick, config.fills_border)
 
 
 def _take_up(run_dir: Path) -> None:
@@ -200,7 +184,7 @@ def _at_serving_size(network: keras.Model, config: TrainingConfig, run_dir: Path
 
 
 def _population(
-    network: keras.Model, config: TrainingConfig, loaded: LoadedFolder, watcher: Watcher
+    network: keras.Model, config: TrainingConfig, loaded: LoadedFolder, report: Report
 ) -> TrainingPopulation | None:
     """Learn how the training radiographs look, for the gate; None where they are too few, or it is not asked for."""
     total = pictures_to_pass(int((~loaded.held_out).sum()), int(loaded.held_out.sum()))
@@ -212,30 +196,19 @@ def _population(
         config.input_px,
         loaded,
         config.seed,
-        _counter("learning how the radiographs look", total, watcher),
+        counted(report, "learning how the radiographs look", total),
         config.fills_border,
     )
 
 
 def _further_evaluations(
-    classifier: Classifier, folder: DatasetFolder, request: RunRequest, watcher: Watcher
+    classifier: Classifier, folder: DatasetFolder, request: RunRequest, report: Report
 ) -> list[tuple[str, Evaluation]]:
     results = []
     if test := labelled_test(folder):
-        tick = _counter("evaluating on test", len(test), watcher)
+        tick = counted(report, "evaluating on test", len(test))
         results.append(("test", evaluate_samples(classifier, test, "test", tick)[0]))
     for name, root in request.extra_evaluations:
-        tick = _counter(f"evaluating on {name}", len(scan_folder(root).train), watcher)
+        tick = counted(report, f"evaluating on {name}", len(scan_folder(root).train))
         results.append((name, evaluate_folder(classifier, root, name, tick)[0]))
     return results
-
-
-def _counter(name: str, total: int, watcher: Watcher) -> Callable[[int], None]:
-    done = 0
-
-    def count(n: int) -> None:
-        nonlocal done
-        done += n
-        watcher.phase(name, done, total)
-
-    return count

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from core.errors import ClassifierError, DatasetError
 from core.files import write_atomically
+from core.progress import Progress, Report, ignore
 from core.settings import Settings
 from imaging.radiograph import decode_radiograph, to_uint8
 from model.calibration import probabilities
@@ -38,33 +39,32 @@ PICTURE_PX = 480
 OPACITY = 0.5
 _SECONDS_BETWEEN_STATUS = 0.5
 _MILD = tuple(one for one in PERTURBATIONS if one.mild)
-Watch = Callable[[str, int, int, float | None], object]
 Load = Callable[[Path, Sequence[str]], Classifier]
 
 
 def compare_run(
     settings: Settings,
     run_folder: Path,
-    watch: Watch | None = None,
+    report: Report = ignore,
     load: Load = load_classifier,
 ) -> CandidateComparison:
     """Do what the run's comparison/request.json asks for, and write comparison.json beside it.
 
-    `watch` is called with (phase, readings done, of how many, seconds left or None), and so is status.json written.
+    `report` gets the readings done and of how many in all, and so is status.json written.
     Raises DatasetError or ClassifierError when it cannot be done; then there is no comparison.json.
     """
     folder = run_folder / candidate.FOLDER
     asked = processes.read_json(folder / candidate.REQUEST)
-    tell = _Teller(folder, watch)
-    tell.phase("checking the held-out films")
+    status = _Status(folder, report)
+    status.phase("checking the held-out films")
     held = held_out_films(run_folder)
-    tell.phase("loading both classifiers")
+    status.phase("loading both classifiers")
     own, other = (_loaded(settings, asked, side, load) for side in ("candidate", "against"))
 
     sample = stratified(held.samples, ROBUSTNESS_FILMS)
-    tell.begin(candidate.readings(len(held.samples)))
-    tell.phase("reading the films with both classifiers")
-    used, logits, failures = score_side_by_side((own, other), held.samples, lambda n: tell.done(2 * n))
+    status.begin(candidate.readings(len(held.samples)))
+    status.phase("reading the films with both classifiers")
+    used, logits, failures = score_side_by_side((own, other), held.samples, lambda n: status.done(2 * n))
     if {film.label for film in used} != set(range(len(CLASSES))):
         raise DatasetError(
             "expected readable held-out films of both classes. Received: films of one class",
@@ -76,14 +76,14 @@ def compare_run(
         for one, row in zip((own, other), logits, strict=True)
     )
     comparison = compare_scores(labels, patients, first, second)
-    tell.phase("drawing the films on which they differ most")
+    status.phase("drawing the films on which they differ most")
     films = tuple(
         _drawn(folder, place, used[film.index], film, own, other)
         for place, film in enumerate(comparison.disagreeing, start=1)
     )
-    tell.phase("changing films: brightness, contrast, blur, compression, rotation")
+    status.phase("changing films: brightness, contrast, blur, compression, rotation")
     rows, rows_against = (
-        robustness(one, sample, _MILD, lambda n: tell.done(n * (1 + len(_MILD))))[0] for one in (own, other)
+        robustness(one, sample, _MILD, lambda n: status.done(n * (1 + len(_MILD))))[0] for one in (own, other)
     )
 
     learned, learned_against = (learned_from(settings, one.version, run_folder, used) for one in (own, other))
@@ -107,17 +107,17 @@ def compare_run(
         learned_against=learned_against,
         remarks=remarks(own.card, other.card, held, comparison, learned, learned_against, len(failures), rows[0].n),
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        seconds_each=tell.seconds_each,
+        seconds_each=status.seconds_each,
     )
     write_atomically(folder / candidate.RESULT, candidate.result_to_json(result))
     return result
 
 
-class _Teller:
+class _Status:
     """Writes where the work stands, at most twice a second within a phase, and measures what a reading takes."""
 
-    def __init__(self, folder: Path, watch: Watch | None) -> None:
-        self._folder, self._watch = folder, watch
+    def __init__(self, folder: Path, report: Report) -> None:
+        self._folder, self._report = folder, report
         self._phase, self._done, self._total, self._began, self._written = "", 0, 0, 0.0, 0.0
 
     def begin(self, total: int) -> None:
@@ -140,8 +140,7 @@ class _Teller:
         self._written = time.monotonic()
         left = self.seconds_each * max(0, self._total - self._done) if self._done else None
         processes.write_status(self._folder, phase=self._phase, done=self._done, total=self._total, seconds_left=left)
-        if self._watch is not None:
-            self._watch(self._phase, self._done, self._total, left)
+        self._report(Progress(self._phase, self._done, self._total))
 
 
 def _loaded(settings: Settings, asked: dict[str, str], side: str, load: Load) -> Classifier:

@@ -150,7 +150,7 @@ def test_a_zip_becomes_a_dataset(settings: Settings) -> None:
             "chest/other/d.png",
         ),
         "Röntgen Herbst (1).zip",
-        lambda *now: told.append(now),
+        lambda now: told.append((now.done, now.total)),
     )
     assert stored.dataset.name == "Rontgen-Herbst-1" and stored.dataset.is_upload
     assert stored.dataset.path == (settings.datasets_dir / "Rontgen-Herbst-1").resolve()

@@ -150,7 +150,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_films_called_pneumonia_are_chosen_whatever_their_label(folder: Path) -> None:
     done: list[int] = []
-    chosen, failures = choose_films(fake_classifier(), scan_folder(folder).train, 30, progress=done.append)
+    chosen, failures = choose_films(fake_classifier(), scan_folder(folder).train, 30, tick=done.append)
     assert sorted(chosen.pneumonia[:, 0, 0].tolist()) == [150, 160, 170, 180, 190]
     assert sorted(chosen.healthy[:, 0, 0].tolist()) == [30, 40, 50, 60]  # an ill film that is missed is not healthy
     assert [path.name for path, _ in failures] == ["broken.png"] and sum(done) == 5

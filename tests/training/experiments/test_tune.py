@@ -9,7 +9,6 @@ import json
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,15 @@ import numpy as np
 import pytest
 
 from core.errors import AppError, DatasetError
+from core.progress import Progress, Report, ignore
 from core.settings import Settings
 from model.architectures import ARCHITECTURES
 from tests.phantoms import as_jpeg, chest, write_dataset
 from training.commands import tune as commands
 from training.experiments.space import SGD_FACTOR, Dimension, Plan, narrowed, recipe, space_for
+from training.experiments.study_values import Outcome, TrialHopeless
 from training.fitting.config import TrainingConfig, config_from, default_config
+from training.fitting.progress import EpochEnd
 
 optuna = pytest.importorskip("optuna")
 tune = pytest.importorskip("training.experiments.tune")
@@ -38,20 +40,20 @@ def request_in(folder: Path, trials: int, **others: Any) -> Any:
     return tune.TuneRequest(folder, folder / "s.db", folder / "s.best.json", trials, **others)
 
 
-def watcher(ended: Callable[[Any, Any], object] = lambda *_: None) -> Any:
-    return tune.TuneWatcher(lambda *_: None, lambda *_: None, lambda *_: None, ended)
+def ended(epoch: int, val_auroc: float, val_loss: float) -> Progress:
+    return EpochEnd({"epoch": epoch, "val_auroc": val_auroc, "val_loss": val_loss}).progress(1, 3)
 
 
 def outcome_of(config: TrainingConfig) -> Any:
     """A made-up valley with its floor at 0.003 and no smoothing."""
     value = 0.1 + abs(np.log10(config.stages[0].learning_rate / 0.003)) + config.label_smoothing
-    return tune.Outcome(float(value), 0.1, 0.1, 0.9, 0.8)
+    return Outcome(float(value), 0.1, 0.1, 0.9, 0.8)
 
 
-def valley(config: TrainingConfig, epoch_done: Callable[[dict[str, Any]], object]) -> Any:
+def valley(config: TrainingConfig, report: Report) -> Any:
     outcome = outcome_of(config)
     for epoch in range(1, len(config.epochs) + 1):
-        epoch_done({"epoch": epoch, "val_auroc": 1 - outcome.value / 10, "val_loss": outcome.value})
+        report(ended(epoch, 1 - outcome.value / 10, outcome.value))
     return outcome
 
 
@@ -59,7 +61,7 @@ def run(folder: Path, trials: int, objective: Any = valley, plan: Plan | None = 
     plan = plan or small_plan()
     request = request_in(folder, trials, **others)
     with tune.opened(request.study, plan, request.prune) as study:
-        return tune.search(study, plan, objective, request, watcher())
+        return tune.search(study, plan, objective, request, ignore)
 
 
 @pytest.fixture(scope="module")
@@ -180,12 +182,12 @@ def test_interrupted_study_goes_on_as_if_nothing_had_happened(tmp_path: Path) ->
     whole = run(tmp_path / "a", 11)
     calls = 0
 
-    def killed(config: TrainingConfig, epoch_done: Any) -> Any:
+    def killed(config: TrainingConfig, report: Report) -> Any:
         nonlocal calls
         calls += 1
         if calls in (1, 6):
             raise KeyboardInterrupt
-        return valley(config, epoch_done)
+        return valley(config, report)
 
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
@@ -209,24 +211,24 @@ def test_trial_cut_off_by_a_kill_is_marked_failed_and_does_not_count(tmp_path: P
 def test_no_trial_starts_after_the_time_is_up(tmp_path: Path) -> None:
     plan, request, now = small_plan(), request_in(tmp_path, 9, timeout_minutes=1.0), [0.0]
 
-    def slow(config: TrainingConfig, epoch_done: Any) -> Any:
+    def slow(config: TrainingConfig, report: Report) -> Any:
         now[0] += 25
-        return valley(config, epoch_done)
+        return valley(config, report)
 
     with tune.opened(request.study, plan) as study:
-        standing = tune.search(study, plan, slow, request, watcher(), clock=lambda: now[0])
+        standing = tune.search(study, plan, slow, request, ignore, clock=lambda: now[0])
     assert len(standing.rows) == 3
 
 
 def test_trials_worse_than_the_median_are_pruned_and_others_are_not(tmp_path: Path) -> None:
     seen: list[int] = []
 
-    def objective(config: TrainingConfig, epoch_done: Any) -> Any:
+    def objective(config: TrainingConfig, report: Report) -> Any:
         bad = len(seen) == 7
         seen.append(0)
         for epoch in range(1, 7):
             seen[-1] = epoch
-            epoch_done({"epoch": epoch, "val_auroc": 0.6 if bad else 0.9, "val_loss": 0.5})
+            report(ended(epoch, 0.6 if bad else 0.9, 0.5))
         return outcome_of(config)
 
     plan = small_plan(epochs=6)
@@ -241,10 +243,10 @@ def test_trials_worse_than_the_median_are_pruned_and_others_are_not(tmp_path: Pa
 
 
 def test_trial_that_diverges_counts_and_is_never_the_best(tmp_path: Path) -> None:
-    def objective(config: TrainingConfig, epoch_done: Any) -> Any:
+    def objective(config: TrainingConfig, report: Report) -> Any:
         if config.optimizer != "adamw":
-            raise tune.TrialHopeless("the loss became nan")
-        return valley(config, epoch_done)
+            raise TrialHopeless("the loss became nan")
+        return valley(config, report)
 
     standing = run(tmp_path, 6, objective)
     assert {row.status for row in standing.rows} == {"finished", "hopeless"} and len(standing.counted) == 6
@@ -403,20 +405,20 @@ def test_training_is_pruned_and_leaves_nothing_behind(films: Path, tmp_path: Pat
     work.mkdir()
     (work / "checkpoint.npz").write_bytes(b"of a trial that was killed")
     plan = small_plan(input_px=40, validation_fraction=0.3)
-    data = load_data(films, recipe(plan, plan.defaults), lambda *_: None)
+    data = load_data(films, recipe(plan, plan.defaults), ignore)
     assert len(data.shifted) == 3 * len(data.fitting.val_labels)
     study = optuna.create_study(pruner=optuna.pruners.ThresholdPruner(upper=-1.0))
     trial = study.ask()
-    objective = training_objective(data, "random", work, lambda _: None)
+    objective = training_objective(data, "random", work)
     with pytest.raises(optuna.TrialPruned):
-        objective(recipe(plan, plan.defaults), tune.epoch_reporter(trial, plan.epochs))
+        objective(recipe(plan, plan.defaults), tune.pruned(ignore, trial, plan.epochs))
     assert trial.user_attrs["last"]["epoch"] == 1 and not list(tmp_path.iterdir())
-    with pytest.raises(tune.TrialHopeless, match="loss became"):
+    with pytest.raises(TrialHopeless, match="loss became"):
         objective(recipe(plan, plan.defaults | {"learning_rate": 9.9, "optimizer": "sgd"}), _overflow)
     assert not list(tmp_path.iterdir())
 
 
-def _overflow(row: dict[str, Any]) -> None:
+def _overflow(_: Progress) -> None:
     raise FloatingPointError("the loss became nan")
 
 
@@ -426,7 +428,7 @@ def test_command_stops_when_told_to_and_says_how_to_go_on(
     tune_trial = pytest.importorskip("training.experiments.trial")
 
     def stopped(*_: object) -> Any:
-        def objective(config: TrainingConfig, epoch_done: Any) -> Any:
+        def objective(config: TrainingConfig, report: Report) -> Any:
             raise KeyboardInterrupt
 
         return objective

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.progress import ignore
 from training.fitting.config import Stage, TrainingConfig
 
 pytestmark = pytest.mark.slow
@@ -81,7 +82,7 @@ def test_a_trained_network_serves_with_the_statistics_of_its_averaged_weights(tm
         precision="float32",
     )
     made = network()
-    history = fit(made, config, TrainingData(pictures, labels, pictures, labels), tmp_path, lambda progress: None)
+    history = fit(made, config, TrainingData(pictures, labels, pictures, labels), tmp_path, ignore)
     logits = predict_logits(logit_function(made), pictures, 32)
     assert history[-1]["val_auroc"] > 0.95
     norm, convolution = made.get_layer("norm"), made.get_layer("convolution")

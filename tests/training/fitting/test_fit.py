@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from core.progress import Progress, ignore
 from model.architectures import ARCHITECTURES
 from training.fitting.config import Stage, TrainingConfig, config_from, default_config, fine_tuning_stages, rescaled
+from training.fitting.progress import EpochEnd
 
 
 def test_configuration_survives_json() -> None:
@@ -175,11 +177,16 @@ def test_a_small_network_learns_what_can_be_learned(changes: dict[str, object], 
 
     keras.utils.set_random_seed(1)
     rows: list[dict[str, object]] = []
-    history = fit(_network(), _config(**changes), _data(), tmp_path, lambda _: None, rows.append)
+
+    def keep(progress: Progress) -> None:
+        if isinstance(progress.detail, EpochEnd):
+            rows.append(dict(progress.detail.row))
+
+    history = fit(_network(), _config(**changes), _data(), tmp_path, keep)
     assert rows == history and [row["epoch"] for row in history] == [1, 2, 3]
     assert history[-1]["val_auroc"] > 0.95 and history[-1]["loss"] < history[0]["loss"]
     assert all(row["images"] == 24 for row in history)
-    again = fit(_network(), _config(**changes), _data(), tmp_path, lambda _: None)
+    again = fit(_network(), _config(**changes), _data(), tmp_path, ignore)
     assert again == history, "a run that is done is not trained again"
 
 
@@ -238,10 +245,10 @@ def test_a_bound_on_the_time_cuts_epochs_short_but_goes_through_the_schedule(
     monkeypatch.setattr(fit_module.time, "monotonic", lambda: float(next(clock)))
     for name in ("full", "cut"):
         (tmp_path / name).mkdir()
-    full = fit_module.fit(_network(), _config(), _data(), tmp_path / "full", lambda _: None)
+    full = fit_module.fit(_network(), _config(), _data(), tmp_path / "full", ignore)
     spent = sum(row["fit_seconds"] for row in full)
     bound = _config(budget_minutes=spent / 60 / 3)
-    cut = fit_module.fit(_network(), bound, _data(), tmp_path / "cut", lambda _: None)
+    cut = fit_module.fit(_network(), bound, _data(), tmp_path / "cut", ignore)
     assert sum(row["images"] for row in cut) < sum(row["images"] for row in full) / 1.5
     assert sum(row["fit_seconds"] for row in cut) <= spent / 3 + 3 * 4, "at most a step more in each epoch"
     assert cut[-1]["learning_rate"] < cut[0]["learning_rate"]

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 from core.errors import ClassifierError
+from core.progress import Progress, ignore
 from model.network import POOL_LAYER, build_network, logit_function, save_network
 from model.registry import file_sha256
 from training.fitting import head
 from training.fitting.config import Stage, TrainingConfig
 from training.fitting.fit import CHECKPOINT, TrainingData
 from training.fitting.initial_weights import check_start, start_name, start_network
+from training.fitting.progress import EpochEnd, FittingStep
 
 PX = 32
 
@@ -64,13 +66,11 @@ def test_head_learns_and_the_rest_of_the_network_stays_as_it_was(films: Training
     keras.utils.set_random_seed(1)
     network = small_network()
     before = [w.numpy() for w in network.weights]
-    seen: list[tuple[int, int]] = []
-    progress: list[Any] = []
-    rows = head.fit_head(
-        network, config(), films, tmp_path, progress.append, tick=lambda done, total: seen.append((done, total))
-    )
-    assert seen[-1] == (100, 100), "two copies of 40 and 20 to validate on"
-    assert [p.epoch for p in progress] == [1, 2, 3, 4]
+    seen: list[Progress] = []
+    rows = head.fit_head(network, config(), films, tmp_path, seen.append)
+    assert [one.done for one in seen if one.detail is None][-1] == 100, "two copies of 40 and 20 to validate on"
+    assert [one.detail.epoch for one in seen if isinstance(one.detail, FittingStep)] == [1, 2, 3, 4]
+    assert [one.detail.row for one in seen if isinstance(one.detail, EpochEnd)] == rows
     assert rows[-1]["val_auroc"] == 1.0 and rows[-1]["val_loss"] < rows[0]["val_loss"]
     assert json.loads((tmp_path / "history.json").read_text()) == rows
     for old, new in zip(before[:-2], network.weights[:-2], strict=True):
@@ -89,11 +89,11 @@ def test_interrupted_head_goes_on_to_the_same_result(films: TrainingData, tmp_pa
         network = small_network()
         folder.mkdir(exist_ok=True)
 
-        def epoch_done(row: dict[str, Any]) -> None:
-            if row["epoch"] == stop_after:
+        def stop(progress: Progress) -> None:
+            if isinstance(progress.detail, EpochEnd) and progress.detail.row["epoch"] == stop_after:
                 raise KeyboardInterrupt
 
-        head.fit_head(network, config(dropout=0.0), films, folder, lambda _: None, epoch_done)
+        head.fit_head(network, config(dropout=0.0), films, folder, stop)
         return [w.numpy() for w in network.weights]
 
     whole = trained(tmp_path / "whole", None)
@@ -105,13 +105,13 @@ def test_interrupted_head_goes_on_to_the_same_result(films: TrainingData, tmp_pa
 
 
 def test_bounded_time_uses_what_was_computed(films: TrainingData, tmp_path: Path) -> None:
-    rows = head.fit_head(small_network(), config(budget_minutes=1e-9), films, tmp_path, lambda _: None)
+    rows = head.fit_head(small_network(), config(budget_minutes=1e-9), films, tmp_path, ignore)
     assert {row["images"] for row in rows} == {8}, "one batch at least"
 
 
 def test_network_without_pooled_features_is_refused(films: TrainingData, tmp_path: Path) -> None:
     with pytest.raises(ClassifierError, match=POOL_LAYER):
-        head.fit_head(build_network("cnn_2_1", PX), config(), films, tmp_path, lambda _: None)
+        head.fit_head(build_network("cnn_2_1", PX), config(), films, tmp_path, ignore)
 
 
 @pytest.fixture

@@ -192,7 +192,7 @@ def test_a_version_brings_its_population_and_is_judged_by_it(
     samples = [Sample(Path(f"{i}.png"), i % 2, f"p{i}", True) for i in range(48)]
     loaded = LoadedFolder(DatasetFolder(tmp_path, tuple(samples), (), ()), samples, films[:48], np.arange(48) >= 34, 0)
     done: list[int] = []
-    known = learn_population(network, "cnn_2_1", PX, loaded, seed=1, progress=done.append)
+    known = learn_population(network, "cnn_2_1", PX, loaded, seed=1, tick=done.append)
     assert known is not None and known.layers == ("pool1", "pool2")
     assert sum(done) == pictures_to_pass(34, 14)
     card = fake_card("2026.11.2-1", PX, architecture="cnn_2_1")

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from core.errors import ClassifierError, DatasetError
+from core.progress import Progress
 from core.settings import Settings
 from model.engine import Classifier
 from model.promotions import promote
@@ -206,8 +207,8 @@ def test_the_sample_keeps_the_shares_and_the_order_and_never_changes() -> None:
 def test_a_comparison_is_all_there_and_reads_back(home: tuple[Settings, Path, Path]) -> None:
     settings, run, films = home
     asked(settings, run)
-    told: list[tuple[str, int, int, float | None]] = []
-    result = compare_run(settings, run, lambda *about: told.append(about), load)
+    seen: list[Progress] = []
+    result = compare_run(settings, run, seen.append, load)
     state = read_comparison(settings, run)
     assert state.state == "done" and state.result is not None
     assert result_to_json(state.result) == result_to_json(result)
@@ -224,7 +225,7 @@ def test_a_comparison_is_all_there_and_reads_back(home: tuple[Settings, Path, Pa
     assert result.robustness[0].accuracy.value == pytest.approx(c.a.figures["accuracy"].value)
     assert [film.index for film in result.films] == [film.index for film in c.disagreeing]
     assert (result.learned, result.learned_against) == (Learned(0), Learned(0, (OLD,)))
-    done, total = [about[1] for about in told], {about[2] for about in told}
+    done, total = [one.done for one in seen], {one.total for one in seen}
     assert done == sorted(done) and done[-1] == candidate.readings(len(held)) and total == {0, done[-1]}
     assert candidate.is_current(settings, result)
 

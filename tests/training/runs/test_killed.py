@@ -18,20 +18,20 @@ from training.runs.request import RunRequest, create_run
 # The process ends itself without any chance to tidy up, at the beginning of the stage that is named.
 DIES = """
 import os, pathlib, signal, sys
-from training.runs.progress import Watcher
+from training.fitting.progress import FittingStep
 from training.runs.run import execute
 from core.settings import Settings
 
-def phase(name, done, total):
-    if name.startswith(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-def fitting(progress):
-    if sys.argv[3] == "fitting" and progress.epoch == 2:
+def report(progress):
+    if progress.phase == "fitting":
+        dies = sys.argv[3] == "fitting" and isinstance(progress.detail, FittingStep) and progress.detail.epoch == 2
+    else:
+        dies = progress.phase.startswith(sys.argv[3])
+    if dies:
         os.kill(os.getpid(), signal.SIGKILL)
 
 if __name__ == "__main__":
-    execute(pathlib.Path(sys.argv[1]), Settings(pathlib.Path(sys.argv[2])), Watcher(phase, fitting))
+    execute(pathlib.Path(sys.argv[1]), Settings(pathlib.Path(sys.argv[2])), report)
 """
 STAGES = ("auditing", "reading", "building", "fitting", "calibrating", "evaluating", "adding")
 
