@@ -21,7 +21,7 @@ from core.purposes import PURPOSES
 from core.settings import load_settings
 from imaging.archives import HEAD_BYTES, Member, is_archive, list_archive, may_be_film
 from imaging.radiograph import MAX_BYTES, to_uint8
-from model.assessment import Assessment, InputIssue
+from model.assessment import Assessment
 from model.engine import Classifier, load_classifier
 from model.listing import csv_text, line
 from model.operating import at_purpose, operating_point
@@ -182,8 +182,7 @@ def _assess(item: _Item, classifier: Classifier) -> Assessment:
     try:
         data = _read(item)
     except RadiographError as error:
-        issue = InputIssue(error.code, True, error.advice)
-        return Assessment(None, (issue,), None, None, classifier.version, datetime.now(UTC), 0.0)
+        return Assessment.refused(error, classifier.version, datetime.now(UTC))
     return assess(data, classifier)
 
 

@@ -92,7 +92,7 @@ class Thorax:
         It is the lungs' convex hull, wider all around by `margin`, a share of the picture's shorter side.
         """
         lungs = self.lungs(rows, columns).astype(np.uint8)
-        outlines = [line for line in cv2.findContours(lungs, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]]
+        outlines = cv2.findContours(lungs, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
         drawn = np.zeros((rows, columns), np.uint8)
         if outlines:
             cv2.fillConvexPoly(drawn, cv2.convexHull(np.concatenate(outlines)), 1)

@@ -1,8 +1,9 @@
-"""The values that one assessment is made of. No tensorflow, no input or output."""
+"""The values of one assessment: issues, prediction, evidence map, population, stability. No tensorflow, no I/O."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -10,33 +11,55 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from core.errors import RadiographError
 from imaging.radiograph import Radiograph
 
 Finding = Literal["PNEUMONIA", "NO_PNEUMONIA"]
+BORDERLINE = "Borderline (near the threshold)"
+OUTSIDE_POPULATION = "Outside the training population"
+NOT_ASSESSED = "Not assessed"
 
 
 @dataclass(frozen=True, slots=True)
 class InputIssue:
-    """Something about the file that the reader must know; a blocking one means that nothing was assessed."""
+    """A problem with the file that the reader must know.
+
+    Attributes
+    ----------
+    code
+        Capitals, e.g. "LOW_CONTRAST".
+    blocking
+        Whether the file was refused for it.
+    message
+        Sentences for the reader: what was found and what to do.
+    """
 
     code: str
     blocking: bool
     message: str
 
     def __post_init__(self) -> None:
-        """Refuse a code that is not in capitals."""
+        """Check that the code is in capitals."""
         if not self.code or self.code != self.code.upper():
             raise ValueError(f"expected a code in capitals. Received: {self.code!r}")
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the classifier says of one radiograph.
+    """The classifier's output for one radiograph.
 
-    `probability` is the calibrated probability of pneumonia and `operating_point` the probability from which the
-    finding is PNEUMONIA, both in [0, 1]. `logit` is the network's own output before calibration. `is_near` tells that
-    small changes to the picture could move the probability across the operating point. `purpose` names what the
-    operating point is for, of `core.purposes.PURPOSES`.
+    Attributes
+    ----------
+    logit
+        The network's output before calibration.
+    probability
+        Calibrated probability of pneumonia, in [0, 1].
+    operating_point
+        Probability from which the finding is PNEUMONIA, in [0, 1].
+    is_near
+        Whether small perturbations of the radiograph could move the probability across the operating point.
+    purpose
+        What the operating point is for, one of `core.purposes.PURPOSES`.
     """
 
     logit: float
@@ -46,31 +69,39 @@ class Prediction:
     purpose: str = "default"
 
     def __post_init__(self) -> None:
-        """Refuse anything but probabilities."""
+        """Check that both probabilities are in [0, 1]."""
         for value in (self.probability, self.operating_point):
             if not 0 <= value <= 1:
                 raise ValueError(f"expected a probability in [0, 1]. Received: {value}")
 
     @property
     def finding(self) -> Finding:
-        """Which side of the operating point the probability lies on."""
+        """PNEUMONIA from the operating point on, NO_PNEUMONIA below."""
         return "PNEUMONIA" if self.probability >= self.operating_point else "NO_PNEUMONIA"
 
     @property
     def words(self) -> str:
-        """The finding as the page and the report say it."""
+        """The finding as page and report show it."""
         if self.is_near:
-            return "Near the operating point: read with care"
+            return BORDERLINE
         return "Pneumonia likely" if self.finding == "PNEUMONIA" else "Pneumonia unlikely"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Heatmap:
-    """Where the influence on the logit came from: `values` is float32 (H, W) in [0, 1] on the radiograph's own grid.
+    """Evidence for the finding by region. It shows what moved the logit, not the outline of a lesion.
 
-    All zeros, with `is_empty` set, when no region raised the logit. It shows influence, not the outline of a lesion.
-    `cells` is the network's own coarse grid that it was drawn from, float32 (rows, columns), signed: what lies below
-    zero lowered the logit.
+    Attributes
+    ----------
+    values
+        (H, W), float32 in [0, 1], on the radiograph's own grid.
+    layer
+        Name of the network layer that the map is computed from.
+    is_empty
+        Whether no region raised the logit; `values` are then all zeros.
+    cells
+        (rows, columns), float32: the layer's coarse grid that `values` is interpolated from, in logits. Negative
+        cells lowered the logit.
     """
 
     values: npt.NDArray[np.float32]
@@ -81,7 +112,7 @@ class Heatmap:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """One of the training radiographs most like this one: its label, "NORMAL" or "PNEUMONIA", and how far it is."""
+    """A training radiograph near this one: its label, "NORMAL" or "PNEUMONIA", and its distance in feature space."""
 
     label: str
     distance: float
@@ -89,10 +120,16 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """How far the film lies from the training population, in the classifier's own features.
+    """Distance of a radiograph from the training population, in the classifier's own features.
 
-    `distance` is in units of `threshold`'s: from there on the film is outside. `neighbours` are the most similar
-    training radiographs, nearest first; their distances are in the same features.
+    Attributes
+    ----------
+    distance
+        Distance from the nearest training radiographs.
+    threshold
+        Distance from which a radiograph is outside the training population.
+    neighbours
+        The nearest training cases, nearest first; their distances include the features of the finding.
     """
 
     distance: float
@@ -101,15 +138,20 @@ class Population:
 
     @property
     def is_outside(self) -> bool:
-        """Whether the film is unlike what the classifier has learned from."""
+        """Whether the radiograph is outside the training population."""
         return self.distance >= self.threshold
 
 
 @dataclass(frozen=True, slots=True)
 class Stability:
-    """The range of the probability under small changes to this radiograph that no reader would notice.
+    """Result of the perturbation test: the range of the probability under small changes that no reader would notice.
 
-    `changes` holds (what was changed, in words; the probability then), each probability in [0, 1].
+    Attributes
+    ----------
+    low, high
+        Range of the probability, the unchanged radiograph included.
+    changes
+        (name of the change, probability under it) for each change.
     """
 
     low: float
@@ -119,10 +161,15 @@ class Stability:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceRegions:
-    """Where the influence lies: `shares` maps a zone's name in words to its share of all influence, in [0, 1].
+    """Distribution of the evidence over the zones of the lungs.
 
-    Sides are the patient's. `outside` is the share that falls outside the thorax; all shares and it add up to 1. Where
-    the thorax was not found there are no shares and `outside` is nan.
+    Attributes
+    ----------
+    shares
+        (name of the zone, its share of all evidence in [0, 1]) for each zone; sides are the patient's. Empty where the
+        thorax was not found.
+    outside
+        Share outside the thorax; with `shares` it adds up to 1. nan where the thorax was not found.
     """
 
     shares: tuple[tuple[str, float], ...]
@@ -130,7 +177,7 @@ class EvidenceRegions:
 
     @property
     def is_found(self) -> bool:
-        """Whether the thorax was found, so that anything can be said."""
+        """Whether the thorax was found."""
         return not math.isnan(self.outside)
 
 
@@ -139,7 +186,7 @@ Verdict = Literal["agree", "disagree", "unsure"]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the reader made of the film: a verdict on the finding and remarks in the reader's own words."""
+    """The reader's verdict on the finding, and remarks."""
 
     verdict: Verdict | None = None
     remarks: str = ""
@@ -147,13 +194,34 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Assessment:
-    """The answer to one file: a prediction with its influence map, or blocking issues and neither.
+    """The result for one file: a prediction with its evidence map, or blocking issues and neither.
 
-    `radiograph` is None when the file could not be decoded, and the one that was assessed when it was corrected:
-    `corrections` says in words what was done ("inverted", "turned by 90°"). `turn` is by how many degrees clockwise
-    the film should be turned to stand upright, 0, 90, 180 or 270; the reader decides. `population` is None for
-    versions that do not know theirs; `stability` and `regions` are None until they are asked for. `assessed_at` is in
-    UTC; `seconds` is how long it took.
+    Attributes
+    ----------
+    radiograph
+        The radiograph as it was assessed, after `corrections`; None when the file could not be decoded.
+    issues
+        Problems with the file, blocking ones first.
+    prediction
+        The classifier's output; None when the file was refused.
+    heatmap
+        The evidence map; None when the file was refused.
+    classifier_version
+        Version that assessed the file.
+    assessed_at
+        Time of the assessment, UTC.
+    seconds
+        Duration of the assessment.
+    corrections
+        What was done to the radiograph first: "inverted", "turned by 90°".
+    turn
+        Clockwise rotation that would bring the radiograph upright: 0, 90, 180 or 270 degrees. The reader decides.
+    population
+        Distance from the training population; None for versions without one.
+    stability
+        Result of the perturbation test; None until it was run.
+    regions
+        Distribution of the evidence over lung zones; None until it was computed.
     """
 
     radiograph: Radiograph | None
@@ -170,9 +238,54 @@ class Assessment:
     regions: EvidenceRegions | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an assessment that both answers and refuses, or does neither."""
+        """Check that there is either a prediction or a blocking issue."""
         if (self.prediction is None) != self.is_refused:
             raise ValueError("expected either a prediction or a blocking issue")
+
+    @classmethod
+    def refused(
+        cls,
+        reason: RadiographError | Iterable[InputIssue],
+        classifier_version: str,
+        assessed_at: datetime,
+        seconds: float = 0.0,
+        *,
+        radiograph: Radiograph | None = None,
+        corrections: tuple[str, ...] = (),
+        population: Population | None = None,
+    ) -> Assessment:
+        """Return the assessment of a file that was refused.
+
+        Parameters
+        ----------
+        reason
+            The error that decoding raised, or issues of which at least one is blocking.
+        classifier_version, assessed_at, seconds, radiograph, corrections, population
+            As the attributes.
+
+        Returns
+        -------
+        Assessment
+            Without prediction and evidence map.
+
+        Raises
+        ------
+        ValueError
+            If no issue is blocking.
+        """
+        if isinstance(reason, RadiographError):
+            reason = (InputIssue(reason.code, True, reason.advice),)
+        return cls(
+            radiograph,
+            tuple(reason),
+            None,
+            None,
+            classifier_version,
+            assessed_at,
+            seconds,
+            corrections,
+            population=population,
+        )
 
     @property
     def is_refused(self) -> bool:
@@ -181,22 +294,19 @@ class Assessment:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why the file was not assessed. Of what is no chest film nothing is said of how it was exposed."""
+        """Why the file was not assessed; issues of exposure are left out when the content is not a chest radiograph."""
         blocking = [issue for issue in self.issues if issue.blocking]
         about_content = [issue for issue in blocking if issue.code in ("NOT_A_CHEST_RADIOGRAPH", "NOT_FRONTAL")]
         return tuple(issue.message for issue in about_content or blocking)
 
     @property
     def is_outside(self) -> bool:
-        """Whether the film is unlike what the classifier has learned from, so that its probability means little.
-
-        By its looks, as `population` says, or because it is an adult's by its header.
-        """
+        """Whether the radiograph is outside the training population, by its features or by the age in its header."""
         return any(issue.code == "OUTSIDE_POPULATION" for issue in self.issues)
 
     @property
     def words(self) -> str:
-        """The finding as the page and the report say it; what bears on it more than the probability comes first."""
+        """The finding as page and report show it; being outside the training population takes precedence."""
         if self.prediction is None:
-            return "Not assessed"
-        return "Outside what this classifier has learned from" if self.is_outside else self.prediction.words
+            return NOT_ASSESSED
+        return OUTSIDE_POPULATION if self.is_outside else self.prediction.words

@@ -1,8 +1,10 @@
-"""Where the influence on the probability lies: which side and zone of the lungs, and how much of it outside the thorax.
+"""Distribution of the evidence over the lungs: zone by zone, the mediastinum, and outside the thorax.
 
-A classifier may lean on what has nothing to do with the lungs: in public data the metal letter beside the child tells
-hospitals apart (Zech et al. 2018, doi 10.1371/journal.pmed.1002683; DeGrave et al. 2021, doi
-10.1038/s42256-021-00338-7). How much of the influence falls outside the thorax makes that visible for one film.
+A classifier may rely on features unrelated to the lungs: in public data the metal letter beside the child identifies
+the hospital (Zech et al. 2018, doi 10.1371/journal.pmed.1002683; DeGrave et al. 2021, doi 10.1038/s42256-021-00338-7).
+The share of the evidence outside the thorax shows this for one radiograph.
+
+Example: ``region_words(locate_evidence(pixels, heatmap.values))`` is "Right lower zone 60 %, …".
 """
 
 from __future__ import annotations
@@ -22,35 +24,46 @@ MOSTLY = 0.5
 MEDIASTINUM = "mediastinum"
 NOT_FOUND = EvidenceRegions((), math.nan)
 ZONES = tuple(f"{side} {level} zone" for side in ("right", "left") for level in ("upper", "middle", "lower"))
-_OUTSIDE = "{share} of the influence falls outside the thorax. "
+_OUTSIDE = "{share} of the evidence is outside the thorax. "
 _LIKELY = (
-    "The probability rests on something other than the lungs, such as a marker, a tube or the film’s edge: do "
-    "not rely on it."
+    "The probability depends on something other than the lungs, such as a marker, a tube or the image border. Do not "
+    "rely on it."
 )
-_UNLIKELY = "What little raised the probability is not in the lungs."
+_UNLIKELY = "The weak evidence for pneumonia is not in the lungs."
 
 _GRID = 256
-# Radiologists speak of thirds of the lung's height; the costophrenic angles reach a little below the lowest third.
+# Zones are thirds of the lung's height; the costophrenic angles reach a little below the lowest third.
 _THIRDS = (0.3, 0.6)
-# As wide as spine and great vessels. The heart lies before the left lower lobe, so its side counts as that zone.
+# As wide as spine and great vessels. The heart overlies the left lower lobe, so its side counts as that zone.
 _MIDLINE = 0.2
-# A marker: small, compact, and much brighter than even the bright parts of what surrounds it, which a rib or the end of
-# a clavicle never is. Shares of the picture's side, and grey levels.
+# A marker: small, compact, and much brighter than even the bright parts around it, unlike a rib or the end of a
+# clavicle. Shares of the image's side, and grey levels.
 _MARKER_SIDES, _MARKER_REACH, _MARKER_CONTRAST = (0.012, 0.12), 1 / 16, 45
 
 
 def locate_evidence(
-    pixels: npt.NDArray[np.uint8], influence: npt.NDArray[np.floating], *, is_mirrored: bool = False
+    pixels: npt.NDArray[np.uint8], evidence: npt.NDArray[np.floating], *, is_mirrored: bool = False
 ) -> EvidenceRegions | None:
-    """Share the influence out among six zones of the lungs, the mediastinum and what lies outside the thorax.
+    """Divide the evidence among six zones of the lungs, the mediastinum and the outside of the thorax.
 
-    pixels is uint8 (H, W), an upright frontal radiograph, larger is brighter; influence is (h, w) ≥ 0 over the same
-    picture, on any grid. The picture's left is the patient's right unless `is_mirrored`. None when there is no
-    influence, and `NOT_FOUND` where no lungs stand out, as where both are white: better nothing than the wrong zone.
-    Influence on a marker beside the lungs counts as outside, even where the thorax reaches it.
+    Evidence on a marker beside the lungs counts as outside, even where the marker overlaps the thorax.
+
+    Parameters
+    ----------
+    pixels
+        (H, W), uint8: an upright frontal radiograph, MONOCHROME2.
+    evidence
+        (h, w) ≥ 0 over the same image, on any grid.
+    is_mirrored
+        Whether the image's left is the patient's left.
+
+    Returns
+    -------
+    EvidenceRegions or None
+        None without evidence; `NOT_FOUND` where no lungs were found, as where both are opaque.
     """
-    height, width = influence.shape
-    spread = np.asarray(influence, np.float64)
+    height, width = evidence.shape
+    spread = np.asarray(evidence, np.float64)
     if (height, width) != (_GRID, _GRID):
         how = cv2.INTER_AREA if min(height, width) > _GRID else cv2.INTER_LINEAR
         spread = np.asarray(cv2.resize(spread, (_GRID, _GRID), interpolation=how), np.float64)
@@ -76,34 +89,36 @@ def locate_evidence(
 
 
 def is_mirrored(header: FilmHeader | None) -> bool:
-    """Tell whether a DICOM file says that its rows run towards the patient's right, so that sides change places.
+    """Whether a DICOM header says that the rows run towards the patient's right, so that sides are swapped.
 
-    Without a word on orientation (PS3.3 C.7.6.1.1.1) the film is taken to be hung as usual.
+    Without Patient Orientation (PS3.3 C.7.6.1.1.1) the usual display convention is assumed.
     """
     return header is not None and header.orientation is not None and header.orientation[0][:1] == "R"
 
 
 def region_words(regions: EvidenceRegions) -> str:
-    """Say where most of the influence lies, the largest shares first, and how much falls outside the thorax.
-
-    Or that the thorax was not found.
-    """
+    """Describe the distribution of the evidence: the largest shares, and the share outside the thorax."""
     if not regions.is_found:
-        return "The thorax was not found on this film, so it cannot be said where the influence lies"
+        return "The thorax was not found, so the evidence was not localised"
     largest = sorted(regions.shares, key=lambda one: -one[1])[:3]
     zones = [f"{name} {format_percentage(share)}" for name, share in largest if share >= 0.1]
     outside = f"outside the thorax {format_percentage(regions.outside)}"
     if regions.outside > MOSTLY:
         said = ", ".join((outside, *zones)) if zones else f"{outside}, no zone above 10 %"
     else:
-        said = f"{', '.join(zones) or 'spread out, no zone above 10 %'}; {outside}"
+        said = f"{', '.join(zones) or 'no zone above 10 %'}; {outside}"
     return f"{said[0].upper()}{said[1:]}"
 
 
 def outside_warning(regions: EvidenceRegions, is_likely: bool) -> str | None:
-    """Return a warning when most of the influence falls outside the thorax, otherwise None.
+    """Return a warning when most of the evidence is outside the thorax, otherwise None.
 
-    `is_likely` tells that the finding is pneumonia, or near it; below, the map enlarges what counted for little.
+    Parameters
+    ----------
+    regions
+        Distribution of the evidence.
+    is_likely
+        Whether the finding is pneumonia or borderline. Otherwise the map, scaled to its maximum, shows weak evidence.
     """
     if not regions.is_found or regions.outside <= MOSTLY:
         return None
@@ -111,11 +126,11 @@ def outside_warning(regions: EvidenceRegions, is_likely: bool) -> str | None:
 
 
 def _beside_markers(pixels: npt.NDArray[np.uint8], thorax: Thorax) -> Mask:
-    """Return where markers lie that are not in the lungs, with as much around them as a cell of the map blurs."""
+    """Return the markers outside the lungs, bool (256, 256), each with the radius to which a cell of the map blurs."""
     small = np.asarray(cv2.resize(pixels, (_GRID, _GRID), interpolation=cv2.INTER_AREA), np.uint8)
     beside = cv2.subtract(small, cv2.medianBlur(small, 41))
     lungs, found = thorax.lungs(_GRID, _GRID), np.zeros((_GRID, _GRID), np.uint8)
-    # Twice, since on a bone or at the lung's edge a marker only stands out by more than these do.
+    # Twice: on a bone or at the edge of the lung, only a higher contrast separates a marker.
     for contrast in (_MARKER_CONTRAST, 2 * _MARKER_CONTRAST):
         for middle in _compact(small, (beside > contrast).astype(np.uint8)):
             if not lungs[middle[1], middle[0]]:
@@ -124,8 +139,8 @@ def _beside_markers(pixels: npt.NDArray[np.uint8], thorax: Thorax) -> Mask:
 
 
 def _compact(small: npt.NDArray[np.uint8], bright: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
-    """Return the middles, (column, row), of the bright parts that look like a marker."""
-    # The strokes of a letter, and letters of a word, are one thing.
+    """Return the centres, (column, row), of the bright parts that look like a marker."""
+    # Joins the strokes of a letter and the letters of a word.
     bright = np.asarray(cv2.morphologyEx(bright, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)), np.uint8)
     count, parts, boxes, _ = cv2.connectedComponentsWithStats(bright, connectivity=8)
     least, most = (share * _GRID for share in _MARKER_SIDES)

@@ -32,16 +32,20 @@ def assess(data: bytes, classifier: Classifier, *, turn: int = 0, purpose: str =
     try:
         radiograph = turned(decode_radiograph(data), turn)
     except RadiographError as error:
-        issue = InputIssue(error.code, True, error.advice)
-        return Assessment(None, (issue,), None, None, classifier.version, now, time.perf_counter() - started)
+        return Assessment.refused(error, classifier.version, now, time.perf_counter() - started)
     corrections = (f"turned by {turn}°",) if turn else ()
     issues = check(radiograph)
     blocking = {issue.code for issue in issues if issue.blocking}
     # Of a clipped picture the network is still asked what it is: half of a bone film is black, and half of an inverted
     # film may be a white border.
     if blocking and (blocking != {"CLIPPED"} or classifier.population is None):
-        return Assessment(
-            radiograph, issues, None, None, classifier.version, now, time.perf_counter() - started, corrections
+        return Assessment.refused(
+            issues,
+            classifier.version,
+            now,
+            time.perf_counter() - started,
+            radiograph=radiograph,
+            corrections=corrections,
         )
     looked = _set_right(_look(radiograph, classifier), classifier)
     if looked.is_inverted:
@@ -49,15 +53,13 @@ def assess(data: bytes, classifier: Classifier, *, turn: int = 0, purpose: str =
     issues = together(issues, looked.issues)
     judged = looked.judgement.population if looked.judgement else None
     if any(issue.blocking for issue in issues):
-        return Assessment(
-            looked.radiograph,
+        return Assessment.refused(
             issues,
-            None,
-            None,
             classifier.version,
             now,
             time.perf_counter() - started,
-            corrections,
+            radiograph=looked.radiograph,
+            corrections=corrections,
             population=judged,
         )
     film, (logit, features, weights) = looked.radiograph, looked.explained
@@ -72,8 +74,8 @@ def assess(data: bytes, classifier: Classifier, *, turn: int = 0, purpose: str =
         now,
         time.perf_counter() - started,
         corrections,
-        looked.turn,
-        judged,
+        turn=looked.turn,
+        population=judged,
     )
 
 

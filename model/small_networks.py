@@ -51,8 +51,8 @@ def simple_cnn(px: int, dropout: float) -> keras.Model:
     return _finish(inputs, x, (128,), dropout, "simple_cnn")
 
 
-def cnn_2_1(px: int, dropout: float) -> keras.Model:
-    """Build two convolutions and one dense layer, without BatchNorm or dropout (`dropout` is not used)."""
+def cnn_2_1(px: int, _dropout: float) -> keras.Model:
+    """Build two convolutions and one dense layer, without BatchNorm or dropout."""
     inputs, x = _start(px)
     return _finish(inputs, _convolve(x, (32, 64)), (), 0.0, "cnn_2_1")
 

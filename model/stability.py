@@ -1,4 +1,7 @@
-"""How far the probability moves when the radiograph changes in ways that no reader would notice."""
+"""Perturbation test: how far the probability moves under small changes that no reader would notice.
+
+Example: ``stability_words(measure_stability(radiograph, classifier), prediction)`` is "Stable: 0.91–0.96 …".
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from model.engine import Classifier
 
 Picture = npt.NDArray[np.uint8]
 
-# As far as the slight changes go by which training sets the width of the band that counts as near.
+# The amplitudes by which training sets the width of the borderline band.
 CROP = 0.02
 DEGREES = 2.0
 CONTRAST = 0.07
@@ -28,40 +31,45 @@ _FINER = 2
 def measure_stability(radiograph: Radiograph, classifier: Classifier) -> Stability:
     """Run the classifier on a radiograph and on eight slightly changed copies of it, in one batch.
 
-    The probabilities are the classifier's calibrated ones. The range includes the radiograph as it is.
+    Returns
+    -------
+    Stability
+        Range of the calibrated probability, the unchanged radiograph included.
     """
     detail = classifier.detail_px
     square = squash(radiograph, detail)
-    # Turned and cropped at a finer grid where the film has one, so that resampling costs no sharpness of its own.
+    # Rotated and cropped on a finer grid where there is one, so that resampling does not blur the copies.
     is_fine = min(radiograph.height, radiograph.width) >= _FINER * detail
     fine = squash(radiograph, _FINER * detail) if is_fine else square
     squares = [square, *(_at_most(change(fine), detail) for change in CHANGES.values())]
     batch = np.stack([classifier.input_of_square(one) for one in squares])
-    # The graph that explains is warm from the first film on; the other would be built while the reader waits.
+    # The graph of `explain` is built with the first radiograph; that of `run` would be built while the reader waits.
     found = [float(p) for p in probabilities(classifier.explain(batch)[0], classifier.card.calibration)]
     return Stability(min(found), max(found), tuple(zip(CHANGES, found[1:], strict=True)))
 
 
 def crossing(stability: Stability, prediction: Prediction) -> tuple[str, ...]:
-    """Name the changes that carry the probability to the other side of the operating point."""
+    """Return the names of the changes under which the probability crosses the operating point."""
     point = prediction.operating_point
     above = prediction.probability >= point
     return tuple(name for name, probability in stability.changes if (probability >= point) != above)
 
 
 def most_moving(stability: Stability, prediction: Prediction) -> tuple[str, float]:
-    """Return the change that moved the probability most, and the probability then."""
+    """Return the change that moved the probability most, and the probability under it."""
     return max(stability.changes, key=lambda change: abs(change[1] - prediction.probability))
 
 
 def stability_words(stability: Stability, prediction: Prediction) -> str:
-    """Say whether the finding holds under the changes, and between which probabilities it moved."""
+    """Describe whether the finding holds under the perturbations, and the range of the probability."""
     count = len(stability.changes)
     span = format_probability_range(stability.low, stability.high)
     over = crossing(stability, prediction)
     if not over:
-        return f"Stable: {span} under {_number(count)} small change{'' if count == 1 else 's'}"
-    when = f"when {over[0]}" if len(over) == 1 else f"under {_number(len(over))} of {_number(count)} small changes"
+        return f"Stable: {span} under {_number(count)} small perturbation{'' if count == 1 else 's'}"
+    when = (
+        f"when {over[0]}" if len(over) == 1 else f"under {_number(len(over))} of {_number(count)} small perturbations"
+    )
     return f"Unstable: {span}; crosses the operating point, {prediction.operating_point:.2f}, {when}"
 
 
@@ -106,12 +114,12 @@ def _toned(factor: float, offset: float) -> Callable[[Picture], Picture]:
     return tone
 
 
-# Named so that "when …" reads as a sentence. OpenCV turns counterclockwise by positive angles.
+# Named so that "when …" reads as a sentence. In OpenCV positive angles are counterclockwise.
 CHANGES: dict[str, Callable[[Picture], Picture]] = {
     "mirrored": _mirrored,
     "cropped": _cropped,
-    "turned left": _turned(DEGREES),
-    "turned right": _turned(-DEGREES),
+    "rotated left": _turned(DEGREES),
+    "rotated right": _turned(-DEGREES),
     "lower in contrast": _toned(1 - CONTRAST, 0),
     "higher in contrast": _toned(1 + CONTRAST, 0),
     "darker": _toned(1, -BRIGHTNESS),

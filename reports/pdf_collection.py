@@ -126,7 +126,7 @@ def _head(pdf: FPDF, entries: tuple[Entry, ...], drawing: Drawing) -> float:
         f"Read from {times[0]:%Y-%m-%d %H:%M} UTC by classifier {', '.join(versions)}. Each film’s page "
         "follows. A film is called by its number on the screen and by the beginning of its file’s SHA-256, "
         "which stands on the film’s page in full. The influence maps show what "
-        f"{moved_words(drawing)}. A film outside what the classifier has learned from has no "
+        f"{moved_words(drawing)}. A film outside the training population has no "
         "finding, and its probability, which says little, stands on its page only.",
         8.5,
         GREY,

@@ -118,7 +118,7 @@ def full_assessment(**more: object) -> Assessment:
 def refused_assessment(*, decoded: bool = False) -> Assessment:
     film = film_of((150, 180)) if decoded else None
     issue = InputIssue("UNREADABLE", True, "The file is damaged or incomplete. Export it again.")
-    return Assessment(film, (issue,), None, None, CARD.version, SEEN_AT, 0.1)
+    return Assessment.refused((issue,), CARD.version, SEEN_AT, 0.1, radiograph=film)
 
 
 def drawn(pdf: bytes) -> bytes:

@@ -72,8 +72,7 @@ def take(file: Waiting, queue: FilmQueue, classifier: Classifier) -> None:
     try:
         data = file.read()
     except RadiographError as error:  # an archive, or a file in one, that cannot be unpacked safely
-        issue = InputIssue(error.code, True, error.advice)
-        nothing = Assessment(None, (issue,), None, None, classifier.version, datetime.now(UTC), 0.0)
+        nothing = Assessment.refused(error, classifier.version, datetime.now(UTC))
         queue.add(make_film(file.name, b"", nothing), time.monotonic() - started)
         return
     known = queue.find(hashlib.sha256(data).hexdigest(), classifier.version)
@@ -89,7 +88,7 @@ def read(name: str, data: bytes, classifier: Classifier, turn: int = 0) -> Film:
         return make_film(name, data, assess(data, classifier, turn=turn), turn)
     except Exception:  # one film must not stop the others: the log gets everything, the page an apology
         log.exception("assessing %s… failed", hashlib.sha256(data).hexdigest()[:8])
-        nothing = Assessment(None, (FAILED,), None, None, classifier.version, datetime.now(UTC), 0.0)
+        nothing = Assessment.refused((FAILED,), classifier.version, datetime.now(UTC))
         return make_film(name, data, nothing, turn)
 
 

@@ -20,7 +20,7 @@ from model.assessment import Assessment
 from pages.reading.films import Film
 
 TABLE = "read.table"
-OUTSIDE = "Outside what it has learned from"
+OUTSIDE = "Outside the training population"
 _NOT_ASSESSED = "Not assessed"
 _SEXES = {"F": "female", "M": "male", "O": "other sex"}
 _COMPONENT = Path(__file__).parent / "table_component"
@@ -92,15 +92,14 @@ def finding(assessment: Assessment) -> str:
     """Return the finding as short as a line has room for."""
     if assessment.prediction is None:
         return _NOT_ASSESSED
-    return OUTSIDE if assessment.is_outside else assessment.prediction.words.split(":")[0]
+    return OUTSIDE if assessment.is_outside else assessment.prediction.words.split(" (")[0]
 
 
 def summary(assessment: Sequence[Assessment]) -> str:
     """Count the findings, those to be looked at first in front."""
     words = Counter(finding(one) for one in assessment)
-    order = ("Pneumonia likely", "Near the operating point", "Pneumonia unlikely", OUTSIDE, _NOT_ASSESSED)
+    order = ("Pneumonia likely", "Borderline", "Pneumonia unlikely", OUTSIDE, _NOT_ASSESSED)
     names = {name: name[0].lower() + name[1:] for name in order}
-    names[OUTSIDE] = "outside what the classifier has learned from"
     counted = [f"{words[name]} {names[name]}" for name in order if words[name]]
     films = "film" if len(assessment) == 1 else "films"
     return f"{len(assessment)} {films}: {', '.join(counted)}." if counted else "No film read yet."

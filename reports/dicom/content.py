@@ -34,7 +34,7 @@ from highdicom.sr import (
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID
 
-from model.assessment import Assessment, Reading, Verdict
+from model.assessment import BORDERLINE, OUTSIDE_POPULATION, Assessment, Reading, Verdict
 from model.card import ModelCard
 from reports.dicom.source import Source
 from reports.wording import (
@@ -88,8 +88,8 @@ def _own(value: str, meaning: str) -> CodedConcept:
     return CodedConcept(value, SCHEME, meaning)
 
 
-_NEAR = _own("NEAR", "Near the operating point: read with care")
-_OUTSIDE = _own("OUTSIDE", "Outside what this classifier has learned from")
+_NEAR = _own("NEAR", BORDERLINE)
+_OUTSIDE = _own("OUTSIDE", OUTSIDE_POPULATION)
 _REFUSED = _own("NOT_ASSESSED", "Not assessed")
 _PROBABILITY = _own("PROBABILITY", "Calibrated probability of pneumonia")
 _POINT = _own("OPERATING_POINT", "Operating point")

@@ -27,7 +27,7 @@ from tests.ungated import add_ungated
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 SAFETY = "Decision support, not a diagnosis. Intended for frontal chest radiographs of children aged 1–5."
-FINDINGS = r"Pneumonia likely|Pneumonia unlikely|Near the operating point: read with care"
+FINDINGS = r"Pneumonia likely|Pneumonia unlikely|Borderline \(near the threshold\)"
 PATIENCE_MS = 180_000
 LIMIT_BYTES = 2.5e9
 

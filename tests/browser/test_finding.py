@@ -30,7 +30,7 @@ def test_a_reader_is_told_judges_and_takes_the_report_away(browser: Any, app: tu
     finding = page.locator(".pl-finding")
     finding.wait_for()
     told = page.locator(".pl-said")
-    stable = told.filter(has_text=re.compile(r"(Stable: |Unstable: ).*small change|when"))
+    stable = told.filter(has_text=re.compile(r"(Stable: |Unstable: ).*small perturbation|when"))
     stable.wait_for()
     assert re.search(r"\d\.\d\d|above 0\.99|below 0\.01", stable.inner_text())
     assert "outside the thorax" in told.filter(has_text="Influence").inner_text().lower()

@@ -27,8 +27,8 @@ def assessment(prediction: Prediction | None, *issues: InputIssue) -> Assessment
         (0.10, 0.41, False, "NO_PNEUMONIA", "Pneumonia unlikely"),
         (0.41, 0.41, False, "PNEUMONIA", "Pneumonia likely"),  # the operating point itself belongs to the finding
         (0.4099, 0.41, False, "NO_PNEUMONIA", "Pneumonia unlikely"),
-        (0.45, 0.41, True, "PNEUMONIA", "Near the operating point: read with care"),
-        (0.38, 0.41, True, "NO_PNEUMONIA", "Near the operating point: read with care"),
+        (0.45, 0.41, True, "PNEUMONIA", "Borderline (near the threshold)"),
+        (0.38, 0.41, True, "NO_PNEUMONIA", "Borderline (near the threshold)"),
         (0.0, 0.0, False, "PNEUMONIA", "Pneumonia likely"),
         (1.0, 1.0, False, "PNEUMONIA", "Pneumonia likely"),
     ],

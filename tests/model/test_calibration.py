@@ -55,8 +55,8 @@ def test_one_class_is_refused() -> None:
     [
         (3.0, "PNEUMONIA", False, "Pneumonia likely"),
         (-3.0, "NO_PNEUMONIA", False, "Pneumonia unlikely"),
-        (0.0, "PNEUMONIA", True, "Near the operating point: read with care"),
-        (-0.2, "NO_PNEUMONIA", True, "Near the operating point: read with care"),
+        (0.0, "PNEUMONIA", True, "Borderline (near the threshold)"),
+        (-0.2, "NO_PNEUMONIA", True, "Borderline (near the threshold)"),
     ],
 )
 def test_finding_words_and_band(logit: float, finding: str, near: bool, words: str) -> None:

@@ -167,7 +167,7 @@ def test_an_adult_by_the_header_is_outside_whatever_the_film_looks_like(age: flo
     header = FilmHeader(age_years=age)
     outside, old = check(film(chest(7, (300, 300)), header=header))
     assert (outside.code, outside.blocking, old.code) == ("OUTSIDE_POPULATION", False, "AGE_OUTSIDE")
-    assert "an adult by the age in the file's header" in outside.message and f"{age:.0f} years" in old.message
+    assert "an adult according to the age in the header" in outside.message and f"{age:.0f} years" in old.message
     small = check(film(chest(7, (150, 150)), header=header))
     assert [issue.code for issue in small] == ["TOO_SMALL", "OUTSIDE_POPULATION", "AGE_OUTSIDE"]
 
@@ -213,5 +213,5 @@ def test_messages_say_what_was_seen_and_what_to_do() -> None:
     wrong = inverted_issue(film(chest(1, (300, 300)), header=FilmHeader(photometric="MONOCHROME1")))
     assert "MONOCHROME1" in wrong.message and "probably wrong" in wrong.message and not wrong.blocking
     assert "header" not in inverted_issue(film(chest(1, (300, 300)))).message
-    assert "turn it by 90° clockwise" in rotated_issue(90).message
+    assert "Rotate 90° clockwise" in rotated_issue(90).message
     assert "upside down" in rotated_issue(180).message and not rotated_issue(180).blocking

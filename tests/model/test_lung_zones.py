@@ -83,7 +83,7 @@ def test_of_two_white_lungs_no_zone_is_named(seed: int) -> None:
     assert find_lungs(pixels) is None
     found = locate_evidence(pixels, spot(*PLACES["right middle zone"]))
     assert found is NOT_FOUND and found.shares == () and not found.is_found
-    assert region_words(found) == "The thorax was not found on this film, so it cannot be said where the influence lies"
+    assert region_words(found) == "The thorax was not found, so the evidence was not localised"
     assert outside_warning(found, is_likely=True) is None
     assert 0.35 < find_thorax(pixels).middle < 0.65, "the usual framing, which is not said"
 
@@ -213,7 +213,7 @@ def test_words_name_the_largest_shares_first() -> None:
         "Right lower zone 60 %, mediastinum 30 %; outside the thorax 10 %"
     )
     spread = dict.fromkeys((name.replace(" ", "_") for name in (*ZONES, MEDIASTINUM)), 0.08)
-    assert region_words(regions(0.44, **spread)) == "Spread out, no zone above 10 %; outside the thorax 44 %"
+    assert region_words(regions(0.44, **spread)) == "No zone above 10 %; outside the thorax 44 %"
     assert region_words(regions(0.8, mediastinum=0.2)) == "Outside the thorax 80 %, mediastinum 20 %"
     assert region_words(regions(0.95, mediastinum=0.05)) == "Outside the thorax 95 %, no zone above 10 %"
 
@@ -221,10 +221,10 @@ def test_words_name_the_largest_shares_first() -> None:
 def test_most_of_the_evidence_outside_is_a_warning() -> None:
     assert outside_warning(regions(0.5, mediastinum=0.5), is_likely=True) is None
     warning = outside_warning(regions(0.634, mediastinum=0.366), is_likely=True)
-    assert warning is not None and warning.startswith("63 % of the influence falls outside the thorax")
-    assert "do not rely on it" in warning
+    assert warning is not None and warning.startswith("63 % of the evidence is outside the thorax")
+    assert "Do not rely on it" in warning
     little = outside_warning(regions(0.9, mediastinum=0.1), is_likely=False)
-    assert little is not None and little.startswith("90 % of the influence falls") and "do not rely" not in little
+    assert little is not None and little.startswith("90 % of the evidence is") and "Do not rely" not in little
 
 
 def test_lungs_of_real_films_are_darker_than_what_surrounds_them(test_data: Path) -> None:

@@ -32,7 +32,7 @@ def a_card(screening: float = 0.2, balanced: float = 0.5, rule_in: float = 0.9, 
 
 def an_assessment(value: float | None, card: ModelCard) -> Assessment:
     if value is None:
-        return Assessment(None, (InputIssue("EMPTY", True, "Empty."),), None, None, card.version, NOW, 0.1)
+        return Assessment.refused((InputIssue("EMPTY", True, "Empty."),), card.version, NOW, 0.1)
     prediction = predict(value, card.calibration, card.operating_point)
     return Assessment(None, (), prediction, None, card.version, NOW, 0.1)
 

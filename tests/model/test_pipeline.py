@@ -118,7 +118,7 @@ def test_an_adult_by_the_header_is_outside_however_the_film_looks() -> None:
     for eye in (Eye(), Eye(right=(1.4, 0.0))):
         answer = assess(aged("018Y"), seeing(eye))
         assert codes(answer) == ["OUTSIDE_POPULATION", "AGE_OUTSIDE"]
-        assert "adult by the age in the file's header" in answer.issues[0].message
+        assert "adult according to the age in the header" in answer.issues[0].message
         assert answer.is_outside and answer.prediction is not None
         assert line(answer)["status"] == "outside" and line(answer)["finding"] is None
     child = assess(aged("017Y"), seeing(Eye()))

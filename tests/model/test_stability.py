@@ -21,7 +21,7 @@ def test_a_flat_picture_moves_with_its_brightness_alone() -> None:
     found = measure_stability(flat, fake_classifier(slope=0.1, cut=128.0))
     changed = dict(found.changes)
     assert list(changed) == list(CHANGES) and len(changed) == 8
-    for name in ("mirrored", "cropped", "turned left", "turned right", "lower in contrast", "higher in contrast"):
+    for name in ("mirrored", "cropped", "rotated left", "rotated right", "lower in contrast", "higher in contrast"):
         assert changed[name] == pytest.approx(0.5)
     assert changed["brighter"] == pytest.approx(1 / (1 + np.exp(-0.8)), abs=1e-6)  # eight grey levels of 0.1 each
     assert changed["darker"] == pytest.approx(1 - changed["brighter"], abs=1e-6)
@@ -71,9 +71,9 @@ def test_turning_goes_the_way_it_says() -> None:
     picture[8:13, 48:53] = 255
     columns = {
         name: float((CHANGES[name](picture).sum(0) * np.arange(101)).sum() / CHANGES[name](picture).sum())
-        for name in ("turned left", "turned right")
+        for name in ("rotated left", "rotated right")
     }
-    assert columns["turned left"] < 49.5 and columns["turned right"] > 50.5
+    assert columns["rotated left"] < 49.5 and columns["rotated right"] > 50.5
 
 
 def test_large_films_are_turned_at_twice_the_networks_detail() -> None:
@@ -91,7 +91,7 @@ def a_prediction(probability: float, point: float = 0.4) -> Prediction:
 
 def test_words_for_a_finding_that_holds() -> None:
     stability = Stability(0.91, 0.96, (("mirrored", 0.91), ("cropped", 0.96), ("brighter", 0.95)))
-    assert stability_words(stability, a_prediction(0.94)) == "Stable: 0.91–0.96 under three small changes"
+    assert stability_words(stability, a_prediction(0.94)) == "Stable: 0.91–0.96 under three small perturbations"
     assert crossing(stability, a_prediction(0.94)) == ()
     assert most_moving(stability, a_prediction(0.94)) == ("mirrored", 0.91)
 
@@ -102,7 +102,7 @@ def test_words_for_a_finding_that_holds() -> None:
         ((("mirrored", 0.5), ("cropped", 0.3)), "Unstable: 0.30–0.50; crosses the operating point, 0.40, when cropped"),
         (
             (("mirrored", 0.39), ("cropped", 0.3)),
-            "Unstable: 0.30–0.50; crosses the operating point, 0.40, under two of two small changes",
+            "Unstable: 0.30–0.50; crosses the operating point, 0.40, under two of two small perturbations",
         ),
     ],
 )
@@ -118,6 +118,6 @@ def test_another_operating_point_can_be_crossed_where_the_default_is_not() -> No
 
 def test_a_range_never_looks_certain() -> None:
     stability = Stability(0.996, 1.0, (("cropped", 0.999),))
-    assert stability_words(stability, a_prediction(0.999)) == "Stable: > 0.99 under one small change"
+    assert stability_words(stability, a_prediction(0.999)) == "Stable: > 0.99 under one small perturbation"
     wide = Stability(0.001, 0.3, (("cropped", 0.3), ("mirrored", 0.1)))
-    assert stability_words(wide, a_prediction(0.001)) == "Stable: < 0.01 to 0.30 under two small changes"
+    assert stability_words(wide, a_prediction(0.001)) == "Stable: < 0.01 to 0.30 under two small perturbations"

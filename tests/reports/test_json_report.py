@@ -82,7 +82,7 @@ def test_the_page_says_what_was_found_and_what_it_is_worth():
     [
         (0.07, False, ("Pneumonia unlikely", "Probability of pneumonia 0.07, below the operating point 0.41")),
         (0.41, False, ("Pneumonia likely", "Probability of pneumonia 0.41, at the operating point 0.41")),
-        (0.45, True, ("Near the operating point: read with care", "Between 0.32 and 0.50, small changes")),
+        (0.45, True, ("Borderline (near the threshold)", "Between 0.32 and 0.50, small changes")),
         (0.9994, False, ("Probability of pneumonia > 0.99", "this radiograph > 0.99")),
         (0.0004, False, ("Probability of pneumonia < 0.01",)),
         (1.0, False, ("> 0.99",)),
@@ -291,7 +291,7 @@ def test_a_film_outside_the_population_is_said_to_be_so_before_its_probability_a
     )
     text = printed(outside)
     assert (
-        text.index("Outside what this classifier has learned from")
+        text.index("Outside the training population")
         < text.index("This film is unlike those")
         < (text.index("Probability of pneumonia 0.87"))
     )
@@ -308,7 +308,7 @@ def test_a_film_outside_the_population_is_said_to_be_so_before_its_probability_a
         )
     )
     sizes = {line: size for size, line in typed(outside)}
-    assert max(sizes, key=sizes.get) == "Outside what this classifier has learned from"
+    assert max(sizes, key=sizes.get) == "Outside the training population"
     assert sizes[next(line for line in sizes if line.startswith("Probability of pneumonia"))] <= 8.5
     amber = b"0.7451 0.4784 0.1412 rg"  # what stands for pneumonia on paper
     assert amber in drawn(pdf) and amber not in drawn(outside)
@@ -347,14 +347,14 @@ def test_long_remarks_end_where_the_page_does_and_say_where_the_rest_is():
 
 def test_a_warning_of_influence_outside_the_thorax_is_a_warning():
     text = printed(report_pdf(full_assessment(regions=EvidenceRegions((("right lower zone", 0.3),), 0.7)), CARD))
-    assert text.index("Warnings") < text.index("70 % of the influence falls outside the thorax") < text.index("Limits")
+    assert text.index("Warnings") < text.index("70 % of the evidence is outside the thorax") < text.index("Limits")
 
 
 def test_a_thorax_that_was_not_found_is_said_and_no_zone_is():
     assessment = full_assessment(regions=NOT_FOUND)
     for drawing in (Drawing(), Drawing(against=True)):
         text = printed(report_pdf(assessment, CARD, drawing=drawing))
-        assert "The thorax was not found on this film, so it cannot be said where the influence lies." in text
+        assert "The thorax was not found, so the evidence was not localised." in text
         assert not any(words in text for words in ("zones", "nan %", "outside the thorax", "not shown here"))
     content = json.loads(report_json(assessment, CARD))
     assert content["influence_map"]["regions"] == {"outside": None, "warning": None, "shares": []}
@@ -461,7 +461,7 @@ def test_json_says_the_same_and_its_keys_are_these():
 def test_json_calls_no_film_outside_the_population_likely_or_unlikely():
     content = json.loads(report_json(make_assessment(issues=(OUTSIDE,)), CARD))
     assert content["status"] == "outside" and content["finding"] is None and content["probability"] == 0.94
-    assert content["words"] == "Outside what this classifier has learned from"
+    assert content["words"] == "Outside the training population"
 
 
 def test_the_schema_holds_and_is_strict():

@@ -48,7 +48,7 @@ def test_a_table_stands_before_a_page_for_each_film() -> None:
     for words in (
         "3 films",
         "Decision support, not a diagnosis.",
-        "Outside what this classifier has learned from",
+        "Outside the training population",
         "Not assessed",
         "Pneumonia likely",
         f"{1:064x}"[:16],

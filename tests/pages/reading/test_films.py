@@ -125,7 +125,7 @@ def test_a_film_that_was_just_read_is_not_decoded_again(monkeypatch: pytest.Monk
 
 
 def test_a_file_that_could_not_be_read_has_no_picture() -> None:
-    refused = Assessment(None, (InputIssue("UNREADABLE", True, "Damaged."),), None, None, "v-1", WHEN, 0.0)
+    refused = Assessment.refused((InputIssue("UNREADABLE", True, "Damaged."),), "v-1", WHEN)
     film = make_film("x.png", b"no picture", refused)
     assert full_size(film) is None and film.pixels is None and film.size is None and not film.is_released
     assert film.sha256 == hashlib.sha256(b"no picture").hexdigest()

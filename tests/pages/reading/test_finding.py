@@ -80,7 +80,7 @@ def test_a_film_from_outside_the_population_says_so_first_and_nothing_else_in_co
     app = drop(open_read(), ("adult.png", a_film()))
     assert not app.exception
     said = panel(app)
-    assert said.index("Outside what this classifier has learned from</h2>") < said.index("Probability 0.88")
+    assert said.index("Outside the training population</h2>") < said.index("Probability 0.88")
     assert 'class="pl-finding pl-outside"' in said and OUTSIDE.message in said.replace("&#x27;", "'")
     assert "likely" not in said.lower() and "near the operating point:" not in said.lower()
     assert "<strong>0.88" not in said, "the probability is small"
@@ -96,9 +96,9 @@ def test_an_adult_by_the_header_is_outside_and_the_page_says_why(stand_in: Stand
     app = drop(open_read(), ("adult.dcm", phantom_dicom(PatientAge="045Y", PatientBirthDate=None)))
     assert not app.exception
     said = panel(app)
-    assert "Outside what this classifier has learned from</h2>" in said and "<strong>0.88" not in said
-    assert "The patient is an adult by the age in the file's header" in said.replace("&#x27;", "'")
-    assert "By its header the patient is 45 years old" in said
+    assert "Outside the training population</h2>" in said and "<strong>0.88" not in said
+    assert "The patient is an adult according to the age in the header" in said.replace("&#x27;", "'")
+    assert "The patient is 45 years old" in said
     assert "#e0a458" not in charts(app) and not app.selectbox
     kept = film_shown(app).kept
     assert kept.is_outside and kept.prediction is not None and kept.prediction.finding == "PNEUMONIA"
@@ -107,7 +107,7 @@ def test_an_adult_by_the_header_is_outside_and_the_page_says_why(stand_in: Stand
 def test_a_schoolchild_is_warned_of_and_keeps_the_finding(stand_in: StandIn) -> None:
     app = drop(open_read(), ("child.dcm", phantom_dicom(PatientAge="012Y", PatientBirthDate=None)))
     said = panel(app)
-    assert "pl-above" in said and "pl-outside" not in said and "By its header the patient is 12 years old" in said
+    assert "pl-above" in said and "pl-outside" not in said and "The patient is 12 years old" in said
 
 
 def test_the_outside_words_are_the_largest_on_the_page() -> None:
@@ -124,7 +124,11 @@ def test_a_film_inside_has_its_colour(stand_in: StandIn) -> None:
 
 @pytest.mark.parametrize(
     ("purpose", "words"),
-    [("screening", "Pneumonia likely"), ("rule_in", "Near the operating point"), ("balanced", "Pneumonia likely")],
+    [
+        ("screening", "Pneumonia likely"),
+        ("rule_in", "Borderline (near the threshold)"),
+        ("balanced", "Pneumonia likely"),
+    ],
 )
 def test_the_purpose_moves_finding_rates_and_predictive_values(stand_in: StandIn, purpose: str, words: str) -> None:
     card = a_card(purposes=PURPOSES)
@@ -145,7 +149,7 @@ def test_the_purpose_holds_for_every_film_and_across_pages(stand_in: StandIn) ->
     stand_in.logits = [2.0, -1.0]
     app = drop(open_read(), ("a.png", a_film(1)), ("b.png", a_film(2)))
     app = app.selectbox(key="read.purpose").set_value("screening").run()
-    assert column(app, "finding") == ["Pneumonia likely", "Near the operating point"]
+    assert column(app, "finding") == ["Pneumonia likely", "Borderline"]
     app = app.button(key="read.next").click().run()
     assert app.selectbox(key="read.purpose").value == "screening" and "0.20 (screening)" in panel(app)
     app = app.switch_page("pages/performance/performance.py").run().switch_page("pages/reading/read.py").run()
@@ -195,7 +199,7 @@ def test_where_the_thorax_was_not_found_no_zone_is_named(stand_in: StandIn, monk
     monkeypatch.setattr(evidence, "locate_evidence", lambda *given, **how: asked.append(1) or NOT_FOUND)
     app = drop(open_read(), ("film.png", a_film()))
     said = panel(app.run())
-    assert "The thorax was not found on this film, so it cannot be said where the influence lies.</p>" in said
+    assert "The thorax was not found, so the evidence was not localised.</p>" in said
     assert not any(words in said for words in ("zones estimated", "nan", "no region raised")) and asked == [1]
 
 
@@ -208,7 +212,7 @@ def test_most_of_the_influence_outside_the_thorax_is_a_warning(stand_in: StandIn
         np.ones((1, 2), np.float32),
     )
     said = panel(drop(open_read(), ("film.png", a_film())))
-    assert "of the influence falls outside the thorax. The probability rests on something other" in said
+    assert "of the evidence is outside the thorax. The probability depends on something other" in said
     assert "pl-warning" in said
 
 

@@ -20,7 +20,7 @@ LIKE_NONE = InputIssue("OUTSIDE_POPULATION", False, "Unlike.")
 
 def film(name: str, probability: float | None = 0.8, *issues: InputIssue, seed: int = 0) -> Film:
     if probability is None:
-        refused = Assessment(None, (InputIssue("UNREADABLE", True, "Damaged."),), None, None, "v-1", WHEN, 0.0)
+        refused = Assessment.refused((InputIssue("UNREADABLE", True, "Damaged."),), "v-1", WHEN)
         return make_film(name, name.encode(), refused)
     data = a_film(seed, (60, 70))
     return make_film(name, data, assessed(data, probability, *issues))
@@ -249,8 +249,7 @@ def test_lines_and_their_sum() -> None:
     assert [one["warnings"] for one in lines] == ["", "Flat.", "Unlike.", "Damaged.", ""]
     assert set(lines[0]) == set(lines[3]) == set(waiting_line("x", "Waiting"))
     assert summary([one.kept for one in films]) == (
-        "5 films: 1 pneumonia likely, 2 pneumonia unlikely, 1 outside what the classifier has learned from, "
-        "1 not assessed."
+        "5 films: 1 pneumonia likely, 2 pneumonia unlikely, 1 outside the training population, 1 not assessed."
     )
     assert summary([]) == "No film read yet." and finding(films[3].kept) == "Not assessed"
 

@@ -143,7 +143,7 @@ def test_one_film_gets_its_finding(stand_in: StandIn) -> None:
     [
         (2.0, "<h2>Pneumonia likely</h2>"),
         (-2.0, "<h2>Pneumonia unlikely</h2>"),
-        (-0.4, "<h2>Near the operating point: read with care</h2>"),
+        (-0.4, "<h2>Borderline (near the threshold)</h2>"),
         (30.0, "&gt; 0.99"),
         (-30.0, "&lt; 0.01"),
     ],
@@ -332,7 +332,7 @@ def test_films_outside_the_population_are_never_called_likely_or_unlikely(
     assert not app.exception
     assert column(app, "finding") == [OUTSIDE, "Pneumonia likely"]
     assert column(app, "probability") == ["–", "0.88"] and table(app)[0]["side"] == "none"
-    assert "1 pneumonia likely, 1 outside what the classifier has learned from." in text(app)
+    assert "1 pneumonia likely, 1 outside the training population." in text(app)
     app = app.segmented_control(key="read.order").set_value(PROBABILITY).run()
     assert column(app, "file") == ["child.png", "adult.png"]
 

@@ -120,9 +120,7 @@ def test_what_is_said_in_words_is_in_the_report_and_remarks_are_whole():
 
 def test_a_thorax_that_was_not_found_is_said():
     said = texts(read(report_sr(SOURCE, full_assessment(regions=NOT_FOUND), CARD)))
-    assert said["INFLUENCE"] == [
-        "The thorax was not found on this film, so it cannot be said where the influence lies."
-    ]
+    assert said["INFLUENCE"] == ["The thorax was not found, so the evidence was not localised."]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +141,7 @@ def test_pneumonia_is_never_named_without_its_qualification(assessment, value):
     if assessment.prediction is None:
         assert not numbers(data) and said["FINDING_WORDS"][0].startswith("Not assessed: The file is damaged")
     elif assessment.is_outside:
-        assert said["FINDING_WORDS"][0] == "Outside what this classifier has learned from"
+        assert said["FINDING_WORDS"][0] == "Outside the training population"
         assert said["WARNING"][0] == "This film is unlike those of children of 1-5 years."
         assert "says little" in said["WARNING"][1]
     elif assessment.prediction.is_near:
