@@ -29,7 +29,7 @@ from model.calibration import probabilities
 from model.metrics import evaluate
 from model.registry import verify, version_folder
 from model.tf_startup import start_tensorflow
-from training.data.augment import SHIFT, SLIGHT
+from training.data.augment import DOMAIN_SHIFT, JITTER
 from training.data.dataset import LoadedFolder, load_folder
 from training.experiments.leaderboard import write_section
 from training.fitting.calibrate import calibrate, choose_operating_point, logits_by_copy
@@ -42,9 +42,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "trained after mixed6": {"train_after": "mixed6"},
     "trained after mixed0": {"train_after": "mixed0"},
     "192 px": {"small_px": 192},
-    "crops of 50–100 % instead of 15–100 %": {"augmentation": "settle"},
+    "crops of 50–100 % instead of 15–100 %": {"augmentation": "finetune"},
     "no change of sharpness, noise or encoding": {"augmentation": "one_encoding"},
-    "rotation, flip and zoom only, as in notebooks": {"augmentation": "seed"},
+    "rotation, flip and zoom only, as in notebooks": {"augmentation": "keras_notebook"},
     "no label smoothing": {"label_smoothing": 0.0},
     "no average of the weights": {"ema_momentum": 0.0},
     "second output: virus or bacteria": {"pathogen_weight": 0.3},
@@ -74,12 +74,12 @@ def score(predict: Callable[[Any], Any], loaded: LoadedFolder, config: TrainingC
     """Look at held-out patients as they are and as another hospital might have exported them."""
     pictures, labels = loaded.pictures[loaded.held_out], loaded.labels[loaded.held_out]
     clean = predict(pictures)
-    shifted, slight = (
+    shifted, jittered = (
         logits_by_copy(predict, pictures, as_served(recipe, config), 1, config.seed + i)
-        for i, recipe in enumerate((SHIFT, SLIGHT))
+        for i, recipe in enumerate((DOMAIN_SHIFT, JITTER))
     )
     calibration = calibrate(labels, clean, shifted)
-    point = choose_operating_point(labels, clean, shifted, slight, calibration).probability
+    point = choose_operating_point(labels, clean, shifted, jittered, calibration).probability
     patients = [s.patient for s in loaded.side(True)]
     row: dict[str, float] = {}
     for name, logits in (("clean", clean), ("shifted", shifted[0])):
@@ -87,7 +87,7 @@ def score(predict: Callable[[Any], Any], loaded: LoadedFolder, config: TrainingC
         for measure in ("auroc", "accuracy", "ece"):
             m = result.measures[measure]
             row |= {f"{name}_{measure}": m.value, f"{name}_{measure}_low": m.low, f"{name}_{measure}_high": m.high}
-    return row | {"moved": float(np.median(np.abs(slight - clean)) / calibration.temperature)}
+    return row | {"moved": float(np.median(np.abs(jittered - clean)) / calibration.temperature)}
 
 
 def table(rows: dict[str, dict[str, float]], command: str) -> str:

@@ -73,7 +73,7 @@ ARCHITECTURES = {
             "88 % train; per class 80 % NORMAL, 96 % PNEUMONIA (another write-up of it: 92 %)",
             "write-ups of this data set",
             150,
-            augmentation="seed",
+            augmentation="keras_notebook",
             gate_layers=("pool2", "pool4"),
         ),
         Architecture(
@@ -91,7 +91,7 @@ ARCHITECTURES = {
             "99 % train, 91 % test",
             "write-ups of this data set",
             150,
-            augmentation="seed",
+            augmentation="keras_notebook",
             gate_layers=("pool2", "pool4"),
         ),
         Architecture(
@@ -100,7 +100,7 @@ ARCHITECTURES = {
             "96 % train, 93 % test",
             "write-ups of this data set",
             150,
-            augmentation="seed",
+            augmentation="keras_notebook",
             gate_layers=("pool2", "pool3"),
         ),
         Architecture(
@@ -109,7 +109,7 @@ ARCHITECTURES = {
             "96 % train, 93 % test",
             "write-ups of this data set",
             150,
-            augmentation="seed",
+            augmentation="keras_notebook",
             gate_layers=("pool3", "pool5"),
         ),
         Architecture(

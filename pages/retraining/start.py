@@ -30,7 +30,7 @@ PRESETS = {
 AUGMENTATIONS = {
     "strong": "Strong: framing, exposure, sharpness, compression and noise of other hospitals (recommended)",
     "framing": "Framing: as strong, with turned films and wide borders as well",
-    "seed": "Simple: small turns, mirror images, zoom",
+    "keras_notebook": "Simple: small turns, mirror images, zoom",
     "plain": "None: the radiographs as they are",
 }
 

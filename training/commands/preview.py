@@ -13,13 +13,13 @@ from core.errors import AppError
 from core.files import write_atomically
 from core.formatting import format_count
 from core.settings import Settings
-from training.data.augment import MAX_STRENGTH, RECIPES, resolve
+from training.data.augment import MAX_STRENGTH, RECIPES, current_name, resolve
 from training.data.dataset import scan_folder
 from training.data.preview import MOST_COPIES, MOST_FILMS, TILE_PX, contact_sheet, pick_films
 
 EXAMPLES = """examples:
   python -m training preview-augmentation --data chest_xray
-  python -m training preview-augmentation --data chest_xray --recipe strong settle seed --films 2 --out recipes.png
+  python -m training preview-augmentation --data chest_xray --recipe strong finetune --films 2 --out recipes.png
   python -m training preview-augmentation --data chest_xray --recipe strong --strength 0.5 --copies 8
 
 The sheet shows radiographs: keep it where they may be kept. It names rows by number and class, never by file.
@@ -46,6 +46,7 @@ def add_commands(acts: Any) -> None:
         "--recipe",
         nargs="+",
         default=["strong"],
+        type=current_name,
         choices=sorted(RECIPES),
         metavar="NAME",
         help=f"one or more of {', '.join(sorted(RECIPES))} (strong)",

@@ -113,7 +113,7 @@ def add_commands(acts: Any) -> None:
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     """Add what decides how a network is trained; what is not given keeps the default, or the recipe's value."""
-    from training.data.augment import RECIPES
+    from training.data.augment import RECIPES, current_name
     from training.fitting.config import OPTIMIZERS, PRECISIONS, PRESETS
 
     what = parser.add_argument_group("network and stages")
@@ -169,6 +169,7 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--validation-fraction", type=float, metavar="F", help="share of the patients held out (0.12)")
     how.add_argument(
         "--augmentation",
+        type=current_name,
         choices=tuple(RECIPES),
         metavar="NAME",
         help=f"how pictures are changed at random: {', '.join(RECIPES)} (strong); look at them with "

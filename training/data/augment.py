@@ -7,7 +7,6 @@ aspect, exposure, contrast curve, sharpness, compression and noise. NumPy and cv
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -155,15 +154,15 @@ STRONG = Augmentation(
 )
 # The last epochs: crops of a sixth of a film show everything larger than a reader's whole film does, and a network that
 # saw only those has its scale wrong in service (Touvron et al. 2019, https://arxiv.org/abs/1906.06423).
-SETTLE = replace(STRONG, name="settle", area=(0.5, 1.0), aspect=(0.8, 1.25), p_erase=0.15)
+FINETUNE = replace(STRONG, name="finetune", area=(0.5, 1.0), aspect=(0.8, 1.25), p_erase=0.15)
 # How a film is framed and held must not count: specificity fell by 30 points when films were turned by 10° or cropped
 # to 80 % of a side, while the ranking stayed. Further turns, and windows larger than the film, whose border is black.
-FRAMING = replace(SETTLE, name="framing", degrees=15.0, zoom=(0.8, 1.25), shift=0.05)
+FRAMING = replace(FINETUNE, name="framing", degrees=15.0, zoom=(0.8, 1.25), shift=0.05)
 # All but the changes of sharpness, noise and compression: shows in comparison what those are worth.
 ONE_ENCODING = replace(STRONG, name="one_encoding", p_equalise=0.0, p_blur=0.0, p_sharpen=0.0, p_jpeg=0.0, p_noise=0.0)
 # What another hospital's films plausibly look like; calibration and the operating point have to hold under it.
-SHIFT = Augmentation(
-    "shift",
+DOMAIN_SHIFT = Augmentation(
+    "domain_shift",
     area=(0.6, 1.0),
     aspect=(0.8, 1.25),
     degrees=5.0,
@@ -179,8 +178,8 @@ SHIFT = Augmentation(
     noise=(1.0, 6.0),
 )
 # Changes that no reader would notice; how far they move the logit says what "near the operating point" means.
-SLIGHT = Augmentation(
-    "slight",
+JITTER = Augmentation(
+    "jitter",
     area=(0.92, 1.0),
     aspect=(0.97, 1.03),
     degrees=2.0,
@@ -191,12 +190,22 @@ SLIGHT = Augmentation(
 )
 # What the well-known Keras notebooks for this data set do: ImageDataGenerator with rotation_range=30, zoom_range=0.2,
 # width_shift_range=height_shift_range=0.1 and horizontal_flip. Here to be compared with; the border is black.
-SEED = Augmentation("seed", degrees=30.0, p_flip=0.5, zoom=(0.8, 1.2), shift=0.1)
-RECIPES = {recipe.name: recipe for recipe in (PLAIN, STRONG, SETTLE, FRAMING, ONE_ENCODING, SHIFT, SLIGHT, SEED)}
+KERAS_NOTEBOOK = Augmentation("keras_notebook", degrees=30.0, p_flip=0.5, zoom=(0.8, 1.2), shift=0.1)
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (PLAIN, STRONG, FINETUNE, FRAMING, ONE_ENCODING, DOMAIN_SHIFT, JITTER, KERAS_NOTEBOOK)
+}
+# Names in configurations, cards and studies written before version 0.2.
+FORMER_NAMES = {"settle": "finetune", "shift": "domain_shift", "slight": "jitter", "seed": "keras_notebook"}
+
+
+def current_name(name: str) -> str:
+    """Return the present name of a recipe that an older file may name differently."""
+    return FORMER_NAMES.get(name, name)
 
 
 def resolve(name: str, strength: float = 1.0) -> Augmentation:
-    """Return the named recipe at a strength; raises ValueError for a name or a strength that there is not."""
+    """Return the named recipe at a strength; raises ValueError for an unknown name or a strength outside 0 to 2."""
     if name not in RECIPES:
         raise ValueError(f"expected an augmentation of {', '.join(sorted(RECIPES))}. Received: {name!r}")
     return scaled(RECIPES[name], strength)
@@ -229,19 +238,6 @@ def scaled(recipe: Augmentation, strength: float) -> Augmentation:
     too_many = max(1.0, values["p_blur"] + values["p_sharpen"])
     values |= {name: values[name] / too_many for name in ("p_blur", "p_sharpen")}
     return replace(recipe, name=f"{recipe.name}×{strength:.2f}", **values)
-
-
-def recipe_from(values: Mapping[str, Any]) -> Augmentation:
-    """Read a recipe that `dataclasses.asdict` and JSON have written; what is not named keeps its default.
-
-    Raises ValueError for a name that there is not, and for a value that makes no sense.
-    """
-    if "name" not in values or set(values) - {"name", "fills_border", *BOUNDS}:
-        raise ValueError(
-            f"expected name and any of {', '.join(BOUNDS)}. Received: {', '.join(map(str, values)) or 'none of them'}"
-        )
-    read: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    return Augmentation(**read)
 
 
 def augment(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from model.architectures import find_architecture, is_own
+from training.data.augment import current_name
 from training.fitting.config import OPTIMIZERS, Stage, TrainingConfig, default_config, rescaled
 
 # Adam moves each weight by about its learning rate; plain gradients times the same number move it far less.
@@ -90,12 +91,12 @@ def space_for(architecture: str, has_weights: bool = True) -> tuple[Dimension, .
             1e-1,
             log=True,
         ),
-        # Without "shift": the held-out copies of the objective are drawn from it. Strength 0 is "plain".
+        # Without "domain_shift": the held-out copies of the objective are drawn from it. Strength 0 is "plain".
         Dimension(
             "augmentation",
             "recipe of random change",
             usual.augmentation,
-            choices=_with(usual.augmentation, ("strong", "settle", "slight", "seed")),
+            choices=_with(usual.augmentation, ("strong", "finetune", "jitter", "keras_notebook")),
         ),
         Dimension(
             "augmentation_strength", "0 changes nothing, 1 is the recipe itself", usual.augmentation_strength, 0.0, 1.5
@@ -194,6 +195,8 @@ def recipe(plan: Plan, values: Mapping[str, Any]) -> TrainingConfig:
     Raises ValueError for values that cannot run.
     """
     chosen = {**values, **dict(plan.fixed)}
+    if "augmentation" in chosen:
+        chosen["augmentation"] = current_name(chosen["augmentation"])
     factor = SGD_FACTOR if chosen.get("optimizer") == "sgd" else 1.0
     rate, head_rate = (chosen.pop(name, None) for name in ("learning_rate", "head_learning_rate"))
     if any(r is not None and not 0 < r < 10 for r in (rate, head_rate)):

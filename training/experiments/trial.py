@@ -22,7 +22,7 @@ from core.errors import ClassifierError
 from core.progress import Report
 from model.metrics import auroc
 from model.network import logit_function
-from training.data.augment import SHIFT
+from training.data.augment import DOMAIN_SHIFT
 from training.data.dataset import digest
 from training.experiments.study_values import Objective, Outcome, TrialHopeless
 from training.fitting.calibrate import calibrate, class_balance, perturbed
@@ -49,7 +49,7 @@ def load_data(root: Path, config: TrainingConfig, report: Report) -> TuningData:
     data = training_data(loaded)
     return TuningData(
         data,
-        perturbed(data.val_pictures, as_served(SHIFT, config), config.copies[0], config.seed),
+        perturbed(data.val_pictures, as_served(DOMAIN_SHIFT, config), config.copies[0], config.seed),
         {"data": digest(loaded.samples), "held_out": digest(loaded.side(True))},
     )
 

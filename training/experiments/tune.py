@@ -8,11 +8,11 @@
     <study>.lock         held while a process works on the study
 
 What is minimised is a log loss on held-out patients, never on the test part: temperature and bias are fitted as for a
-version's card, each class counts the same, and the pictures as they are count as much as SHIFT copies of them. AUROC
-would not do: on these films nearly every setting reaches 0.99, and the rest is a few films' chance. The loss goes on
-falling while the ranking is already right, it does not reward a network for scaling its logits, since the temperature
-takes that out, and with the shifted copies it asks for what the product needs, probabilities that hold on another
-hospital's exports. The two fitted numbers see the films that are scored, which favours every trial alike.
+version's card, each class counts the same, and the pictures as they are count as much as copies of them changed by
+the recipe `domain_shift`. AUROC does not separate settings here: nearly every one reaches 0.99. The log loss keeps
+falling after the ranking is right, the temperature removes any reward for scaling the logits, and the shifted copies
+measure whether probabilities hold on another hospital's exports. The two fitted numbers see the radiographs that are
+scored, which favours every trial alike.
 
 Pruning looks at 1 − AUROC after each epoch, which no label smoothing or class weight bends, against the median of
 earlier trials at the same epoch.
@@ -26,9 +26,9 @@ import json
 import math
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from optuna.trial import FrozenTrial, TrialState
 from core.errors import AppError, DatasetError
 from core.files import write_atomically
 from core.progress import Progress, Report
+from training.data.augment import current_name
 from training.experiments.space import Dimension, Plan, recipe
 from training.experiments.study_values import Objective, Row, Standing, TrialEnd, TrialHopeless, TrialStart
 from training.fitting.progress import EpochEnd
@@ -134,8 +135,9 @@ def remember(study: optuna.Study, values: Mapping[str, Any], error: type[AppErro
     if not study.get_trials(deepcopy=False):
         for name, value in values.items():
             study.set_user_attr(name, value)
-    for name, value in values.items():
-        if (begun := study.user_attrs.get(name)) != value:
+    for name in values:
+        begun, value = (_with_current_names(one.get(name)) for one in (study.user_attrs, values))
+        if begun != value:
             if isinstance(begun, dict) and isinstance(value, dict):
                 begun, value = (
                     {k: v for k, v in a.items() if b.get(k) != v} for a, b in ((begun, value), (value, begun))
@@ -144,6 +146,30 @@ def remember(study: optuna.Study, values: Mapping[str, Any], error: type[AppErro
                 f"expected the study's own {name.replace('_', ' ')}: {begun or 'none'}. Received: {value or 'none'}",
                 advice="Go on with what the study was begun with, or begin another one with --study FILE.db.",
             )
+
+
+def _with_current_names(stored: Any) -> Any:
+    """Return a stored value of a study with the present names of the augmentation recipes in it."""
+    if not (isinstance(stored, dict) and "augmentation" in stored):
+        return stored
+    names = str(stored["augmentation"]).split(", ")
+    return stored | {"augmentation": ", ".join(map(current_name, names))}
+
+
+def _as_begun(study: optuna.Study, dimensions: Sequence[Dimension]) -> tuple[Dimension, ...]:
+    """Return the dimensions with the choices that the study was begun with; Optuna accepts no others in later trials."""
+    stored = {
+        name: distribution.choices
+        for trial in study.get_trials(deepcopy=False)
+        for name, distribution in trial.distributions.items()
+        if name == "augmentation" and isinstance(distribution, optuna.distributions.CategoricalDistribution)
+    }
+    return tuple(
+        replace(d, choices=stored[d.name], default=stored[d.name][d.choices.index(d.default)])
+        if d.name in stored and tuple(map(current_name, stored[d.name])) == d.choices
+        else d
+        for d in dimensions
+    )
 
 
 def search(
@@ -161,6 +187,7 @@ def search(
     """
     end = clock() + request.timeout_minutes * 60 if request.timeout_minutes else math.inf
     standing = publish(study, plan, request)
+    dimensions = _as_begun(study, plan.dimensions)
     while (done := len(standing.counted)) < request.trials and clock() < end:
         # Optuna's own generator would begin anew in every process and try the same settings twice.
         seed = int(np.random.SeedSequence((plan.seed, done)).generate_state(1)[0])
@@ -170,7 +197,7 @@ def search(
         trial = study.ask()
         report(Progress(TRIALS, done, request.trials, TrialStart(standing)))
         try:
-            values = {d.name: _suggest(trial, d) for d in plan.dimensions}
+            values = {d.name: _suggest(trial, d) for d in dimensions}
             outcome = objective(recipe(plan, values), pruned(report, trial, plan.epochs))
         except (optuna.TrialPruned, TrialHopeless) as reason:
             # TPE ranks a pruned trial behind every finished one, which is where one that diverged belongs.

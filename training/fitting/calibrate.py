@@ -58,7 +58,7 @@ def choose_operating_point(
     labels: Array,
     logits: Array,
     shifted: Array,
-    slight: Array,
+    jittered: Array,
     calibration: Calibration,
     min_sensitivity: float = MIN_SENSITIVITY,
 ) -> OperatingPoint:
@@ -67,7 +67,7 @@ def choose_operating_point(
     Among points within half a percentage point of the best, the middle is taken: the maximum of a finite sample sits
     on a single radiograph. Points whose sensitivity, averaged over clean and shifted pictures, falls below
     `min_sensitivity` are not considered: clean ones are one hospital's, and deserve no more weight than the others.
-    `slight` (copies, n) are logits after changes that no reader would notice; 90 % of them stay inside the near band.
+    `jittered` (copies, n) are logits after changes that no reader would notice; 90 % of them stay inside the near band.
     """
     clean = probabilities(logits, calibration)
     moved = probabilities(shifted, calibration)
@@ -86,7 +86,7 @@ def choose_operating_point(
     best = candidates[score >= score.max() - 0.005]
     threshold = round(float(np.median(best)), 3)
     cut = (np.log(threshold / (1 - threshold)) - calibration.bias) * calibration.temperature
-    change = np.abs(slight - logits)
+    change = np.abs(jittered - logits)
     close = np.abs(logits - cut) < 3 * calibration.temperature
     half = float(np.quantile(change[:, close] if close.any() else change, NEAR_QUANTILE))
     low, high = sigmoid(np.array([cut - half, cut + half]) / calibration.temperature + calibration.bias)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from model.architectures import SCRATCH_PX, Architecture, find_architecture
-from training.data.augment import RECIPES, Augmentation
+from training.data.augment import RECIPES, Augmentation, current_name
 
 # (epochs of the head, on small pictures, at full size; epochs of a network that starts from random weights). With the
 # head alone, its features are computed once for each of CACHED_COPIES copies.
@@ -144,7 +144,7 @@ def as_served(recipe: Augmentation, config: TrainingConfig) -> Augmentation:
 
 
 def config_from(values: Mapping[str, Any]) -> TrainingConfig:
-    """Build a configuration from parsed JSON; what is not named keeps its default.
+    """Build a configuration from parsed JSON; what is not named keeps its default, former recipe names are understood.
 
     Raises ValueError for a name that no configuration has, and for values that cannot run.
     """
@@ -155,8 +155,11 @@ def config_from(values: Mapping[str, Any]) -> TrainingConfig:
             f"Received: {sorted(unknown) if isinstance(values, Mapping) else type(values).__name__}"
         )
     given = dict(values)
+    if "augmentation" in given:
+        given["augmentation"] = current_name(given["augmentation"])
     if "stages" in given:
-        given["stages"] = tuple(Stage(**stage) for stage in given["stages"])
+        stages = (Stage(**stage) for stage in given["stages"])
+        given["stages"] = tuple(replace(stage, augmentation=current_name(stage.augmentation)) for stage in stages)
     if "copies" in given:
         given["copies"] = tuple(given["copies"])
     return TrainingConfig(**given)

@@ -19,7 +19,7 @@ from model.card import Calibration, Evaluation, ModelCard, OperatingPoint, Purpo
 from model.decision import operating_points_by_purpose
 from model.metrics import evaluate
 from training.data.audit import Audit
-from training.data.augment import SHIFT, SLIGHT, resolve
+from training.data.augment import DOMAIN_SHIFT, JITTER, resolve
 from training.data.dataset import CLASSES, LoadedFolder, digest
 from training.fitting.calibrate import calibrate, choose_operating_point, logits_by_copy
 from training.fitting.config import TrainingConfig, as_served
@@ -113,22 +113,22 @@ def choose_scale(predict: Predict, loaded: LoadedFolder, config: TrainingConfig)
     `predict` as in `make_card`; it scores `pictures_to_score` pictures.
     """
     pictures, labels = loaded.pictures[loaded.held_out], loaded.labels[loaded.held_out]
-    shifts, slights = config.copies
+    shift_copies, jitter_copies = config.copies
     clean = predict(pictures)
-    shifted = logits_by_copy(predict, pictures, as_served(SHIFT, config), shifts, config.seed)
-    slight = logits_by_copy(predict, pictures, as_served(SLIGHT, config), slights, config.seed + 1)
+    shifted = logits_by_copy(predict, pictures, as_served(DOMAIN_SHIFT, config), shift_copies, config.seed)
+    jittered = logits_by_copy(predict, pictures, as_served(JITTER, config), jitter_copies, config.seed + 1)
     calibration = calibrate(labels, clean, shifted)
-    point = choose_operating_point(labels, clean, shifted, slight, calibration)
+    point = choose_operating_point(labels, clean, shifted, jittered, calibration)
     patients = [s.patient for s in loaded.side(True)]
     score = probabilities(clean, calibration)
     evaluations: dict[str, Evaluation] = {
         "validation": evaluate("validation", labels, score, point.probability, patients),
         "validation_shifted": evaluate(
             "validation, shifted",
-            np.tile(labels, shifts),
+            np.tile(labels, shift_copies),
             probabilities(shifted.ravel(), calibration),
             point.probability,
-            patients * shifts,
+            patients * shift_copies,
         ),
     }
     return Scale(calibration, point, evaluations, _purposes(labels, score, probabilities(shifted, calibration)))

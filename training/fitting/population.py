@@ -33,7 +33,7 @@ from model.population import (
     probabilities,
     to_arrays,
 )
-from training.data.augment import SHIFT, Augmentation, augment
+from training.data.augment import DOMAIN_SHIFT, Augmentation, augment
 from training.data.dataset import LoadedFolder
 from training.fitting.calibrate import class_balance
 from training.fitting.synthetic_outliers import draw_impostors
@@ -54,7 +54,7 @@ WHOLE_AXES, PART_AXES, LAST_AXES = 64, 32, 32
 # As another hospital exposes, frames and exports its films, with the whole chest still on them; how sharp and grainy a
 # copy of 224 px is depends on how it was reduced, which says nothing of the child.
 VARIED_RECIPE = replace(
-    SHIFT,
+    DOMAIN_SHIFT,
     name="varied",
     area=(0.75, 1.0),
     degrees=8.0,

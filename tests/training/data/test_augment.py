@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from functools import cache
 
@@ -13,14 +12,13 @@ from imaging.radiograph import enlarge
 from tests.phantoms import chest
 from training.data.augment import (
     BOUNDS,
+    JITTER,
+    KERAS_NOTEBOOK,
     PLAIN,
     RECIPES,
-    SEED,
-    SLIGHT,
     STRONG,
     Augmentation,
     augment,
-    recipe_from,
     resolve,
     scaled,
 )
@@ -79,10 +77,10 @@ def test_crop_is_resampled_about_its_own_centre() -> None:
         assert row.min() >= 0 and row.max() <= 127
 
 
-def test_slight_changes_are_slight() -> None:
+def test_jitter_changes_little() -> None:
     base = picture().astype(float)
-    slight = Augmentation("s", **{f: getattr(SLIGHT, f) for f in ("area", "aspect", "contrast", "brightness", "gamma")})
-    difference = [np.abs(augment(picture(), np.random.default_rng(s), slight, 224) - base).mean() for s in range(10)]
+    jitter = Augmentation("s", **{f: getattr(JITTER, f) for f in ("area", "aspect", "contrast", "brightness", "gamma")})
+    difference = [np.abs(augment(picture(), np.random.default_rng(s), jitter, 224) - base).mean() for s in range(10)]
     assert np.mean(difference) < 15
 
 
@@ -130,11 +128,6 @@ def test_a_stronger_recipe_contains_the_weaker_one(recipe: Augmentation, strengt
             assert near <= far + 1e-9, name
 
 
-@given(recipes())
-def test_recipe_survives_json(recipe: Augmentation) -> None:
-    assert recipe_from(json.loads(json.dumps(asdict(recipe)))) == recipe
-
-
 def test_strength_scales_from_nothing_over_the_recipe_to_beyond_and_says_so() -> None:
     assert resolve("strong") is STRONG
     half, double = resolve("strong", 0.5), resolve("strong", 2)
@@ -153,37 +146,30 @@ def test_strength_outside_its_range_is_refused(strength: float) -> None:
 
 
 def test_unknown_recipe_is_answered_with_the_names_that_there_are() -> None:
-    with pytest.raises(ValueError, match=r"plain, seed, settle, shift, slight, strong\. Received: 'strange'"):
+    with pytest.raises(ValueError, match=r"jitter, keras_notebook, one_encoding, plain, strong\. Received: 'strange'"):
         resolve("strange")
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"area": [0.5, 1.2]}, r"area as two numbers, the smaller first, from 0\.08 to 1\. Received: \(0\.5, 1\.2\)"),
-        ({"aspect": [1.2, 0.8]}, "aspect as two numbers, the smaller first"),
-        ({"gamma": [1.0]}, "gamma as two numbers"),
+        ({"area": (0.5, 1.2)}, r"area as two numbers, the smaller first, from 0\.08 to 1\. Received: \(0\.5, 1\.2\)"),
+        ({"aspect": (1.2, 0.8)}, "aspect as two numbers, the smaller first"),
+        ({"gamma": (1.0,)}, "gamma as two numbers"),
         ({"zoom": 1.2}, "zoom as two numbers"),
         ({"degrees": "10"}, "degrees as a number from 0 to 180. Received: '10'"),
-        ({"degrees": [0, 10]}, "degrees as a number"),
+        ({"degrees": (0, 10)}, "degrees as a number"),
         ({"brightness": float("nan")}, "brightness as a number from 0 to 100. Received: nan"),
         ({"p_flip": True}, "p_flip as a number from 0 to 1. Received: True"),
         ({"p_noise": -0.1}, "p_noise as a number"),
-        ({"jpeg_quality": [30.5, 95]}, "jpeg_quality as two whole numbers"),
+        ({"jpeg_quality": (30.5, 95)}, "jpeg_quality as two whole numbers"),
         ({"p_blur": 0.7, "p_sharpen": 0.4}, r"at most 1\. Received: 0\.7 \+ 0\.4"),
         ({"name": ""}, "name of 1 to 60 characters. Received: ''"),
-        ({"rotation": 10}, "expected name and any of area, .*Received: name, rotation"),
     ],
 )
 def test_recipe_that_makes_no_sense_is_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        recipe_from({"name": "mine", **values})
-
-
-def test_recipe_needs_a_name_and_keeps_defaults_for_the_rest() -> None:
-    with pytest.raises(ValueError, match="expected name and any of .*Received: none of them"):
-        recipe_from({})
-    assert recipe_from({"name": "plain"}) == PLAIN
+        Augmentation(**{"name": "mine", **values})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -191,10 +177,10 @@ def test_recipe_needs_a_name_and_keeps_defaults_for_the_rest() -> None:
     [
         ("plain", 0.1286),
         ("strong", 0.9962),
-        ("settle", 0.0400),
-        ("shift", 0.7408),
-        ("slight", 0.2581),
-        ("seed", 0.3143),
+        ("finetune", 0.0400),
+        ("domain_shift", 0.7408),
+        ("jitter", 0.2581),
+        ("keras_notebook", 0.3143),
     ],
 )
 def test_recipes_keep_drawing_what_they_drew(name: str, drawn: float) -> None:
@@ -225,13 +211,13 @@ def test_zoom_is_drawn_for_each_side_and_shift_moves_the_picture() -> None:
     assert 7 <= max(lost) <= 10
 
 
-def test_seed_turns_by_up_to_thirty_degrees_about_the_middle() -> None:
+def test_keras_notebook_turns_by_up_to_thirty_degrees_about_the_middle() -> None:
     """A bright line through the middle, seen at the angle at which it lies afterwards."""
     line = np.zeros((201, 201), np.uint8)
     line[98:103] = 255
     angles = []
     for seed in range(60):
-        ys, xs = np.nonzero(augment(line, np.random.default_rng(seed), SEED, 201) > 128)
+        ys, xs = np.nonzero(augment(line, np.random.default_rng(seed), KERAS_NOTEBOOK, 201) > 128)
         angles.append(np.degrees(np.arctan(np.polyfit(xs, ys, 1)[0])))
     # Zoom stretches the sides by up to 1.2/0.8 after the turn.
     assert 20 < max(np.abs(angles)) < np.degrees(np.arctan(1.5 * np.tan(np.radians(30)))) + 1

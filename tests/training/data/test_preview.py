@@ -12,7 +12,7 @@ from core.errors import AppError, DatasetError
 from imaging.radiograph import enlarge
 from tests.phantoms import chest, write_dataset
 from training.commands.preview import add_commands
-from training.data.augment import PLAIN, RECIPES, SETTLE, STRONG, augment, resolve
+from training.data.augment import FINETUNE, PLAIN, RECIPES, STRONG, augment, resolve
 from training.data.dataset import scan_folder
 from training.data.preview import contact_sheet, in_words, pick_films
 
@@ -62,8 +62,8 @@ def test_rows_show_the_picture_as_the_network_gets_it_and_then_its_changed_copie
 
 def test_recipes_stand_below_each_other_and_change_by_the_same_random_numbers() -> None:
     films = pictures(1)
-    both = contact_sheet(films, ["one"], [STRONG, SETTLE], 2, 0, PX)
-    alone = [contact_sheet(films, ["one"], [recipe], 2, 0, PX) for recipe in (STRONG, SETTLE)]
+    both = contact_sheet(films, ["one"], [STRONG, FINETUNE], 2, 0, PX)
+    alone = [contact_sheet(films, ["one"], [recipe], 2, 0, PX) for recipe in (STRONG, FINETUNE)]
     assert both.shape[1] == alone[0].shape[1] == alone[1].shape[1]
     assert len(tiles_at(both, enlarge(films[0], PX))) == 2
     for sheet in alone:
@@ -89,7 +89,7 @@ def test_no_word_of_any_header_runs_out_of_the_sheet(recipe: object, copies: int
 
 def test_recipe_in_words_names_what_is_varied_and_nothing_else() -> None:
     assert in_words(PLAIN) == "nothing is changed"
-    assert in_words(resolve("seed")) == "crop's sides ×0.80–1.20, shift ±10 %, rotation ±30°, 50 % mirrored"
+    assert in_words(resolve("keras_notebook")) == "crop's sides ×0.80–1.20, shift ±10 %, rotation ±30°, 50 % mirrored"
     words = in_words(STRONG)
     for part in ("crop of 15–100 % of the area", "aspect ×0.70–1.43", "35 % JPEG of quality 30–95", "25 % with a rect"):
         assert part in words
@@ -105,11 +105,21 @@ def test_borders_are_shown_as_a_training_fills_them_unless_it_is_asked_not_to(tm
         cv2.imwrite(str(tmp_path / name / f"{name}.png"), film)
     dark = {}
     for how in ("--fills-border", "--no-fills-border"):
-        run("--data", str(tmp_path), "--recipe", "seed", "--films", "2", how, "--out", str(tmp_path / f"{how}.png"))
+        run(
+            "--data",
+            str(tmp_path),
+            "--recipe",
+            "keras_notebook",
+            "--films",
+            "2",
+            how,
+            "--out",
+            str(tmp_path / f"{how}.png"),
+        )
         sheet = cv2.imread(str(tmp_path / f"{how}.png"), cv2.IMREAD_GRAYSCALE)
         dark[how] = (sheet < 3).mean()
     assert dark["--fills-border"] < 0.02 < 0.2 < dark["--no-fills-border"]
-    run("--data", str(tmp_path), "--recipe", "seed", "--films", "2", "--out", str(tmp_path / "default.png"))
+    run("--data", str(tmp_path), "--recipe", "keras_notebook", "--films", "2", "--out", str(tmp_path / "default.png"))
     assert (tmp_path / "default.png").read_bytes() == (tmp_path / "--fills-border.png").read_bytes()
 
 
@@ -148,15 +158,27 @@ def test_command_writes_a_png_and_says_where(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert (
-        run("--data", str(folder), "--recipe", "strong", "seed", "--strength", "0.5", "--films", "2", "--copies", "1")
+        run(
+            "--data",
+            str(folder),
+            "--recipe",
+            "strong",
+            "keras_notebook",
+            "--strength",
+            "0.5",
+            "--films",
+            "2",
+            "--copies",
+            "1",
+        )
         == 0
     )
     sheet = cv2.imdecode(np.fromfile(tmp_path / "augmentation.png", np.uint8), cv2.IMREAD_UNCHANGED)
     films, names = pick_films(scan_folder(folder).train, 2, 0, fills_border=True)
-    recipes = [replace(resolve(name, 0.5), fills_border=True) for name in ("strong", "seed")]
+    recipes = [replace(resolve(name, 0.5), fills_border=True) for name in ("strong", "keras_notebook")]
     assert (sheet == contact_sheet(films, names, recipes, 1, 0, 224)).all()
     assert capsys.readouterr().out == (
-        "augmentation.png: 2 radiographs, 1 changed copy of each with strong×0.50, seed×0.50\n"
+        "augmentation.png: 2 radiographs, 1 changed copy of each with strong×0.50, keras_notebook×0.50\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["augmentation.png"], "nothing temporary is left"
 

@@ -21,6 +21,7 @@ from core.settings import Settings
 from model.architectures import ARCHITECTURES
 from tests.phantoms import as_jpeg, chest, write_dataset
 from training.commands import tune as commands
+from training.data.augment import FORMER_NAMES, RECIPES
 from training.experiments.space import SGD_FACTOR, Dimension, Plan, narrowed, recipe, space_for
 from training.experiments.study_values import Outcome, TrialHopeless
 from training.fitting.config import TrainingConfig, config_from, default_config
@@ -279,6 +280,32 @@ def test_study_refuses_other_radiographs(begun: Path, tmp_path: Path) -> None:
     shutil.copytree(begun, tmp_path, dirs_exist_ok=True)
     with tune.opened(tmp_path / "s.db", small_plan()) as study, pytest.raises(DatasetError, match="held out"):
         tune.remember(study, {"held_out": "abc"}, DatasetError)
+
+
+def test_study_begun_with_former_recipe_names_continues(tmp_path: Path) -> None:
+    former = {new: old for old, new in FORMER_NAMES.items()}
+    dimensions, _ = narrowed(space_for("cnn_4_2"), ("learning_rate", "label_smoothing", "augmentation"))
+    plan = Plan("cnn_4_2", "random", dimensions, epochs=2)
+    begun = dataclasses.replace(
+        plan,
+        dimensions=tuple(
+            dataclasses.replace(
+                d,
+                choices=tuple(former.get(str(choice), choice) for choice in d.choices),
+                default=former.get(str(d.default), d.default),
+            )
+            for d in dimensions
+        ),
+    )
+    first = run(tmp_path, 3, plan=begun)
+    assert first.rows[0].parameters["augmentation"] == "seed"
+    standing = run(tmp_path, 12, plan=plan)
+    assert len(standing.rows) == 12 and {row.parameters["augmentation"] for row in standing.rows} <= {
+        "strong",
+        *former.values(),
+    }
+    best = TrainingConfig.from_json((tmp_path / "s.best.json").read_text())
+    assert best.augmentation in RECIPES
 
 
 def test_study_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from model.calibration import probabilities
 from tests.phantoms import chest
-from training.data.augment import SHIFT
+from training.data.augment import DOMAIN_SHIFT
 from training.fitting.calibrate import calibrate, choose_operating_point, class_balance, perturbed
 
 
@@ -62,8 +62,8 @@ def test_near_band_lies_about_the_point_and_grows_with_instability() -> None:
 
 def test_perturbed_copies_come_copy_by_copy_and_repeat() -> None:
     pictures = np.stack([chest(seed, (64, 64)) for seed in range(3)])
-    changed = perturbed(pictures, SHIFT, 2, 7)
+    changed = perturbed(pictures, DOMAIN_SHIFT, 2, 7)
     assert changed.shape == (6, 64, 64)
-    assert (changed == perturbed(pictures, SHIFT, 2, 7)).all()
+    assert (changed == perturbed(pictures, DOMAIN_SHIFT, 2, 7)).all()
     assert (changed[:3] != changed[3:]).any()
     assert np.corrcoef(changed[0].mean(0), pictures[0].mean(0))[0, 1] ** 2 > 0.1

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
 from core.progress import Progress, ignore
+from core.settings import SHIPPED_WEIGHTS
 from model.architectures import ARCHITECTURES
 from training.fitting.config import Stage, TrainingConfig, config_from, default_config, fine_tuning_stages, rescaled
 from training.fitting.progress import EpochEnd
 
 
 def test_configuration_survives_json() -> None:
-    config = TrainingConfig(stages=fine_tuning_stages(1, 2, 3), seed=7, augmentation="shift")
+    config = TrainingConfig(stages=fine_tuning_stages(1, 2, 3), seed=7, augmentation="domain_shift")
     assert TrainingConfig.from_json(config.to_json()) == config
     assert [stage.name for stage in config.epochs] == ["head", "small", "small", "full", "full", "full"]
 
@@ -41,6 +43,23 @@ def test_every_architecture_has_a_training_that_can_run() -> None:
     assert default_config("cnn_2_1", augmentation="strong", epochs=3).augmentation == "strong"
     own = default_config("my.networks:small", epochs=3)
     assert own.stages == (Stage("fit", 3, 150, "", 1e-3),)
+
+
+def test_recipes_have_their_former_names_in_older_configurations() -> None:
+    stage = {"name": "fit", "epochs": 1, "input_px": 64, "train_after": "", "learning_rate": 1e-3}
+    former = {"settle": "finetune", "shift": "domain_shift", "slight": "jitter", "seed": "keras_notebook"}
+    for old, new in former.items():
+        text = json.dumps({"augmentation": old, "stages": [stage, stage | {"augmentation": old}]})
+        config = TrainingConfig.from_json(text)
+        assert config.augmentation == new and [one.augmentation for one in config.stages] == ["", new]
+
+
+def test_shipped_card_names_a_recipe_that_there_is() -> None:
+    card = json.loads(next(SHIPPED_WEIGHTS.glob("*/card.json")).read_text(encoding="utf-8"))
+    known = {field.name for field in dataclasses.fields(TrainingConfig)}
+    assert card["training"]["augmentation"] == "settle", "written with the former name"
+    config = config_from({name: value for name, value in card["training"].items() if name in known})
+    assert config.augmentation == "finetune"
 
 
 @pytest.mark.parametrize("total", [3, 4, 7, 30])

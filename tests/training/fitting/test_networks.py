@@ -72,7 +72,7 @@ def test_recipe_trains_a_small_network_that_the_app_serves_with_its_heat_map(hom
     assert isinstance(training, dict)
     assert training["optimizer"] == "rmsprop" and training["stages"][0]["epochs"] == 2
     assert training["backbone_weights"] == "random"
-    assert training["recipes"]["seed"]["degrees"] == 15.0, "half of the named recipe's 30"
+    assert training["recipes"]["keras_notebook"]["degrees"] == 15.0, "half of the named recipe's 30"
     assert [one["purpose"] for one in card["purposes"]] == ["screening", "balanced", "rule_in"]  # type: ignore
     (home / "film.png").write_bytes(as_png(chest(1, (300, 340), pneumonia=True)))
     out = run_warm(
