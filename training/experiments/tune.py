@@ -158,8 +158,8 @@ def _with_current_names(stored: Any) -> Any:
 
 def _as_begun(study: optuna.Study, dimensions: Sequence[Dimension]) -> tuple[Dimension, ...]:
     """Return the dimensions with the choices that the study was begun with; Optuna accepts no others in later trials."""
-    stored = {
-        name: distribution.choices
+    stored: dict[str, tuple[str, ...]] = {
+        name: tuple(map(str, distribution.choices))
         for trial in study.get_trials(deepcopy=False)
         for name, distribution in trial.distributions.items()
         if name == "augmentation" and isinstance(distribution, optuna.distributions.CategoricalDistribution)
