@@ -157,7 +157,7 @@ def _with_current_names(stored: Any) -> Any:
 
 
 def _as_begun(study: optuna.Study, dimensions: Sequence[Dimension]) -> tuple[Dimension, ...]:
-    """Return the dimensions with the choices that the study was begun with; Optuna accepts no others in later trials."""
+    """Return the dimensions with the choices the study was begun with; Optuna accepts no others afterwards."""
     stored: dict[str, tuple[str, ...]] = {
         name: tuple(map(str, distribution.choices))
         for trial in study.get_trials(deepcopy=False)

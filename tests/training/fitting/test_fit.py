@@ -224,7 +224,7 @@ def test_network_that_ends_in_bfloat16_learns_under_mixed_precision(pathogen_wei
         network = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Flatten()(x)))
         assert network.output.dtype == "bfloat16"
         config = _config(pathogen_weight=pathogen_weight, architecture="my.networks:small")
-        history = fit(network, config, _data(), tmp_path, lambda _: None)
+        history = fit(network, config, _data(), tmp_path, ignore)
     finally:
         keras.mixed_precision.set_global_policy(before)
     assert history[-1]["val_auroc"] > 0.95 and history[-1]["loss"] < history[0]["loss"]
