@@ -1,1 +1,1 @@
-"""What is remembered: who may administer this installation."""
+"""Records of this installation: the administrator account."""

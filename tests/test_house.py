@@ -81,6 +81,7 @@ FOR_PAGES = {
     "training.runs.audits",
     "training.runs.candidate",
     "training.runs.estimate",
+    "training.runs.held_out",
     "training.runs.jobs",
     "training.runs.processes",
     "training.runs.promotion",

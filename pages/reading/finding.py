@@ -14,8 +14,9 @@ from model.lung_zones import outside_warning
 from model.operating import NAMES, at_purpose, offered, operating_point, rates_at
 from pages.reading.evidence import evidence_regions, show_bearing
 from pages.reading.films import Film, reassess
+from pages.reading.probability_scale import probability_scale
 from pages.reading.verdict import show_downloads, show_verdict
-from pages.shared import charts, classifiers
+from pages.shared import classifiers
 from pages.shared.measures import VALIDATION as VALIDATION
 from pages.shared.predictive_values import chosen_purpose, show_predictive_values, show_purpose, show_rates
 
@@ -140,7 +141,7 @@ def _scale(prediction: Prediction, card: ModelCard, evaluation: Evaluation, is_g
         for purpose in offered(card)
         if purpose != prediction.purpose
     }
-    figure = charts.probability_scale(
+    figure = probability_scale(
         prediction.probability,
         prediction.operating_point,
         (point.near_low, point.near_high),

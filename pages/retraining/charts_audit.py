@@ -1,4 +1,4 @@
-"""Figures of an audit, from plain values. Imports no streamlit."""
+"""Figures of the dataset audit, from plain values. Imports no streamlit."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from pages.shared.charts import ABOVE, ACCENT, BELOW, HEIGHT, QUIET, TEXT, lay_out, titled
+from pages.shared.charts import ABOVE, ACCENT, AXIS, BELOW, HEIGHT, QUIET, TEXT, add_title, finish, lay_out
 
-PARTS = {"train": "Training", "val": "Validation", "test": "Test"}
+SPLIT_NAMES = {"train": "Training", "val": "Validation", "test": "Test"}
 CLASSES = {"NORMAL": ("NORMAL", BELOW, "circle"), "PNEUMONIA": ("PNEUMONIA", ABOVE, "diamond")}
 FEATURE_NAMES = {
     "bytes": "File size",
     "width": "Width",
     "height": "Height",
-    "aspect": "Width over height",
-    "mean": "Mean brightness",
+    "aspect": "Aspect ratio",
+    "mean": "Mean intensity",
     "contrast": "Contrast",
     "sharpness": "Sharpness",
 }
-# What is drawn of each feature: the title of its axis, and what its value is divided by.
+# Features drawn: the title of the axis, and the divisor of the value.
 _AXES = {
     "width": ("Width (px)", 1),
     "height": ("Height (px)", 1),
-    "aspect": ("Width over height", 1),
+    "aspect": ("Aspect ratio", 1),
     "bytes": ("File size (kB)", 1000),
 }
 _ABOVE = {
@@ -39,13 +39,13 @@ _ABOVE = {
 
 
 def class_balance(counts: Mapping[str, Mapping[str, int]]) -> go.Figure:
-    """Draw how many radiographs each part holds of each class; `counts` is part → class → number."""
+    """Draw the number of radiographs by split and class; `counts` is split → class → number."""
     figure = go.Figure()
-    parts = [PARTS.get(part, part) for part in counts]
+    splits = [SPLIT_NAMES.get(split, split) for split in counts]
     for label, (name, colour, _) in CLASSES.items():
         numbers = [one.get(label, 0) for one in counts.values()]
         figure.add_bar(
-            x=parts,
+            x=splits,
             y=numbers,
             name=name,
             marker={"color": colour, "line": {"width": 0}},
@@ -56,11 +56,11 @@ def class_balance(counts: Mapping[str, Mapping[str, int]]) -> go.Figure:
             hovertemplate="%{x}, " + name + ": %{y} radiographs<extra></extra>",
         )
     total = {label: sum(one.get(label, 0) for one in counts.values()) for label in CLASSES}
-    titled(
+    finish(
         figure,
         "Class balance",
         ", ".join(f"{n:,} {label}" for label, n in total.items()),
-        "Part of the folder",
+        "Split",
         "Radiographs",
     )
     most = max((n for one in counts.values() for n in one.values()), default=1)
@@ -70,9 +70,9 @@ def class_balance(counts: Mapping[str, Mapping[str, int]]) -> go.Figure:
 
 
 def sizes(percentiles: Mapping[str, Mapping[str, Sequence[float]]], n: int) -> go.Figure:
-    """Draw width, height, aspect and file size by class: a line from the 5th to the 95th percentile, the median on it.
+    """Draw width, height, aspect ratio and file size by class: the median and the 5th to 95th percentile.
 
-    `percentiles` is class → feature → (5th, 50th, 95th); `n` is how many files there are.
+    `percentiles` is class → feature → (5th, 50th, 95th); `n` is the number of files.
     """
     figure = make_subplots(rows=2, cols=2, horizontal_spacing=0.08, vertical_spacing=0.3)
     for place, (feature, (title, unit)) in enumerate(_AXES.items()):
@@ -99,13 +99,7 @@ def sizes(percentiles: Mapping[str, Mapping[str, Sequence[float]]], n: int) -> g
         figure.update_xaxes(title={"text": title, "standoff": 6}, row=row, col=column)
     lay_out(figure, HEIGHT)
     for axis in ("xaxis2", "xaxis3", "xaxis4", "yaxis2", "yaxis3", "yaxis4"):
-        figure.layout[axis].update(
-            gridcolor="#1f2630",
-            zeroline=False,
-            linecolor=figure.layout.xaxis.linecolor,
-            tickfont={"size": 12, "color": QUIET},
-            fixedrange=True,
-        )
+        figure.layout[axis].update({name: value for name, value in AXIS.items() if name != "title"})
     for place, (title, _) in enumerate(_AXES.values()):
         figure.layout[f"xaxis{place + 1 if place else ''}"].update(
             title={"text": title, "standoff": 6, "font": {"size": 12, "color": QUIET}}, nticks=6
@@ -118,21 +112,8 @@ def sizes(percentiles: Mapping[str, Mapping[str, Sequence[float]]], n: int) -> g
         categoryorder="array",
         categoryarray=list(CLASSES),
     )
+    add_title(figure, "Image and file size", f"n = {n:,}; median and 5th to 95th percentile")
     figure.update_layout(
-        title={
-            "text": "Size and shape of the radiographs",
-            "font": {"size": 14, "color": TEXT, "weight": 600},
-            "pad": {"l": 6},
-            "x": 0,
-            "xref": "container",
-            "xanchor": "left",
-            "y": 0.97,
-            "yanchor": "top",
-            "subtitle": {
-                "text": f"n = {n:,}; median, line from the 5th to the 95th percentile",
-                "font": {"size": 12, "color": QUIET},
-            },
-        },
         margin={"l": 16, "r": 16, "t": 84},
         legend=_ABOVE,
     )
@@ -140,9 +121,9 @@ def sizes(percentiles: Mapping[str, Mapping[str, Sequence[float]]], n: int) -> g
 
 
 def baseline(features: Mapping[str, float], auroc: float) -> go.Figure:
-    """Draw how well each property of a file alone tells the classes apart, and all of them together as a line.
+    """Draw the AUROC of each file property alone, and of all combined as a line.
 
-    `features` is name → AUROC in [0.5, 1]; `auroc` is that of all together, nan where it could not be estimated.
+    `features` is name → AUROC in [0.5, 1]; `auroc` is the AUROC of all combined, nan where not estimated.
     """
     known = sorted(((area, name) for name, area in features.items() if not math.isnan(area)))
     figure = go.Figure()
@@ -155,8 +136,8 @@ def baseline(features: Mapping[str, float], auroc: float) -> go.Figure:
         textposition="outside",
         cliponaxis=False,
         textfont={"color": TEXT, "size": 12},
-        name="one property alone",
-        hovertemplate="%{y} alone: AUROC %{x:.3f}<extra></extra>",
+        name="single property",
+        hovertemplate="%{y}: AUROC %{x:.3f}<extra></extra>",
     )
     if not math.isnan(auroc):
         figure.add_shape(
@@ -166,25 +147,25 @@ def baseline(features: Mapping[str, float], auroc: float) -> go.Figure:
             yref="paper",
             y0=0,
             y1=1,
-            name="all together",
+            name="combined",
             line={"color": TEXT, "width": 1, "dash": "dot"},
         )
         figure.add_annotation(
             x=auroc,
             yref="paper",
             y=1,
-            text=f"all together {auroc:.2f}",
+            text=f"combined {auroc:.2f}",
             showarrow=False,
             yanchor="bottom",
             xanchor="right" if auroc > 0.8 else "left",
             font={"size": 12, "color": QUIET},
         )
-    titled(
+    finish(
         figure,
-        "What the files alone give away",
-        "Training part; 0.50 is chance, 1.00 tells every radiograph",
-        "AUROC without looking at lungs",
-        "Property of the file",
+        "Shortcut baseline (no lung content)",
+        "Training split; 0.50 is chance",
+        "AUROC",
+        "File property",
     )
     figure.update_layout(showlegend=False, margin={"l": 150, "t": 84}, bargap=0.35)
     figure.update_xaxes(range=[0.5, 1.06], tickvals=[0.5, 0.6, 0.7, 0.8, 0.9, 1.0], tickformat=".1f")

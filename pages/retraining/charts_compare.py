@@ -1,7 +1,7 @@
-"""Two classifiers in one figure: calibration, and what changes to the films cost. From plain values, without streamlit.
+"""Figures of the comparison: calibration and robustness of both classifiers. Imports no streamlit.
 
-The candidate is drawn in the accent colour and solid, the classifier in use in grey with a dashed line or hatched, so
-that colour is not needed to tell them apart.
+The candidate is drawn solid in the accent colour, the classifier in use dashed or hatched in grey, so that colour is
+not needed to tell them apart.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import plotly.graph_objects as go
 
 from model.card import Measure, ReliabilityBin
 from pages.shared import charts
-from pages.shared.charts import ACCENT, BACKGROUND, FONT, LINE, PANEL, QUIET, TEXT
+from pages.shared.charts import ACCENT, BACKGROUND, PANEL, QUIET, TEXT
 
-# Figures of one change to the films: (name, accuracy of the candidate, accuracy of the one in use).
-Change = tuple[str, Measure, Measure]
+# One perturbation: (name, accuracy of the candidate, accuracy of the classifier in use).
+Robustness = tuple[str, Measure, Measure]
 _ROW_PX = 46
 
 
@@ -27,7 +27,7 @@ def reliability_pair(
     errors: tuple[str, str],
     sample: str,
 ) -> go.Figure:
-    """Draw the reliability of both on one axis; `names` and `errors` (ECE in words) are candidate first."""
+    """Draw both reliability diagrams on the same axes; `names` and `errors` (formatted ECE) are candidate first."""
     figure = charts.reliability(bins, errors[0], sample)
     own = figure.data[-1]
     own.name = f"candidate {names[0]}, ECE {errors[0]}"
@@ -46,26 +46,27 @@ def reliability_pair(
             "line": {"color": TEXT, "width": 1.5},
             "size": [6 + 12 * math.sqrt(one.n / most) for one in bins_in_use],
         },
-        hovertemplate="mean probability %{x:.2f}<br>observed share %{y:.2f}<br>n = %{customdata}<extra></extra>",
+        hovertemplate="mean predicted probability %{x:.2f}<br>"
+        "observed frequency %{y:.2f}<br>n = %{customdata}<extra></extra>",
     )
-    # Both names are long: below the axes they cover nothing.
+    # Below the axes: both names are long.
     figure.update_layout(
         height=charts.TALL,
         margin={"b": 118},
         legend={"x": 0, "y": -0.2, "xanchor": "left", "yanchor": "top", "bgcolor": "rgba(0,0,0,0)"},
     )
-    figure.update_layout(title={"text": "Calibration of both"})
+    figure.update_layout(title={"text": "Reliability diagram"})
     return figure
 
 
-def robustness_pair(changes: Sequence[Change], names: tuple[str, str], sample: str) -> go.Figure:
-    """Draw the accuracy of both on the same films, as they are and after each change, with 95 % intervals."""
+def robustness_pair(rows: Sequence[Robustness], names: tuple[str, str], sample: str) -> go.Figure:
+    """Draw the accuracy of both on unperturbed and perturbed radiographs, with 95 % confidence intervals."""
     figure = go.Figure()
-    labels = [name for name, _, _ in changes]
+    labels = [name for name, _, _ in rows]
     for side, (title, colour, pattern) in enumerate(
         ((f"candidate {names[0]}", ACCENT, ""), (f"in use {names[1]}", QUIET, "/"))
     ):
-        measures = [change[1 + side] for change in changes]
+        measures = [(own, in_use)[side] for _, own, in_use in rows]
         figure.add_bar(
             y=labels,
             x=[_or_none(one.value) for one in measures],
@@ -74,7 +75,7 @@ def robustness_pair(changes: Sequence[Change], names: tuple[str, str], sample: s
             marker={
                 "color": colour,
                 "line": {"width": 0},
-                # Over the colour: by itself a pattern replaces it, and dark lines on a dark panel are no bar.
+                # Over the colour, which a pattern by itself would replace: dark lines on a dark panel are not visible.
                 "pattern": {"shape": pattern, "fgcolor": BACKGROUND, "fillmode": "overlay"},
             },
             error_x={
@@ -88,47 +89,22 @@ def robustness_pair(changes: Sequence[Change], names: tuple[str, str], sample: s
             },
             hovertemplate="%{y}: accuracy %{x:.3f}<extra>" + title + "</extra>",
         )
-    axis = {
-        "gridcolor": "#1f2630",
-        "zeroline": False,
-        "linecolor": LINE,
-        "tickfont": {"size": 12, "color": QUIET},
-        "title": {"font": {"size": 12, "color": QUIET}},
-        "fixedrange": True,
-    }
+    charts.lay_out(figure, 150 + _ROW_PX * len(rows))
+    charts.add_title(figure, "Robustness to perturbations", sample)
     figure.update_layout(
-        template="none",
-        height=150 + _ROW_PX * len(changes),
-        paper_bgcolor=PANEL,
-        plot_bgcolor=PANEL,
         barmode="group",
         bargap=0.35,
-        xaxis=axis,
-        yaxis=axis,
-        font={"family": FONT, "size": 12, "color": TEXT},
-        margin={"l": 130, "r": 14, "t": 66, "b": 84},
-        hoverlabel={"bgcolor": BACKGROUND, "bordercolor": LINE, "font": {"color": TEXT}},
+        margin={"l": 130, "b": 84},
         legend={
             "x": 0,
-            "y": -44 / (_ROW_PX * max(1, len(changes))),
+            "y": -44 / (_ROW_PX * max(1, len(rows))),
             "xanchor": "left",
             "yanchor": "top",
             "orientation": "h",
             "font": {"size": 12, "color": TEXT},
         },
-        title={
-            "text": "The same films, changed",
-            "font": {"size": 14, "color": TEXT, "weight": 600},
-            "pad": {"l": 6},
-            "x": 0,
-            "xref": "container",
-            "xanchor": "left",
-            "y": 0.97,
-            "yanchor": "top",
-            "subtitle": {"text": sample, "font": {"size": 12, "color": QUIET}},
-        },
     )
-    figure.update_xaxes(range=[0, 1.02], title={"text": "Accuracy at each one's own operating point", "standoff": 8})
+    figure.update_xaxes(range=[0, 1.02], title={"text": "Accuracy (own operating point)", "standoff": 8})
     figure.update_yaxes(autorange="reversed", showgrid=False, gridcolor=PANEL)
     return figure
 

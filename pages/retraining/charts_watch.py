@@ -1,4 +1,4 @@
-"""The curve of a training that goes on: loss above, AUROC below, both against epochs. Imports no streamlit."""
+"""Learning curves of a running training: loss and AUROC against epochs. Imports no streamlit."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from pages.shared.charts import ACCENT, BACKGROUND, FONT, LINE, PANEL, QUIET, TEXT
+from pages.shared.charts import ACCENT, AXIS, BACKGROUND, FONT, LINE, PANEL, QUIET, TEXT
+from pages.shared.measures import stage_name
 
 HEIGHT = 476
-STAGES = {"head": "last layer", "small": "small pictures", "full": "full size", "fit": "whole network"}
 Rows = Sequence[Mapping[str, Any]]
 
 
 def training_curves(history: Rows, points: Rows, epochs: int) -> go.Figure:
-    """Draw loss and AUROC against epochs, of `epochs` planned ones.
+    """Draw loss and AUROC against epochs; the axes are fixed while the curves grow.
 
-    `history` has a row for each finished epoch, `points` rows from within epochs, each of which covers its epoch so
-    far; a curve that starts anew with each epoch says so by its gap. The axes do not move while the curves grow.
+    Parameters
+    ----------
+    history
+        One row for each finished epoch.
+    points
+        Rows within epochs: running means since the beginning of the epoch. A gap separates epochs.
+    epochs
+        Number of epochs planned.
     """
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.07, row_heights=[0.46, 0.54])
     _within_epochs(figure, points, "loss", 1)
@@ -28,7 +34,7 @@ def training_curves(history: Rows, points: Rows, epochs: int) -> go.Figure:
     _at_epochs(figure, history, "loss", "training (augmented)", QUIET, "dot", 1, in_legend=False)
     _at_epochs(figure, history, "val_loss", "validation loss", ACCENT, "dash", 1, in_legend=False)
     _at_epochs(figure, history, "train_auroc", "training (augmented)", QUIET, "dot", 2)
-    _at_epochs(figure, history, "val_auroc", "validation (patients held out)", ACCENT, "solid", 2)
+    _at_epochs(figure, history, "val_auroc", "validation (held-out patients)", ACCENT, "solid", 2)
     _lay_out(figure, max(1, epochs, len(history)))
     _mark_stages(figure, history, points, max(1, epochs, len(history)))
     return figure
@@ -43,26 +49,26 @@ def _within_epochs(figure: go.Figure, points: Rows, key: str, row: int) -> None:
             x.append(None)
             y.append(None)
         epoch = point["epoch"]
-        x.append(place(point))
+        x.append(epoch_position(point))
         y.append(_number(point.get(key)))
     figure.add_scatter(
         x=x,
         y=y,
         mode="lines",
-        name="training, within an epoch",
+        name="training (running mean)",
         line={"color": QUIET, "width": 1},
         connectgaps=False,
         opacity=0.8,
         showlegend=row == 1,
-        legendgroup="within",
+        legendgroup="running mean",
         row=row,
         col=1,
-        hovertemplate="epoch %{x:.2f}: %{y:.4f}<extra>training, epoch so far</extra>",
+        hovertemplate="epoch %{x:.2f}: %{y:.4f}<extra>training, running mean</extra>",
     )
 
 
-def place(point: Mapping[str, Any]) -> float:
-    """Return where on the axis of epochs a row from within an epoch lies: 2.5 is half way through the third."""
+def epoch_position(point: Mapping[str, Any]) -> float:
+    """Return the position of a row within an epoch on the epoch axis: 2.5 is half way through the third epoch."""
     return float(point["epoch"]) - 1 + float(point["step"]) / max(1, int(point["steps"]))
 
 
@@ -103,12 +109,12 @@ def _mark_stages(figure: go.Figure, history: Rows, points: Rows, epochs: int) ->
             line={"color": LINE, "width": 1},
             layer="below",
         )
-        if end - start >= 0.15 * epochs:  # else the words would run into the next stage's
+        if end - start >= 0.15 * epochs:  # else the name would overlap the next one
             figure.add_annotation(
                 x=start,
                 yref="paper",
                 y=1,
-                text=" " + STAGES.get(stage, stage),
+                text=" " + stage_name(stage),
                 showarrow=False,
                 xanchor="left",
                 yanchor="bottom",
@@ -117,17 +123,10 @@ def _mark_stages(figure: go.Figure, history: Rows, points: Rows, epochs: int) ->
 
 
 def _lay_out(figure: go.Figure, epochs: int) -> None:
-    axis = {
-        "gridcolor": "#1f2630",
-        "zeroline": False,
-        "linecolor": LINE,
-        "tickfont": {"size": 12, "color": QUIET},
-        "title": {"font": {"size": 12, "color": QUIET}, "standoff": 8},
-        "fixedrange": True,
-    }
+    axis = AXIS | {"title": {"font": {"size": 12, "color": QUIET}, "standoff": 8}}
     figure.update_xaxes(**axis, range=[0, 1.02 * epochs], tickformat="d", dtick=max(1, round(epochs / 12)))
     figure.update_yaxes(**axis)
-    figure.update_xaxes(title_text="Epochs", row=2, col=1)
+    figure.update_xaxes(title_text="Epoch", row=2, col=1)
     figure.update_yaxes(title_text="Loss (cross-entropy)", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text="AUROC", row=2, col=1)
     figure.update_layout(
@@ -139,7 +138,7 @@ def _lay_out(figure: go.Figure, epochs: int) -> None:
         font={"family": FONT, "size": 12, "color": TEXT},
         margin={"l": 60, "r": 14, "t": 82, "b": 48},
         hoverlabel={"bgcolor": BACKGROUND, "bordercolor": LINE, "font": {"color": TEXT}},
-        # At the figure's own top: at the plot's it would end up on the names of the stages once it needs two lines.
+        # At the top of the figure: at the top of the plot, two lines would cover the stage names.
         legend={
             "orientation": "h",
             "x": 0,

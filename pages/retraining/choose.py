@@ -1,4 +1,4 @@
-"""Data: which radiographs to train on; a folder of the server, or an upload that becomes one."""
+"""The Data step: select a dataset on the server or upload one."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from core.errors import AppError
 from core.formatting import format_count
 from core.progress import Progress, Report
 from core.settings import Settings
+from pages.retraining.charts_audit import SPLIT_NAMES
 from pages.shared.streamlit_patches import take_upload
 from training.data import sources, uploads
 from training.data.sources import CLASSES, SUFFIXES, Dataset
 from training.runs import audits, jobs
 
-ZIP, DIRECTORY = "A zip file", "A folder of this computer"
+ZIP, DIRECTORY = "ZIP file", "Folder on this computer"
 MOST_ZIP_MB = 4000
-PARTS = {"train": "Training", "val": "Validation", "test": "Test"}
-_CHOSEN, _SAID, _ROUND, _DELETING = "choose.dataset", "choose.said", "choose.round", "choose.deleting"
+_SELECTED, _MESSAGE, _ROUND, _DELETING = "choose.dataset", "choose.message", "choose.round", "choose.deleting"
 _LAYOUT = (
-    "Two folders called NORMAL and PNEUMONIA with the radiographs in them, as JPEG, PNG, TIFF, BMP or WebP; or "
-    "train, val and test with these two in each."
+    "Two folders NORMAL and PNEUMONIA with radiographs as JPEG, PNG, TIFF, BMP or WebP; or folders train, val and "
+    "test, each with these two."
 )
 
 
-def show(settings: Settings, who: str) -> None:
-    """Draw what can be trained on and the ways to add to it; the chosen folder goes on to its audit."""
+def show(settings: Settings) -> None:
+    """Draw the datasets on the server and the upload."""
     left, right = st.columns((3, 2), gap="medium")
-    # The upload first, since what it adds is chosen at once.
+    # The upload first: a new dataset is selected in the same run.
     with right, st.container(key="panel_upload"):
         show_upload(settings)
     with left, st.container(key="panel_choose"):
@@ -38,40 +38,40 @@ def show(settings: Settings, who: str) -> None:
 
 
 def show_folders(settings: Settings) -> None:
-    """Draw the folders that may be trained on, what the chosen one holds, and the button that audits it."""
-    st.html('<h1 class="pl-title">Choose the radiographs to train on</h1>')
-    for said in st.session_state.pop(_SAID, ()):
-        st.html(f'<p class="pl-note" role="status">{escape(said)}</p>')
+    """Draw the list of datasets, the class counts of the selected one and the button that starts its audit."""
+    st.html('<h1 class="pl-title">Select training data</h1>')
+    for message in st.session_state.pop(_MESSAGE, ()):
+        st.html(f'<p class="pl-note" role="status">{escape(message)}</p>')
     datasets = {dataset.id: dataset for dataset in sources.list_datasets(settings)}
     if not datasets:
-        show_nothing(settings)
+        show_empty(settings)
         return
-    if st.session_state.get(_CHOSEN) not in datasets:
-        st.session_state.pop(_CHOSEN, None)
-    chosen = st.selectbox(
-        "Folder on the server",
+    if st.session_state.get(_SELECTED) not in datasets:
+        st.session_state.pop(_SELECTED, None)
+    selected = st.selectbox(
+        "Dataset on the server",
         list(datasets),
-        key=_CHOSEN,
+        key=_SELECTED,
         persist_state="session",
         format_func=lambda one: label(datasets[one]),
     )
-    dataset = sources.with_counts(datasets[chosen])
-    st.html(f'<p class="pl-note">{escape(str(dataset.path))}</p>{table(dataset)}')
+    dataset = sources.with_counts(datasets[selected])
+    st.html(f'<p class="pl-note">{escape(str(dataset.path))}</p>{counts_table(dataset)}')
     with st.container(horizontal=True, gap="small"):
-        if st.button("Audit this folder", type="primary", key="choose.audit"):
-            begin(settings, dataset)
-        if dataset.is_upload and st.button("Delete this upload", key="choose.delete"):
+        if st.button("Audit dataset", type="primary", key="choose.audit"):
+            start_audit(settings, dataset)
+        if dataset.is_upload and st.button("Delete upload", key="choose.delete"):
             st.session_state[_DELETING] = dataset.id
     st.html(
-        '<p class="pl-note">The audit reads every picture and looks for damaged files, duplicates and '
-        "contradictions. It changes nothing. A folder that has not changed since its last audit shows at once.</p>"
+        '<p class="pl-note">The audit reads every radiograph and reports unreadable files, duplicates '
+        "and label conflicts. It does not change the files. The audit of an unchanged dataset is shown at once.</p>"
     )
     if dataset.is_upload and st.session_state.get(_DELETING) == dataset.id:
         confirm_deletion(settings, dataset)
 
 
-def begin(settings: Settings, dataset: Dataset) -> None:
-    """Start the audit, or take the one that there is, and go on to it."""
+def start_audit(settings: Settings, dataset: Dataset) -> None:
+    """Start the audit, or reuse the existing one, and open its step."""
     try:
         key = audits.start_audit(settings, dataset)
     except AppError as error:
@@ -83,41 +83,40 @@ def begin(settings: Settings, dataset: Dataset) -> None:
     st.rerun()
 
 
-def show_nothing(settings: Settings) -> None:
-    """Say what to do while there is no folder to choose."""
+def show_empty(settings: Settings) -> None:
+    """Draw the empty state: how to add a dataset."""
     roots = sources.data_roots(settings)[:-1]
     if roots:
-        looked = "".join(f"<li>{escape(str(root))}</li>" for root in roots)
-        first = f"<p>No dataset was found. These folders were looked through, three levels deep:</p><ul>{looked}</ul>"
+        searched = "".join(f"<li>{escape(str(root))}</li>" for root in roots)
+        first = f"<p>No dataset found. Folders searched, three levels deep:</p><ul>{searched}</ul>"
     else:
         first = (
-            "<p>No folder of this server may be trained on yet. Whoever installed PneumoLens names the folders in "
-            "the setting PNEUMOLENS_DATA_ROOTS and starts the app again, for example "
-            "PNEUMOLENS_DATA_ROOTS=/srv/radiographs.</p>"
+            "<p>No dataset folders are configured. Set PNEUMOLENS_DATA_ROOTS to the folders with datasets and restart "
+            "the app, for example PNEUMOLENS_DATA_ROOTS=/srv/radiographs.</p>"
         )
     st.html(
-        f'<section class="pl-about">{first}<p>Or upload radiographs on this page.</p>'
-        f"<h2>What a dataset looks like</h2><p>{_LAYOUT}</p></section>"
+        f'<section class="pl-about">{first}<p>You can also upload radiographs on this page.</p>'
+        f"<h2>Expected folder structure</h2><p>{_LAYOUT}</p></section>"
     )
 
 
 def show_upload(settings: Settings) -> None:
-    """Draw the upload and make a dataset of what comes in."""
+    """Draw the upload and store it as a dataset."""
     st.html(
         '<h2 class="pl-heading">Upload radiographs</h2>'
-        f'<p class="pl-note">{_LAYOUT} They are stored on this server until you delete them.</p>'
+        f'<p class="pl-note">{_LAYOUT} Uploads stay on this server until you delete them.</p>'
     )
     kind = st.segmented_control(
         "Upload as", (ZIP, DIRECTORY), default=ZIP, required=True, key="choose.kind", label_visibility="collapsed"
     )
-    # A new key empties the uploader: what has been stored, or refused, is let go of.
+    # A new key empties the uploader after an upload was stored or refused.
     key = f"choose.upload.{kind}.{st.session_state.get(_ROUND, 0)}"
     problem = st.session_state.pop("choose.problem", None)
     if problem is not None:
         show_refusal(problem)
     if kind == ZIP:
         file = st.file_uploader(
-            f"One zip file, up to {MOST_ZIP_MB // 1000} GB", type="zip", key=key, max_upload_size=MOST_ZIP_MB
+            f"One ZIP file, up to {MOST_ZIP_MB // 1000} GB", type="zip", key=key, max_upload_size=MOST_ZIP_MB
         )
         if file is not None:
             receive(lambda report: uploads.unpack_zip(settings, file, file.name, report))
@@ -125,7 +124,7 @@ def show_upload(settings: Settings) -> None:
             st.rerun()
     else:
         files = st.file_uploader(
-            "One folder with all that is below it, up to 200 MB for each picture",
+            "One folder with its subfolders, up to 200 MB per file",
             key=key,
             type=sorted(suffix[1:] for suffix in SUFFIXES),
             accept_multiple_files="directory",
@@ -139,15 +138,15 @@ def show_upload(settings: Settings) -> None:
 
 
 def receive(store: Callable[[Report], uploads.Stored]) -> None:
-    """Store an upload with a progress bar; keep what came of it for the next drawing of the page."""
+    """Store an upload with a progress bar; the result is shown at the next run of the page."""
     st.session_state[_ROUND] = st.session_state.get(_ROUND, 0) + 1
     with st.empty():
-        st.progress(0.0, "Looking at what came in.")
+        st.progress(0.0, "Checking the upload.")
 
         def show(progress: Progress) -> None:
             if progress.done % 50 == 0:
                 st.progress(
-                    progress.done / progress.total, f"Storing picture {progress.done + 1:,} of {progress.total:,}."
+                    progress.done / progress.total, f"Storing radiograph {progress.done + 1:,} of {progress.total:,}."
                 )
 
         try:
@@ -155,41 +154,41 @@ def receive(store: Callable[[Report], uploads.Stored]) -> None:
         except AppError as error:
             st.session_state["choose.problem"] = error
             return
-    st.session_state[_CHOSEN] = stored.dataset.id
+    st.session_state[_SELECTED] = stored.dataset.id
     words = f"{count(total_of(stored.dataset))} stored as “{stored.dataset.name}”."
     if stored.left_out:
         files = "1 other file was" if stored.left_out == 1 else f"{stored.left_out:,} other files were"
-        words += f" {files} left out."
-    st.session_state[_SAID] = (words,)
+        words += f" {files} skipped."
+    st.session_state[_MESSAGE] = (words,)
 
 
 def confirm_deletion(settings: Settings, dataset: Dataset) -> None:
-    """Ask before an upload is deleted, and delete it."""
+    """Ask for confirmation and delete an upload."""
     st.html(
-        f'<section class="pl-warning"><p><strong>Delete “{escape(dataset.name)}” from this server for good?'
-        f"</strong></p><p>{count(total_of(dataset))} and the audits of them. Classifier versions that were "
-        "trained on them stay.</p></section>"
+        f'<section class="pl-warning"><p><strong>Delete “{escape(dataset.name)}” permanently?'
+        f"</strong></p><p>{count(total_of(dataset))} and their audits will be deleted. Classifier versions "
+        "trained on them are kept.</p></section>"
     )
     with st.container(horizontal=True, gap="small"):
-        if st.button("Keep it", key="choose.keep"):
+        if st.button("Cancel", key="choose.keep"):
             st.session_state.pop(_DELETING)
             st.rerun()
-        if not st.button("Delete for good", key="choose.delete_for_good"):
+        if not st.button("Delete permanently", key="choose.delete_for_good"):
             return
     st.session_state.pop(_DELETING)
-    going = [job.data for job in jobs.list_jobs(settings) if job.state in ("running", "queued")]
+    in_training = [job.data for job in jobs.list_jobs(settings) if job.state in ("running", "queued")]
     try:
-        sources.delete_dataset(settings, dataset.id, (*going, *audits.folders_in_use(settings)))
+        sources.delete_dataset(settings, dataset.id, (*in_training, *audits.folders_in_use(settings)))
     except AppError as error:
         show_refusal(error)
         return
     audits.forget_audits(settings, dataset)
-    st.session_state[_SAID] = (f"“{dataset.name}” was deleted.",)
+    st.session_state[_MESSAGE] = (f"“{dataset.name}” was deleted.",)
     st.rerun()
 
 
 def show_refusal(error: AppError) -> None:
-    """Say why something was not done and what to do."""
+    """Draw an error: what to do, and the technical message."""
     st.html(
         f'<section class="pl-warning"><p><strong>{escape(error.advice)}</strong></p>'
         f'<p class="pl-note">{escape(str(error))}. Nothing was changed.</p></section>'
@@ -197,29 +196,29 @@ def show_refusal(error: AppError) -> None:
 
 
 def label(dataset: Dataset) -> str:
-    """Return what a folder is called in the list."""
+    """Return the name of a dataset in the list."""
     return f"{dataset.name} (upload)" if dataset.is_upload else dataset.name
 
 
 def total_of(dataset: Dataset) -> int:
-    """Return how many radiographs a counted dataset holds."""
+    """Return the number of radiographs of a counted dataset."""
     return sum(sum(counts.values()) for counts in (dataset.n or {}).values())
 
 
 def count(n: int) -> str:
-    """Write a number of radiographs."""
+    """Return a number of radiographs as words."""
     return format_count(n, "radiograph")
 
 
-def table(dataset: Dataset) -> str:
-    """Return the counts of a dataset as a table, by part and class."""
+def counts_table(dataset: Dataset) -> str:
+    """Return the counts of a dataset as a table, by split and class."""
     if not dataset.n:
-        return '<p class="pl-warning">No radiograph was found in this folder.</p>'
+        return '<p class="pl-warning">This dataset contains no radiographs.</p>'
     head = "".join(f"<th>{name}</th>" for name in CLASSES)
     rows = "".join(
-        f"<tr><th>{PARTS.get(part, escape(part))}</th>"
+        f"<tr><th>{SPLIT_NAMES.get(split, escape(split))}</th>"
         + "".join(f"<td>{counts.get(name, 0):,}</td>" for name in CLASSES)
         + "</tr>"
-        for part, counts in dataset.n.items()
+        for split, counts in dataset.n.items()
     )
     return f'<table class="pl-table"><tr><th>Radiographs</th>{head}</tr>{rows}</table>'

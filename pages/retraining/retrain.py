@@ -1,6 +1,6 @@
-"""Retrain: from a folder of radiographs to a new classifier version in service, in five steps.
+"""The Retrain page: from a dataset to a promoted classifier version, in five steps.
 
-Which step is on the screen and what it is about stands in the address, so that a reload shows the same.
+The step and its audit or run are query parameters, so that a reload shows the same.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ STEPS = {"data": "Data", "audit": "Audit", "train": "Train", "compare": "Compare
 
 
 def current(settings: Settings) -> tuple[str, str, str]:
-    """Return (step, audit, run) from the address; without a step, the run that is going on, else the beginning."""
+    """Return (step, audit, run) from the query parameters; without a step, the active run, else the first step."""
     step, key, run = (st.query_params.get(name, "") for name in ("step", "audit", "run"))
     if step not in STEPS:
-        going = [job for job in jobs.list_jobs(settings) if job.state in ("running", "queued")]
-        if going:
-            return "train", key, min(going, key=lambda job: job.place).id
+        active = [job for job in jobs.list_jobs(settings) if job.state in ("running", "queued")]
+        if active:
+            return "train", key, min(active, key=lambda job: job.place).id
         step = "data"
     return step, key, run
 
 
-def go(step: str) -> None:
-    """Show a step."""
+def open_step(step: str) -> None:
+    """Open a step."""
     st.query_params["step"] = step
 
 
-def show_path(step: str, key: str, run: str) -> None:
-    """Draw the five steps; those for which there is nothing yet cannot be pressed."""
+def show_steps(step: str, key: str, run: str) -> None:
+    """Draw the buttons of the five steps; those without content are disabled."""
     can_open = {"data": True, "audit": bool(key), "train": True, "compare": bool(run), "decide": True}
     with st.container(horizontal=True, key="steps", gap="small"):
         for number, (name, label) in enumerate(STEPS.items(), 1):
@@ -46,27 +46,27 @@ def show_path(step: str, key: str, run: str) -> None:
                 key=f"retrain.step.{name}",
                 type="primary" if name == step else "secondary",
                 disabled=not can_open[name] and name != step,
-                on_click=guarded(go),
+                on_click=guarded(open_step),
                 args=(name,),
             )
 
 
 def page() -> None:
-    """Draw the step that is on the screen."""
+    """Draw the current step."""
     settings = installation.settings()
     jobs.advance(settings)
     step, key, run = current(settings)
-    show_path(step, key, run)
+    show_steps(step, key, run)
     if step == "data":
-        choose.show(settings, WHO)
+        choose.show(settings)
     elif step == "audit":
-        audit.show(settings, WHO, key)
+        audit.show(settings, key)
     elif step == "train" and key and not run:
         start.show(settings, WHO, key)
     elif step == "train":
-        watch.show(settings, WHO, run)
+        watch.show(settings, run)
     elif step == "compare":
-        compare.show(settings, WHO, run)
+        compare.show(settings, run)
     else:
         decide.show(settings, WHO, run)
 

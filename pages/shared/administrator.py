@@ -1,9 +1,9 @@
-"""The guard of the pages that only an administrator may open: it asks for the one-time code or the password.
+"""The sign-in guard of the administrator's pages: one-time code, password and session time-out.
 
-A visit is one connection of a browser, so a reload signs out. It ends with "Sign out", after 30 minutes without use and
-as soon as the password is another one. Everything that an administrator's page does stands behind this guard, in three
-places: the page script calls `require_administrator`, every fragment `still_administrator`, since it runs again without
-its page, and every callback is `guarded`, since it runs before its page.
+A session is one browser connection, so a reload signs out. It ends with "Sign out", after 30 minutes of inactivity and
+when the password changes. A page needs the guard in three places: its script calls `require_administrator`, every
+fragment `still_administrator`, since it runs again without its page, and every callback is `guarded`, since it runs
+before its page.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ from records.administrator import (
 
 log = logging.getLogger(__name__)
 IDLE_SECONDS = 1800.0
-_LOOK_SECONDS = 30.0
+_CHECK_SECONDS = 30.0
 _FORM_PX = 420
-_VISIT, _ENDED = "administrator.visit", "administrator.ended"
+_SIGN_IN, _ENDED = "administrator.sign_in", "administrator.ended"
 _clock = time.monotonic
 
 
 @dataclass(frozen=True, slots=True)
-class _Visit:
-    """A visit that is signed in: under which password, and when it was last used."""
+class _SignIn:
+    """A signed-in session: the mark of its password and the time of its last use, in seconds."""
 
     mark: str
     used: float
 
 
 def require_administrator() -> str:
-    """Return the administrator's name in a visit that is signed in; else ask for the password and stop the page."""
+    """Return the administrator's name where signed in; else draw the sign-in form and stop the page."""
     try:
         settings = installation.settings()
         if _is_signed_in(settings):
-            visit: _Visit = st.session_state[_VISIT]
-            st.session_state[_VISIT] = _Visit(visit.mark, _clock())
-            _show_who()
+            sign_in: _SignIn = st.session_state[_SIGN_IN]
+            st.session_state[_SIGN_IN] = _SignIn(sign_in.mark, _clock())
+            _show_user()
             return NAME
         if has_password(settings):
             _ask_for_password(settings)
@@ -67,7 +67,7 @@ def require_administrator() -> str:
         frame.show_error(
             SignInError(
                 f"expected a data folder that can be read. Received: {type(error).__name__}",
-                advice="The data folder cannot be read by the app's user.",
+                advice="The data folder is not readable. Check its permissions.",
             )
         )
     st.stop()
@@ -75,9 +75,9 @@ def require_administrator() -> str:
 
 
 def still_administrator() -> str:
-    """Return the administrator's name, for the first line of a fragment; else draw the whole page again, which asks.
+    """Return the administrator's name where signed in, as the first line of a fragment; else run the whole page again.
 
-    Does not count as use: a fragment that looks for news every few seconds would keep the visit open for ever.
+    Does not count as use: a fragment that polls would keep the session open.
     """
     if _is_signed_in(installation.settings()):
         return NAME
@@ -89,7 +89,7 @@ def still_administrator() -> str:
 
 
 def guarded(callback: Callable[..., object]) -> Callable[..., None]:
-    """Let a widget's callback act only in a visit that is signed in."""
+    """Wrap a widget's callback so that it acts only where signed in."""
 
     @wraps(callback)
     def act(*args: Any, **kwargs: Any) -> None:
@@ -100,17 +100,17 @@ def guarded(callback: Callable[..., object]) -> Callable[..., None]:
 
 
 def sign_out() -> None:
-    """End the visit."""
-    st.session_state.pop(_VISIT, None)
+    """End the session."""
+    st.session_state.pop(_SIGN_IN, None)
 
 
 def _is_signed_in(settings: Settings) -> bool:
-    visit: _Visit | None = st.session_state.get(_VISIT)
-    if visit is None:
+    sign_in: _SignIn | None = st.session_state.get(_SIGN_IN)
+    if sign_in is None:
         return False
-    if _clock() - visit.used >= IDLE_SECONDS:
-        st.session_state[_ENDED] = f"You were signed out after {IDLE_SECONDS / 60:.0f} minutes without use."
-    elif visit.mark != password_mark(settings):
+    if _clock() - sign_in.used >= IDLE_SECONDS:
+        st.session_state[_ENDED] = f"You were signed out after {IDLE_SECONDS / 60:.0f} minutes of inactivity."
+    elif sign_in.mark != password_mark(settings):
         st.session_state[_ENDED] = "You were signed out because the password was changed."
     else:
         return True
@@ -119,15 +119,15 @@ def _is_signed_in(settings: Settings) -> bool:
 
 
 def _sign_in(mark: str) -> None:
-    st.session_state[_VISIT] = _Visit(mark, _clock())
+    st.session_state[_SIGN_IN] = _SignIn(mark, _clock())
     st.session_state.pop(_ENDED, None)
     log.info("the administrator signed in")
     st.rerun()
 
 
-@st.fragment(run_every=_LOOK_SECONDS)
-def _show_who() -> None:
-    """Draw who is signed in, and look every now and then whether the visit has ended: no open page stays behind."""
+@st.fragment(run_every=_CHECK_SECONDS)
+def _show_user() -> None:
+    """Draw the user and "Sign out", and check regularly whether the session has ended, so that no page stays open."""
     still_administrator()
     with st.container(
         horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small", key="administrator"
@@ -150,7 +150,7 @@ def _ask_for_password(settings: Settings) -> None:
         try:
             mark = check_password(settings, password)
         except SignInError as error:
-            _say(error)
+            _show_refusal(error)
         else:
             _sign_in(mark)
     st.html(f'<p class="pl-note">{escape(FORGOTTEN)}</p>')
@@ -158,9 +158,8 @@ def _ask_for_password(settings: Settings) -> None:
 
 def _ask_for_first_code(settings: Settings) -> None:
     st.html(
-        '<h1 class="pl-title">Set the administrator’s password</h1><p class="pl-note">No password has been set on '
-        "this installation. When it was started, PneumoLens printed a one-time code to its terminal. Whoever has "
-        "that code sets the password here, once.</p>"
+        '<h1 class="pl-title">Set the administrator password</h1><p class="pl-note">No password is set. Enter '
+        "the one-time code that PneumoLens printed to its terminal at start-up, and choose a password.</p>"
     )
     with st.form("administrator.first", width=_FORM_PX):
         code = st.text_input("One-time code", autocomplete="one-time-code", key="administrator.code")
@@ -172,23 +171,23 @@ def _ask_for_first_code(settings: Settings) -> None:
             help=f"Expected: {EXPECTED}.",
         )
         again = st.text_input(
-            "New password again", type="password", autocomplete="new-password", key="administrator.again"
+            "Repeat new password", type="password", autocomplete="new-password", key="administrator.again"
         )
-        is_sent = st.form_submit_button("Set the password", type="primary")
+        is_sent = st.form_submit_button("Set password", type="primary")
     if is_sent:
         try:
             if password != again:
                 raise SignInError(
-                    "expected the same password twice. Received: two different ones",
-                    advice="The two passwords are not the same. Type them again.",
+                    "expected the same password twice. Received: two different passwords",
+                    advice="The passwords do not match. Enter the same password twice.",
                 )
             mark = set_password(settings, code, password)
         except SignInError as error:
-            _say(error)
+            _show_refusal(error)
         else:
             _sign_in(mark)
 
 
-def _say(error: SignInError) -> None:
+def _show_refusal(error: SignInError) -> None:
     log.warning("a sign-in was refused: %s", error)
     st.html(f'<p class="pl-warning" role="alert">{escape(error.advice)}</p>', width=_FORM_PX)

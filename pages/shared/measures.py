@@ -21,6 +21,12 @@ MEASURE_NAMES = {
 }
 VALIDATION = "validation"
 OUTSIDE = "outside"
+STAGE_NAMES = {
+    "head": "classification head",
+    "small": "reduced resolution",
+    "full": "full resolution",
+    "fit": "all layers",
+}
 _WORDS = {"nih": "NIH", "rsna": "RSNA", "kermany": "Kermany", "a": "A", "b": "B", "c": "C"}
 
 
@@ -63,3 +69,13 @@ def sample(evaluation: Evaluation, name: str) -> str:
     """Write which radiographs a figure rests on."""
     positive, negative = evaluation.tp + evaluation.fn, evaluation.tn + evaluation.fp
     return f"{split_name(name)}, n = {evaluation.n} ({positive} pneumonia, {negative} normal)"
+
+
+def perturbation_name(name: str) -> str:
+    """Return the name of a perturbation of the robustness test as words."""
+    return "unperturbed" if name == "clean" else name
+
+
+def stage_name(stage: str) -> str:
+    """Return the name of a training stage as words; an unknown one as it is."""
+    return STAGE_NAMES.get(stage, stage)
