@@ -54,7 +54,7 @@ def precision_recall(points: Sequence[Point], at: Point, auprc: str, sample: str
     _mark(figure, at, f"operating point: precision {at[1]:.2f}, recall {at[0]:.2f}")
     finish(
         figure,
-        "Precision–recall curve",
+        "Precision-recall curve",
         sample,
         "Recall (sensitivity)",
         "Precision (PPV in this set)",

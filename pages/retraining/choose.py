@@ -15,7 +15,8 @@ from core.settings import Settings
 from pages.retraining.charts_audit import SPLIT_NAMES
 from pages.shared.streamlit_patches import take_upload
 from training.data import sources, uploads
-from training.data.sources import CLASSES, SUFFIXES, Dataset
+from training.data.dataset import CLASSES, SUFFIXES
+from training.data.sources import Dataset
 from training.runs import audits, jobs
 
 ZIP, DIRECTORY = "ZIP file", "Folder on this computer"

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 1800.0
 _CHECK_SECONDS = 30.0
 _FORM_PX = 420
-_SIGN_IN, _ENDED = "administrator.sign_in", "administrator.ended"
+_SIGN_IN, _ENDED = "administrator.session", "administrator.ended"
 _clock = time.monotonic
 
 

@@ -31,7 +31,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def retrain(browser: Any, home: Path) -> Iterator[tuple[str, Settings, Path]]:
+def retrain(browser: Any, home: Path) -> Iterator[tuple[str, Settings, Path]]:  # noqa: ARG001 (skips without a browser)
     """The running app: (address, its settings, the file with what it printed)."""
     (home / "var").mkdir()
     environment = {"PNEUMOLENS_DATA_DIR": str(home / "var"), "PNEUMOLENS_DATA_ROOTS": str(home / "hospital")}
@@ -64,22 +64,22 @@ def test_a_classifier_is_retrained_promoted_and_rolled_back(browser: Any, retrai
     shipped = active_version(settings)
     # The very first request after the start goes to the guarded page: the frame is there, and nothing behind the guard.
     page = open_page(browser, f"{address}/retrain")
-    step(page, "Set the administrator’s password")
-    assert page.get_by_text(SAFETY).count() == 1 and page.get_by_text("Folder on the server").count() == 0
+    step(page, "Set the administrator password")
+    assert page.get_by_text(SAFETY).count() == 1 and page.get_by_text("Dataset on the server").count() == 0
     code = re.search(r"One-time code for the Retrain page: (\S+)", log.read_text())
     assert code is not None
     page.get_by_label("One-time code").fill(code[1])
     page.get_by_role("textbox", name="New password", exact=True).fill(PASSWORD)
-    page.get_by_role("textbox", name="New password again").fill(PASSWORD)
-    page.get_by_role("button", name="Set the password").click()
+    page.get_by_role("textbox", name="Repeat new password").fill(PASSWORD)
+    page.get_by_role("button", name="Set password").click()
 
-    page.get_by_role("button", name="Audit this folder").click()
+    page.get_by_role("button", name="Audit dataset").click()
     step(page, re.compile("Audit of .*films"))
-    page.get_by_role("button", name="Go on to training").click()
-    step(page, "How thorough")
+    page.get_by_role("button", name="Continue to training").click()
+    step(page, "Training preset")
     assert sideways(page) == 0
     page.get_by_role("button", name="Start training").click()
-    page.get_by_role("button", name="Cancel the training").wait_for()
+    page.get_by_role("button", name="Cancel training").wait_for()
 
     # A reload: the same run in a visit that signs in anew.
     address_of_run = page.url
@@ -98,15 +98,15 @@ def test_a_classifier_is_retrained_promoted_and_rolled_back(browser: Any, retrai
     assert active_version(settings) == shipped, "nothing changes before the decision"
     compare.click()
     page.get_by_role("button", name=f"Compare {made} with {shipped}").click()
-    page.get_by_role("button", name="Go on to the decision").click()
+    page.get_by_role("button", name="Continue to decision").click()
 
-    # So few films say nothing: the gate holds, and is overruled with a reason.
-    step(page, f"Put {made} into service?")
-    assert page.get_by_role("button", name=f"Put {made} into service", exact=True).is_disabled()
-    page.get_by_text("Overrule", exact=True).click()
+    # Too few radiographs: promotion is blocked and overridden with a reason.
+    step(page, f"Promote {made}?")
+    assert page.get_by_role("button", name=f"Promote {made}", exact=True).is_disabled()
+    page.get_by_text("Override", exact=True).click()
     page.get_by_role("textbox", name="Reason").fill("This is a test of the whole path with drawn films.")
-    page.get_by_role("button", name=re.compile("Overrule and put")).click()
-    step(page, f"{made} is in service")
+    page.get_by_role("button", name=re.compile("Override and promote")).click()
+    step(page, f"{made} is in use")
     assert active_version(settings) == made
 
     other = open_page(browser, address)
@@ -115,7 +115,7 @@ def test_a_classifier_is_retrained_promoted_and_rolled_back(browser: Any, retrai
     other.locator(".st-key-finding").get_by_text(made).first.wait_for()
 
     page.get_by_role("button", name=f"Roll back to {shipped}").click()
-    page.get_by_text(f"{shipped} is in service again").wait_for()
+    page.get_by_text(f"{shipped} is in use again").wait_for()
     assert active_version(settings) == shipped
     drop(other, ("second.png", a_film(2)))
     other.locator(".pl-name", has_text="2 of 2 second.png").wait_for()
@@ -130,7 +130,7 @@ def test_a_classifier_is_retrained_promoted_and_rolled_back(browser: Any, retrai
 def test_no_address_leads_past_the_sign_in(browser: Any, retrain: tuple[str, Settings, Path], path: str) -> None:
     page = open_page(browser, f"{retrain[0]}/{path}")
     step(page, re.compile("Sign in as administrator|Set the administrator"))
-    assert page.get_by_role("button", name=re.compile("Roll back|Cancel the training|Audit")).count() == 0
+    assert page.get_by_role("button", name=re.compile("Roll back|Cancel training|Audit")).count() == 0
     page.close()
 
 

@@ -47,7 +47,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Settings:
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Settings:  # noqa: ARG001 (time stands still)
     monkeypatch.setattr(administrator, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     return Settings(tmp_path / "data")
 
@@ -83,7 +83,7 @@ def test_the_code_sets_the_password_once_and_the_password_signs_in(settings: Set
 
 
 def test_the_code_may_be_typed_as_it_was_read(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(administrator.secrets, "choice", lambda signs: "0")
+    monkeypatch.setattr(administrator.secrets, "choice", lambda _: "0")
     code = new_first_code(settings)
     assert code == "0000-0000-0000"
     assert set_password(settings, " ooOO – 0000 oooo\n", PASSWORD)
@@ -102,7 +102,7 @@ def test_without_a_code_of_this_start_nothing_sets_the_password(settings: Settin
     for code in ("", "0000-0000-0000"):
         with pytest.raises(SignInError) as error:
             set_password(settings, code, PASSWORD)
-        assert "Start the app again" in error.value.advice
+        assert "Restart the app" in error.value.advice
     assert not has_password(settings)
 
 
@@ -171,7 +171,7 @@ def test_wrong_passwords_have_to_wait_longer_and_longer(settings: Settings, cloc
     for password in (WRONG, PASSWORD):
         with pytest.raises(SignInError) as error:
             check_password(settings, password)
-        assert "Too many wrong attempts" in error.value.advice, "the right one has to wait too"
+        assert "Too many failed attempts" in error.value.advice, "the right one has to wait too"
     clock.now += 16
     assert "Try again in 30 seconds" in wrong(settings).advice, "those refused unseen did not count"
     clock.now += 16

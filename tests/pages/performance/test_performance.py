@@ -65,7 +65,7 @@ def install(card: ModelCard, folder: Path, monkeypatch: pytest.MonkeyPatch) -> S
     return settings
 
 
-def refuse_to_load(folder: Path, architectures: tuple[str, ...]) -> Classifier:
+def refuse_to_load(folder: Path, _architectures: tuple[str, ...]) -> Classifier:
     raise ClassifierError(f"expected weights. Received: none in {folder.name}", advice="The weights are missing.")
 
 
@@ -101,7 +101,7 @@ def test_the_card_is_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "For children with a cough &amp; a film.",
         "Not for adults.",
         "Two films &lt;twice&gt;.",
-        "a prevalence of 50 %",
+        "prevalence 50 %",
         "21.8 million parameters",
         "chosen for this test",
         "Validation, n = 200 (140 pneumonia, 60 normal)",
@@ -109,12 +109,12 @@ def test_the_card_is_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert words in said
     drawn = charts(app)
     for title in (
-        "ROC",
-        "Precision and recall",
-        "Reliability",
+        "ROC curve",
+        "Precision-recall curve",
+        "Reliability diagram",
         "Score distributions",
         "Confusion matrix",
-        "What a finding is worth",
+        "Predictive values",
         "Learning curves: AUROC",
         "Learning curves: loss",
     ):
@@ -222,11 +222,11 @@ def test_purposes_and_robustness_are_shown_where_the_card_has_them(
     )
     install(card, tmp_path, monkeypatch)
     shown = text(open_performance())
-    assert "Screening: miss as few as possible" in shown and "0.120" in shown and "0.985" in shown
+    assert "Screening (high sensitivity)" in shown and "0.120" in shown and "0.985" in shown
     assert "JPEG &lt;50&gt;" in shown and "−3.1" in shown and "strong" in shown
     install(a_card("2026.01.02-2"), tmp_path, monkeypatch)
     plain = text(open_performance())
-    assert "other purposes" not in plain and "The same films, changed" not in plain
+    assert "Alternative operating points" not in plain and "Robustness to perturbations" not in plain
 
 
 def test_purposes_out_of_order_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,4 +234,4 @@ def test_purposes_out_of_order_are_said(tmp_path: Path, monkeypatch: pytest.Monk
         purposes=(PurposePoint("screening", 0.12, 0.985, 0.8, "a"), PurposePoint("rule_in", 0.1, 0.9, 0.9, "b"))
     )
     install(card, tmp_path, monkeypatch)
-    assert "films are read for screening from 0.100 and for rule in from 0.400 on" in text(open_performance())
+    assert "keep the purposes in order: screening 0.100, rule in 0.400." in text(open_performance())

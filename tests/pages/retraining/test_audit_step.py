@@ -27,7 +27,7 @@ from training.runs import audits, processes
 @pytest.fixture(autouse=True)
 def signed_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """The step stands behind the guard, which has tests of its own."""
-    monkeypatch.setattr("pages.shared.administrator._is_signed_in", lambda settings: True)
+    monkeypatch.setattr("pages.shared.administrator._is_signed_in", lambda _: True)
 
 
 def page() -> None:
@@ -36,7 +36,7 @@ def page() -> None:
     from pages.retraining import audit
     from pages.shared import installation
 
-    audit.show(installation.settings(), "administrator", st.query_params.get("audit", ""))
+    audit.show(installation.settings(), st.query_params.get("audit", ""))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def settings(tmp_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> Se
 @pytest.fixture
 def key(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> str:
     """The key of an audit that has been asked for; its process is this one, and no other is started."""
-    monkeypatch.setattr(processes, "launch", lambda folder, arguments: processes.remember(folder, os.getpid()))
+    monkeypatch.setattr(processes, "launch", lambda folder, _: processes.remember(folder, os.getpid()))
     return audits.start_audit(settings, dataset_at(settings, settings.data_roots[0]))
 
 
@@ -82,14 +82,15 @@ def pictures(app: AppTest) -> int:
 
 def go_on(app: AppTest) -> bool:
     """Whether the button that goes on can be pressed."""
-    return not next(button for button in app.button if button.label == "Go on to training").disabled
+    return not next(button for button in app.button if button.label == "Continue to training").disabled
 
 
-def test_an_audit_that_does_not_exist_says_what_to_do(settings: Settings) -> None:
+@pytest.mark.usefixtures("settings")
+def test_an_audit_that_does_not_exist_says_what_to_do() -> None:
     for key in ("", "../../etc/passwd", "0123456789abcdef"):
         app = open_audit(key)
-        assert "There is no such audit" in text(app) and "passwd" not in text(app)
-    press(app, "Choose other data")
+        assert "Audit not found" in text(app) and "passwd" not in text(app)
+    press(app, "Select other data")
     assert app.query_params == {"step": "data"}
 
 
@@ -104,7 +105,7 @@ def test_while_it_runs_the_page_says_how_far_it_is(settings: Settings, key: str)
         )
         progress = open_audit(key).get("progress")[0].proto
         assert progress.value == 25 and progress.text == f"Reading the radiographs: 1,204 of 4,816{words}"
-    assert labels(app) == ["Cancel the audit"]
+    assert labels(app) == ["Cancel audit"]
 
 
 def test_a_running_audit_can_be_cancelled_and_started_again(
@@ -112,9 +113,9 @@ def test_a_running_audit_can_be_cancelled_and_started_again(
 ) -> None:
     folder = settings.audits_dir / key
     monkeypatch.setattr(processes, "stop", lambda folder: processes.remember(folder, 2**22 + 1))
-    app = press(open_audit(key), "Cancel the audit")
-    assert "The audit was cancelled." in text(app) and labels(app) == ["Audit it again", "Choose other data"]
-    press(app, "Audit it again")
+    app = press(open_audit(key), "Cancel audit")
+    assert "The audit was cancelled." in text(app) and labels(app) == ["Repeat audit", "Select other data"]
+    press(app, "Repeat audit")
     assert app.get("progress") and app.query_params["audit"] == key and not (folder / "audit.json").exists()
 
 
@@ -125,19 +126,19 @@ def test_an_audit_that_was_killed_says_so_with_its_last_words(settings: Settings
     app = open_audit(key)
     assert "The process was ended from outside" in text(app) and "Nothing in the folder was changed" in text(app)
     assert app.code[0].value == "out of <memory>"
-    assert labels(app) == ["Audit it again", "Choose other data"]
+    assert labels(app) == ["Repeat audit", "Select other data"]
 
 
 def test_a_clean_folder_may_be_trained_on(settings: Settings, key: str) -> None:
     done(settings, key)
     app = open_audit(key)
     said = text(app)
-    for words in ("Nothing speaks against training on this folder", "8 files were read", "too few patients"):
+    for words in ("No problems found", "8 files were read", "at least ten patients of each class"):
         assert words in said
     assert "pl-warning" not in said and pictures(app) == 0 and not app.dataframe
-    assert '"Class balance"' in charts(app) and '"Size and shape of the radiographs"' in charts(app)
+    assert '"Class balance"' in charts(app) and '"Image and file size"' in charts(app)
     app.query_params["run"] = "earlier"
-    press(app, "Go on to training")
+    press(app, "Continue to training")
     assert app.query_params == {"step": "train", "audit": key}
 
 
@@ -147,7 +148,7 @@ def test_blocking_findings_come_first_and_close_the_way_on(settings: Settings) -
     shutil.copy(film, root / "PNEUMONIA" / "person99_virus_1.jpeg")
     (root / "NORMAL" / "broken<b>.png").write_bytes(b"no picture")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(processes, "launch", lambda folder, arguments: processes.remember(folder, os.getpid()))
+        patch.setattr(processes, "launch", lambda folder, _: processes.remember(folder, os.getpid()))
         key = audits.start_audit(settings, dataset_at(settings, root))
     done(settings, key)
     app = open_audit(key)
@@ -155,28 +156,28 @@ def test_blocking_findings_come_first_and_close_the_way_on(settings: Settings) -
     order = [
         said.index(words)
         for words in (
-            "Training cannot start on this folder",
+            "Training is blocked",
             "1 picture lies under both labels",
-            "What to know before training",
+            "Warnings",
             "1 file cannot be read and is left out",
-            "resolve what is named above",
-            "The same picture under both labels",
+            "Resolve the findings above",
+            "Identical radiographs with both labels",
         )
     ]
     assert order == sorted(order) and not go_on(app)
     assert pictures(app) == 2 and f"NORMAL/{film.name}" in said and "PNEUMONIA/person99_virus_1.jpeg" in said
-    assert "Pixel-identical radiographs" not in said, "shown once, under the heavier heading"
+    assert "Exact duplicates" not in said, "shown once, under the heavier heading"
     table = app.dataframe[0].value
-    assert list(table["File below the folder"]) == ["NORMAL/broken<b>.png"] and "broken" not in said
+    assert list(table["File"]) == ["NORMAL/broken<b>.png"] and "broken" not in said
 
 
 def test_a_folder_that_changed_must_be_audited_again(settings: Settings, key: str) -> None:
     done(settings, key)
     next((settings.data_roots[0] / "PNEUMONIA").iterdir()).unlink()
     app = open_audit(key)
-    assert "The folder has changed since this audit" in text(app)
-    assert "Not possible: the folder has changed" in text(app) and not go_on(app)
-    press(app, "Audit it again")
+    assert "The dataset has changed since this audit</h2>" in text(app)
+    assert "The dataset has changed since this audit. Repeat the audit." in text(app) and not go_on(app)
+    press(app, "Repeat audit")
     assert app.query_params["audit"] != key and app.get("progress")
 
 
@@ -203,7 +204,7 @@ def test_groups_are_shown_twelve_at_a_time_and_lost_files_in_words(settings: Set
     app = open_audit(key)
     said = text(app)
     assert "14 groups of &lt;nearly&gt; identical" in said and "12 of 14 groups" in said and go_on(app)
-    assert pictures(app) == 12 and said.count("This file can no longer be read.") == 12
+    assert pictures(app) == 12 and said.count("File no longer readable.") == 12
     assert "PNEUMONIA, test" in said and said.count("and 1 more") == 12
     assert "201, of which the first 200." in said and len(app.dataframe[0].value) == 200
     press(app, "Show 2 more")
@@ -218,23 +219,23 @@ def test_a_picture_is_never_read_from_outside_the_dataset(settings: Settings, ke
     group = Group(("../outside.jpeg", str(outside)), ("NORMAL", "NORMAL"), ("train", "train"))
     done(settings, key, lambda audit: dataclasses.replace(audit, exact_duplicate_groups=(group,)))
     app = open_audit(key)
-    assert pictures(app) == 0 and text(app).count("This file can no longer be read.") == 2
+    assert pictures(app) == 0 and text(app).count("File no longer readable.") == 2
 
 
 @pytest.mark.parametrize(
     ("area", "words"),
     [
-        (0.91, "far better than chance (AUROC 0.91)"),
-        (0.66, "somewhat better than chance (AUROC 0.66)"),
-        (0.52, "hardly tell the classes apart (AUROC 0.52)"),
-        (math.nan, "too few patients"),
+        (0.91, "separate the classes well (AUROC 0.91)"),
+        (0.66, "separate the classes moderately (AUROC 0.66)"),
+        (0.52, "hardly separate the classes (AUROC 0.52)"),
+        (math.nan, "at least ten patients of each class"),
     ],
 )
 def test_the_baseline_is_one_plain_sentence(settings: Settings, key: str, area: float, words: str) -> None:
     done(settings, key, lambda audit: dataclasses.replace(audit, sees_no_lungs_auroc=area))
     audit = audits.read_audit(settings, key).audit
     assert audit is not None and words in baseline_sentence(audit)
-    assert words in text(open_audit(key)) and '"What the files alone give away"' in charts(open_audit(key))
+    assert words in text(open_audit(key)) and '"Shortcut baseline (no lung content)"' in charts(open_audit(key))
 
 
 # Figures.
@@ -264,15 +265,15 @@ def test_every_figure_names_its_axes_and_what_it_rests_on() -> None:
     assert [axis.title.text for axis in figures[1].select_xaxes()] == [
         "Width (px)",
         "Height (px)",
-        "Width over height",
+        "Aspect ratio",
         "File size (kB)",
     ]
     assert figures[0].layout.title.subtitle.text == "48 NORMAL, 128 PNEUMONIA"
 
 
 def test_class_balance_counts_by_part_and_class() -> None:
-    normal, ill = charts_audit.class_balance(COUNTS).data
-    assert (list(normal.x), list(normal.y), list(ill.y)) == (["Training", "Validation"], [40, 8], [120, 8])
+    normal, pneumonia = charts_audit.class_balance(COUNTS).data
+    assert (list(normal.x), list(normal.y), list(pneumonia.y)) == (["Training", "Validation"], [40, 8], [120, 8])
 
 
 def test_sizes_show_percentiles_and_survive_a_missing_class() -> None:

@@ -20,7 +20,7 @@ def page() -> None:
     from pages.retraining import choose
     from pages.shared import installation
 
-    choose.show(installation.settings(), "administrator")
+    choose.show(installation.settings())
 
 
 def open_choose() -> AppTest:
@@ -63,7 +63,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Dataset]:
     """Datasets whose audit was asked for; none is started."""
     asked: list[Dataset] = []
 
-    def start(settings: Settings, dataset: Dataset) -> str:
+    def start(_settings: Settings, dataset: Dataset) -> str:
         asked.append(dataset)
         return "0123456789abcdef"
 
@@ -71,19 +71,18 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Dataset]:
     return asked
 
 
-def test_without_data_roots_the_page_says_how_to_set_them(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("settings")
+def test_without_data_roots_the_page_says_how_to_set_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installation, "settings", lambda: Settings(tmp_path / "var"))
     app = open_choose()
     said = text(app)
-    assert "No folder of this server may be trained on yet" in said and "PNEUMOLENS_DATA_ROOTS=/srv/radiographs" in said
+    assert "No dataset folders are configured" in said and "PNEUMOLENS_DATA_ROOTS=/srv/radiographs" in said
     assert "NORMAL and PNEUMONIA" in said and labels(app) == []
 
 
 def test_empty_data_roots_are_named(settings: Settings) -> None:
     said = text(open_choose())
-    assert "No dataset was found" in said and str(settings.data_roots[0]) in said
+    assert "No dataset found" in said and str(settings.data_roots[0]) in said
 
 
 def test_a_folder_of_the_server_goes_on_to_its_audit(settings: Settings, started: list[Dataset]) -> None:
@@ -95,9 +94,9 @@ def test_a_folder_of_the_server_goes_on_to_its_audit(settings: Settings, started
     said = text(app)
     assert str(settings.data_roots[0]) in said and "b &amp; c</p>" in said
     assert "<th>Training</th><td>3</td><td>3</td>" in said
-    assert labels(app) == ["Audit this folder"], "what is not an upload cannot be deleted here"
+    assert labels(app) == ["Audit dataset"], "what is not an upload cannot be deleted here"
     app.query_params["run"] = "earlier"
-    press(app, "Audit this folder")
+    press(app, "Audit dataset")
     assert [dataset.name for dataset in started] == ["server/b & c"]
     assert app.query_params == {"step": "audit", "audit": "0123456789abcdef"}
 
@@ -108,8 +107,8 @@ def test_a_folder_that_vanished_meanwhile_is_one_sentence(settings: Settings) ->
     listed = sources.list_datasets(settings)
     (settings.data_roots[0] / "a" / "NORMAL").rename(settings.data_roots[0] / "a" / "OTHER")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "list_datasets", lambda settings: listed)
-        press(app, "Audit this folder")
+        patch.setattr(sources, "list_datasets", lambda _: listed)
+        press(app, "Audit dataset")
     assert "Look whether the folder is still where it was" in text(app) and "step" not in app.query_params
 
 
@@ -117,17 +116,18 @@ def test_an_uploaded_zip_is_stored_and_chosen(settings: Settings, started: list[
     films(settings.data_roots[0] / "a", 1)
     app = upload(open_choose(), "Winter.zip", a_zip(*GOOD, "chest/notes.txt").getvalue())
     said = text(app)
-    assert "2 radiographs stored as “Winter”. 1 other file was left out." in said
+    assert "2 radiographs stored as “Winter”. 1 other file was skipped." in said
     assert app.selectbox[0].options == ["server/a", "Winter (upload)"]
     assert "<th>Training</th><td>1</td><td>1</td>" in said and str(settings.datasets_dir.resolve() / "Winter") in said
-    press(app, "Audit this folder")
+    press(app, "Audit dataset")
     assert [dataset.name for dataset in started] == ["Winter"]
     assert len(list(settings.datasets_dir.iterdir())) == 1, "the rerun must not store it again"
 
 
-def test_an_uploaded_directory_is_stored(settings: Settings) -> None:
+@pytest.mark.usefixtures("settings")
+def test_an_uploaded_directory_is_stored() -> None:
     app = open_choose()
-    app.segmented_control[0].set_value("A folder of this computer").run()
+    app.segmented_control[0].set_value("Folder on this computer").run()
     assert app.file_uploader[0].accept_directory
     app.file_uploader[0].set_value([(name, b"film", "image/png") for name in GOOD]).run()
     assert not app.exception
@@ -154,14 +154,14 @@ def test_a_refused_upload_says_why_and_leaves_nothing(settings: Settings, data: 
 
 def test_an_upload_is_deleted_after_a_question(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     forgotten: list[str] = []
-    forget: Callable[[Settings, Dataset], None] = lambda settings, dataset: forgotten.append(dataset.name)  # noqa: E731
+    forget: Callable[[Settings, Dataset], None] = lambda _, dataset: forgotten.append(dataset.name)  # noqa: E731
     monkeypatch.setattr(audits, "forget_audits", forget)
     app = upload(open_choose(), "films.zip", a_zip(*GOOD).getvalue())
-    press(press(app, "Delete this upload"), "Keep it")
-    assert "for good" not in text(app) and (settings.datasets_dir / "films").is_dir()
-    press(app, "Delete this upload")
-    assert "Delete “films” from this server for good?" in text(app) and "2 radiographs" in text(app)
-    press(app, "Delete for good")
+    press(press(app, "Delete upload"), "Cancel")
+    assert "permanently" not in text(app) and (settings.datasets_dir / "films").is_dir()
+    press(app, "Delete upload")
+    assert "Delete “films” permanently?" in text(app) and "2 radiographs" in text(app)
+    press(app, "Delete permanently")
     assert "“films” was deleted." in text(app) and forgotten == ["films"]
     assert list(settings.datasets_dir.iterdir()) == []
 
@@ -171,9 +171,9 @@ def test_an_upload_in_use_is_kept(settings: Settings, monkeypatch: pytest.Monkey
     app = upload(open_choose(), "films.zip", a_zip(*GOOD).getvalue())
     path = settings.datasets_dir / "films"
     if reader == "audit":
-        monkeypatch.setattr(audits, "folders_in_use", lambda settings: (path,))
+        monkeypatch.setattr(audits, "folders_in_use", lambda _: (path,))
     else:
         job: Any = type("Job", (), {"state": "queued", "data": path})
-        monkeypatch.setattr(jobs, "list_jobs", lambda settings: (job,))
-    press(press(app, "Delete this upload"), "Delete for good")
+        monkeypatch.setattr(jobs, "list_jobs", lambda _: (job,))
+    press(press(app, "Delete upload"), "Delete permanently")
     assert "Wait until the audit or the training is done" in text(app) and path.is_dir()

@@ -18,7 +18,7 @@ from model.card import Measure, ReliabilityBin
 from model.promotions import promote
 from model.registry import add_version
 from pages.retraining import charts_compare
-from pages.retraining.compare import meaning, p_words, progress_words
+from pages.retraining.compare import meaning, progress_words
 from tests.comparisons import LABELS, NEW, OLD, RUN, a_card, a_run, install, well_calibrated, write_result
 from training.runs import candidate, processes
 from training.runs.candidate import ComparisonState
@@ -27,18 +27,20 @@ SCRIPT = """
 import streamlit as st
 from pages.retraining import {step}
 from pages.shared import installation
-{step}.show(installation.settings(), "administrator", st.query_params.get("run", ""))
+{step}.show(installation.settings(), {who}st.query_params.get("run", ""))
 """
 
 
 @pytest.fixture(autouse=True)
 def signed_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """The step stands behind the guard, which has tests of its own."""
-    monkeypatch.setattr("pages.shared.administrator._is_signed_in", lambda settings: True)
+    monkeypatch.setattr("pages.shared.administrator._is_signed_in", lambda _: True)
 
 
 def open_step(step: str, run: str = RUN) -> AppTest:
-    app = AppTest.from_string(SCRIPT.format(step=step), default_timeout=60)
+    app = AppTest.from_string(
+        SCRIPT.format(step=step, who='"administrator", ' if step == "decide" else ""), default_timeout=60
+    )
     app.query_params["run"] = run
     return app.run()
 
@@ -87,7 +89,7 @@ def test_no_run_says_what_to_do(settings: Settings, run: str) -> None:
     a_run(settings)
     app = open_step("compare", run)
     assert not app.exception
-    assert "No training is chosen" in text(app)
+    assert "No training is selected" in text(app)
     app.button(key="compare.train").click().run()
     assert app.query_params["step"] == "train" and "run" not in app.query_params
 
@@ -95,7 +97,7 @@ def test_no_run_says_what_to_do(settings: Settings, run: str) -> None:
 def test_a_run_without_a_version_leads_back_to_it(settings: Settings) -> None:
     a_run(settings, None)
     app = open_step("compare")
-    assert not app.exception and "has not made a version yet" in text(app)
+    assert not app.exception and "has not produced a version yet" in text(app)
     app.button(key="compare.train").click().run()
     assert app.query_params["step"] == "train" and app.query_params["run"] == RUN
 
@@ -107,7 +109,7 @@ def test_the_button_says_what_it_compares_and_starts_it_once(
     app = open_step("compare")
     assert not app.exception
     assert labels(app) == [f"Compare {NEW} with {OLD}"]
-    assert "120 films of the patients that the training held out" in text(app) and "minute" in text(app)
+    assert "120 radiographs of the held-out validation patients" in text(app) and "minute" in text(app)
     app = app.button(key="compare.start").click().run()
     assert not app.exception
     assert launched == [(run / "comparison", ("_compare", str(run.resolve())))]
@@ -117,7 +119,8 @@ def test_the_button_says_what_it_compares_and_starts_it_once(
     assert candidate.start_comparison(settings, run, OLD) is False and len(launched) == 1
 
 
-def test_progress_shows_how_far_it_is(settings: Settings, launched: list[tuple[Path, Sequence[str]]]) -> None:
+@pytest.mark.usefixtures("launched")
+def test_progress_shows_how_far_it_is(settings: Settings) -> None:
     run = a_run(settings)
     candidate.start_comparison(settings, run, OLD)
     processes.write_status(run / "comparison", phase="reading the films", done=30, total=120, seconds_left=300.0)
@@ -146,7 +149,7 @@ def test_a_process_that_was_killed_is_a_failure(settings: Settings) -> None:
     (run / "comparison").mkdir()
     processes.remember(run / "comparison", 2**22 + 1)
     app = open_step("compare")
-    assert "The comparison failed." in text(app) and labels(app) == ["Start the comparison again"]
+    assert "The comparison failed." in text(app) and labels(app) == ["Restart comparison"]
 
 
 def test_the_result_has_both_columns_with_differences(settings: Settings) -> None:
@@ -161,12 +164,12 @@ def test_the_result_has_both_columns_with_differences(settings: Settings) -> Non
         for side in (result.comparison.a, result.comparison.b):
             assert f"{side.figures[key].value:.3f} <span>" in said
         assert format_signed(result.comparison.differences[key].value) in said
-    assert "60 of 60 found" in said and "40 of 60 found" in said and "candidate is higher" in said
-    assert "(DeLong)" in said and "the candidate alone on 20" in said and "(McNemar)" in said
+    assert "60 of 60 true positives" in said and "40 of 60 true positives" in said and "candidate higher" in said
+    assert "(DeLong)" in said and "only the candidate: 20" in said and "(McNemar)" in said
     assert "p &lt; 0.001" in said
     assert "Compared on &lt;drawn&gt; films." in said
-    assert "Calibration of both" in charts(app) and "The same films, changed" in charts(app)
-    assert labels(app) == ["Go on to the decision"]
+    assert "Reliability diagram" in charts(app) and "Robustness to perturbations" in charts(app)
+    assert labels(app) == ["Continue to decision"]
     app = app.button(key="compare.decide").click().run()
     assert app.query_params["step"] == "decide" and app.query_params["run"] == RUN
 
@@ -177,9 +180,9 @@ def test_films_are_shown_with_both_maps_or_without(settings: Settings) -> None:
     assert len(result.films) == 12
     app = open_step("compare")
     assert not app.exception and pictures(app) == 24
-    assert "The 12 films on which they differ most" in text(app) and "Film 12, labelled with" in text(app)
+    assert "12 radiographs with the largest disagreement" in text(app) and "Radiograph 12, label: " in text(app)
     assert "patient" not in " ".join(path.name for path in (run / "comparison").iterdir())
-    app = app.segmented_control[0].set_value("Films as they are").run()
+    app = app.segmented_control[0].set_value("Without maps").run()
     assert not app.exception and pictures(app) == 24
     (run / "comparison" / result.films[0].film).unlink()
     app = app.run()
@@ -194,11 +197,11 @@ def test_an_empty_map_and_equal_classifiers_are_said(settings: Settings) -> None
     write_result(settings, run, well_calibrated(1), well_calibrated(2), films=(emptied, *rest))
     assert text(open_step("compare")).count("No region raised the probability.") == 1
     write_result(settings, run)
-    assert "Both give every film the same probability." in text(open_step("compare"))
+    assert "Both classifiers give the same probability for every radiograph." in text(open_step("compare"))
 
 
 def test_a_comparison_with_a_version_no_longer_in_use_says_so(
-    settings: Settings, tmp_path: Path, launched: list[tuple[Path, Sequence[str]]]
+    settings: Settings, launched: list[tuple[Path, Sequence[str]]]
 ) -> None:
     run = a_run(settings)
     write_result(settings, run)
@@ -206,7 +209,7 @@ def test_a_comparison_with_a_version_no_longer_in_use_says_so(
     add_version(settings.versions_dir, a_card(third), lambda path: path.write_text(third))
     promote(settings, third, who="someone")
     app = open_step("compare")
-    assert "The classifier in use has changed since this was compared" in text(app)
+    assert "The classifier in use has changed since this comparison" in text(app)
     app = app.button(key="compare.start").click().run()
     assert len(launched) == 1 and not (run / "comparison" / "comparison.json").exists()
     assert json.loads((run / "comparison" / "request.json").read_text())["against"] == third
@@ -217,10 +220,10 @@ def test_after_promotion_the_comparison_stays_to_be_read(settings: Settings) -> 
     write_result(settings, run)
     promote(settings, NEW, who="administrator", expected=OLD)
     app = open_step("compare")
-    assert f"{NEW} is in use. This is how it compared with {OLD}, on 2026-01-02." in text(app)
+    assert f"{NEW} is in use. Comparison with {OLD} on 2026-01-02." in text(app)
     assert "changed since" not in text(app)
     (run / "comparison" / "comparison.json").unlink()
-    assert "nothing to compare it with" in text(open_step("compare"))
+    assert "There is nothing to compare" in text(open_step("compare"))
 
 
 def test_a_damaged_result_can_be_made_again(settings: Settings) -> None:
@@ -234,22 +237,19 @@ def test_a_damaged_result_can_be_made_again(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("key", "low", "high", "words"),
     [
-        ("auroc", -0.1, 0.1, "no difference beyond chance"),
-        ("auroc", 0.01, 0.1, "candidate is higher"),
-        ("sensitivity", -0.2, -0.1, "candidate is lower"),
-        ("ece", -0.2, -0.1, "candidate is better calibrated"),
-        ("ece", 0.1, 0.2, "candidate is worse calibrated"),
-        ("auroc", math.nan, math.nan, "not defined on these films"),
+        ("auroc", -0.1, 0.1, "no significant difference"),
+        ("auroc", 0.01, 0.1, "candidate higher"),
+        ("sensitivity", -0.2, -0.1, "candidate lower"),
+        ("ece", -0.2, -0.1, "candidate better calibrated"),
+        ("ece", 0.1, 0.2, "candidate worse calibrated"),
+        ("auroc", math.nan, math.nan, "not defined on these radiographs"),
     ],
 )
 def test_differences_in_words(key: str, low: float, high: float, words: str) -> None:
     assert meaning(key, Measure((low + high) / 2, low, high)) == words
 
 
-def test_signs_p_and_times_are_written_for_people() -> None:
-    assert p_words(0.17).startswith("p = 0.17: ") and "in 17 in 100 comparisons" in p_words(0.17)
-    assert p_words(0.0001).startswith("p &lt; 0.001: ") and "fewer than 1 in 1,000" in p_words(0.0001)
-    assert "4 in 1,000" in p_words(0.004)
+def test_a_phase_of_unknown_length_has_no_percentage() -> None:
     assert progress_words(ComparisonState("running", "loading", 0, 0)) == "Loading"
 
 
@@ -262,7 +262,7 @@ def test_charts_tell_both_apart_without_colour() -> None:
     assert own.line.dash != other.line.dash and other.marker.symbol == "diamond"
     undefined = Measure(math.nan, math.nan, math.nan)
     bars = charts_compare.robustness_pair(
-        [("as they are", Measure(0.9, 0.8, 0.95), undefined)], ("new", "old"), "n = 45"
+        [("unperturbed", Measure(0.9, 0.8, 0.95), undefined)], ("new", "old"), "n = 45"
     )
     own, other = bars.data
     assert list(own.x) == [0.9] and list(other.x) == [None]

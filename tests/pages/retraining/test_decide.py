@@ -23,7 +23,7 @@ THIRD = "2026.01.03-1"
 @pytest.fixture(autouse=True)
 def signed_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """The step stands behind the guard, which has tests of its own."""
-    monkeypatch.setattr("pages.shared.administrator._is_signed_in", lambda settings: True)
+    monkeypatch.setattr("pages.shared.administrator._is_signed_in", lambda _: True)
 
 
 @pytest.fixture
@@ -46,16 +46,17 @@ def blocked_run(settings: Settings) -> Path:
     return run
 
 
-def overrule(app: AppTest, reason: str) -> AppTest:
+def override(app: AppTest, reason: str) -> AppTest:
     app.text_area(key="decide.reason").set_value(reason)
-    return app.button(key="decide.overrule.go").click().run()
+    return app.button(key="decide.override.go").click().run()
 
 
-def test_without_a_run_the_history_and_the_versions_can_be_read(settings: Settings) -> None:
+@pytest.mark.usefixtures("settings")
+def test_without_a_run_the_history_and_the_versions_can_be_read() -> None:
     app = open_step("decide", "")
     assert not app.exception
     said = text(app)
-    assert "No training is chosen" in said and "installer" in said and f"Put into service: {OLD}" in said
+    assert "No training is selected" in said and "installer" in said and f"Promoted {OLD}" in said
     assert [button.label for button in app.button] == [], "there is nothing to go back to"
     for version in (OLD, NEW):
         assert f"<th>{version}" in said
@@ -69,13 +70,13 @@ def test_nothing_decided_yet_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
     settings = Settings(tmp_path, shipped_weights=shipped)
     monkeypatch.setattr("pages.shared.installation.settings", lambda: settings)
     said = text(open_step("decide", ""))
-    assert f"Nothing has been decided yet: {OLD} is the version that this installation started with." in said
+    assert f"No promotions yet. Initial version: {OLD}." in said
 
 
 def test_a_run_without_a_version_cannot_be_decided_on(settings: Settings) -> None:
     a_run(settings, None)
     app = open_step("decide")
-    assert not app.exception and "has not made a version yet" in text(app) and not app.button
+    assert not app.exception and "has not produced a version yet" in text(app) and not app.button
 
 
 def test_without_a_comparison_the_button_is_shut_and_the_way_is_shown(settings: Settings) -> None:
@@ -94,7 +95,7 @@ def test_a_press_puts_it_into_service_when_all_rules_are_met(settings: Settings)
     app = open_step("decide")
     assert not app.exception
     button = app.button(key="decide.promote")
-    assert button.label == f"Put {NEW} into service" and not button.disabled
+    assert button.label == f"Promote {NEW}" and not button.disabled
     said = text(app)
     assert "All rules are met." in said and said.count("<th>met</th>") == 10 and "pl-warning" not in said
     assert not app.text_area
@@ -111,11 +112,11 @@ def test_a_press_puts_it_into_service_when_all_rules_are_met(settings: Settings)
     )
     assert last.why == "All rules were met."
     said = text(app)
-    assert f"{NEW} is in service." in said and f"Put into service: {NEW}, in place of {OLD}" in said
-    assert "every open page reads with it" in said
+    assert f"{NEW} is in use." in said and f"Promoted {NEW}, replacing {OLD}" in said
+    assert "immediately on every open page" in said
     again = app.run()
-    assert f"<h2>{NEW} is in service.</h2>" not in text(again), "said once"
-    assert f"{NEW} is in service" in text(again) and f"Roll back to {OLD}" in [b.label for b in again.button]
+    assert f"<h2>{NEW} is in use.</h2>" not in text(again), "said once"
+    assert f"{NEW} is in use" in text(again) and f"Roll back to {OLD}" in [b.label for b in again.button]
 
 
 def test_blocked_says_which_rule_and_why_and_is_shut(settings: Settings) -> None:
@@ -126,27 +127,27 @@ def test_blocked_says_which_rule_and_why_and_is_shut(settings: Settings) -> None
     assert "One rule is not met" in said and "<th>not met</th><td>Sensitivity not lower</td>" in said
     assert "Sensitivity 0.900 against 1.000" in said
     assert app.button(key="decide.promote").disabled
-    assert app.button(key="decide.overrule.go").label == f"Overrule and put {NEW} into service"
+    assert app.button(key="decide.override.go").label == f"Override and promote {NEW}"
 
 
 @pytest.mark.parametrize("reason", ["", "because", " " * 30, "a" + " " * 30 + "b"])
 def test_overruling_needs_a_reason(settings: Settings, reason: str) -> None:
     blocked_run(settings)
-    app = overrule(open_step("decide"), reason)
+    app = override(open_step("decide"), reason)
     assert not app.exception
-    assert active_version(settings) == OLD and "in at least 20 characters" in text(app)
+    assert active_version(settings) == OLD and "of at least 20 characters" in text(app)
     assert len(promotions(settings)) == 1
 
 
 def test_a_reason_overrules_and_stays_in_the_history(settings: Settings) -> None:
     blocked_run(settings)
-    app = overrule(open_step("decide"), f"  {REASON} <b>  ")
+    app = override(open_step("decide"), f"  {REASON} <b>  ")
     assert not app.exception
     assert active_version(settings) == NEW
     last = promotions(settings)[-1]
     assert (last.why, last.overruled) == (f"{REASON} <b>", ("Sensitivity not lower",))
     said = text(app)
-    assert f"{REASON} &lt;b&gt; Overruled: Sensitivity not lower." in said
+    assert f"{REASON} &lt;b&gt; Overridden: Sensitivity not lower." in said
     assert not app.text_area, "there is nothing left to decide"
 
 
@@ -180,7 +181,7 @@ def test_what_has_become_worse_since_the_page_was_drawn_is_not_overruled_unseen(
     app = open_step("decide")
     write_result(settings, run, less_sensitive())
     app = app.button(key="decide.promote").click().run()
-    assert active_version(settings) == OLD and "What is known of the version has changed." in text(app)
+    assert active_version(settings) == OLD and "The evaluation of this version has changed." in text(app)
 
 
 def test_damaged_weights_are_refused_by_name(settings: Settings) -> None:
@@ -197,14 +198,14 @@ def test_one_press_rolls_back(settings: Settings) -> None:
     a_run(settings)
     promote(settings, NEW, who="administrator", why=REASON, expected=OLD)
     app = open_step("decide")
-    assert f"{NEW} is in service" in text(app)
+    assert f"{NEW} is in use" in text(app)
     app = app.button(key="decide.rollback").click().run()
     assert not app.exception
     assert active_version(settings) == OLD
     last = promotions(settings)[-1]
     assert (last.act, last.who, last.version, last.previous) == ("rollback", "administrator", OLD, NEW)
     said = text(app)
-    assert f"{OLD} is in service again." in said and f"Rolled back to {OLD}, in place of {NEW}" in said
+    assert f"{OLD} is in use again." in said and f"Rolled back to {OLD}, replacing {NEW}" in said
 
 
 def test_a_roll_back_that_somebody_else_has_done_is_not_done_twice(settings: Settings) -> None:
@@ -222,16 +223,16 @@ def test_a_damaged_version_in_use_can_be_left_from_here(settings: Settings) -> N
     app = open_step("decide", "")
     assert not app.exception
     said = text(app)
-    assert f"The weights of version {NEW} were changed or damaged" in said and f"{OLD} goes on serving" in said
+    assert f"The weights of version {NEW} were changed or damaged" in said and f"{OLD} remains in use" in said
     app = app.button(key="decide.rollback").click().run()
-    assert not app.exception and active_version(settings) == OLD and "goes on serving" not in text(app)
+    assert not app.exception and active_version(settings) == OLD and "remains in use" not in text(app)
 
 
 def test_a_damaged_pointer_can_be_mended_from_here(settings: Settings) -> None:
     promote(settings, NEW, who="administrator", expected=OLD)
     (settings.data_dir / "active.json").write_text("{")
     app = open_step("decide")
-    assert not app.exception and "cannot be told which version is in use" in text(app)
+    assert not app.exception and "The version in use is unknown." in text(app)
     app = app.button(key="decide.rollback").click().run()
     assert not app.exception and active_version(settings) == OLD
 
@@ -252,4 +253,4 @@ def test_a_version_with_a_damaged_card_is_listed_as_such(settings: Settings) -> 
     add_version(settings.versions_dir, a_card(THIRD, evaluations={}), lambda path: path.write_text(THIRD))
     app = open_step("decide", "")
     assert not app.exception
-    assert "Its card cannot be read." in text(app) and "Never evaluated." in text(app)
+    assert "Model card unreadable." in text(app) and "Not evaluated." in text(app)

@@ -26,7 +26,7 @@ from training.runs.estimate import Speed
 @pytest.fixture(autouse=True)
 def signed_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """The step stands behind the guard, which has tests of its own."""
-    monkeypatch.setattr("pages.shared.administrator._is_signed_in", lambda settings: True)
+    monkeypatch.setattr("pages.shared.administrator._is_signed_in", lambda _: True)
 
 
 def page() -> None:
@@ -54,10 +54,10 @@ def settings(tmp_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> Se
     (shipped / "active.json").write_text(json.dumps({"version": OLD}))
     made = Settings(tmp_path / "var", data_roots=(tmp_path / "films",), shipped_weights=shipped)
     monkeypatch.setattr(installation, "settings", lambda: made)
-    monkeypatch.setattr(processes, "launch", lambda folder, arguments: processes.remember(folder, os.getpid()))
+    monkeypatch.setattr(processes, "launch", lambda folder, _: processes.remember(folder, os.getpid()))
     # A process that is measured may be ended, and the one that seems to run here is this one.
-    monkeypatch.setattr(estimate, "start_measuring", lambda settings, architecture: None)
-    monkeypatch.setattr(estimate, "is_measuring", lambda settings, architecture: True)
+    monkeypatch.setattr(estimate, "start_measuring", lambda *_: None)
+    monkeypatch.setattr(estimate, "is_measuring", lambda *_: True)
     estimate.keep_speed(made, Speed("inception_v3", 299, 5.0, 12.0, os.cpu_count() or 1))
     return made
 
@@ -79,16 +79,18 @@ def open_start(key: str) -> AppTest:
     return app
 
 
-def test_quick_from_the_classifier_in_use_is_offered_first_with_an_estimate(settings: Settings, key: str) -> None:
+@pytest.mark.usefixtures("settings")
+def test_quick_from_the_classifier_in_use_is_offered_first_with_an_estimate(key: str) -> None:
     app = open_start(key)
     assert app.radio(key="start.preset").value == "quick"
-    assert app.radio(key="start.from").options == [f"The classifier in use, {OLD}", "ImageNet"]
+    assert app.radio(key="start.from").options == [f"Classifier in use, {OLD}", "ImageNet"]
     said = text(app)
-    assert "4 radiographs with pneumonia and 4 without" in said and "About a minute" in said
+    assert "4 pneumonia and 4 normal radiographs" in said and "About a minute" in said
     assert app.button(key="start.go").label == "Start training" and not app.button(key="start.go").disabled
 
 
-def test_estimate_follows_the_choice(settings: Settings, key: str) -> None:
+@pytest.mark.usefixtures("settings")
+def test_estimate_follows_the_choice(key: str) -> None:
     app = open_start(key)
     quick = text(app)
     app.radio(key="start.preset").set_value("thorough").run()
@@ -112,19 +114,20 @@ def test_press_puts_what_was_chosen_into_the_queue(settings: Settings, key: str)
     assert "after the new detector" in (job.folder / "run.json").read_text()
 
 
-def test_second_training_waits_in_the_queue(settings: Settings, key: str) -> None:
+@pytest.mark.usefixtures("settings")
+def test_second_training_waits_in_the_queue(key: str) -> None:
     app = open_start(key)
     app.button(key="start.go").click().run()
     again = open_start(key)
-    assert again.button(key="start.go").label == "Put into the queue"
-    assert "1 training before it" in text(again)
+    assert again.button(key="start.go").label == "Add to queue"
+    assert "1 training ahead" in text(again)
 
 
 def test_small_network_starts_from_random_weights(settings: Settings, key: str) -> None:
     app = open_start(key)
     app.selectbox(key="start.architecture").set_value("cnn_77k").run()
     assert app.radio(key="start.from").options == ["Random weights"]
-    assert "Measuring how fast this machine is" in text(app), "nothing is known of this network yet"
+    assert "Measuring the speed of this machine" in text(app), "nothing is known of this network yet"
     app.button(key="start.go").click().run()
     (job,) = jobs.list_jobs(settings)
     assert json.loads((job.folder / "config.json").read_text())["architecture"] == "cnn_77k"
@@ -136,12 +139,12 @@ def test_folder_that_changed_or_is_blocked_leads_back_to_the_audit(settings: Set
     values = json.loads(place.read_text())
     place.write_text(json.dumps(values | {"issues": [{"code": "X", "blocking": True, "message": "No."}]}))
     app = open_start(key)
-    assert "no audit that allows a training" in text(app) and not app.radio
+    assert "no valid audit" in text(app) and not app.radio
     app.button(key="start.back").click().run()
     assert "".join(app.query_params["step"]) == "audit"
     place.write_text(json.dumps(values))
     next((settings.data_roots[0] / "NORMAL").iterdir()).unlink()
-    assert "no audit that allows a training" in text(open_start(key))
+    assert "no valid audit" in text(open_start(key))
 
 
 def test_starting_weights_that_are_gone_are_said_in_words(

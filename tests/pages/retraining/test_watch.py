@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.settings import Settings
-from pages.retraining.charts_watch import place, training_curves
+from pages.retraining.charts_watch import epoch_position, training_curves
 from tests.fake_trainer import MAKES, SLEEPS, trains_by, wait_until, working_on
 from tests.pages.performance.test_performance import text
 from tests.phantoms import write_dataset
@@ -48,7 +48,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     settings = Settings(tmp_path / "home")
     monkeypatch.setenv("PNEUMOLENS_DATA_DIR", str(settings.data_dir))
-    monkeypatch.setattr("pages.shared.administrator._is_signed_in", lambda settings: True)
+    monkeypatch.setattr("pages.shared.administrator._is_signed_in", lambda _: True)
     trains_by(SLEEPS, tmp_path / "fake", monkeypatch)
     yield settings
     for job in jobs.list_jobs(settings):
@@ -95,7 +95,7 @@ def script(data_dir: str, run_id: str) -> None:
     from core.settings import Settings
     from pages.retraining import watch
 
-    watch.show(Settings(Path(data_dir)), "administrator", st.query_params.get("run", run_id))
+    watch.show(Settings(Path(data_dir)), st.query_params.get("run", run_id))
 
 
 def look(settings: Settings, run_id: str = "") -> AppTest:
@@ -119,16 +119,16 @@ def test_a_run_shows_where_it_stands(settings: Settings, films: Path) -> None:
     job = begin(settings, films)
     app = look(settings, job.id)
     said = text(app)
-    assert "Running" in said and "The curve appears here" in said and "–" in said
+    assert "Running" in said and "Learning curves appear" in said and "–" in said
     assert "films &amp; more" in said and "from random" in said
     fill(job)
     app = app.run()
     said = text(app)
-    for words in ("Pictures at full size", "4 of 4", "12.3", "about 25 minutes", "0.930"):
+    for words in ("Full resolution", "4 of 4", "12.3", "about 25 minutes", "0.930"):
         assert f"<strong>{words}</strong>" in said
     assert "32 of 40 steps" in app.get("progress")[0].proto.text
     (chart,) = app.get("plotly_chart")
-    assert "validation (patients held out)" in chart.proto.spec
+    assert "validation (held-out patients)" in chart.proto.spec
     wait_until(lambda: jobs.log_tail(job))
     assert app.run().code[0].value == "epoch 1/3"
     (job.folder / "history.json").unlink()
@@ -164,16 +164,16 @@ def test_cancelling_asks_first_and_the_run_can_be_resumed(settings: Settings, fi
     fill(job)
     app = look(settings, job.id)
     app = app.button(key="watch.cancel").click().run()
-    assert "End this training?" in text(app) and "3 finished epochs are kept" in text(app)
+    assert "Cancel this training?" in text(app) and "3 finished epochs are kept" in text(app)
     app = app.button(key="watch.cancel_no").click().run()
-    assert "End this training?" not in text(app) and working_on(job.folder)
+    assert "Cancel this training?" not in text(app) and working_on(job.folder)
     app = app.button(key="watch.cancel").click().run().button(key="watch.cancel_yes").click().run()
     assert not app.exception and not working_on(job.folder)
-    assert "It was cancelled. Its 3 finished epochs are kept." in text(app)
+    assert "Cancelled" in text(app) and "3 finished epochs are kept." in text(app)
     assert "watch.cancel" not in keys(app)
     app = app.button(key="watch.resume").click().run()
     assert jobs.read_job(settings, job.id).state == "running"
-    assert "watch.cancel" in keys(app) and "End this training?" not in text(app)
+    assert "watch.cancel" in keys(app) and "Cancel this training?" not in text(app)
 
 
 def test_a_failed_run_shows_its_last_words_and_can_be_resumed(
@@ -194,10 +194,10 @@ def test_a_failed_run_shows_its_last_words_and_can_be_resumed(
 def test_waiting_runs_have_a_place_and_can_be_taken_out(settings: Settings, films: Path) -> None:
     first, second, third = (begin(settings, films) for _ in range(3))
     app = look(settings, third.id)
-    assert "Place 2 in the queue" in text(app) and "In the queue" in text(app)
-    assert {"watch.take_out", f"watch.take_out.{second.id}"} <= keys(app)
-    app = app.button(key=f"watch.take_out.{second.id}").click().run()
-    assert "Place 1 in the queue" in text(app)
+    assert "Position 2 in the queue" in text(app) and "Queue</h2>" in text(app)
+    assert {"watch.remove", f"watch.remove.{second.id}"} <= keys(app)
+    app = app.button(key=f"watch.remove.{second.id}").click().run()
+    assert "Position 1 in the queue" in text(app)
     assert [jobs.read_job(settings, job.id).state for job in (first, second, third)] == [
         "running",
         "cancelled",
@@ -205,7 +205,7 @@ def test_waiting_runs_have_a_place_and_can_be_taken_out(settings: Settings, film
     ]
     app = look(settings)
     assert f"Training {first.id}</h1>" in text(app), "without a name, the one that runs"
-    assert "watch.take_out" not in keys(app)
+    assert "watch.remove" not in keys(app)
 
 
 def test_a_run_that_is_done_leads_to_the_comparison(
@@ -217,7 +217,7 @@ def test_a_run_that_is_done_leads_to_the_comparison(
     fill(job)
     app = look(settings, job.id)
     said = text(app)
-    assert f"<strong>2026.01.02-{job.id[-1]}</strong>" in said and "until you decide otherwise" in said
+    assert f"<strong>2026.01.02-{job.id[-1]}</strong>" in said and "until you promote the new version" in said
     app = app.button(key="watch.compare").click().run()
     assert dict(app.query_params) == {"step": "compare", "run": job.id}
 
@@ -230,12 +230,12 @@ def test_other_runs_stand_in_a_table_and_can_be_shown(settings: Settings, films:
     app = app.selectbox[0].set_value(second.id).run()
     assert app.query_params["run"] == second.id
     app = look(settings, "2026.01.01-000000")
-    assert "no run of this name" in text(app) and f"Training {first.id}</h1>" in text(app)
+    assert "Training not found" in text(app) and f"Training {first.id}</h1>" in text(app)
 
 
 def test_looking_starts_the_next_run(settings: Settings, films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(jobs, "advance", lambda settings: None)
+        patched.setattr(jobs, "advance", lambda _: None)
         job = begin(settings, films)
     assert jobs.read_job(settings, job.id).state == "queued"
     look(settings, job.id)
@@ -248,7 +248,7 @@ def test_nothing_is_done_for_somebody_who_is_no_longer_signed_in(
     job = begin(settings, films)
     app = look(settings, job.id).button(key="watch.cancel").click().run()
     signed_in = [True, False]
-    monkeypatch.setattr("pages.shared.administrator._is_signed_in", lambda settings: signed_in[-1])
+    monkeypatch.setattr("pages.shared.administrator._is_signed_in", lambda _: signed_in[-1])
     with monkeypatch.context() as patched:
         patched.setattr("pages.retraining.watch.still_administrator", lambda: WHO)
         app.button(key="watch.cancel_yes").click().run()
@@ -260,17 +260,17 @@ def traces(figure: go.Figure, name: str) -> list[go.Scatter]:
 
 
 def test_the_curve_grows_within_an_epoch_and_its_axes_stand_still() -> None:
-    assert place({"epoch": 3, "step": 5, "steps": 10}) == 2.5
+    assert epoch_position({"epoch": 3, "step": 5, "steps": 10}) == 2.5
     figure = training_curves(HISTORY, POINTS, 4)
-    loss, area = traces(figure, "within an epoch")
+    loss, area = traces(figure, "running mean")
     assert list(loss.x) == [0.2, 0.5, 1.0, None, 1.2, 1.5, 2.0], "a gap where the mean begins anew"
     assert list(area.y)[:3] == [None, 0.7, 0.7]
-    (validation,) = traces(figure, "patients held out")
+    (validation,) = traces(figure, "held-out patients")
     assert list(validation.x) == [1, 2, 3] and validation.y[-1] == pytest.approx(0.93)
     assert [shape.x0 for shape in figure.layout.shapes] == [0, 2], "a line where a stage begins"
-    assert [note.text for note in figure.layout.annotations] == [" whole network", " full size"]
+    assert [note.text for note in figure.layout.annotations] == [" all layers", " full resolution"]
     short = training_curves([HISTORY[0] | {"stage": "head"}, HISTORY[1]], [], 14)
-    assert len(short.layout.shapes) == 2 and [note.text for note in short.layout.annotations] == [" whole network"]
+    assert len(short.layout.shapes) == 2 and [note.text for note in short.layout.annotations] == [" all layers"]
     early = training_curves([], POINTS[:1], 4)
     assert early.layout.xaxis.range == figure.layout.xaxis.range == (0, 4.08)
     assert training_curves([], [], 0).layout.xaxis.range == (0, 1.02)

@@ -98,7 +98,7 @@ def open_page(script: str = PAGE) -> AppTest:
 def send(app: AppTest, **fields: str) -> AppTest:
     for key, value in fields.items():
         app.text_input(key=f"administrator.{key}").set_value(value)
-    return next(one for one in app.button if one.label in ("Sign in", "Set the password")).click().run()
+    return next(one for one in app.button if one.label in ("Sign in", "Set password")).click().run()
 
 
 def is_inside(app: AppTest) -> bool:
@@ -109,11 +109,11 @@ def is_inside(app: AppTest) -> bool:
 def test_the_first_code_sets_the_password_and_opens_the_page(settings: Settings) -> None:
     code = new_first_code(settings)
     app = open_page()
-    assert not is_inside(app) and "one-time code to its terminal" in text(app)
+    assert not is_inside(app) and "one-time code that PneumoLens printed to its terminal" in text(app)
     assert [(one.label, one.proto.type) for one in app.text_input] == [
         ("One-time code", 0),
         ("New password", 1),
-        ("New password again", 1),
+        ("Repeat new password", 1),
     ]
     app = send(app, code=str(code), new=PASSWORD, again=PASSWORD)
     assert is_inside(app) and "Signed in as administrator" in text(app)
@@ -124,11 +124,11 @@ def test_the_first_code_sets_the_password_and_opens_the_page(settings: Settings)
 @pytest.mark.parametrize(
     ("code", "new", "again", "words"),
     [
-        ("0000-0000-0000", PASSWORD, PASSWORD, "The one-time code is not right."),
-        ("", PASSWORD, PASSWORD, "The one-time code is not right."),
+        ("0000-0000-0000", PASSWORD, PASSWORD, "The one-time code is wrong."),
+        ("", PASSWORD, PASSWORD, "The one-time code is wrong."),
         ("right", "too short", "too short", "at least 12 characters"),
         ("right", "", "", "at least 12 characters"),
-        ("right", PASSWORD, WRONG, "The two passwords are not the same."),
+        ("right", PASSWORD, WRONG, "The passwords do not match."),
     ],
 )
 def test_what_is_wrong_with_the_first_form_is_said(
@@ -140,16 +140,18 @@ def test_what_is_wrong_with_the_first_form_is_said(
     assert is_inside(send(app, code=right, new=PASSWORD, again=PASSWORD))
 
 
-def test_without_a_code_of_this_start_the_page_says_how_to_get_one(settings: Settings) -> None:
+@pytest.mark.usefixtures("settings")
+def test_without_a_code_of_this_start_the_page_says_how_to_get_one() -> None:
     app = send(open_page(), code="0000-0000-0000", new=PASSWORD, again=PASSWORD)
-    assert not is_inside(app) and "Start the app again" in text(app)
+    assert not is_inside(app) and "Restart the app" in text(app)
 
 
-def test_the_password_signs_in_and_sign_out_signs_out(with_password: Settings) -> None:
+@pytest.mark.usefixtures("with_password")
+def test_the_password_signs_in_and_sign_out_signs_out() -> None:
     app = open_page()
-    assert not is_inside(app) and "deletes administrator.json" in text(app)
+    assert not is_inside(app) and "delete administrator.json" in text(app)
     app = send(app, password=WRONG)
-    assert not is_inside(app) and "The password is not right." in text(app)
+    assert not is_inside(app) and "The password is wrong." in text(app)
     app = send(app, password=PASSWORD)
     assert is_inside(app)
     assert is_inside(next(one for one in app.button if one.label == "Do something").click().run())
@@ -159,28 +161,28 @@ def test_the_password_signs_in_and_sign_out_signs_out(with_password: Settings) -
     assert is_inside(send(app, password=PASSWORD))
 
 
-def test_too_many_wrong_passwords_have_to_wait_in_every_visit(
-    with_password: Settings, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.usefixtures("with_password")
+def test_too_many_wrong_passwords_have_to_wait_in_every_visit(caplog: pytest.LogCaptureFixture) -> None:
     app = open_page()
     for _ in range(FREE_ATTEMPTS):
         app = send(app, password=WRONG)
     assert "Try again in 15 seconds" in text(app)
     for visit in (app, open_page()):
         refused = send(visit, password=PASSWORD)
-        assert not is_inside(refused) and "Too many wrong attempts" in text(refused)
+        assert not is_inside(refused) and "Too many failed attempts" in text(refused)
     assert "a sign-in was refused" in caplog.text
     assert WRONG not in caplog.text and PASSWORD not in caplog.text
 
 
-def test_a_visit_without_use_ends(with_password: Settings, clock: Clock) -> None:
+@pytest.mark.usefixtures("with_password")
+def test_a_visit_without_use_ends(clock: Clock) -> None:
     app = send(open_page(), password=PASSWORD)
     for _ in range(3):
         clock.now += 1799
         assert is_inside(app.run()), "use keeps it open"
     clock.now += 1801
     app.run()
-    assert not is_inside(app) and "signed out after 30 minutes without use" in text(app)
+    assert not is_inside(app) and "signed out after 30 minutes of inactivity" in text(app)
     app = send(app, password=PASSWORD)
     assert is_inside(app) and "signed out" not in text(app)
 
@@ -197,7 +199,8 @@ def test_a_visit_ends_when_the_password_is_another_one(with_password: Settings) 
     assert is_inside(other)
 
 
-def test_callbacks_and_fragments_stand_behind_the_guard_too(with_password: Settings, clock: Clock) -> None:
+@pytest.mark.usefixtures("with_password")
+def test_callbacks_and_fragments_stand_behind_the_guard_too(clock: Clock) -> None:
     app = send(open_page(ACTING), password=PASSWORD)
     act = next(one for one in app.button if one.label == "Act")
     app = act.click().run()
@@ -214,21 +217,23 @@ def test_an_account_that_cannot_be_read_opens_nothing(with_password: Settings) -
     assert not is_inside(app)
     for password in (PASSWORD, ""):
         assert not is_inside(send(app, password=password))
-    assert "deletes administrator.json" in text(app)
+    assert "delete administrator.json" in text(app)
 
 
-def test_a_misspelt_setting_is_explained(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("settings")
+def test_a_misspelt_setting_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PNEUMOLENS_DATADIR", "x")
     app = open_page()
     assert not is_inside(app) and "PNEUMOLENS_DATADIR" in text(app) and not app.text_input
 
 
-def test_the_retrain_page_asks_first_and_without_its_frame_shows_nothing(settings: Settings) -> None:
+@pytest.mark.usefixtures("settings")
+def test_the_retrain_page_asks_first_and_without_its_frame_shows_nothing() -> None:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
     app = app.switch_page("pages/retraining/retrain.py").run()
     assert not app.exception and "Decision support, not a diagnosis" in text(app)
-    assert [one.label for one in app.text_input] == ["One-time code", "New password", "New password again"]
-    assert [one.label for one in app.button] == ["Set the password"], "and nothing else"
+    assert [one.label for one in app.text_input] == ["One-time code", "New password", "Repeat new password"]
+    assert [one.label for one in app.button] == ["Set password"], "and nothing else"
     bare = AppTest.from_file(str(ROOT / "pages" / "retraining" / "retrain.py"), default_timeout=60).run()
     assert not bare.exception and "start page" in text(bare)
     assert not bare.html and not bare.text_input and not bare.button
@@ -237,9 +242,8 @@ def test_the_retrain_page_asks_first_and_without_its_frame_shows_nothing(setting
 # What is said once for each start.
 
 
-def test_a_start_prints_the_code_once_before_the_first_visit(
-    settings: Settings, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.usefixtures("settings")
+def test_a_start_prints_the_code_once_before_the_first_visit(capsys: pytest.CaptureFixture[str]) -> None:
     async def serve() -> None:
         async with installation.lifespan(None):
             installation.start()
@@ -253,17 +257,18 @@ def test_a_start_prints_the_code_once_before_the_first_visit(
     assert capsys.readouterr().out == "", "there is a password now"
 
 
+@pytest.mark.usefixtures("settings")
 def test_a_start_that_cannot_write_says_so_and_the_films_can_be_read(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PNEUMOLENS_DATA_DIR", str(tmp_path / "file" / "data"))
     with caplog.at_level(logging.WARNING):
         installation.start()
-    assert "The data folder cannot be used" in caplog.text
+    assert "The data folder is not usable" in caplog.text
 
 
-def test_the_server_finds_its_start_in_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_server_finds_its_start_in_the_app() -> None:
     from streamlit.web.server.app_discovery import discover_asgi_app
 
     assert discover_asgi_app(ROOT / "app.py").import_string == "app:app"
@@ -272,8 +277,11 @@ def test_the_server_finds_its_start_in_the_app(monkeypatch: pytest.MonkeyPatch) 
 # What the source must say, since no test can try every moment.
 
 
+ADMIN_SCRIPTS = {"retrain.py"}
+
+
 def admin_sources() -> list[Path]:
-    return [path for folder in ("admin", "retraining") for path in sorted((ROOT / "pages" / folder).glob("*.py"))]
+    return sorted((ROOT / "pages" / "retraining").glob("*.py"))
 
 
 def name_of(node: ast.expr) -> str:
@@ -296,10 +304,10 @@ def is_quiet(statement: ast.stmt) -> bool:
     return is_text or isinstance(statement, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef | ast.If)
 
 
-@pytest.mark.parametrize("path", admin_sources(), ids=lambda path: f"{path.parent.name}/{path.name}")
+@pytest.mark.parametrize("path", admin_sources(), ids=lambda path: path.name)
 def test_every_admin_script_and_fragment_and_callback_is_guarded(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    if path.parent.name == "admin" and path.name != "__init__.py":
+    if path.name in ADMIN_SCRIPTS:
         acts = [statement for statement in tree.body if not is_quiet(statement) or called(statement)]
         assert [called(one) for one in acts[:2]] == ["require_frame", "require_administrator"]
     else:
@@ -307,9 +315,9 @@ def test_every_admin_script_and_fragment_and_callback_is_guarded(path: Path) -> 
     functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     for function in functions.values():
         if "fragment" in {name_of(one) for one in function.decorator_list}:
-            first = [
+            first = next(
                 one for one in function.body if not (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))
-            ][0]
+            )
             assert called(first) in {"still_administrator", "require_administrator"}, function.name
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
         for keyword in call.keywords:
@@ -336,12 +344,12 @@ class Network:
     def __init__(self) -> None:
         self.loaded: list[bytes] = []
 
-    def load(self, folder: Path, architectures: tuple[str, ...] = ()) -> Classifier:
+    def load(self, folder: Path, _architectures: tuple[str, ...] = ()) -> Classifier:
         from model.registry import verify
 
         card = verify(folder)
         self.loaded.append((folder / card.weights_file).read_bytes())
-        return Classifier(card, "mixed10", lambda pictures: None, lambda pictures: None)  # type: ignore[arg-type,return-value]
+        return Classifier(card, "mixed10", lambda _: None, lambda _: None)  # type: ignore[arg-type,return-value]
 
 
 def put(settings: Settings, version: str, content: bytes | None = None, **changes: object) -> ModelCard:
@@ -358,7 +366,7 @@ def test_a_damaged_version_is_refused_by_name_and_the_last_good_one_serves(
     settings, network = install(a_card(), tmp_path, monkeypatch), Network()
     monkeypatch.setattr("pages.shared.classifiers.load_classifier", network.load)
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
-    assert "2026.01.02-1" in text(app) and "serves in its place" not in text(app)
+    assert "2026.01.02-1" in text(app) and "is used in its place" not in text(app)
     put(settings, "2026.01.03-1")
     app.run()
     assert "2026.01.03-1" in text(app), "an open page serves the new version at its next rerun"
@@ -369,7 +377,7 @@ def test_a_damaged_version_is_refused_by_name_and_the_last_good_one_serves(
         warning = next(one.proto.body for one in app.html if 'role="alert"' in one.proto.body)
         assert (
             "The weights of version 2026.01.03-1 were changed or damaged and will not be used. "
-            "Version 2026.01.02-1 serves in its place." in warning
+            "Version 2026.01.02-1 is used in its place." in warning
         )
         assert "For technical support: expected sha256" in warning
         assert "2026.01.02-1" in text(app).replace(warning, ""), page
