@@ -85,7 +85,7 @@ def test_quick_from_the_classifier_in_use_is_offered_first_with_an_estimate(key:
     assert app.radio(key="start.preset").value == "quick"
     assert app.radio(key="start.from").options == [f"Classifier in use, {OLD}", "ImageNet"]
     said = text(app)
-    assert "4 pneumonia and 4 normal radiographs" in said and "About a minute" in said
+    assert "4 pneumonia and 4 normal radiographs" in said and "About 1 minute" in said
     assert app.button(key="start.go").label == "Start training" and not app.button(key="start.go").disabled
 
 
