@@ -36,7 +36,16 @@ from model.registry import active_version, verify, version_folder
 from model.tf_startup import start_tensorflow
 from tests.phantoms import as_png, chest
 
-WARNINGS = ("OUTSIDE_POPULATION", "INVERTED", "ROTATED", "LOW_CONTRAST", "CROPPED", "ANNOTATED", "AGE_OUTSIDE")
+WARNINGS = (
+    "OUTSIDE_POPULATION",
+    "INVERTED",
+    "ROTATED",
+    "LOW_CONTRAST",
+    "CROPPED",
+    "ANNOTATED",
+    "FOR_PROCESSING",
+    "AGE_OUTSIDE",
+)
 CHANGES: dict[str, Callable[[Radiograph], Radiograph]] = {
     "inverted": inverted,
     "90": lambda film: turned(film, 90),

@@ -12,6 +12,8 @@ Pixels: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 # More channel spread than this is colour; chroma subsampling colours grey edges a little, over less than this share.
 COLOURED_SHARE = 0.01
+# The values of PresentationIntentType.
+FOR_PROCESSING, FOR_PRESENTATION = "FOR PROCESSING", "FOR PRESENTATION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,8 @@ class FilmHeader:
     Each is None where the header says nothing, or nothing that makes sense: `modality` ("CR", "DX" …), `view_position`
     ("PA", "AP", "LL" …), `body_part` in capitals, `laterality` ("L", "R"), `age_years`, `sex` ("F", "M", "O"),
     `photometric` as stored, `orientation` (PatientOrientation: the directions of rows and columns, e.g. ("L", "F")),
-    `pixel_mm` (vertical, horizontal) millimetres a pixel.
+    `pixel_mm` (vertical, horizontal) millimetres a pixel, `presentation_intent` (PresentationIntentType:
+    "FOR PROCESSING" for raw detector data, "FOR PRESENTATION" for the image that is read).
     """
 
     modality: str | None = None
@@ -34,6 +37,7 @@ class FilmHeader:
     orientation: tuple[str, str] | None = None
     pixel_mm: tuple[float, float] | None = None
     transfer_syntax: str | None = None
+    presentation_intent: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from core.formatting import format_age, format_percentage
-from imaging.film import Radiograph
+from imaging.film import FOR_PROCESSING, Radiograph
 from model.assessment import InputIssue
 from model.gate_measures import GreyMeasures, measure_greys, thinned
 from model.population import Judgement
@@ -33,7 +33,9 @@ _EXPORT = "Export the radiograph itself from the viewer, without anything around
 def check(radiograph: Radiograph) -> tuple[InputIssue, ...]:
     """Check header, size, grey values and colour of a radiograph; return the issues, blocking ones first."""
     greys = measure_greys(thinned(radiograph))
-    return blocking_first((*_size(radiograph), *_greys(greys), *_colour(radiograph), *_age(radiograph)))
+    return blocking_first(
+        (*_size(radiograph), *_greys(greys), *_colour(radiograph), *_intent(radiograph), *_age(radiograph))
+    )
 
 
 def check_population(judgement: Judgement) -> tuple[InputIssue, ...]:
@@ -163,6 +165,17 @@ def _colour(radiograph: Radiograph) -> Iterable[InputIssue]:
             False,
             "The image has coloured annotations, which the classifier treats as part of the chest. Upload the "
             "radiograph without annotations if possible.",
+        )
+
+
+def _intent(radiograph: Radiograph) -> Iterable[InputIssue]:
+    if radiograph.header is not None and radiograph.header.presentation_intent == FOR_PROCESSING:
+        yield InputIssue(
+            "FOR_PROCESSING",
+            False,
+            "By its header the file holds raw detector data (PresentationIntentType FOR PROCESSING), whose contrast "
+            "differs from that of the training radiographs. Export the processed image (FOR PRESENTATION) from the "
+            "modality or the PACS and upload that file.",
         )
 
 

@@ -16,6 +16,7 @@ from enum import IntEnum
 
 from core.errors import RadiographError
 from core.formatting import format_size
+from imaging.dicom.charset import decode_text, defined_terms
 from imaging.limits import DAMAGED, MAX_PIXELS, too_large
 
 
@@ -30,6 +31,7 @@ class Tag(IntEnum):
     STUDY_DATE = 0x00080020
     ACQUISITION_DATE = 0x00080022
     MODALITY = 0x00080060
+    PRESENTATION_INTENT_TYPE = 0x00080068
     CODE_VALUE = 0x00080100
     CODE_MEANING = 0x00080104
     STUDY_DESCRIPTION = 0x00081030
@@ -125,6 +127,7 @@ _OPEN = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _MAX_ELEMENTS = 100_000
+_MAX_TEXT = 10_240
 _MAX_INFLATED = 2 * MAX_PIXELS + 20_000_000
 
 
@@ -153,13 +156,9 @@ class DataSet:
         element = self.elements.get(tag)
         if element is None or not element.value:
             return []
-        raw = bytes(element.value[:10_240])
         charset = self.elements.get(Tag.SPECIFIC_CHARACTER_SET)
-        is_utf8 = charset is not None and b"192" in bytes(charset.value[:64])
-        try:
-            words = raw.decode("utf-8" if is_utf8 else "latin-1")
-        except UnicodeDecodeError:  # coded terms are often left in the device's own eight bits
-            words = raw.decode("latin-1")
+        terms = () if charset is None else defined_terms(bytes(charset.value[:_MAX_TEXT]))
+        words = _decoded(element.value, terms)
         values = [value.strip("\0 \t\r\n") for value in words.split("\\")]
         return values if any(values) else []
 
@@ -173,7 +172,7 @@ class DataSet:
         `signed` reads binary values of 16 bits as signed.
         """
         element = self.elements.get(tag)
-        if element is None or len(element.value) > 10_240:
+        if element is None or len(element.value) > _MAX_TEXT:
             return []
         kind = _NUMBERS.get(element.vr)
         if kind is None and not (element.vr in ("", "UN") and tag in _BINARY):
@@ -353,6 +352,18 @@ def _inflated(packed: memoryview) -> bytes:
     if not unpacker.eof:
         raise damaged("a deflated data set that breaks off")
     return data
+
+
+def _decoded(value: memoryview, terms: tuple[str, ...]) -> str:
+    """Decode the beginning of a value, in the character set of the file or, as devices leave it, whatever they name."""
+    raw = bytes(value[:_MAX_TEXT])
+    # What is cut may end within a character, which has up to four bytes.
+    ends = range(len(raw), len(raw) - (4 if len(value) > len(raw) else 1), -1)
+    for character_set in (terms, ()):
+        for end in ends:
+            if (text := decode_text(raw[:end], character_set)) is not None:
+                return text
+    return raw.decode("latin-1")
 
 
 def _decimals(texts: list[str]) -> Iterator[float]:

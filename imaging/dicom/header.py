@@ -18,10 +18,11 @@ from imaging.dicom.terms import (
     view_of_code,
     view_position,
 )
-from imaging.film import FilmHeader
+from imaging.film import FOR_PRESENTATION, FOR_PROCESSING, FilmHeader
 from imaging.limits import EXPORT
 
 _OLDEST = 130
+_DX_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"  # Digital X-Ray Image Storage - For Processing (PS3.4 B.5)
 _LATERAL = {"LL": "a lateral view", "RL": "a lateral view", "LATERAL": "a lateral view", "OBLIQUE": "an oblique view"}
 _CHEST = "upload a frontal chest radiograph (PA or AP)."
 
@@ -43,6 +44,7 @@ def read_header(file: DicomFile) -> FilmHeader:
         orientation=(orientation[0], orientation[1]) if _are_directions(orientation) else None,
         pixel_mm=_spacing(dataset),
         transfer_syntax=file.syntax if file.syntax.replace(".", "").isdecimal() else None,
+        presentation_intent=_presentation_intent(dataset),
     )
 
 
@@ -128,6 +130,15 @@ def _body_part(dataset: DataSet) -> str | None:
     items = dataset.items.get(Tag.ANATOMIC_REGION_SEQUENCE, [])
     texts = [dataset.text(Tag.BODY_PART_EXAMINED), *(item.text(Tag.CODE_MEANING) for item in items)]
     return next((term for text in texts if (term := _term(text)) is not None), None)
+
+
+def _presentation_intent(dataset: DataSet) -> str | None:
+    """PresentationIntentType (PS3.3 C.8.11.1), or else what the SOP class says."""
+    intent = dataset.text(Tag.PRESENTATION_INTENT_TYPE).upper()
+    if intent in (FOR_PROCESSING, FOR_PRESENTATION):
+        return intent
+    sop_class = dataset.text(Tag.SOP_CLASS_UID) or dataset.text(Tag.MEDIA_STORAGE_SOP_CLASS_UID)
+    return FOR_PROCESSING if sop_class == _DX_FOR_PROCESSING else None
 
 
 def _view(dataset: DataSet) -> str | None:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 
 from pydicom import config, dcmread
-from pydicom.charset import convert_encodings, decode_bytes, python_encoding
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from core.errors import RadiographError
+from imaging.dicom.charset import decode_text, defined_terms
 
 # Keyword → value representation (PS3.6), of the Patient, General Study and Patient Study modules (PS3.3 C.7.1.1,
 # C.7.2.1, C.7.2.2). Empty ones are written for those that the standard wants to be there.
@@ -51,7 +51,6 @@ _PATTERNS = {
     "TimezoneOffsetFromUTC": r"[-+](0\d|1[0-4])[0-5]\d",
 }
 _LONGEST = {"SH": 16, "LO": 64, "PN": 324, "DS": 16}
-_SPELLING = re.compile(r"^ISO[ _-]?IR[ _-]?(\d+)$")
 _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 _LOSSY = {
     "1.2.840.10008.1.2.4.50": "ISO_10918_1",
@@ -170,12 +169,8 @@ class _Values:
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
-        named = self._bytes("SpecificCharacterSet").decode("ascii", "ignore").strip("\0 ")
-        parts = [_SPELLING.sub(r"ISO_IR \1", part.strip()) for part in named.split("\\")]
-        # A set that nobody knows tells as little as none.
-        self.is_named = bool(named) and all(part in python_encoding for part in parts)
-        self.charset = parts[0] if self.is_named and len(parts) == 1 else None
-        self.encodings = convert_encodings(parts if self.is_named else None)
+        self.terms = defined_terms(self._bytes("SpecificCharacterSet"))
+        self.charset = self.terms[0] if len(self.terms) == 1 else None
 
     def of(self, keyword: str, vr: str) -> str:
         """Return a value, "" where it is absent, undecodable or not of its representation."""
@@ -203,18 +198,8 @@ class _Values:
         return value.encode("utf-8") if isinstance(value, str) else bytes(value or b"")
 
     def _decoded(self, value: bytes, vr: str) -> str | None:
-        value = value.rstrip(b"\0 ")
-        if not value.isascii() and not self.is_named:
-            # The default repertoire is ASCII; what is more than that in such a file is UTF-8 or unknown.
-            try:
-                return value.decode("utf-8").strip()
-            except UnicodeDecodeError:
-                return None
-        try:
-            text = decode_bytes(value, self.encodings, {0x5E, 0x3D, 0x5C} if vr == "PN" else {0x5C})
-        except (UnicodeError, LookupError, Warning):
-            return None
-        return None if "\ufffd" in text else text.strip()
+        text = decode_text(value.rstrip(b"\0 "), self.terms, b"^=\\" if vr == "PN" else b"\\")
+        return None if text is None or "\ufffd" in text else text.strip()
 
 
 def _as_text(element: DataElement | RawDataElement | None) -> str:

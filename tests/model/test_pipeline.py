@@ -125,6 +125,14 @@ def test_an_adult_by_the_header_is_outside_however_the_film_looks() -> None:
     assert codes(child) == ["AGE_OUTSIDE"] and not child.is_outside
 
 
+def test_raw_detector_data_are_assessed_with_a_warning() -> None:
+    data = phantom_dicom(1, stored=stored_values(marked(), 12), PresentationIntentType="FOR PROCESSING")
+    answer = assess(data, seeing(Eye()))
+    assert codes(answer) == ["FOR_PROCESSING"] and answer.prediction is not None and not answer.issues[0].blocking
+    assert "raw detector data" in answer.issues[0].message and "FOR PRESENTATION" in answer.issues[0].message
+    assert line(answer)["issues"][0]["code"] == "FOR_PROCESSING"
+
+
 def test_what_looks_no_better_set_right_stays_what_it_was() -> None:
     for right in ((3.5, 1.0), (2.0, 7.0)):
         answer = assess(as_png(marked(1)), seeing(Eye(right=right)))

@@ -107,7 +107,7 @@ def test_what_is_said_in_words_is_in_the_report_and_remarks_are_whole():
         "Pneumonia likely",
         "Probability of pneumonia 0.87, above the operating point 0.41.",
     ]
-    assert said["STABILITY"] == ["0.81–0.93 under small changes of this radiograph; the finding stays the same."]
+    assert said["STABILITY"] == ["0.81-0.93 under small changes of this radiograph; the finding stays the same."]
     assert said["WARNING"] == ["Black and white were exchanged."]
     assert said["CORRECTION"] == ["Before it was assessed, the radiograph was inverted and turned by 90 degrees."]
     assert said["INFLUENCE"][0].startswith("Right lower zone 60 %") and said["SIMILAR"] and said["DISTANCE"]
