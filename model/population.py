@@ -33,11 +33,11 @@ NEAREST = 5
 LABELS = ("NORMAL", "PNEUMONIA")
 # How a film may lie: quarter turns clockwise, and whether black and white are exchanged. The first is upright.
 POSES = tuple((quarters, inverted) for inverted in (False, True) for quarters in range(4))
-HEADS = (*(f"pose{i}" for i in range(len(POSES))), "impostor", "cropped")
+HEADS = (*(f"pose{i}" for i in range(len(POSES))), "outlier", "cropped")
 # A linear head rises without end along any axis; so far outside the training films it has nothing more to say.
 BOUND = 8.0
 _REFERENCE_STEP = 1 / 24
-# What once more the limit of the population adds to the impostor's logit.
+# What once more the limit of the population adds to the outlier's logit.
 _PER_DISTANCE = 2.0
 
 
@@ -174,7 +174,7 @@ def ood_score(
 ) -> npt.NDArray[np.float64]:
     """Return how little pictures have of a chest radiograph, float64 (n,), from the heads' scores and the distances.
 
-    The head that tells films from drawn impostors is sure of what is like them and blind to what nobody drew; the
+    The head that tells films from drawn outliers is sure of what is like them and blind to what nobody drew; the
     distance knows no example and takes an adult's film for half way to a photograph. Their sum errs less than either.
     """
     return np.asarray(scores[:, -2] + _PER_DISTANCE * (distances / outside - 1))

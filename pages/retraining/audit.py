@@ -180,13 +180,13 @@ def show_baseline(audit: Audit) -> None:
             "sharpness; 0.50 is chance. A useful classifier must exceed this baseline.</p>"
         )
     with right:
-        if any(not math.isnan(area) for area in audit.sees_no_lungs_features.values()):
-            draw("baseline", charts_audit.baseline(audit.sees_no_lungs_features, audit.sees_no_lungs_auroc))
+        if any(not math.isnan(area) for area in audit.shortcut_features.values()):
+            draw("baseline", charts_audit.baseline(audit.shortcut_features, audit.shortcut_auroc))
 
 
 def baseline_sentence(audit: Audit) -> str:
     """Return the interpretation of the shortcut baseline."""
-    auroc = audit.sees_no_lungs_auroc
+    auroc = audit.shortcut_auroc
     if math.isnan(auroc):
         return "Not available: at least ten patients of each class are required."
     value = f"(AUROC {auroc:.2f})"

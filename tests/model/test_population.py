@@ -29,14 +29,14 @@ def by_hand(**changes: object) -> TrainingPopulation:
     """Two channels in nine parts and one more over all; the last map has three channels.
 
     Axes halve every number. The heads look at the first part alone: its first channel speaks for pose 6, its second
-    for an impostor. Five references look like the middle of all and a sixth lies 4 along the last axis of looks.
+    for an outlier. Five references look like the middle of all and a sixth lies 4 along the last axis of looks.
     """
 
     def halved(mean: float, n: int) -> tuple[np.ndarray, np.ndarray]:
         return np.full(n, mean, np.float32), np.eye(n, dtype=np.float32) / 2
 
     weights, bias = np.zeros((3 + PARTS * 2, len(HEADS)), np.float32), np.zeros(len(HEADS), np.float32)
-    weights[3, 6], weights[4, HEADS.index("impostor")] = 4.0, 1.0
+    weights[3, 6], weights[4, HEADS.index("outlier")] = 4.0, 1.0
     bias[0], bias[-1] = 2.0, -3.0
     last = (np.zeros(3, np.float32), np.eye(3, dtype=np.float32)[:, :2])
     references = np.zeros((7, 5), np.float32)

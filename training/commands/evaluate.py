@@ -205,7 +205,7 @@ def _faithfulness(options: argparse.Namespace, settings: Settings) -> int:
         faithfulness_to_json,
         faithfulness_to_text,
     )
-    from training.evaluation.sanity_checks import STAGES, randomisation, randomised_stages
+    from training.evaluation.sanity_checks import STAGES, compare_with_randomised, randomised_stages
 
     card = classifier.card
     with _bar("choosing films", options.films) as bar:
@@ -220,7 +220,7 @@ def _faithfulness(options: argparse.Namespace, settings: Settings) -> int:
         settings.architectures,
     )
     with _bar("drawing weights anew", len(STAGES)) as bar:
-        others, rows = randomisation(
+        others, rows = compare_with_randomised(
             classifier, films.pneumonia, randomised_stages(network, card, films.pneumonia), bar.update
         )
     result = Faithfulness(classifier.version, len(films.pneumonia), curves, others, rows)

@@ -326,7 +326,7 @@ def in_words(standing: Standing, row: Row) -> str:
             f"shifted {row.auroc_shifted:.4f}"
         )
     else:
-        result = f"{row.status} after epoch {row.epochs}" + (f" ({row.note})" if row.status == "hopeless" else "")
+        result = f"{row.status} after epoch {row.epochs}" + (f" ({row.note})" if row.status == "failed" else "")
         if row.auroc is not None and row.val_loss is not None:
             result += f" · loss {row.val_loss:.4f} uncalibrated · AUROC {row.auroc:.4f}"
     best = standing.best
@@ -343,7 +343,7 @@ def _say_result(standing: Standing, request: TuneRequest) -> int:
 
     best = standing.best
     counts = {
-        status: sum(row.status == status for row in standing.counted) for status in ("finished", "pruned", "hopeless")
+        status: sum(row.status == status for row in standing.counted) for status in ("finished", "pruned", "failed")
     }
     print(
         f"{len(standing.counted)} of {standing.trials} trials: "

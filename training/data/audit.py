@@ -60,7 +60,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What was found. Paths are below the dataset folder; `sees_no_lungs_auroc` is nan when it cannot be estimated."""
+    """What was found. Paths are below the dataset folder; `shortcut_auroc` is nan when it cannot be estimated."""
 
     n: int
     unreadable: tuple[tuple[str, str], ...]
@@ -71,8 +71,8 @@ class Audit:
     unknown_patients: int
     class_counts: dict[str, dict[str, int]]
     sizes: dict[str, dict[str, list[float]]]
-    sees_no_lungs_auroc: float
-    sees_no_lungs_features: dict[str, float]
+    shortcut_auroc: float
+    shortcut_features: dict[str, float]
     issues: tuple[Issue, ...]
 
     @property
@@ -126,7 +126,7 @@ def audit_folder(folder: DatasetFolder, tick: Tick | None = None, workers: int =
     labels = np.array([samples[i].label for i in readable])
     features = np.array([seen[i].features for i in readable]).reshape(len(readable), len(FEATURES))
     train = np.array([part_of[i] == "train" for i in readable], dtype=bool)
-    baseline = _sees_no_lungs(
+    baseline = _shortcut_baseline(
         features[train], labels[train], [samples[i].patient for i in readable if part_of[i] == "train"]
     )
     counts = {
@@ -150,8 +150,8 @@ def audit_folder(folder: DatasetFolder, tick: Tick | None = None, workers: int =
         n=len(samples),
         **facts,
         sizes=_sizes(features, labels),
-        sees_no_lungs_auroc=baseline,
-        sees_no_lungs_features={
+        shortcut_auroc=baseline,
+        shortcut_features={
             name: _either_way(auroc(labels[train], features[train, k])) for k, name in enumerate(FEATURES)
         },
         issues=_issues(facts, readable_train, baseline),
@@ -266,7 +266,9 @@ def _either_way(area: float) -> float:
     return max(area, 1 - area)
 
 
-def _sees_no_lungs(features: npt.NDArray[np.float64], labels: npt.NDArray[np.int_], patients: Sequence[str]) -> float:
+def _shortcut_baseline(
+    features: npt.NDArray[np.float64], labels: npt.NDArray[np.int_], patients: Sequence[str]
+) -> float:
     """Cross-validate boosted trees on `FEATURES`, by patient; return their AUROC, nan with too few patients."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedGroupKFold
@@ -357,8 +359,8 @@ def _issues(facts: dict[str, Any], readable_train: dict[str, int], baseline: flo
 def audit_to_json(audit: Audit) -> str:
     """Return the audit as JSON; a baseline that could not be estimated is null."""
     values = dataclasses.asdict(audit) | {"is_blocked": audit.is_blocked}
-    values["sees_no_lungs_auroc"] = _or_none(audit.sees_no_lungs_auroc)
-    values["sees_no_lungs_features"] = {name: _or_none(v) for name, v in audit.sees_no_lungs_features.items()}
+    values["sees_no_lungs_auroc"] = _or_none(values.pop("shortcut_auroc"))
+    values["sees_no_lungs_features"] = {name: _or_none(v) for name, v in values.pop("shortcut_features").items()}
     return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False, default=str)
 
 
@@ -387,8 +389,8 @@ def audit_from_json(text: str) -> Audit:
             patients_in_two_splits=tuple(values["patients_in_two_splits"]),
             class_counts=values["class_counts"],
             sizes=values["sizes"],
-            sees_no_lungs_auroc=number(values["sees_no_lungs_auroc"]),
-            sees_no_lungs_features={k: number(v) for k, v in values["sees_no_lungs_features"].items()},
+            shortcut_auroc=number(values["sees_no_lungs_auroc"]),
+            shortcut_features={k: number(v) for k, v in values["sees_no_lungs_features"].items()},
             issues=tuple(Issue(one["code"], bool(one["blocking"]), one["message"]) for one in values["issues"]),
         )
     except (KeyError, TypeError) as error:
@@ -405,10 +407,10 @@ def audit_to_text(audit: Audit) -> str:
     lines += [f"  {path}: {reason}" for path, reason in audit.unreadable[:10]]
     for group in (*audit.label_conflicts, *audit.exact_duplicate_groups)[:10]:
         lines.append("  same picture: " + ", ".join(group.files))
-    if not math.isnan(audit.sees_no_lungs_auroc):
+    if not math.isnan(audit.shortcut_auroc):
         lines.append(
-            f"sees no lungs: AUROC {audit.sees_no_lungs_auroc:.3f} from "
-            + ", ".join(f"{name} {area:.2f}" for name, area in audit.sees_no_lungs_features.items())
+            f"sees no lungs: AUROC {audit.shortcut_auroc:.3f} from "
+            + ", ".join(f"{name} {area:.2f}" for name, area in audit.shortcut_features.items())
             + " (each alone)"
         )
     return "\n".join(lines)

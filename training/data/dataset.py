@@ -142,8 +142,8 @@ def split_by_patient(samples: Sequence[Sample], fraction: float, seed: int) -> n
         raise ValueError(f"expected a fraction between 0 and 1. Received: {fraction}")
     group = _joined_groups(samples)
     held_out: set[str] = set()
-    ill = {group[s.patient] for s in samples if s.label}
-    for members in (ill, set(group.values()) - ill):
+    positive = {group[s.patient] for s in samples if s.label}
+    for members in (positive, set(group.values()) - positive):
         ordered = sorted(members)
         np.random.default_rng(seed).shuffle(ordered)
         held_out.update(ordered[: max(1, round(fraction * len(ordered)))] if len(ordered) > 1 else [])

@@ -31,13 +31,14 @@ def randomised_stages(
     """Yield (what was drawn anew, classifier) while a network loses what it learned, from the logit down.
 
     `network` is a Keras network with the weights of `card`'s version; it is changed in place, so each classifier is
-    good until the next one is asked for. pictures is network input, uint8 (n, px, px): see `settle_statistics`.
+    good until the next one is asked for. pictures is network input, uint8 (n, px, px): see
+    `recompute_batch_statistics`.
     """
     classifier = wrap_network(network, card)
     total = len(_with_kernels(network))
     for layers in sorted({max(1, round(share * total)) for share in STAGES}):
         randomise_layers(network, layers, seed)
-        settle_statistics(network, layers, pictures[:STATISTICS_FILMS])
+        recompute_batch_statistics(network, layers, pictures[:STATISTICS_FILMS])
         yield f"last {layers} of {total} layers" if layers < total else f"all {total} layers", classifier
 
 
@@ -54,7 +55,7 @@ def randomise_layers(network: Any, layers_from_top: int, seed: int) -> None:
                 variable.assign(rng.normal(0, math.sqrt(2 / math.prod(shape[:-1])), shape).astype(np.float32))
 
 
-def settle_statistics(network: Any, layers_from_top: int, pictures: Picture) -> None:
+def recompute_batch_statistics(network: Any, layers_from_top: int, pictures: Picture) -> None:
     """Estimate BatchNormalization anew, in place, on pictures uint8 (n, px, px), above the layers drawn anew.
 
     With the trained network's statistics most random activations would fall below zero, and the map would be empty
@@ -82,7 +83,7 @@ def _with_kernels(network: Any) -> list[Any]:
     return [layer for layer in _flat(network)[::-1] if any(len(variable.shape) > 1 for variable in layer.weights)]
 
 
-def randomisation(
+def compare_with_randomised(
     classifier: Classifier,
     pictures: Picture,
     stages: Iterable[tuple[str, Classifier]],

@@ -108,8 +108,8 @@ def measure(
     from model.calibration import probabilities
     from training.fitting.fit import seconds_of_fitting
 
-    ill = probabilities(logits, card.calibration) >= card.operating_point.probability
-    right = int((ill == np.array([s.label == 1 for s in used])).sum())
+    positive = probabilities(logits, card.calibration) >= card.operating_point.probability
+    right = int((positive == np.array([s.label == 1 for s in used])).sum())
     square = np.full((1, classifier.input_px, classifier.input_px), 90, np.uint8)
     times = []
     for _ in range(TIMED):

@@ -121,7 +121,7 @@ def _facts(study: optuna.Study, standing: Standing) -> str:
     attributes, best = study.user_attrs, standing.best
     by_status = {
         status: sum(row.status == status for row in standing.rows)
-        for status in ("finished", "pruned", "hopeless", "stopped")
+        for status in ("finished", "pruned", "failed", "stopped")
     }
     counts = ", ".join(f"{n} {status}" for status, n in by_status.items() if n) or "none yet"
     minutes = sum(row.seconds or 0 for row in standing.rows) / 60

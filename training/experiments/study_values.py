@@ -10,7 +10,7 @@ from core.progress import Report
 from training.fitting.config import TrainingConfig
 
 
-class TrialHopeless(Exception):
+class TrialFailed(Exception):
     """The settings of a trial cannot be trained: the loss diverged, or the memory does not suffice."""
 
 
@@ -31,7 +31,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One trial. `status` is finished, pruned, hopeless, stopped or running; figures that there are not are None.
+    """One trial. `status` is finished, pruned, failed, stopped or running; figures that there are not are None.
 
     `auroc` and `val_loss` (uncalibrated) are those of the last epoch where the trial did not finish.
     """
@@ -60,7 +60,7 @@ class Standing:
     @property
     def counted(self) -> tuple[Row, ...]:
         """The trials that count: not the stopped ones."""
-        return tuple(row for row in self.rows if row.status in ("finished", "pruned", "hopeless"))
+        return tuple(row for row in self.rows if row.status in ("finished", "pruned", "failed"))
 
     @property
     def best(self) -> Row | None:

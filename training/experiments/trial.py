@@ -24,11 +24,11 @@ from model.metrics import auroc
 from model.network import logit_function
 from training.data.augment import DOMAIN_SHIFT
 from training.data.dataset import digest
-from training.experiments.study_values import Objective, Outcome, TrialHopeless
+from training.experiments.study_values import Objective, Outcome, TrialFailed
 from training.fitting.calibrate import calibrate, class_balance, perturbed
 from training.fitting.config import TrainingConfig, as_served
 from training.fitting.fit import TrainingData, fit, precision_policy, predict_logits
-from training.fitting.initial_weights import start_network
+from training.fitting.initial_weights import build_initial_network
 from training.runs.run import load, training_data
 
 Array = npt.NDArray[Any]
@@ -83,7 +83,7 @@ def training_objective(data: TuningData, backbone_weights: str, work: Path) -> O
         keras.utils.set_random_seed(config.seed)
         keras.mixed_precision.set_global_policy(precision_policy(config.precision))
         try:
-            network = start_network(backbone_weights, config)
+            network = build_initial_network(backbone_weights, config)
             _refuse_unknown_layer(config, [layer.name for layer in network.layers])
             work.mkdir(parents=True)
             fit(network, config, data.fitting, work, report)
@@ -93,12 +93,12 @@ def training_objective(data: TuningData, backbone_weights: str, work: Path) -> O
                 predict_logits(forward, p, config.input_px, mirror=config.mirror) for p in (pictures, data.shifted)
             )
             if not (np.isfinite(clean).all() and np.isfinite(shifted).all()):
-                raise TrialHopeless("the logits are not finite")
+                raise TrialFailed("the logits are not finite")
             return measured(labels, clean, shifted.reshape(-1, len(labels)))
         except FloatingPointError as error:
-            raise TrialHopeless(str(error)) from error
+            raise TrialFailed(str(error)) from error
         except tf.errors.ResourceExhaustedError as error:
-            raise TrialHopeless("not enough memory") from error
+            raise TrialFailed("not enough memory") from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
             tf.get_logger().removeFilter(_is_worth_saying)

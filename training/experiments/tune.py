@@ -41,7 +41,7 @@ from core.files import write_atomically
 from core.progress import Progress, Report
 from training.data.augment import current_name
 from training.experiments.space import Dimension, Plan, recipe
-from training.experiments.study_values import Objective, Row, Standing, TrialEnd, TrialHopeless, TrialStart
+from training.experiments.study_values import Objective, Row, Standing, TrialEnd, TrialFailed, TrialStart
 from training.fitting.progress import EpochEnd
 
 STUDY_NAME, TRIALS = "pneumolens", "trials"
@@ -199,9 +199,9 @@ def search(
         try:
             values = {d.name: _suggest(trial, d) for d in dimensions}
             outcome = objective(recipe(plan, values), pruned(report, trial, plan.epochs))
-        except (optuna.TrialPruned, TrialHopeless) as reason:
+        except (optuna.TrialPruned, TrialFailed) as reason:
             # TPE ranks a pruned trial behind every finished one, which is where one that diverged belongs.
-            if isinstance(reason, TrialHopeless):
+            if isinstance(reason, TrialFailed):
                 trial.set_user_attr("hopeless", str(reason))
             study.tell(trial, state=TrialState.PRUNED)
         except BaseException:
@@ -244,10 +244,10 @@ def pruned(report: Report, trial: optuna.Trial, epochs: int) -> Report:
 def row_of(trial: FrozenTrial) -> Row:
     """Return a trial as a row of the table."""
     attributes, last = trial.user_attrs, trial.user_attrs.get("last", {})
-    hopeless = attributes.get("hopeless", "")
+    failed = attributes.get("hopeless", "")
     status = (
-        "hopeless"
-        if hopeless
+        "failed"
+        if failed
         else {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "stopped"}.get(
             trial.state, "running"
         )
@@ -263,7 +263,7 @@ def row_of(trial: FrozenTrial) -> Row:
         last.get("val_loss"),
         last.get("epoch", 0),
         trial.duration.total_seconds() if trial.duration else None,
-        hopeless or attributes.get("note", ""),
+        failed or attributes.get("note", ""),
         trial.params,
     )
 

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 
-def learning_norms(network: keras.Model) -> list[keras.layers.BatchNormalization]:
+def trainable_batch_norms(network: keras.Model) -> list[keras.layers.BatchNormalization]:
     """Return the batch normalisations whose statistics follow the training."""
     return [
         layer
@@ -26,13 +26,13 @@ def learning_norms(network: keras.Model) -> list[keras.layers.BatchNormalization
     ]
 
 
-def renormalise(network: keras.Model, feed: Iterable[tuple[tf.Tensor, Any]]) -> None:
+def recompute_batch_norms(network: keras.Model, feed: Iterable[tuple[tf.Tensor, Any]]) -> None:
     """Give the network's learning normalisations the statistics of its weights as they are now.
 
     `feed` holds batches of (pictures float32 (b, rows, columns, 1), anything); means and variances are averaged over
     them. Without learning normalisations `feed` is not read.
     """
-    norms = learning_norms(network)
+    norms = trainable_batch_norms(network)
     if not norms:
         return
     statistics = [variable for norm in norms for variable in (norm.moving_mean, norm.moving_variance)]

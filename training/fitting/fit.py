@@ -24,7 +24,7 @@ from model.network import logit_function, train_after
 from training.data.augment import Augmentation, resolve
 from training.data.dataset import epoch_order
 from training.data.input_pipeline import Batch, batches
-from training.fitting.batch_norm import renormalise
+from training.fitting.batch_norm import recompute_batch_norms
 from training.fitting.config import Stage, TrainingConfig, as_served
 from training.fitting.progress import EpochEnd, FittingStep
 
@@ -141,9 +141,9 @@ class Trainer:
         )
 
     def _train_step(self, pictures: tf.Tensor, labels: tf.Tensor, momentum: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        ill, virus = labels[:, :1], labels[:, 1:]
-        smooth = ill * (1 - self.config.label_smoothing) + self.config.label_smoothing / 2
-        weights = tf.where(ill > 0.5, self.class_weights[1], self.class_weights[0])
+        positive, virus = labels[:, :1], labels[:, 1:]
+        smooth = positive * (1 - self.config.label_smoothing) + self.config.label_smoothing / 2
+        weights = tf.where(positive > 0.5, self.class_weights[1], self.class_weights[0])
         with tf.GradientTape() as tape:
             # Under mixed precision a network of one's own may end in bfloat16, which does not multiply with float32.
             outputs = [tf.cast(one, tf.float32) for one in tf.nest.flatten(self.joint(pictures, training=True))]
@@ -361,7 +361,7 @@ def fit(
         row = _fit_epoch(trainer, data, plan, history[-1]["val_auroc"] if history else None, report)
         trainer.swap()
         if config.ema_momentum:
-            renormalise(network, _some(data, config, index))
+            recompute_batch_norms(network, _some(data, config, index))
         val_logits = predict_logits(forward, data.val_pictures, stage.input_px, mirror=config.mirror)
         trainer.swap()
         history.append(

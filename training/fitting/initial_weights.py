@@ -1,6 +1,6 @@
 """What a training starts from: ImageNet weights, random ones, or those of a classifier version.
 
-Only `start_network`, the last function, needs tensorflow.
+Only `build_initial_network`, the last function, needs tensorflow.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ def is_version(weights: str) -> bool:
     return (Path(weights).with_name(CARD)).is_file()
 
 
-def start_name(weights: str) -> str:
+def initial_weights_name(weights: str) -> str:
     """Return what a card says of the starting weights: a version's name, a file's name without its folder, a word."""
     return f"version {Path(weights).parent.name}" if is_version(weights) else Path(weights).name
 
 
-def check_start(weights: str, config: TrainingConfig) -> None:
-    """Raise ClassifierError when `start_network` would; cheap enough to be asked before a run is put into a queue."""
+def check_initial_weights(weights: str, config: TrainingConfig) -> None:
+    """Raise ClassifierError when `build_initial_network` would; cheap enough to be called before a run is queued."""
     if weights in ("imagenet", "random"):
         return
     if not Path(weights).is_file():
@@ -43,7 +43,7 @@ def check_start(weights: str, config: TrainingConfig) -> None:
         )
 
 
-def start_network(weights: str, config: TrainingConfig) -> keras.Model:
+def build_initial_network(weights: str, config: TrainingConfig) -> keras.Model:
     """Build the configuration's network from `weights`.
 
     These are "imagenet", "random", a local file of a backbone in Keras's layout, or the file of a classifier version
@@ -55,7 +55,7 @@ def start_network(weights: str, config: TrainingConfig) -> keras.Model:
     architecture = find_architecture(config.architecture)
     size = None if architecture.any_size else config.input_px
     if is_version(weights):
-        check_start(weights, config)
+        check_initial_weights(weights, config)
         verify(Path(weights).parent)
         network = build_network(config.architecture, size, dropout=config.dropout)
         try:

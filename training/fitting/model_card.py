@@ -43,7 +43,7 @@ LIMITATIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class HeldOutCalibration:
     """What the held-out patients say of a network's logits: what they mean, where to decide, and how well that does."""
 
     calibration: Calibration
@@ -52,7 +52,7 @@ class Scale:
     purposes: tuple[PurposePoint, ...]
 
 
-def pictures_to_score(config: TrainingConfig, held_out: int) -> int:
+def calibration_pictures(config: TrainingConfig, held_out: int) -> int:
     """Return how many pictures `make_card` lets the network score, for a progress bar."""
     return held_out * (1 + sum(config.copies))
 
@@ -75,7 +75,7 @@ def make_card(
 
     `predict` maps squashed pictures, uint8 (n, detail_px, detail_px), to logits (n,) of the network as it will serve.
     """
-    scale = choose_scale(predict, loaded, config)
+    scale = calibrate_held_out(predict, loaded, config)
     return ModelCard(
         version=version,
         parent=None,
@@ -107,10 +107,10 @@ def make_card(
     )
 
 
-def choose_scale(predict: Predict, loaded: LoadedFolder, config: TrainingConfig) -> Scale:
+def calibrate_held_out(predict: Predict, loaded: LoadedFolder, config: TrainingConfig) -> HeldOutCalibration:
     """Choose calibration and operating points on the held-out patients' pictures, as they are and changed.
 
-    `predict` as in `make_card`; it scores `pictures_to_score` pictures.
+    `predict` as in `make_card`; it scores `calibration_pictures` pictures.
     """
     pictures, labels = loaded.pictures[loaded.held_out], loaded.labels[loaded.held_out]
     shift_copies, jitter_copies = config.copies
@@ -131,7 +131,9 @@ def choose_scale(predict: Predict, loaded: LoadedFolder, config: TrainingConfig)
             patients * shift_copies,
         ),
     }
-    return Scale(calibration, point, evaluations, _purposes(labels, score, probabilities(shifted, calibration)))
+    return HeldOutCalibration(
+        calibration, point, evaluations, _purposes(labels, score, probabilities(shifted, calibration))
+    )
 
 
 def _purposes(labels: Array, clean: Array, shifted: Array) -> tuple[PurposePoint, ...]:
@@ -175,7 +177,7 @@ def _describe_data(loaded: LoadedFolder, audit: Audit, source: str) -> dict[str,
         "unknown_patients": sum(not s.patient_known for s in loaded.samples),
         "split": "by patient, read from file names",
         "audit": [issue.message for issue in audit.issues],
-        "sees_no_lungs_auroc": audit.sees_no_lungs_auroc if math.isfinite(audit.sees_no_lungs_auroc) else None,
+        "sees_no_lungs_auroc": audit.shortcut_auroc if math.isfinite(audit.shortcut_auroc) else None,
     }
 
 

@@ -36,7 +36,7 @@ from model.population import (
 from training.data.augment import DOMAIN_SHIFT, Augmentation, augment
 from training.data.dataset import LoadedFolder
 from training.fitting.calibrate import class_balance
-from training.fitting.synthetic_outliers import draw_impostors
+from training.fitting.synthetic_outliers import draw_synthetic_outliers
 
 Float = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
@@ -47,7 +47,7 @@ Extract = Callable[[Pictures], tuple[Float, Float]]
 MIN_FILMS, MIN_HELD_OUT = 200, 60
 # How many pictures of each kind are looked at, of training and of held-out patients.
 FILMS, HELD_OUT = 3000, 600
-VARIED, POSED, CROPPED, IMPOSTORS = 600, 420, 240, 480
+VARIED, POSED, CROPPED, OUTLIERS = 600, 420, 240, 480
 HELD_OUT_VARIED = 200
 # Axes kept of the picture as a whole, of one part of it, and of the last map.
 WHOLE_AXES, PART_AXES, LAST_AXES = 64, 32, 32
@@ -97,7 +97,7 @@ def learn_population(
 ) -> TrainingPopulation | None:
     """Fit the population of a Keras network that is in memory as it will serve; None where there are too few films.
 
-    `tick` is called with the number of pictures done since the last call, `pictures_to_pass` in all. With
+    `tick` is called with the number of pictures done since the last call, `population_pictures` in all. With
     `fills_border` the network sees every picture with its margin continued over black, as it will in service.
     """
     from model.network import forward_function, gate_layers
@@ -156,7 +156,7 @@ def fit_population(
         "varied": np.stack(varied),
         "posed": np.stack(posed),
         "cropped": np.stack(cropped),
-        "impostors": draw_impostors(counts["impostors"], films, seed),
+        "outliers": draw_synthetic_outliers(counts["outliers"], films, seed),
         "held_out": unseen[: counts["held_out"]],
         "held_out_varied": np.stack(changed),
         "held_out_recoded": np.stack(recoded),
@@ -224,7 +224,7 @@ def _plan(films: int, held_out: int) -> dict[str, int]:
         "varied": min(VARIED, films),
         "posed": min(POSED, 2 * films),
         "cropped": min(CROPPED, films),
-        "impostors": min(IMPOSTORS, 2 * films),
+        "outliers": min(OUTLIERS, 2 * films),
         "held_out": min(HELD_OUT, held_out),
         "held_out_varied": min(HELD_OUT_VARIED, 2 * held_out),
         "held_out_recoded": min(HELD_OUT, held_out),
@@ -235,7 +235,7 @@ def _is_enough(films: int, held_out: int) -> bool:
     return films >= MIN_FILMS and held_out >= MIN_HELD_OUT
 
 
-def pictures_to_pass(films: int, held_out: int) -> int:
+def population_pictures(films: int, held_out: int) -> int:
     """Return how many pictures `learn_population` lets the network look at, for a progress bar."""
     return sum(_plan(films, held_out).values()) if _is_enough(films, held_out) else 0
 
@@ -293,7 +293,7 @@ def _fit_heads(features: Mapping[str, Float], poses: npt.NDArray[np.int_]) -> tu
     posed = np.concatenate((np.zeros(len(upright), int), poses))
     tasks = (
         (np.concatenate((upright, seen["posed"])), posed),
-        (np.concatenate((upright, seen["impostors"])), _marked(len(upright), len(seen["impostors"]))),
+        (np.concatenate((upright, seen["outliers"])), _marked(len(upright), len(seen["outliers"]))),
         (np.concatenate((upright, seen["cropped"])), _marked(len(upright), len(seen["cropped"]))),
     )
     fitted = [_fit_head(*task) for task in tasks]
@@ -337,11 +337,11 @@ def choose_limits(
     scores = population.scores(changed)
     pose = probabilities(scores[:, : len(POSES)])
     # Between films exposed strangely and what is no film there is room, and other people's films lie in it. Two thirds
-    # of it are theirs: an impostor let in is still called unlike the training films, a film turned away is not read.
-    films, impostors = np.quantile(strangeness("held_out_varied"), 0.99), np.quantile(strangeness("impostors"), 0.02)
+    # of it are theirs: an outlier let in is still called unlike the training films, a film turned away is not read.
+    films, outliers = np.quantile(strangeness("held_out_varied"), 0.99), np.quantile(strangeness("outliers"), 0.02)
     return Limits(
         outside,
-        float(films + (impostors - films) * 2 / 3),
+        float(films + (outliers - films) * 2 / 3),
         _above(pose[:, 4:].sum(1)),
         _above(1 - pose[:, 0] - pose[:, 4]),
         _above(sigmoid(scores[:, -1])),

@@ -22,7 +22,7 @@ Rng = np.random.Generator
 _LETTERS = list("abcdefghiklmnoprstuvwxyzAEHIMNRT0123456789:/.-")
 
 
-def draw_impostors(count: int, films: Picture, seed: int) -> Picture:
+def draw_synthetic_outliers(count: int, films: Picture, seed: int) -> Picture:
     """Draw `count` pictures, every kind as often: uint8 (count, px, px), where films is uint8 (n, px, px)."""
     px = films.shape[1]
     drawn = []

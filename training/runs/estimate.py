@@ -17,7 +17,7 @@ from pathlib import Path
 from core.files import write_atomically
 from core.settings import Settings
 from training.fitting.config import TrainingConfig
-from training.fitting.population import pictures_to_pass
+from training.fitting.population import population_pictures
 from training.runs import processes
 
 # Seconds beside the network's own: start of TensorFlow, the audit and the reading of one file on one core.
@@ -60,7 +60,7 @@ def fit_seconds(config: TrainingConfig, pneumonia: int, normal: int, speed: Spee
             fitting = min(fitting, config.budget_minutes * 60)
         fitting += sum(mirrored * forward(held_out, stage.input_px) for stage in config.epochs)
     calibration = mirrored * forward(held_out * (1 + sum(config.copies)), config.input_px)
-    looks = forward(pictures_to_pass(round(sum(train)), round(held_out)), config.input_px)
+    looks = forward(population_pictures(round(sum(train)), round(held_out)), config.input_px)
     looks *= config.learns_population
     return _START + 2 * _PER_FILE * (pneumonia + normal) + fitting + calibration + looks
 

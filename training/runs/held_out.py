@@ -22,7 +22,7 @@ from training.evaluation.evaluate import labelled_test
 from training.runs.request import finished_version, read_request
 
 Split = Literal["test", "validation"]
-# How `training.fitting.initial_weights.start_name` writes on a card that a training started from a version.
+# How `training.fitting.initial_weights.initial_weights_name` writes on a card that a training started from a version.
 _STARTED_FROM = "version "
 
 

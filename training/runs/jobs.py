@@ -26,7 +26,7 @@ from core.errors import AppError, ResourceError, RunError
 from core.files import locked, sync_folder, write_atomically
 from core.settings import Settings
 from training.fitting.config import TrainingConfig
-from training.fitting.initial_weights import start_name
+from training.fitting.initial_weights import initial_weights_name
 from training.fitting.progress import FITTING
 from training.runs import processes
 from training.runs.processes import Failure
@@ -316,7 +316,7 @@ def _job(folder: Path, order: Sequence[str]) -> Job:
     rows = _rows(folder)
     try:
         request = read_request(folder)
-        data, starting_point = request.data, start_name(request.backbone_weights)
+        data, starting_point = request.data, initial_weights_name(request.backbone_weights)
     except AppError:
         data, starting_point = Path(), ""
     made = finished_version(folder) if state == "done" else None

@@ -13,7 +13,7 @@ from model.architectures import find_architecture
 from model.network import logit_function
 from training.fitting.config import default_config
 from training.fitting.fit import Trainer
-from training.fitting.initial_weights import start_network
+from training.fitting.initial_weights import build_initial_network
 from training.runs.estimate import Speed
 
 STEPS = 2
@@ -23,7 +23,7 @@ def measure(architecture: str) -> Speed:
     """Return the images per second of fitting and of a forward pass at the network's own size."""
     transfer = find_architecture(architecture).is_transfer
     config = default_config(architecture, has_weights=transfer)
-    network = start_network("random", config)
+    network = build_initial_network("random", config)
     stage = config.stages[-1]
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (config.batch_size, stage.input_px, stage.input_px), np.uint8)

@@ -27,8 +27,8 @@ from model.registry import add_version, next_version, verify, version_folder
 from training.data.dataset import CLASSES, LoadedFolder, digest, load_folder, scan_folder
 from training.evaluation.evaluate import evaluate_folder, evaluate_samples, labelled_test
 from training.fitting.config import TrainingConfig, config_from
-from training.fitting.model_card import choose_scale, pictures_to_score
-from training.fitting.population import learn_population, pictures_to_pass
+from training.fitting.model_card import calibrate_held_out, calibration_pictures
+from training.fitting.population import learn_population, population_pictures
 
 _BATCH = 16
 
@@ -69,8 +69,8 @@ def recalibrate(
     shown = dataclasses.replace(card, preprocessing={**card.preprocessing, "fills_border": config.fills_border})
     population = _population(network, config, loaded, report)
     classifier = wrap_network(network, shown, population)
-    total = pictures_to_score(config, int(loaded.held_out.sum()))
-    scale = choose_scale(_scorer(classifier, total, report), loaded, config)
+    total = calibration_pictures(config, int(loaded.held_out.sum()))
+    scale = calibrate_held_out(_scorer(classifier, total, report), loaded, config)
     created = datetime.now(UTC)
     renewed = dataclasses.replace(
         shown,
@@ -121,7 +121,7 @@ def _population(
     network: Any, config: TrainingConfig, loaded: LoadedFolder, report: Report
 ) -> TrainingPopulation | None:
     """Learn how the training radiographs look to the network, for the gate; None where they are too few."""
-    total = pictures_to_pass(int((~loaded.held_out).sum()), int(loaded.held_out.sum()))
+    total = population_pictures(int((~loaded.held_out).sum()), int(loaded.held_out.sum()))
     if not total:
         return None
     tick = counted(report, "learning how the radiographs look", total)

@@ -12,7 +12,7 @@ from core.errors import DatasetError
 from core.files import write_atomically
 from training.data.dataset import scan_folder
 from training.fitting.config import TrainingConfig
-from training.fitting.initial_weights import check_start
+from training.fitting.initial_weights import check_initial_weights
 
 REQUEST, CONFIG, VERSION = "run.json", "config.json", "version.json"
 
@@ -35,7 +35,7 @@ def create_run(run_dir: Path, config: TrainingConfig, request: RunRequest) -> No
     scan_folder(request.data)
     for _, folder in request.extra_evaluations:
         scan_folder(folder)
-    check_start(request.backbone_weights, config)
+    check_initial_weights(request.backbone_weights, config)
     run_dir.mkdir(parents=True)
     write_atomically(run_dir / CONFIG, config.to_json())
     asked = dataclasses.asdict(request) | {"created_at": datetime.now(UTC).isoformat(timespec="seconds")}

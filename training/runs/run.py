@@ -39,9 +39,9 @@ from training.evaluation.evaluate import evaluate_folder, evaluate_samples, labe
 from training.fitting.config import TrainingConfig
 from training.fitting.fit import CHECKPOINT, TrainingData, fit, precision_policy, predict_logits
 from training.fitting.head import fit_head
-from training.fitting.initial_weights import start_name, start_network
-from training.fitting.model_card import libraries, make_card, pictures_to_score
-from training.fitting.population import learn_population, pictures_to_pass
+from training.fitting.initial_weights import build_initial_network, initial_weights_name
+from training.fitting.model_card import calibration_pictures, libraries, make_card
+from training.fitting.population import learn_population, population_pictures
 from training.runs import processes
 from training.runs.progress import forget_points, recorded
 from training.runs.request import CONFIG, RunRequest, announce_version, finished_version, read_request
@@ -82,7 +82,7 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
     fitted = fit_head if config.cached_copies else fit
     history = fitted(network, config, training_data(loaded), run_dir, report)
     network = _at_serving_size(network, config, run_dir)
-    tick = counted(report, "calibrating on held-out patients", pictures_to_score(config, int(loaded.held_out.sum())))
+    tick = counted(report, "calibrating on held-out patients", calibration_pictures(config, int(loaded.held_out.sum())))
     forward = logit_function(network)
     card = make_card(
         lambda pictures: predict_logits(forward, pictures, config.input_px, tick=tick, mirror=config.mirror),
@@ -95,7 +95,7 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
         precision=policy,
         source=request.source,
         notes=request.notes,
-        backbone_weights=start_name(request.backbone_weights),
+        backbone_weights=initial_weights_name(request.backbone_weights),
     )
     population = _population(network, config, loaded, report)
     classifier = wrap_network(network, card, population)
@@ -171,7 +171,7 @@ def _remember_digest(run_dir: Path, data_digest: str) -> None:
 def _network_to_train(run_dir: Path, request: RunRequest, config: TrainingConfig) -> keras.Model:
     """Build the network; its starting weights are only read where no checkpoint holds all of them."""
     has_all = (run_dir / CHECKPOINT).exists() and not config.cached_copies
-    return start_network("random" if has_all else request.backbone_weights, config)
+    return build_initial_network("random" if has_all else request.backbone_weights, config)
 
 
 def _at_serving_size(network: keras.Model, config: TrainingConfig, run_dir: Path) -> keras.Model:
@@ -187,7 +187,7 @@ def _population(
     network: keras.Model, config: TrainingConfig, loaded: LoadedFolder, report: Report
 ) -> TrainingPopulation | None:
     """Learn how the training radiographs look, for the gate; None where they are too few, or it is not asked for."""
-    total = pictures_to_pass(int((~loaded.held_out).sum()), int(loaded.held_out.sum()))
+    total = population_pictures(int((~loaded.held_out).sum()), int(loaded.held_out.sum()))
     if not (total and config.learns_population):
         return None
     return learn_population(

@@ -232,7 +232,7 @@ def test_a_picture_is_never_read_from_outside_the_dataset(settings: Settings, ke
     ],
 )
 def test_the_baseline_is_one_plain_sentence(settings: Settings, key: str, area: float, words: str) -> None:
-    done(settings, key, lambda audit: dataclasses.replace(audit, sees_no_lungs_auroc=area))
+    done(settings, key, lambda audit: dataclasses.replace(audit, shortcut_auroc=area))
     audit = audits.read_audit(settings, key).audit
     assert audit is not None and words in baseline_sentence(audit)
     assert words in text(open_audit(key)) and '"Shortcut baseline (no lung content)"' in charts(open_audit(key))

@@ -33,10 +33,10 @@ from training.evaluation.faithfulness import (
 )
 from training.evaluation.sanity_checks import (
     alike,
-    randomisation,
+    compare_with_randomised,
     randomise_layers,
     randomised_stages,
-    settle_statistics,
+    recompute_batch_statistics,
     ssim,
 )
 
@@ -204,11 +204,11 @@ def test_randomised_maps_are_compared_with_the_trained_one_s() -> None:
     trained = fake_classifier(where=CORNER)
     stages = [("same", trained), ("other corner", fake_classifier(shown=ELSEWHERE))]
     done: list[int] = []
-    others, (same, different) = randomisation(trained, some, stages, done.append)
+    others, (same, different) = compare_with_randomised(trained, some, stages, done.append)
     assert (same.name, same.rank_correlation.value) == ("same", pytest.approx(1)) and same.ssim.value > 0.999
     assert different.rank_correlation.value < 0 and different.ssim.value < 0.5
     assert others is not None and others.rank_correlation.value == pytest.approx(1)  # the fake's maps are all alike
-    assert done == [1, 1] and randomisation(trained, some[:1], [])[0] is None
+    assert done == [1, 1] and compare_with_randomised(trained, some[:1], [])[0] is None
 
 
 @pytest.fixture(scope="module")
@@ -266,10 +266,10 @@ def test_the_last_layers_lose_their_weights_and_no_others(keras: Any) -> None:
 def test_statistics_above_the_new_layers_are_estimated_anew(keras: Any) -> None:
     network, pictures = tiny(keras), films(8).pneumonia
     start = state(network)
-    settle_statistics(network, 1, pictures)
+    recompute_batch_statistics(network, 1, pictures)
     assert differing(start, state(network)) == set()  # nothing normalises above the head
     randomise_layers(network, 2, 0)
-    settle_statistics(network, 2, pictures)
+    recompute_batch_statistics(network, 2, pictures)
     assert {name for name in differing(start, state(network)) if "moving" in name} == {
         "second_bn/moving_mean",
         "second_bn/moving_variance",
@@ -311,7 +311,7 @@ def tiny_served(keras: Any) -> Any:
 def test_a_result_in_json_and_on_a_terminal() -> None:
     some = films(4)
     classifier = fake_classifier(fake_card("v-1"), where=CORNER)
-    others, rows = randomisation(classifier, some.pneumonia, [("last 1 of 9 layers", fake_classifier())])
+    others, rows = compare_with_randomised(classifier, some.pneumonia, [("last 1 of 9 layers", fake_classifier())])
     result = Faithfulness("v-1", 4, exchanges(classifier, some), others, rows)
     values = json.loads(faithfulness_to_json(result), parse_constant=pytest.fail)
     assert values["shares"] == list(SHARES) and values["randomised"][0]["name"] == "last 1 of 9 layers"

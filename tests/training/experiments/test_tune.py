@@ -23,7 +23,7 @@ from tests.phantoms import as_jpeg, chest, write_dataset
 from training.commands import tune as commands
 from training.data.augment import FORMER_NAMES, RECIPES
 from training.experiments.space import SGD_FACTOR, Dimension, Plan, narrowed, recipe, space_for
-from training.experiments.study_values import Outcome, TrialHopeless
+from training.experiments.study_values import Outcome, TrialFailed
 from training.fitting.config import TrainingConfig, config_from, default_config
 from training.fitting.progress import EpochEnd
 
@@ -246,13 +246,13 @@ def test_trials_worse_than_the_median_are_pruned_and_others_are_not(tmp_path: Pa
 def test_trial_that_diverges_counts_and_is_never_the_best(tmp_path: Path) -> None:
     def objective(config: TrainingConfig, report: Report) -> Any:
         if config.optimizer != "adamw":
-            raise TrialHopeless("the loss became nan")
+            raise TrialFailed("the loss became nan")
         return valley(config, report)
 
     standing = run(tmp_path, 6, objective)
-    assert {row.status for row in standing.rows} == {"finished", "hopeless"} and len(standing.counted) == 6
+    assert {row.status for row in standing.rows} == {"finished", "failed"} and len(standing.counted) == 6
     assert all(
-        row.note == "the loss became nan" and row.value is None for row in standing.rows if row.status == "hopeless"
+        row.note == "the loss became nan" and row.value is None for row in standing.rows if row.status == "failed"
     )
     assert standing.best is not None and standing.best.status == "finished"
 
@@ -440,7 +440,7 @@ def test_training_is_pruned_and_leaves_nothing_behind(films: Path, tmp_path: Pat
     with pytest.raises(optuna.TrialPruned):
         objective(recipe(plan, plan.defaults), tune.pruned(ignore, trial, plan.epochs))
     assert trial.user_attrs["last"]["epoch"] == 1 and not list(tmp_path.iterdir())
-    with pytest.raises(TrialHopeless, match="loss became"):
+    with pytest.raises(TrialFailed, match="loss became"):
         objective(recipe(plan, plan.defaults | {"learning_rate": 9.9, "optimizer": "sgd"}), _overflow)
     assert not list(tmp_path.iterdir())
 

@@ -35,12 +35,12 @@ def feed(batches: int = 3) -> list[tuple[Any, None]]:
 def test_statistics_are_those_of_the_weights_as_they_are() -> None:
     import keras
 
-    from training.fitting.batch_norm import renormalise
+    from training.fitting.batch_norm import recompute_batch_norms
 
     made = network()
     convolution, norm = made.get_layer("convolution"), made.get_layer("norm")
     before = [v.numpy() for v in made.trainable_variables]
-    renormalise(made, feed())
+    recompute_batch_norms(made, feed())
     seen = [np.asarray(convolution(pictures)) for pictures, _ in feed()]
     assert np.asarray(norm.moving_mean) == pytest.approx(np.mean([s.mean((0, 1, 2)) for s in seen], 0), rel=1e-3)
     assert np.asarray(norm.moving_variance) == pytest.approx(np.mean([s.var((0, 1, 2)) for s in seen], 0), rel=1e-2)
@@ -49,17 +49,17 @@ def test_statistics_are_those_of_the_weights_as_they_are() -> None:
 
 
 def test_without_films_and_where_they_are_frozen_statistics_stay() -> None:
-    from training.fitting.batch_norm import renormalise
+    from training.fitting.batch_norm import recompute_batch_norms
 
     made = network()
-    renormalise(made, [])
+    recompute_batch_norms(made, [])
     frozen = network(trainable=False)
 
     def unread() -> Any:
         pytest.fail("read")
         yield
 
-    renormalise(frozen, unread())
+    recompute_batch_norms(frozen, unread())
     for one in (made, frozen):
         norm = one.get_layer("norm")
         assert not np.any(norm.moving_mean) and np.all(np.asarray(norm.moving_variance) == 1)

@@ -18,7 +18,7 @@ from model.registry import file_sha256
 from training.fitting import head
 from training.fitting.config import Stage, TrainingConfig
 from training.fitting.fit import CHECKPOINT, TrainingData
-from training.fitting.initial_weights import check_start, start_name, start_network
+from training.fitting.initial_weights import build_initial_network, check_initial_weights, initial_weights_name
 from training.fitting.progress import EpochEnd, FittingStep
 
 PX = 32
@@ -143,20 +143,23 @@ def test_training_starts_from_a_version_with_its_head(version: Path) -> None:
     keras.utils.set_random_seed(3)
     original = build_network("cnn_2_1", 32)
     keras.utils.set_random_seed(4)
-    started = start_network(str(version), from_version())
+    started = build_initial_network(str(version), from_version())
     for a, b in zip(original.weights, started.weights, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-3, atol=1e-6)
-    assert start_name(str(version)) == "version 2026.01.02-1"
-    assert start_name("/somewhere/inception.h5") == "inception.h5" and start_name("imagenet") == "imagenet"
+    assert initial_weights_name(str(version)) == "version 2026.01.02-1"
+    assert (
+        initial_weights_name("/somewhere/inception.h5") == "inception.h5"
+        and initial_weights_name("imagenet") == "imagenet"
+    )
 
 
 def test_start_from_a_damaged_version_or_another_architecture_is_refused(version: Path) -> None:
     with pytest.raises(ClassifierError, match="cnn_3_1"):
-        check_start(str(version), from_version("cnn_3_1"))
+        check_initial_weights(str(version), from_version("cnn_3_1"))
     with pytest.raises(ClassifierError, match="no_such_file"):
-        check_start("no_such_file.h5", from_version())
+        check_initial_weights("no_such_file.h5", from_version())
     data = bytearray(version.read_bytes())
     data[len(data) // 2] ^= 1
     version.write_bytes(data)
     with pytest.raises(ClassifierError, match="sha256"):
-        start_network(str(version), from_version())
+        build_initial_network(str(version), from_version())

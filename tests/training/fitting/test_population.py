@@ -16,8 +16,8 @@ from model.registry import file_sha256, read_card
 from tests.fake_classifier import fake_card
 from tests.phantoms import as_png, chest
 from training.fitting import population as fitting
-from training.fitting.population import choose_limits, fit_population, pictures_to_pass
-from training.fitting.synthetic_outliers import KINDS, draw_impostors
+from training.fitting.population import choose_limits, fit_population, population_pictures
+from training.fitting.synthetic_outliers import KINDS, draw_synthetic_outliers
 
 PX = 48
 CHANNELS = 18
@@ -49,7 +49,7 @@ def films() -> Pictures:
 def population(films: Pictures) -> TrainingPopulation:
     labels, held_out = np.arange(len(films)) % 2, np.arange(len(films)) >= 80
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"MIN_FILMS": 60, "MIN_HELD_OUT": 20, "IMPOSTORS": 80, "POSED": 140}.items():
+        for name, value in {"MIN_FILMS": 60, "MIN_HELD_OUT": 20, "OUTLIERS": 80, "POSED": 140}.items():
             patch.setattr(fitting, name, value)
         found = fit_population(extract, ("fine", "coarse"), CHANNELS, films, labels, held_out, seed=3)
     assert found is not None
@@ -71,7 +71,7 @@ def test_held_out_films_lie_within_and_upright(population: TrainingPopulation, f
 def test_the_limit_is_where_both_shares_are_kept(
     population: TrainingPopulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    features = {name: np.zeros((40, 1)) for name in ("held_out_varied", "impostors")}
+    features = {name: np.zeros((40, 1)) for name in ("held_out_varied", "outliers")}
     features |= {"held_out": np.linspace(0, 1, 40)[:, None], "held_out_recoded": np.linspace(0.5, 2, 40)[:, None]}
     monkeypatch.setattr(TrainingPopulation, "distances", lambda self, features: features[:, 0].astype(float))
     monkeypatch.setattr(TrainingPopulation, "scores", lambda self, features: np.zeros((len(features), len(HEADS))))
@@ -84,8 +84,8 @@ def test_the_limit_is_where_both_shares_are_kept(
     assert outside > 2 and (features["held_out"] >= outside).sum() == 0
 
 
-def test_drawn_impostors_are_refused(population: TrainingPopulation, films: Pictures) -> None:
-    found = judged(population, draw_impostors(60, films[:80], seed=99))
+def test_synthetic_outliers_are_refused(population: TrainingPopulation, films: Pictures) -> None:
+    found = judged(population, draw_synthetic_outliers(60, films[:80], seed=99))
     assert np.mean([one.is_not_chest for one in found]) > 0.8
 
 
@@ -121,7 +121,7 @@ def test_what_is_chosen_is_chosen_with_the_file_s_own_numbers(population: Traini
 def test_the_same_films_and_seed_give_the_same_file(
     population: TrainingPopulation, films: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {"MIN_FILMS": 60, "MIN_HELD_OUT": 20, "IMPOSTORS": 80, "POSED": 140}.items():
+    for name, value in {"MIN_FILMS": 60, "MIN_HELD_OUT": 20, "OUTLIERS": 80, "POSED": 140}.items():
         monkeypatch.setattr(fitting, name, value)
     held_out = np.arange(len(films)) >= 80
     again = fit_population(extract, ("fine", "coarse"), CHANNELS, films, np.arange(len(films)) % 2, held_out, seed=3)
@@ -138,7 +138,7 @@ def test_too_few_films_have_no_population(films: Pictures) -> None:
 
     held_out = np.arange(len(films)) >= 80
     assert fit_population(never, ("a",), 1, films, np.zeros(len(films), int), held_out, seed=0) is None
-    assert not asked and pictures_to_pass(80, 30) == 0
+    assert not asked and population_pictures(80, 30) == 0
 
 
 def test_as_many_pictures_are_looked_at_as_was_said(films: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,17 +152,17 @@ def test_as_many_pictures_are_looked_at_as_was_said(films: Pictures, monkeypatch
 
     held_out = np.arange(40) >= 25
     assert fit_population(counting, ("a", "b"), CHANNELS, films[:40], np.arange(40) % 2, held_out, seed=0) is not None
-    assert sum(seen) == pictures_to_pass(25, 15)
+    assert sum(seen) == population_pictures(25, 15)
 
 
-def test_every_kind_of_impostor_is_drawn_and_none_is_blank(films: Pictures) -> None:
-    drawn = draw_impostors(2 * len(KINDS), films[:10], seed=1)
+def test_every_kind_of_outlier_is_drawn_and_none_is_blank(films: Pictures) -> None:
+    drawn = draw_synthetic_outliers(2 * len(KINDS), films[:10], seed=1)
     assert drawn.shape == (2 * len(KINDS), PX, PX) and drawn.dtype == np.uint8
     assert min(picture.std() for picture in drawn) > 4
     assert len({picture.tobytes() for picture in drawn}) == len(drawn)
-    assert np.array_equal(drawn, draw_impostors(2 * len(KINDS), films[:10], seed=1))
-    assert not np.array_equal(drawn, draw_impostors(2 * len(KINDS), films[:10], seed=2))
-    assert draw_impostors(0, films, seed=1).shape == (0, PX, PX)
+    assert np.array_equal(drawn, draw_synthetic_outliers(2 * len(KINDS), films[:10], seed=1))
+    assert not np.array_equal(drawn, draw_synthetic_outliers(2 * len(KINDS), films[:10], seed=2))
+    assert draw_synthetic_outliers(0, films, seed=1).shape == (0, PX, PX)
 
 
 def test_parts_and_probabilities_agree_with_what_is_fitted(population: TrainingPopulation, films: Pictures) -> None:
@@ -194,7 +194,7 @@ def test_a_version_brings_its_population_and_is_judged_by_it(
     done: list[int] = []
     known = learn_population(network, "cnn_2_1", PX, loaded, seed=1, tick=done.append)
     assert known is not None and known.layers == ("pool1", "pool2")
-    assert sum(done) == pictures_to_pass(34, 14)
+    assert sum(done) == population_pictures(34, 14)
     card = fake_card("2026.11.2-1", PX, architecture="cnn_2_1")
     folder = add_version(
         tmp_path, card, lambda path: save_network(network, path), lambda path: save_population(known, path)

@@ -79,9 +79,9 @@ def test_an_audit_goes_on_in_a_process_of_its_own_and_stays(settings: Settings, 
     state = ended(settings, key)
     assert state.state == "done" and state.failure is None and state.dataset == dataset
     assert state.audit == dataclasses.replace(
-        audit_folder(scan_folder(dataset.path)), sees_no_lungs_auroc=state.audit.sees_no_lungs_auroc
+        audit_folder(scan_folder(dataset.path)), shortcut_auroc=state.audit.shortcut_auroc
     )
-    assert math.isnan(state.audit.sees_no_lungs_auroc)
+    assert math.isnan(state.audit.shortcut_auroc)
     assert is_current(settings, state) and latest_audits(settings)[0].key == key
     process = (settings.audits_dir / key / "process.json").read_text()
     assert start_audit(settings, dataset) == key
@@ -224,7 +224,7 @@ def test_json_keeps_an_audit_whole(dataset: Dataset) -> None:
     shutil.copy(film, root / "PNEUMONIA" / "person99_virus_1.jpeg")
     shutil.copy(film, root / "NORMAL" / "IM-0099-0001.jpeg")
     (root / "NORMAL" / "broken.png").write_bytes(b"no picture")
-    audit = dataclasses.replace(audit_folder(scan_folder(root)), sees_no_lungs_auroc=0.75)
+    audit = dataclasses.replace(audit_folder(scan_folder(root)), shortcut_auroc=0.75)
     assert audit.label_conflicts and audit.unreadable and audit.is_blocked
     assert audit_from_json(audit_to_json(audit)) == audit
 
@@ -234,4 +234,4 @@ def test_json_holds_an_audit_without_a_second_class(dataset: Dataset) -> None:
     for path in (dataset.path / "NORMAL").iterdir():
         path.write_bytes(b"")
     audit = audit_from_json(audit_to_json(audit_folder(scan_folder(dataset.path))))
-    assert audit.is_blocked and all(map(math.isnan, audit.sees_no_lungs_features.values()))
+    assert audit.is_blocked and all(map(math.isnan, audit.shortcut_features.values()))
