@@ -1,0 +1,232 @@
+"""The Python interface of PneumoLens: read, assess, evaluate and train from one's own code.
+
+The names below are stable: semantic versioning applies to them and to the values that they take and return. Everything
+else may move between minor versions. `docs/api.md` shows each with an example.
+
+>>> import pneumolens
+>>> classifier = pneumolens.load_active()                                # doctest: +SKIP
+>>> pneumolens.assess(Path("film.dcm").read_bytes(), classifier).status  # doctest: +SKIP
+'assessed'
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.errors import AppError
+from core.progress import Progress, Report, counted, ignore
+from core.settings import Settings, load_settings
+from imaging.film import Radiograph
+from imaging.radiograph import decode_radiograph
+from model.assessment import Assessment, Heatmap, InputIssue, Prediction
+from model.card import Evaluation, Measure, ModelCard
+from model.engine import Classifier
+from model.pipeline import assess
+
+if TYPE_CHECKING:
+    from training.fitting.config import TrainingConfig
+
+__version__ = "0.2.0"
+__all__ = [
+    "AppError",
+    "Assessment",
+    "Classifier",
+    "Evaluation",
+    "Heatmap",
+    "InputIssue",
+    "Measure",
+    "ModelCard",
+    "Prediction",
+    "Progress",
+    "Radiograph",
+    "Settings",
+    "assess",
+    "decode_radiograph",
+    "evaluate",
+    "load_active",
+    "train",
+]
+
+EXAMPLES = """examples:
+  pneumolens serve
+  pneumolens serve --server.port 8600
+  pneumolens assess film.dcm films/ --json results.jsonl
+  pneumolens assess --help
+
+`pneumolens serve` passes all further options to `streamlit run`. Training has a command of its own: pneumolens-train.
+"""
+
+
+def load_active(settings: Settings | None = None) -> Classifier:
+    """Load the classifier version in use.
+
+    Parameters
+    ----------
+    settings
+        Settings of the installation; None reads them from the environment (`PNEUMOLENS_DATA_DIR` and others).
+
+    Returns
+    -------
+    Classifier
+        The version in use, ready for `assess` and `evaluate`. Loading takes seconds and about 1 GB: load it once.
+
+    Raises
+    ------
+    SettingsError
+        If an environment variable cannot be understood.
+    ClassifierError
+        If there is no version in use, or its files are missing or fail their checksum.
+    """
+    from model.engine import load_classifier
+    from model.registry import active_version, version_folder
+    from model.tf_startup import start_tensorflow
+
+    settings = settings or load_settings(os.environ)
+    folder = version_folder(settings, active_version(settings))
+    start_tensorflow()
+    return load_classifier(folder, settings.architectures)
+
+
+def evaluate(classifier: Classifier, folder: str | Path, *, name: str = "", report: Report = ignore) -> Evaluation:
+    """Measure a classifier on a folder of labelled radiographs, at the operating point of its card.
+
+    Parameters
+    ----------
+    classifier
+        From `load_active`.
+    folder
+        Holds `NORMAL/` and `PNEUMONIA/`. Files that cannot be read are left out; `Evaluation.n` counts the rest.
+    name
+        Name of the set, such as "ward 2026"; the folder's own by default.
+    report
+        Called with the progress, a `Progress` at a time.
+
+    Returns
+    -------
+    Evaluation
+        Counts, ten measures with 95 % intervals, curves and histograms.
+
+    Raises
+    ------
+    DatasetError
+        If the folder lacks one of the classes, or none of its files can be read.
+    """
+    from training.data.dataset import scan_folder
+    from training.evaluation.evaluate import evaluate_samples
+
+    root = Path(folder)
+    samples = scan_folder(root).train
+    tick = counted(report, "evaluating", len(samples))
+    return evaluate_samples(classifier, samples, name or root.name, tick)[0]
+
+
+def train(
+    folder: str | Path,
+    *,
+    architecture: str = "inception_v3",
+    preset: str = "standard",
+    backbone_weights: str | Path | None = None,
+    run_dir: str | Path | None = None,
+    source: str = "",
+    settings: Settings | None = None,
+    report: Report = ignore,
+    **config: Any,
+) -> str:
+    """Train a classifier version from a folder of labelled radiographs. It is registered, not promoted.
+
+    Parameters
+    ----------
+    folder
+        Holds `NORMAL/` and `PNEUMONIA/`, or `train/`, `val/` and `test/` with these.
+    architecture
+        A name that `pneumolens-train architectures` lists, or "package.module:function".
+    preset
+        "quick", "standard" or "thorough": how many epochs each stage has.
+    backbone_weights
+        Initial weights: a file, "imagenet" (downloaded by Keras) or "random"; None takes the setting's.
+    run_dir
+        Directory of the run. One that exists is resumed from its last epoch, and the other parameters are ignored;
+        None makes a new one below the data folder.
+    source
+        Where the data comes from, for the card.
+    settings
+        Settings of the installation; None reads them from the environment.
+    report
+        Called with the progress, a `Progress` at a time.
+    **config
+        Further fields of `TrainingConfig`, such as ``epochs=3`` or ``seed=7``.
+
+    Returns
+    -------
+    str
+        The version's name, such as "2026.12.01-1".
+
+    Raises
+    ------
+    DatasetError
+        If the folder cannot be used, or has changed since the run began.
+    ClassifierError
+        If the initial weights do not fit the architecture.
+    """
+    from model.architectures import find_architecture
+    from model.tf_startup import start_tensorflow
+    from training.runs.request import REQUEST, RunRequest, create_run
+
+    settings = settings or load_settings(os.environ)
+    run = Path(run_dir) if run_dir else settings.runs_dir / f"{datetime.now(UTC):%Y.%m.%d-%H%M%S-%f}"
+    if not (run / REQUEST).exists():
+        is_transfer = find_architecture(architecture).is_transfer
+        weights = str(backbone_weights or settings.backbone_weights) if is_transfer else "random"
+        weights = str(Path(weights).resolve()) if Path(weights).is_file() else weights
+        chosen = _config(architecture, preset, weights != "random", config)
+        request = RunRequest(Path(folder).resolve(), settings.versions_dir.resolve(), weights, source)
+        create_run(run, chosen, request)
+    start_tensorflow(in_batches=True)
+    from training.runs.run import execute
+
+    return execute(run, settings, report).name
+
+
+def _config(architecture: str, preset: str, has_weights: bool, others: dict[str, Any]) -> TrainingConfig:
+    from training.fitting.config import default_config
+
+    return default_config(architecture, preset, has_weights=has_weights, **others)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the console command `pneumolens` and return its exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog="pneumolens",
+        description="PneumoLens: serve the app, or assess radiographs from the command line.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("command", choices=("serve", "assess"), help="start the app, or assess radiographs")
+    command = parser.parse_args(given[:1]).command
+    if command == "serve":
+        return _serve(given[1:])
+    from model.__main__ import main as assess_command
+
+    return assess_command(given)
+
+
+def _serve(options: Sequence[str]) -> int:
+    """Run the app as `streamlit run app.py` does, from wherever it is installed."""
+    app = Path(__file__).with_name("app.py")
+    try:
+        return subprocess.run([sys.executable, "-m", "streamlit", "run", str(app), *options], check=False).returncode
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
