@@ -1,4 +1,4 @@
-"""The frame around every page: title, style, the safety sentence and the navigation. No logic.
+"""The frame around every page: title, style, safety sentence and navigation. No logic.
 
 `streamlit run app.py` imports this file as the module `app`, to find the server in it, and has the server run it as a
 script for every visit.
@@ -17,7 +17,7 @@ SAFETY = "Decision support, not a diagnosis. Intended for frontal chest radiogra
 
 
 def draw() -> None:
-    """Draw the frame and, within it, the page that was asked for."""
+    """Draw the frame and the requested page in it."""
     st.set_page_config(
         page_title="PneumoLens", page_icon=str(ASSETS / "icon.svg"), layout="wide", initial_sidebar_state="collapsed"
     )
@@ -26,7 +26,7 @@ def draw() -> None:
     page = st.navigation(
         [
             st.Page("pages/reading/read.py", title="Read", url_path="home", default=True),
-            # The default page answers at / only; whoever types or bookmarks /read must not see "page not found".
+            # The default page is served at / only; /read, typed or bookmarked, must not lead to "page not found".
             st.Page("pages/reading/read.py", title="Read", url_path="read", visibility="hidden"),
             st.Page("pages/performance/performance.py", title="Performance", url_path="performance"),
             st.Page("pages/retraining/retrain.py", title="Retrain", url_path="retrain"),

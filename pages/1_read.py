@@ -1,4 +1,4 @@
-"""The door for whoever opens /read first after a start: it leads into app.py, which draws the page in its frame.
+"""The script that Streamlit runs when /read is the first address after a start: it runs app.py instead.
 
 Until app.py has run once, Streamlit 1.67 takes a request for /read to mean a script of that name in this
 folder. It would run such a script without the frame, and says "Page not found" where there is none.

@@ -1,4 +1,4 @@
-"""What bears on the finding beside the probability: stability, where the influence lies, and what the film is like."""
+"""The evidence behind a finding: stability under perturbations, lung zones, and the nearest training cases."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from model.lung_zones import is_mirrored, locate_evidence, region_words
 from model.stability import measure_stability, most_moving, stability_words
 from pages.reading.films import Film, annotate
 
-# Whoever steps quickly through the films is not held up by figures that he would not read.
-PATIENCE_SECONDS = 0.7
+# A reader who steps quickly through the films does not wait for figures that are not read.
+IDLE_SECONDS = 0.7
 
 
 def evidence_regions(film: Film) -> EvidenceRegions | None:
-    """Return where the film's influence lies, estimated when the film is first on the screen.
+    """Return the distribution of the evidence over lung zones, estimated when the film is first on the screen.
 
-    None without a map or influence, and of a film that lies on its side: zones are those of a child who stands upright.
+    None without evidence, and for an image that appears rotated: zones are defined on an upright image.
     """
     pixels = film.pixels
     if (
@@ -40,8 +40,8 @@ def evidence_regions(film: Film) -> EvidenceRegions | None:
     return film.regions
 
 
-def show_bearing(film: Film, prediction: Prediction, classifier: Callable[[], Classifier]) -> None:
-    """Draw stability, influence and neighbours as three short rows; `classifier` is asked for when it is needed."""
+def show_evidence(film: Film, prediction: Prediction, classifier: Callable[[], Classifier]) -> None:
+    """Draw stability, lung zones and nearest training cases as three rows; `classifier` is called when it is needed."""
     if not film.kept.is_outside:
         if film.stability is None and film.kept.radiograph is not None:
             _measure_when_idle(film, film.kept.radiograph, prediction, classifier)
@@ -50,28 +50,28 @@ def show_bearing(film: Film, prediction: Prediction, classifier: Callable[[], Cl
     regions, population = evidence_regions(film), film.kept.population
     rows = []
     if regions is not None:
-        how = " Patient’s sides, zones estimated." if regions.is_found else ""
-        rows.append(("Influence for pneumonia", f"{region_words(regions)}.{how}"))
+        note = " Sides are the patient’s; zones are estimated." if regions.is_found else ""
+        rows.append(("Evidence for pneumonia", f"{region_words(regions)}.{note}"))
     elif film.evidence is not None and film.kept.turn:
-        rows.append(("Influence for pneumonia", "Its zones can be named once the film stands upright."))
+        rows.append(("Evidence for pneumonia", "Zones are given once the image is upright."))
     elif film.evidence is not None:
-        rows.append(("Influence for pneumonia", "None: no region raised the probability."))
+        rows.append(("Evidence for pneumonia", "None: no region raised the probability."))
     if population is not None:
-        rows.append(("Most similar in training, by distance", _neighbours(population)))
+        rows.append(("Nearest training cases", _neighbours(population)))
     if rows:
-        st.html(said(rows))
+        st.html(paragraphs(rows))
 
 
-def said(rows: list[tuple[str, str]]) -> str:
-    """Return names and sentences as short paragraphs."""
-    return "".join(f'<p class="pl-said"><span>{escape(name)}</span> {escape(words)}</p>' for name, words in rows)
+def paragraphs(rows: list[tuple[str, str]]) -> str:
+    """Return (name, sentence) rows as short paragraphs of HTML."""
+    return "".join(f'<p class="pl-fact"><span>{escape(name)}</span> {escape(words)}</p>' for name, words in rows)
 
 
 def measure(film: Film, radiograph: Radiograph, prediction: Prediction, classifier: Classifier) -> None:
-    """Measure a film's stability and keep it with the film.
+    """Measure a film's stability and add it to the film.
 
-    The film at display size is twice as fine as what the network sees, but resampled once more: the range includes
-    the probability that the panel shows.
+    Measured on the radiograph at display size, which is resampled once more than for the assessment: the range is
+    widened to include the probability that the panel shows.
     """
     found = measure_stability(radiograph, classifier)
     annotate(
@@ -82,15 +82,15 @@ def measure(film: Film, radiograph: Radiograph, prediction: Prediction, classifi
     )
 
 
-@st.fragment(run_every=PATIENCE_SECONDS)
+@st.fragment(run_every=IDLE_SECONDS)
 def _measure_when_idle(
     film: Film, radiograph: Radiograph, prediction: Prediction, classifier: Callable[[], Classifier]
 ) -> None:
-    """Say that the stability is being measured, and measure it once the page has been left alone for a moment."""
+    """Measure the stability once the page has been idle for a moment, and say so until then."""
     if film.stability is None and _runs_by_itself():
         measure(film, radiograph, prediction, classifier())
         st.rerun()  # without this fragment, which would go on running
-    st.html(said([("Stability", "Being measured under eight small changes, about two seconds …")]))
+    st.html(paragraphs([("Stability", "Perturbation test running, about two seconds …")]))
 
 
 def _runs_by_itself() -> bool:
@@ -104,12 +104,12 @@ def _show_stability(film: Film, prediction: Prediction) -> None:
         return
     words, (name, moved) = stability_words(film.stability, prediction), most_moving(film.stability, prediction)
     if format_probability(film.stability.low) != format_probability(film.stability.high):
-        words += f"; moved most when {name}, to {format_probability(moved)}"
-    st.html(said([("Stability", f"{words}.")]))
+        words += f"; largest change when {name}, to {format_probability(moved)}"
+    st.html(paragraphs([("Stability", f"{words}.")]))
 
 
 def _neighbours(population: Population) -> str:
-    own = f"Distance from all of them {population.distance:.2f}; outside from {population.threshold:.2f}."
+    own = f"Distribution distance {population.distance:.2f} (limit {population.threshold:.2f})."
     if not population.neighbours:
         return own
     labels = {"NORMAL": "normal", "PNEUMONIA": "pneumonia"}

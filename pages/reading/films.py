@@ -28,7 +28,7 @@ INVERTED = "inverted"  # as in Assessment.corrections
 class Notes:
     """What is added to a film after its assessment; `requested_turn` is set until it is assessed again, rotated."""
 
-    reading: Reading = Reading()
+    reading: Reading = field(default_factory=Reading)
     stability: Stability | None = None
     regions: EvidenceRegions | None = None
     requested_turn: int | None = None

@@ -1,4 +1,4 @@
-"""Read: drop radiographs, see the finding and its influence map, take the report."""
+"""The Read page: add radiographs, see finding and evidence map, download the report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from html import escape
 import streamlit as st
 
 from core.errors import AppError, RadiographError
-from core.formatting import format_rate, with_time_left
+from core.formatting import format_count, format_rate, with_time_left
 from model.assessment import Assessment, InputIssue
 from model.card import ModelCard
 from model.engine import Classifier
@@ -21,7 +21,8 @@ from pages.reading.exports import ReportContext, forget_printing, print_some, sh
 from pages.reading.films import Film, full_size, make_film
 from pages.reading.finding import VALIDATION, show_finding
 from pages.reading.queue import ARRIVAL, MOST_FILMS, PROBABILITY, FilmQueue, Order, Waiting
-from pages.reading.table import facts, line, pressed, show_table, sorted_by, summary, waiting_line
+from pages.reading.source_cache import RELEASED
+from pages.reading.table import film_row, header_summary, pressed, queued_row, show_table, sorted_by, summary
 from pages.reading.viewer import show_pictures
 from pages.shared import classifiers, frame
 from pages.shared.predictive_values import prevalence_as_set, requested_purpose
@@ -34,11 +35,12 @@ log = logging.getLogger(__name__)
 FAILED = InputIssue(
     "INTERNAL",
     True,
-    "PneumoLens failed on this file. Read the film without it; technical support finds the cause in the log.",
+    "The assessment failed because of a software error. Read this image without PneumoLens; the log holds the cause "
+    "for technical support.",
 )
-# How long one run of the page reads before it draws what it has read and looks whether something was pressed.
+# How long one run of the page assesses before it draws the results and handles what was pressed.
 SLICE_SECONDS = 0.5
-ORDERS: dict[Order, str] = {ARRIVAL: "As they came", PROBABILITY: "Most probable first"}
+ORDERS: dict[Order, str] = {ARRIVAL: "Upload order", PROBABILITY: "Probability"}
 
 
 def films() -> FilmQueue:
@@ -47,27 +49,27 @@ def films() -> FilmQueue:
     return queue
 
 
-def read_some(queue: FilmQueue, classifier: Classifier) -> None:
-    """Read waiting files for a moment, the one that has waited longest first."""
+def assess_some(queue: FilmQueue, classifier: Classifier) -> None:
+    """Assess queued files for a moment, in the order of the queue."""
     until = time.monotonic() + SLICE_SECONDS
     while queue.waiting:
         is_first = queue.done == 0
-        read_next(queue, classifier)
-        # The first film of a drop is shown at once.
+        assess_next(queue, classifier)
+        # The first image is shown at once.
         if is_first or time.monotonic() >= until:
             break
     release_memory()
 
 
-def read_next(queue: FilmQueue, classifier: Classifier) -> None:
-    """Assess one file; the same bytes are never assessed twice by one version."""
+def assess_next(queue: FilmQueue, classifier: Classifier) -> None:
+    """Assess the first file of the queue, if there is one."""
     with queue.next_one() as file:
         if file is not None:
-            take(file, queue, classifier)
+            assess_file(file, queue, classifier)
 
 
-def take(file: Waiting, queue: FilmQueue, classifier: Classifier) -> None:
-    """Make a film of a file, by assessing it unless the queue knows its bytes."""
+def assess_file(file: Waiting, queue: FilmQueue, classifier: Classifier) -> None:
+    """Add a file to the films, assessed unless the same version has assessed the same bytes before."""
     started = time.monotonic()
     try:
         data = file.read()
@@ -79,26 +81,26 @@ def take(file: Waiting, queue: FilmQueue, classifier: Classifier) -> None:
     if known is not None:
         queue.add(queue.duplicate(known, file.name, data))
         return
-    queue.add(read(file.name, data, classifier), time.monotonic() - started)
+    queue.add(assess_bytes(file.name, data, classifier), time.monotonic() - started)
 
 
-def read(name: str, data: bytes, classifier: Classifier, turn: int = 0) -> Film:
-    """Assess one file's bytes; whatever goes wrong becomes a film that says so."""
+def assess_bytes(name: str, data: bytes, classifier: Classifier, turn: int = 0) -> Film:
+    """Assess one file's bytes; a failure becomes a film that was not assessed."""
     try:
         return make_film(name, data, assess(data, classifier, turn=turn), turn)
-    except Exception:  # one film must not stop the others: the log gets everything, the page an apology
+    except Exception:  # one file must not stop the others: the log gets the details, the page a message
         log.exception("assessing %s… failed", hashlib.sha256(data).hexdigest()[:8])
         nothing = Assessment.refused((FAILED,), classifier.version, datetime.now(UTC))
         return make_film(name, data, nothing, turn)
 
 
-def read_again(queue: FilmQueue, version: str) -> None:
-    """Read the films again that the reader has asked to be turned, while their files are in memory."""
+def reassess_requested(queue: FilmQueue, version: str) -> None:
+    """Assess again the films for which the reader requested another rotation, while their files are in memory."""
     with queue.reassess_lock:
         for film in [film for film in queue.films if film.notes.requested_turn is not None]:
             turn, film.notes.requested_turn = film.notes.requested_turn or 0, None
             if film.data is not None:
-                queue.replace_film(film, read(film.name, film.data, classifiers.classifier_of(version), turn))
+                queue.replace_film(film, assess_bytes(film.name, film.data, classifiers.classifier_of(version), turn))
 
 
 def report_context() -> ReportContext:
@@ -106,26 +108,26 @@ def report_context() -> ReportContext:
     return ReportContext(cache(classifiers.card_of), requested_purpose(), prevalence_as_set())
 
 
-def choose() -> None:
-    """Show the film whose line was pressed."""
+def show_pressed() -> None:
+    """Show the film whose row was pressed."""
     number, queue = pressed(), films()
     if any(film.number == number for film in queue.films):
         queue.show(number or 0)
 
 
-def sort() -> None:
-    """List the films in the order that was chosen."""
+def set_order() -> None:
+    """Apply the order that was chosen."""
     films().order = st.session_state["read.order"]
 
 
-def sort_by_heading() -> None:
-    """List the films in the order whose heading was pressed."""
+def set_order_by_heading() -> None:
+    """Apply the order whose column heading was pressed."""
     order = next((one for one in ORDERS if one == sorted_by()), None)
     films().order = order or films().order
 
 
 def start_over() -> None:
-    """Forget every film."""
+    """Remove all files and films of the visit."""
     queue = films()
     queue.show(0)
     st.session_state["read.films"] = FilmQueue(drops=queue.drops + 1)
@@ -133,104 +135,102 @@ def start_over() -> None:
 
 
 def show_toolbar(queue: FilmQueue, film: Film) -> None:
-    """Draw which film this is and the way to the others, in the order of the table."""
-    place, last = queue.position(), len(queue.films) - 1
-    said = facts(film.header)
+    """Draw name, position and header of the film on the screen, and the buttons to the others."""
+    position, last = queue.position(), len(queue.films) - 1
+    header = header_summary(film.header)
     with st.container(horizontal=True, wrap=False, vertical_alignment="center", gap="small", key="toolbar"):
-        st.html(f'<p class="pl-name"><span>{place + 1} of {last + 1}</span> {escape(film.name)}</p>')
-        if said:
-            st.html(f'<p class="pl-note">{escape(said)}</p>', width="content")
-        st.button("Previous", on_click=queue.step, args=(-1,), shortcut="P", key="read.previous", disabled=place == 0)
-        st.button("Next", on_click=queue.step, args=(1,), shortcut="N", key="read.next", disabled=place >= last)
-        st.button("Start over", on_click=start_over, key="read.start_over", help="Lets go of every film on this page.")
+        st.html(f'<p class="pl-name"><span>{position + 1} of {last + 1}</span> {escape(film.name)}</p>')
+        if header:
+            st.html(f'<p class="pl-note">{escape(header)}</p>', width="content")
+        st.button(
+            "Previous", on_click=queue.step, args=(-1,), shortcut="P", key="read.previous", disabled=position == 0
+        )
+        st.button("Next", on_click=queue.step, args=(1,), shortcut="N", key="read.next", disabled=position >= last)
+        st.button("Start over", on_click=start_over, key="read.start_over", help="Clears all images on this page.")
     if film.is_released:
         st.html(
-            '<p class="pl-note">To save memory the file was let go, so the film is shown at a lower resolution. '
-            "Drop the file again to bring it back.</p>"
+            f'<p class="pl-note">{RELEASED} The image is shown at a lower resolution; add the file again to restore '
+            "it.</p>"
         )
 
 
 def show_queue(queue: FilmQueue, context: ReportContext, drawing: Drawing) -> None:
-    """Draw every film that was read and every file that waits; `drawing` is how the film on the screen is shown."""
-    # Taken once: the run before may still add the film that it has in hand.
-    listed, waiting = queue.ordered(), tuple(queue.waiting)
-    answers = {film.number: context.assessment(film.kept) for film in listed}
-    lines = [line(film, answers[film.number]) for film in listed]
-    lines += [waiting_line(file.name, "Waiting" if place else "Being read") for place, file in enumerate(waiting)]
+    """Draw the queue, the table and the exports; `drawing` is how the film on the screen is shown."""
+    # Copied once: the run before may still add the film under assessment.
+    films, waiting = queue.ordered(), tuple(queue.waiting)
+    assessments = {film.number: context.assessment(film.kept) for film in films}
+    rows = [film_row(film, assessments[film.number]) for film in films]
+    rows += [queued_row(file.name, "Queued" if index else "In progress") for index, file in enumerate(waiting)]
     if queue.waiting:
         with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="reading"):
             st.progress(
                 queue.done / max(1, queue.total),
-                with_time_left(f"Reading film {queue.done + 1} of {queue.total}", queue.seconds_left()),
+                with_time_left(f"Assessing image {queue.done + 1} of {queue.total}", queue.seconds_left()),
             )
             st.button(
-                "Stop reading",
+                "Stop",
                 on_click=queue.stop,
                 key="read.stop",
-                help="Lets go of the files that wait. The films that were read stay.",
+                help="Removes the queued files. Assessed images stay.",
             )
-    if len(lines) > 1:
+    if len(rows) > 1:
         with st.container(horizontal=True, wrap=False, vertical_alignment="center", gap="small", key="order"):
-            st.html(f'<p class="pl-note">{escape(summary(list(answers.values())))}</p>', width="stretch")
+            st.html(f'<p class="pl-note">{escape(summary(list(assessments.values())))}</p>', width="stretch")
             st.session_state["read.order"] = queue.order
             st.segmented_control(
-                "Order of the films",
+                "Order",
                 tuple(ORDERS),
                 format_func=ORDERS.__getitem__,
                 key="read.order",
                 required=True,
-                on_change=sort,
+                on_change=set_order,
                 label_visibility="collapsed",
                 width="content",
             )
-        show_table(lines, queue.order, queue.shown, choose, sort_by_heading)
-        if len(listed) > 1:
-            show_exports(listed, context, drawing, bool(queue.waiting))
-    for note in remarks(queue):
+        show_table(rows, queue.order, queue.shown, show_pressed, set_order_by_heading)
+        if len(films) > 1:
+            show_exports(films, context, drawing, bool(queue.waiting))
+    for note in queue_notes(queue):
         st.html(f'<p class="pl-note">{note}</p>')
 
 
-def remarks(queue: FilmQueue) -> list[str]:
-    """Say what became of files that stand in no line."""
-    reasons = (
-        (
-            queue.not_queued,
-            f"not taken, since the queue holds {MOST_FILMS} files and 2 GB. Drop the rest when these are read.",
-        ),
-        (queue.skipped, "passed over in the archive, being no picture."),
-        (queue.stopped, "not read, since the reading was stopped."),
-        (queue.removed, f"let go, since the page keeps the last {MOST_FILMS} films."),
+def queue_notes(queue: FilmQueue) -> list[str]:
+    """Return notes on files that stand in no row."""
+    notes = (
+        (queue.not_queued, f"not queued: the queue holds {MOST_FILMS} files and 2 GB. Add them again later."),
+        (queue.skipped, "in the archive skipped: no image."),
+        (queue.stopped, "not assessed: stopped."),
+        (queue.removed, f"removed: the page keeps the last {MOST_FILMS} images."),
     )
-    return [f"{count} file{' was' if count == 1 else 's were'} {reason}" for count, reason in reasons if count]
+    return [f"{format_count(count, 'file')} {note}" for count, note in notes if count]
 
 
 def show_welcome(card: ModelCard) -> None:
-    """Say what will happen, before there is anything to show."""
-    known, evaluation = "", card.evaluations.get(VALIDATION)
+    """Draw what the page does, while there is nothing to show."""
+    validated, evaluation = "", card.evaluations.get(VALIDATION)
     if evaluation is not None:
         figures = ", ".join(
             f"{name} {format_rate(evaluation.measures[key].value)}"
             for key, name in (("auroc", "AUROC"), ("sensitivity", "sensitivity"), ("specificity", "specificity"))
         )
-        known = f" On {evaluation.n} validation radiographs: {figures}."
+        validated = f" On {evaluation.n} validation radiographs: {figures}."
     st.html(
-        '<section class="pl-about"><h2>What you get</h2><p>For each film a calibrated probability of pneumonia, what '
-        "it means at the operating point, and a map of the regions that raised it.</p>"
-        "<h2>What it takes</h2><p>DICOM as it comes from the detector or the archive, JPEG, PNG and TIFF, alone or "
-        "many at once, and zip archives of them. What is not a frontal chest radiograph is refused, with the reason."
-        "</p>"
-        "<h2>What happens to the files</h2><p>They stay in this session’s memory and are never stored. Names and "
-        "identifiers in a DICOM file are not shown. Start over, or closing the page, lets go of everything.</p>"
-        "<h2>What it cannot do</h2><p>It knows pneumonia and nothing else. For adults, lateral films and pictures that "
-        "are not radiographs its answers mean nothing.</p>"
-        f"<h2>Classifier in use</h2><p>{escape(card.version)}.{known}</p></section>"
+        '<section class="pl-about"><h2>Results</h2><p>For each image the calibrated probability of pneumonia, the '
+        "finding at the operating point and an evidence map.</p>"
+        "<h2>Supported files</h2><p>DICOM, JPEG, PNG and TIFF, one or many, and zip archives of them. Images that are "
+        "not frontal chest radiographs are refused, with the reason.</p>"
+        "<h2>Privacy</h2><p>Files stay in this session’s memory and are never stored. Names and identifiers in DICOM "
+        "headers are not shown. Start over, or closing the page, removes all files.</p>"
+        "<h2>Limitations</h2><p>Detects pneumonia only. Not valid for adults, lateral views and images that are not "
+        "radiographs.</p>"
+        f"<h2>Classifier in use</h2><p>{escape(card.version)}.{validated}</p></section>"
     )
 
 
 def show_dropzone(queue: FilmQueue, is_empty: bool) -> None:
-    """Draw where files are dropped, and take what was."""
+    """Draw the uploader, and queue what was dropped."""
     if is_empty:
-        st.html('<h1 class="pl-title">Drop radiographs to read them</h1>')
+        st.html('<h1 class="pl-title">Drop radiographs to assess them</h1>')
     files = st.file_uploader(
         f"{'Frontal chest' if is_empty else 'Add'} radiographs as DICOM, JPEG, PNG or TIFF, one or many, or in a zip "
         f"archive; up to {st.get_option('server.maxUploadSize')} MB each",
@@ -238,19 +238,19 @@ def show_dropzone(queue: FilmQueue, is_empty: bool) -> None:
         key=f"read.files.{queue.drops}",
     )
     if files:
-        # Taken out of the uploader at once, which frees each file's bytes as soon as it is read.
+        # Taken out of the uploader at once, which frees each file's bytes as soon as it is assessed.
         queue.drop([(file.name, take_upload(file)) for file in files])
         st.rerun()
 
 
 def page() -> None:
-    """Draw the page; while files wait, read some and draw again, so that the page stays usable."""
+    """Draw the page; while files are queued, assess some and draw again, so that the page stays usable."""
     queue = films()
     version = classifiers.card_in_use().version
-    read_again(queue, version)
+    reassess_requested(queue, version)
     context = report_context()
     is_empty, film = not queue.films and not queue.waiting, queue.on_screen
-    # A grid of the style sheet's: two columns on a wide screen, one below the other on a narrow one.
+    # A grid of the style sheet: two columns on a wide screen, one on a narrow one.
     with st.container(key="read_grid"):
         pictures, panel = st.container(key="read_pictures"), st.container(key="finding")
         below = st.container(key="read_queue")
@@ -273,17 +273,17 @@ def page() -> None:
         if is_empty:
             show_welcome(classifiers.card_of(version))
         elif film is None:
-            st.html('<p class="pl-note">The finding stands here as soon as the first film is read.</p>')
+            st.html('<p class="pl-note">The finding appears here once the first image is assessed.</p>')
     with dropzone:
-        # Loaded before the first film comes, so that nobody waits for it with a film in hand.
+        # Loaded before the first file is dropped, so that nobody waits for it then.
         classifier = classifiers.classifier_of(version)
     if queue.waiting:
-        read_some(queue, classifier)
+        assess_some(queue, classifier)
         is_done = False
     else:
         is_done = not print_some(context)
     if not is_done:
-        # Any element lets a press or a change of page through that came meanwhile; st.rerun would replace it.
+        # Any element lets through a press or a change of page that came meanwhile; st.rerun would replace it.
         st.empty()
         st.rerun()
 

@@ -15,6 +15,7 @@ from imaging.film import Radiograph
 
 # Twenty radiographs of a large detector; a JPEG is a hundredth of one. Shared by everybody who reads at the same time.
 BUDGET_BYTES = 600_000_000
+RELEASED = "Original released to save memory."
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)

@@ -1,4 +1,4 @@
-"""The frame that app.py draws around every page: its guard, and the warnings that stand above a page or in its place."""
+"""The frame that app.py draws around every page: its guard, and the warnings above a page or in its place."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def require_frame() -> None:
 def show_error(error: AppError) -> None:
     """Replace the page by an error: what to do, that nothing was lost, and the message for technical support."""
     st.html(
-        f'<section class="pl-warning"><p><strong>{_escaped(error.advice)}</strong></p><p>Until then this page cannot be '
-        f"used. Nothing was lost.</p>{_for_support(error)}</section>"
+        f'<section class="pl-warning"><p><strong>{_escaped(error.advice)}</strong></p><p>Until then this page cannot '
+        f"be used. Nothing was lost.</p>{_for_support(error)}</section>"
     )
 
 

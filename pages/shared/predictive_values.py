@@ -1,4 +1,4 @@
-"""What a finding is worth: the purpose a film is read for, the rates there, PPV and NPV at the local prevalence."""
+"""Predictive values of a finding: the operating point by purpose, its rates, PPV and NPV at the local prevalence."""
 
 from __future__ import annotations
 
@@ -13,49 +13,48 @@ from model.operating import AIMS, DEFAULT, NAMES, Rates, offered, operating_poin
 from pages.shared import charts, installation
 from pages.shared.measures import predictive_values
 
-_CHOICE, _SET = "read.purpose", "read.prevalence"
+_PURPOSE, _PREVALENCE = "read.purpose", "read.prevalence"
 
 
 def requested_purpose() -> str:
-    """Return what films are read for: the reader's choice on the page, or the site's."""
+    """Return the purpose of reading: the reader's choice on the page, or the site's."""
     return str(st.session_state.get("purpose") or installation.settings().purpose)
 
 
 def chosen_purpose(card: ModelCard) -> str:
-    """Return what films are read for, as far as the version has an operating point for it: else its default."""
+    """Return the requested purpose, or the default where the version has no operating point for it."""
     purpose = requested_purpose()
     return purpose if purpose in offered(card) else DEFAULT
 
 
 def chosen_prevalence() -> float:
-    """Return the share of pneumonia, in (0, 1), that the reader has set on the page, or the site's."""
+    """Return the prevalence of pneumonia, in (0, 1): the reader's choice on the page, or the site's."""
     percent = st.session_state.get("prevalence")
     return installation.settings().prevalence if percent is None else percent / 100
 
 
 def prevalence_as_set() -> Callable[[], float]:
-    """Return a function that gives the prevalence as it stands when it is called, from whatever thread.
+    """Return a function that returns the present prevalence in any thread.
 
-    A download is made outside the page's own thread, where there is no session to ask, and the prevalence moves without
-    the page being drawn anew.
+    A download is made outside the page's own thread, which has no session, and the slider moves without a rerun.
     """
-    held: dict[str, float] = st.session_state.setdefault(_SET, {})
+    held: dict[str, float] = st.session_state.setdefault(_PREVALENCE, {})
     held.setdefault("prevalence", chosen_prevalence())
     return lambda: held["prevalence"]
 
 
 def show_purpose(card: ModelCard) -> None:
-    """Let the reader choose what films are read for; the choice holds for every film of the visit."""
+    """Draw the choice of the operating point, which holds for every film of the visit."""
     if len(offered(card)) == 1:
         return
-    if st.session_state.get(_CHOICE) != chosen_purpose(card):  # setting it anew would close the list under the mouse
-        st.session_state[_CHOICE] = chosen_purpose(card)
+    if st.session_state.get(_PURPOSE) != chosen_purpose(card):  # setting it again would close the open list
+        st.session_state[_PURPOSE] = chosen_purpose(card)
     st.selectbox(
         "Operating point",
         offered(card),
-        key=_CHOICE,
+        key=_PURPOSE,
         on_change=_choose,
-        format_func=lambda one: f"{NAMES[one]}: pneumonia from {operating_point(card, one).probability:.2f}",
+        format_func=lambda one: f"{NAMES[one]}, {operating_point(card, one).probability:.2f}",
         help=" ".join(f"{NAMES[one]}: {AIMS[one]}" for one in offered(card)),
     )
     if chosen_purpose(card) != DEFAULT:
@@ -64,27 +63,27 @@ def show_purpose(card: ModelCard) -> None:
 
 def _choose() -> None:
     # Kept apart from the widget, whose state Streamlit drops while another page, or a version without it, is shown.
-    st.session_state["purpose"] = st.session_state[_CHOICE]
+    st.session_state["purpose"] = st.session_state[_PURPOSE]
 
 
 def show_rates(evaluation: Evaluation, cut: float) -> None:
-    """Say how often the finding is right at this operating point, on the radiographs of `evaluation`."""
+    """Draw sensitivity and specificity at the operating point `cut`, on the radiographs of `evaluation`."""
     rates = rates_at(evaluation, cut)
     rows = "".join(
         f"<tr><th>{name}</th><td>{format_rate(measure.value)} <span>{format_interval(measure)}</span></td></tr>"
         for name, measure in (("Sensitivity", rates.sensitivity), ("Specificity", rates.specificity))
     )
     st.html(
-        f'<table class="pl-rows"><caption>At this operating point, on n = {rates.n} validation radiographs '
-        f"(95 % interval)</caption>{rows}</table>"
+        f'<table class="pl-rows"><caption>At this operating point, n = {rates.n} validation radiographs '
+        f"(95 % CI)</caption>{rows}</table>"
     )
 
 
 @st.fragment
 def show_predictive_values(rates: Rates, sample: str | None = None) -> None:
-    """Let the reader set how common pneumonia is, and say what a finding is worth there.
+    """Draw the slider for the prevalence, with PPV and NPV there.
 
-    With `sample`, the words for the radiographs behind it, the values are drawn over all prevalences, too.
+    With `sample`, which names the radiographs behind them, both are also drawn over all prevalences.
     """
     if sample is not None:
         figure = charts.predictive_values(rates.sensitivity.value, rates.specificity.value, chosen_prevalence(), sample)
@@ -98,14 +97,14 @@ def show_predictive_values(rates: Rates, sample: str | None = None) -> None:
         format="%d %%",
         key="prevalence",
         persist_state="session",
-        help="What a finding is worth depends on how common pneumonia is where you work.",
+        help="PPV and NPV depend on how common pneumonia is among the patients examined.",
     )
-    st.session_state.setdefault(_SET, {})["prevalence"] = prevalence / 100
+    st.session_state.setdefault(_PREVALENCE, {})["prevalence"] = prevalence / 100
     values = predictive_values(rates.sensitivity, rates.specificity, prevalence / 100)
     st.html(
         '<table class="pl-rows">'
-        f"<tr><th>PPV <em>of films called likely</em></th><td>{format_rate(values.ppv.value)} "
+        f"<tr><th>PPV <em>of “likely” findings</em></th><td>{format_rate(values.ppv.value)} "
         f"<span>{format_interval(values.ppv)}</span></td></tr>"
-        f"<tr><th>NPV <em>of films called unlikely</em></th><td>{format_rate(values.npv.value)} "
+        f"<tr><th>NPV <em>of “unlikely” findings</em></th><td>{format_rate(values.npv.value)} "
         f"<span>{format_interval(values.npv)}</span></td></tr></table>"
     )

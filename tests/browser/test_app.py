@@ -181,7 +181,7 @@ def test_the_first_request_after_a_start_shows_the_safety_sentence(browser: Any,
 
 def test_a_radiograph_goes_in_and_a_finding_comes_out(browser: Any, app: tuple[str, int]) -> None:
     page = open_page(browser, app[0])
-    page.get_by_text("Drop radiographs to read them").wait_for()
+    page.get_by_text("Drop radiographs to assess them").wait_for()
     page.evaluate("""() => new MutationObserver(() => window.most = Math.max(
         window.most ?? 0, [...document.querySelectorAll('.stFileUploader')].filter(one => one.offsetParent).length)
     ).observe(document.body, {childList: true, subtree: true})""")
@@ -224,14 +224,14 @@ def test_a_queue_is_walked_by_key_and_by_click(browser: Any, app: tuple[str, int
     press(page, "n")
     page.locator(".pl-name", has_text="notes.png").wait_for()
     page.get_by_role("button", name="Start over").click()
-    page.get_by_text("Drop radiographs to read them").wait_for()
+    page.get_by_text("Drop radiographs to assess them").wait_for()
     page.close()
 
 
 @pytest.mark.parametrize("width", [1280, 1024])
 def test_nothing_scrolls_sideways(browser: Any, app: tuple[str, int], width: int) -> None:
     page = open_page(browser, app[0], width, 768)
-    page.get_by_text("Drop radiographs to read them").wait_for()
+    page.get_by_text("Drop radiographs to assess them").wait_for()
     assert sideways(page) == 0
     drop(page, ("one.png", a_film(1)), ("two.png", a_film(2)))
     page.locator(".pl-finding").wait_for()
@@ -262,7 +262,7 @@ def test_another_page_can_be_opened_while_films_are_read(browser: Any, app: tupl
     page.get_by_role("link", name="Performance").click()
     page.locator(".pl-tiles").wait_for()
     page.get_by_role("link", name="Read").click()
-    page.get_by_text(re.compile(r"^16 films: ")).wait_for()
+    page.get_by_text(re.compile(r"^16 images: ")).wait_for()
     page.close()
 
 

@@ -70,10 +70,10 @@ def test_fifty_files_an_archive_and_a_bad_one(browser: Any, app: tuple[str, Path
         ("=bad.jpg", b"no picture"),
         ("IM1", phantom_dicom(60, size=(300, 360), ViewPosition="AP", PatientAge="004Y")),
     )
-    page.get_by_text("Reading film").first.wait_for()
+    page.get_by_text("Assessing image").first.wait_for()
     page.locator(".pl-name", has_text=f"{PATIENT} 0.jpg").wait_for()
-    assert page.get_by_role("button", name="Stop reading").count() == 1
-    page.get_by_text(re.compile("^57 films: ")).wait_for()
+    assert page.get_by_role("button", name="Stop", exact=True).count() == 1
+    page.get_by_text(re.compile("^57 images: ")).wait_for()
     page.locator(".st-key-reading").wait_for(state="detached")
     arrived = lines(page)
     assert [one["number"] for one in arrived] == [str(number) for number in range(1, 58)]
@@ -86,7 +86,7 @@ def test_fifty_files_an_archive_and_a_bad_one(browser: Any, app: tuple[str, Path
     ]
     refused = [one["file"] for one in arrived if one["finding"] == "Not assessed"]
     assert refused == ["ward/again.zip", "=bad.jpg"] and "archive inside an archive" in arrived[54]["warnings"]
-    assert page.get_by_text("1 file was passed over in the archive").count() == 1
+    assert page.get_by_text("1 file in the archive skipped").count() == 1
     assert sideways(page) == 0
 
     page.get_by_role("button", name="Probability").click()
@@ -139,21 +139,21 @@ def test_reading_is_stopped_by_its_button(browser: Any, app: tuple[str, Path]) -
     page = open_page(browser, app[0])
     drop(page, *[(f"{seed}.jpg", a_film(seed)) for seed in range(100, 150)])
     page.locator(".pl-finding").wait_for()
-    page.get_by_role("button", name="Stop reading").click()
-    page.get_by_text("since the reading was stopped").wait_for()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.get_by_text("not assessed: stopped").wait_for()
     page.locator(".st-key-reading").wait_for(state="detached")
-    read = page.get_by_text(re.compile(r"^\d+ films: ")).inner_text()
-    left = page.get_by_text("since the reading was stopped").inner_text()
+    read = page.get_by_text(re.compile(r"^\d+ images: ")).inner_text()
+    left = page.get_by_text("not assessed: stopped").inner_text()
     assert int(read.split()[0]) + int(left.split()[0]) == 50
     page.get_by_role("button", name="Start over").click()
-    page.get_by_text("Drop radiographs to read them").wait_for()
+    page.get_by_text("Drop radiographs to assess them").wait_for()
     page.close()
 
 
 def test_arrows_in_the_table_step_through_the_films(browser: Any, app: tuple[str, Path]) -> None:
     page = open_page(browser, app[0], 1024)
     drop(page, *[(f"{seed}.jpg", a_film(seed)) for seed in range(200, 204)])
-    page.get_by_text(re.compile("^4 films: ")).wait_for()
+    page.get_by_text(re.compile("^4 images: ")).wait_for()
     page.locator(".st-key-reading").wait_for(state="detached")
     page.get_by_role("row", name="201.jpg").click()
     page.locator(".pl-name", has_text="201.jpg").wait_for()

@@ -86,8 +86,8 @@ def test_a_film_from_outside_the_population_says_so_first_and_nothing_else_in_co
     assert "<strong>0.88" not in said, "the probability is small"
     for words in ("Sensitivity", "PPV", "Stability", "pl-above", "pl-near", "pl-below"):
         assert words not in said
-    assert "Pneumonia 31.50, pneumonia 32.00, normal 33.25. Distance from all of them 30.20" in said
-    assert "outside from 12.50." in said
+    assert "Pneumonia 31.50, pneumonia 32.00, normal 33.25. Distribution distance 30.20" in said
+    assert "(limit 12.50)." in said
     assert "{" not in said
     assert not app.selectbox and "#e0a458" not in charts(app) and "#7fb7a3" not in charts(app)
 
@@ -183,7 +183,7 @@ def test_influence_is_named_and_kept_with_the_film(stand_in: StandIn) -> None:
     # The stand-in marks rows 2 and 3, columns 5 and 6 of eight: on the picture's right, which is the patient's left.
     assert film.regions.shares[3][0] == "left upper zone"
     assert film.regions.shares[3][1] + film.regions.shares[4][1] > 0.5
-    assert "Influence for pneumonia</span> Left " in panel(app) and "outside the thorax" in panel(app)
+    assert "Evidence for pneumonia</span> Left " in panel(app) and "outside the thorax" in panel(app)
 
 
 def test_a_mirrored_dicom_film_has_its_sides_exchanged(stand_in: StandIn) -> None:
@@ -200,7 +200,7 @@ def test_where_the_thorax_was_not_found_no_zone_is_named(stand_in: StandIn, monk
     app = drop(open_read(), ("film.png", a_film()))
     said = panel(app.run())
     assert "The thorax was not found, so the evidence was not localised.</p>" in said
-    assert not any(words in said for words in ("zones estimated", "nan", "no region raised")) and asked == [1]
+    assert not any(words in said for words in ("zones are estimated", "nan", "no region raised")) and asked == [1]
 
 
 def test_most_of_the_influence_outside_the_thorax_is_a_warning(stand_in: StandIn) -> None:
@@ -224,15 +224,15 @@ def test_without_a_map_no_region_is_named(stand_in: StandIn) -> None:
 
 def test_stability_is_waited_for_and_then_said(stand_in: StandIn) -> None:
     app = drop(open_read(), ("film.png", a_film()))
-    assert "Being measured under eight small changes" in panel(app)
+    assert "Perturbation test running" in panel(app)
     assert stand_in.asked == 1, "the finding must not wait for it"
     film_shown(app).notes.stability = Stability(0.31, 0.9, (("mirrored", 0.87), ("cropped", 0.31)))
     said = panel(app.run())
     assert (
-        "Unstable: 0.31–0.90; crosses the operating point, 0.40, when cropped; moved most when cropped, to 0.31."
+        "Unstable: 0.31–0.90; crosses the operating point, 0.40, when cropped; largest change when cropped, to 0.31."
         in said
     )
-    assert "Being measured" not in said
+    assert "Perturbation test running" not in said
 
 
 def test_a_measured_range_holds_what_the_panel_shows(stand_in: StandIn) -> None:
@@ -259,11 +259,11 @@ def test_a_film_on_its_side_offers_the_turn_and_takes_it_back(
     monkeypatch.setattr("model.pipeline.assess", assess)
     app = drop(open_read(), ("film.png", a_film()))
     said = panel(app)
-    assert "The film seems to lie on its side." in said and "once the film stands upright" in said
-    assert app.button(key="read.turn").label == "Turn it by 90° clockwise and read it again"
+    assert "The film seems to lie on its side." in said and "once the image is upright" in said
+    assert app.button(key="read.turn").label == "Rotate 90° clockwise and re-assess"
     app = pressed(app, "read.turn")
     assert asked == [0, 90]
-    assert "Shown and read after a quarter turn clockwise." in panel(app) and "on its side" not in panel(app)
+    assert "Rotated 90° clockwise for display and assessment." in panel(app) and "on its side" not in panel(app)
     assert film_shown(app).turn == 90 and film_shown(app).size == (240, 288)
     app = pressed(app, "read.turn_back")
     assert asked == [0, 90, 0] and "on its side" in panel(app)
@@ -319,11 +319,11 @@ def test_downloads_of_a_picture_and_of_a_dicom_file(stand_in: StandIn) -> None:
 
     app = drop(open_read(), ("Doe^Jane.png", a_film()))
     assert downloads(app) == {"PDF": False, "JSON": False, "DICOM SR": True, "DICOM SC": True}
-    assert "DICOM objects only of DICOM files" in panel(app)
+    assert "DICOM SR and SC are available for DICOM files only" in panel(app)
     app = drop(open_read(), ("Doe^Jane.dcm", phantom_dicom()))
     assert not app.exception
     assert downloads(app) == {"PDF": False, "JSON": False, "DICOM SR": False, "DICOM SC": False}
     assert all("Doe" not in str(one.proto) for one in app.get("download_button"))
     film_shown(app).source.data = None
     app = app.run()
-    assert downloads(app)["DICOM SR"] and "drop the file again" in panel(app)
+    assert downloads(app)["DICOM SR"] and "Add the file again for DICOM" in panel(app)

@@ -11,7 +11,7 @@ from model.assessment import Assessment, InputIssue, Reading
 from pages.reading import source_cache
 from pages.reading.films import Film, annotate, full_size, make_film
 from pages.reading.queue import ARRIVAL, MOST_FILMS, PROBABILITY, FilmQueue, Waiting
-from pages.reading.table import OUTSIDE, facts, finding, line, summary, waiting_line
+from pages.reading.table import OUTSIDE, film_row, header_summary, queued_row, short_finding, summary
 from tests.imaging.test_archives import FILM, zipped
 from tests.pages.reading.test_films import WHEN, a_film, assessed
 
@@ -236,7 +236,7 @@ def test_lines_and_their_sum() -> None:
         film("d", None),
         film("e", 0.001),
     ]
-    lines = [line(one, one.kept) for one in films]
+    lines = [film_row(one, one.kept) for one in films]
     assert [one["finding"] for one in lines] == [
         "Pneumonia likely",
         "Pneumonia unlikely",
@@ -247,11 +247,11 @@ def test_lines_and_their_sum() -> None:
     assert [one["probability"] for one in lines] == ["0.90", "0.10", "–", "–", "< 0.01"]
     assert [one["side"] for one in lines] == ["above", "below", "none", "none", "below"]
     assert [one["warnings"] for one in lines] == ["", "Flat.", "Unlike.", "Damaged.", ""]
-    assert set(lines[0]) == set(lines[3]) == set(waiting_line("x", "Waiting"))
+    assert set(lines[0]) == set(lines[3]) == set(queued_row("x", "Queued"))
     assert summary([one.kept for one in films]) == (
-        "5 films: 1 pneumonia likely, 2 pneumonia unlikely, 1 outside the training population, 1 not assessed."
+        "5 images: 1 pneumonia likely, 2 pneumonia unlikely, 1 outside the training population, 1 not assessed."
     )
-    assert summary([]) == "No film read yet." and finding(films[3].kept) == "Not assessed"
+    assert summary([]) == "No image assessed yet." and short_finding(films[3].kept) == "Not assessed"
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_lines_and_their_sum() -> None:
     ],
 )
 def test_a_headers_facts_name_nobody(header: FilmHeader | None, words: str) -> None:
-    assert facts(header) == words
+    assert header_summary(header) == words
 
 
 def test_a_waiting_file_is_read_when_its_turn_comes() -> None:

@@ -105,7 +105,7 @@ def test_the_empty_page_says_what_to_do_and_what_happens_to_the_files(stand_in: 
     said = text(app)
     for words in (
         "Decision support, not a diagnosis. Intended for frontal chest radiographs of children aged 1–5.",
-        "Drop radiographs to read them",
+        "Drop radiographs to assess them",
         "session’s memory",
         "never stored",
         "2026.01.02-1",
@@ -185,7 +185,7 @@ def test_a_bad_file_stops_none_of_the_others(stand_in: StandIn) -> None:
     assert column(app, "probability") == ["0.88", "–", "0.12"]
     assert "not a picture" in table(app)[1]["warnings"]
     assert "a.png" in text(app) and "<span>1 of 3</span>" in text(app)
-    assert "3 films: 1 pneumonia likely, 1 pneumonia unlikely, 1 not assessed." in text(app)
+    assert "3 images: 1 pneumonia likely, 1 pneumonia unlikely, 1 not assessed." in text(app)
     assert not app.get("progress")
 
 
@@ -200,7 +200,7 @@ def test_a_failure_inside_stops_none_of_the_others(
         broken.setattr("model.pipeline.decode_radiograph", fail)
         app = drop(app, ("secret name.png", a_film(1)))
     assert not app.exception
-    assert "PneumoLens failed on this file" in text(app)
+    assert "failed because of a software error" in text(app)
     assert "out of luck" in caplog.text and "secret name" not in caplog.text
     app = drop(app, ("b.png", a_film(2)))
     assert column(app, "finding") == ["Not assessed", "Pneumonia likely"]
@@ -240,7 +240,7 @@ def test_files_added_later_are_shown_and_the_others_stay(stand_in: StandIn) -> N
 def test_start_over_forgets_everything(stand_in: StandIn) -> None:
     app = drop(open_read(), ("a.png", a_film(1)))
     app = app.button(key="read.start_over").click().run()
-    assert "Drop radiographs to read them" in text(app) and "a.png" not in text(app)
+    assert "Drop radiographs to assess them" in text(app) and "a.png" not in text(app)
     assert viewer(app) is None
 
 
@@ -298,10 +298,10 @@ def test_an_archive_is_read_film_by_film(stand_in: StandIn) -> None:
     assert column(app, "file") == ["a/1.png", "a/2.dcm", "b/inner.zip", "b/3.png"]
     assert column(app, "finding") == ["Pneumonia likely", "Not assessed", "Not assessed", "Pneumonia likely"]
     assert "archive inside an archive" in table(app)[2]["warnings"]
-    assert "1 file was passed over in the archive" in text(app) and stand_in.asked == 2
+    assert "1 file in the archive skipped" in text(app) and stand_in.asked == 2
 
 
-def test_most_probable_first_and_the_keys_walk_that_order(stand_in: StandIn) -> None:
+def test_ordered_by_probability_and_the_keys_walk_that_order(stand_in: StandIn) -> None:
     stand_in.logits = [-2.0, 2.0, 0.5]
     app = drop(open_read(), *((f"{seed}.png", a_film(seed)) for seed in (1, 2, 3)), ("bad.png", b"no picture"))
     assert shown(app) == "1 of 4 1.png"
@@ -347,7 +347,7 @@ def test_reading_can_be_stopped(stand_in: StandIn, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("model.pipeline.assess", stopped)
     app = drop(open_read(), *((f"{seed}.png", a_film(seed)) for seed in (1, 2, 3, 4)))
-    assert not app.exception and "2 files were not read" in text(app) and stand_in.asked == 2
+    assert not app.exception and "2 files not assessed: stopped" in text(app) and stand_in.asked == 2
     assert column(app, "file") == ["1.png", "2.png"] and not app.get("progress")
 
 
@@ -385,9 +385,9 @@ def test_a_film_that_was_let_go_says_so(stand_in: StandIn) -> None:
     source = app.session_state["read.films"].films[0].source
     source.data = source.decoded = None
     app = app.run()
-    assert not app.exception and "Drop the file again to bring it back" in text(app) and viewer(app) is not None
+    assert not app.exception and "add the file again to restore it" in text(app) and viewer(app) is not None
     app = drop(app, ("film.png", a_film()))
-    assert "Drop the file again" not in text(app) and source.data == a_film() and stand_in.asked == 1
+    assert "Original released" not in text(app) and source.data == a_film() and stand_in.asked == 1
 
 
 def test_exports_of_all_name_no_file(stand_in: StandIn) -> None:
