@@ -17,7 +17,7 @@ from core.errors import AppError, RadiographError
 from core.formatting import format_count, with_time_left
 from core.settings import Settings
 from imaging.radiograph import decode_radiograph, to_uint8
-from pages.retraining import charts_audit
+from pages.retraining import charts_audit, file_cache
 from pages.retraining.charts_audit import SPLIT_NAMES
 from pages.shared.administrator import still_administrator
 from pages.shared.streamlit_patches import release_memory
@@ -87,7 +87,7 @@ def show_failure(settings: Settings, state: AuditState) -> None:
 
 def show_report(settings: Settings, state: AuditState, audit: Audit) -> None:
     """Draw the report of a finished audit, most severe findings first."""
-    is_current = audits.is_current(settings, state)
+    is_current = file_cache.is_current(settings, state)
     show_findings(audit, is_current)
     show_actions(settings, state, audit, is_current)
     left, right = st.columns(2, gap="small")

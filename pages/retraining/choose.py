@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from html import escape
 from typing import IO
 
@@ -12,6 +13,7 @@ from core.errors import AppError
 from core.formatting import format_count
 from core.progress import Progress, Report
 from core.settings import Settings
+from pages.retraining import file_cache
 from pages.retraining.charts_audit import SPLIT_NAMES
 from pages.shared.streamlit_patches import take_upload
 from training.data import sources, uploads
@@ -56,7 +58,7 @@ def show_folders(settings: Settings) -> None:
         persist_state="session",
         format_func=lambda one: label(datasets[one]),
     )
-    dataset = sources.with_counts(datasets[selected])
+    dataset = file_cache.with_counts(datasets[selected])
     st.html(f'<p class="pl-note">{escape(str(dataset.path))}</p>{counts_table(dataset)}')
     with st.container(horizontal=True, gap="small"):
         if st.button("Audit dataset", type="primary", key="choose.audit"):
@@ -120,7 +122,7 @@ def show_upload(settings: Settings) -> None:
             f"One ZIP file, up to {MOST_ZIP_MB // 1000} GB", type="zip", key=key, max_upload_size=MOST_ZIP_MB
         )
         if file is not None:
-            receive(lambda report: uploads.unpack_zip(settings, file, file.name, report))
+            receive(partial(uploads.unpack_zip, settings, file, file.name))
             take_upload(file)
             st.rerun()
     else:

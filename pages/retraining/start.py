@@ -14,13 +14,14 @@ from core.settings import Settings
 from model.architectures import ARCHITECTURES, find_architecture
 from model.card import ModelCard
 from model.registry import version_folder
+from pages.retraining import file_cache
 from pages.shared import classifiers
 from pages.shared.administrator import still_administrator
 from training.data.audit import Audit
 from training.data.augment import MAX_STRENGTH
 from training.fitting.config import OPTIMIZERS, TrainingConfig, default_config
-from training.runs import estimate, jobs
-from training.runs.audits import AuditState, is_current, read_audit
+from training.runs import audits, estimate, jobs
+from training.runs.audits import AuditState
 
 PRESETS = {
     "quick": ("Quick", "Trains the classification head only, on features computed once."),
@@ -51,8 +52,8 @@ class Choice:
 
 def show(settings: Settings, who: str, audit_key: str) -> None:
     """Draw the form for the audited dataset and start or queue the run on behalf of `who`."""
-    state = read_audit(settings, audit_key)
-    if state.audit is None or state.audit.is_blocked or not is_current(settings, state):
+    state = audits.read_audit(settings, audit_key)
+    if state.audit is None or state.audit.is_blocked or not file_cache.is_current(settings, state):
         st.html('<p class="pl-warning">This dataset has no valid audit. Audit it before training.</p>')
         if st.button("Back to the audit", key="start.back"):
             st.query_params["step"] = "audit"
@@ -284,6 +285,9 @@ def show_button(settings: Settings, who: str, state: AuditState, choice: Choice,
     if ahead:
         st.html(f'<p class="pl-note">{format_count(ahead, "training")} ahead; one runs at a time.</p>')
     if not st.button(label, type="primary", key="start.go"):
+        return
+    if not audits.is_current(settings, state):  # every file, also those overwritten in place
+        st.html('<p class="pl-warning">The dataset has changed since its audit. Audit it again.</p>')
         return
     estimate.stop_measuring(settings)
     try:

@@ -11,6 +11,7 @@ import streamlit as st
 from core.errors import AppError
 from core.formatting import UNDEFINED, format_duration
 from core.settings import Settings
+from pages.retraining import file_cache
 from pages.retraining.charts_watch import training_curves
 from pages.shared.administrator import guarded, still_administrator
 from pages.shared.measures import stage_name
@@ -82,7 +83,7 @@ def default_job(listed: Sequence[Job]) -> Job:
 def show_job(settings: Settings, who: str, job: Job) -> None:
     """Draw one run: learning curves and log on the left, state and actions on the right."""
     st.html(f'<h1 class="pl-title">Training {escape(job.id)}</h1><p class="pl-note">{escape(about(job))}</p>')
-    history, points = jobs.epochs(job), jobs.points(job)
+    history, points = file_cache.learning_curves(job)
     left, right = st.columns((3, 1.4), gap="medium")
     with left:
         with st.container(key="figure_training"):

@@ -156,3 +156,12 @@ def test_starting_weights_that_are_gone_are_said_in_words(
     app.radio(key="start.from").set_value("no_such_file.h5").run()
     app.button(key="start.go").click().run()
     assert "Name a file that exists" in text(app) and not jobs.list_jobs(settings)
+
+
+def test_a_file_overwritten_in_place_stops_the_start(settings: Settings, key: str) -> None:
+    """The page looks at folders alone until the button is pressed."""
+    app = open_start(key)
+    film = next((settings.data_roots[0] / "NORMAL").iterdir())
+    film.write_bytes(film.read_bytes() + b"0")
+    app.button(key="start.go").click().run()
+    assert "The dataset has changed since its audit" in text(app) and not jobs.list_jobs(settings)

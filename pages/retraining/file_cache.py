@@ -1,0 +1,99 @@
+"""Cache of what the Retrain page reads from disk at each rerun and poll, keyed by modification times.
+
+A folder's modification time changes when an entry is added, removed or renamed, so a dataset of thousands of files is
+checked by the times of its few folders. A file that was overwritten in place is noticed within `MAX_AGE_SECONDS`.
+
+>>> folder_state(Path("/srv/radiographs/films"))
+(('/srv/radiographs/films', 1764590884123456789), ('/srv/radiographs/films/NORMAL', 1764590884223456789), ...)
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from core.errors import DatasetError
+from core.settings import Settings
+from training.data import sources
+from training.data.dataset import CLASSES
+from training.data.sources import Dataset
+from training.runs import audits, jobs
+from training.runs.audits import AuditState
+from training.runs.jobs import Job
+
+MAX_AGE_SECONDS = 60
+FolderState = tuple[tuple[str, int], ...]
+Rows = list[dict[str, Any]]
+_CURVE_FILES = ("history.json", "progress.jsonl")
+
+
+def folder_state(root: Path) -> FolderState:
+    """Return the path and modification time (ns) of every folder of a dataset, sorted by path.
+
+    Folders that cannot be read are left out. Links are followed at the splits and classes, where training follows them.
+    """
+    splits = [root, *(root / split for split in sources.PARTS)]
+    waiting = [str(folder) for split in splits for folder in (split, *(split / label for label in CLASSES))]
+    found: dict[str, int] = {}
+    while waiting:
+        folder = waiting.pop()
+        if folder in found:
+            continue
+        try:
+            found[folder] = Path(folder).stat().st_mtime_ns
+            waiting += _subfolders(folder, found[folder])
+        except OSError:
+            found.pop(folder, None)
+    return tuple(sorted(found.items()))
+
+
+def is_current(settings: Settings, state: AuditState) -> bool:
+    """Return whether a dataset has the same files, sizes and times as at its audit."""
+    try:
+        dataset = sources.dataset_at(settings, state.dataset.path)
+    except DatasetError:
+        return False
+    return _audit_key(dataset, str(dataset.path), folder_state(dataset.path)) == state.key
+
+
+def with_counts(dataset: Dataset) -> Dataset:
+    """Return a dataset with its radiographs counted by split and class."""
+    return _counted(dataset, str(dataset.path), folder_state(dataset.path))
+
+
+def learning_curves(job: Job) -> tuple[Rows, Rows]:
+    """Return the rows of the finished epochs of a run, and the rows within epochs."""
+    return _curves(job, str(job.folder), tuple(_file_state(job.folder / name) for name in _CURVE_FILES))
+
+
+def _file_state(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@st.cache_data(max_entries=4096, show_spinner=False)
+def _subfolders(folder: str, modified_ns: int) -> list[str]:  # noqa: ARG001 (part of the cache's key)
+    with os.scandir(folder) as entries:
+        return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+
+
+# Streamlit leaves arguments with a leading underscore out of the key.
+@st.cache_data(max_entries=64, ttl=MAX_AGE_SECONDS, show_spinner=False)
+def _audit_key(_dataset: Dataset, path: str, state: FolderState) -> str:  # noqa: ARG001 (the cache's key)
+    return audits.audit_key(_dataset)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _counted(_dataset: Dataset, path: str, state: FolderState) -> Dataset:  # noqa: ARG001 (the cache's key)
+    return sources.with_counts(_dataset)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _curves(_job: Job, folder: str, files: tuple[tuple[int, ...], ...]) -> tuple[Rows, Rows]:  # noqa: ARG001 (as above)
+    return jobs.epochs(_job), jobs.points(_job)
