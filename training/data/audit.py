@@ -1,48 +1,41 @@
-"""What a dataset folder hides: damaged files, duplicates, contradictions, leaks, and how far one gets without lungs.
+"""An audit of a dataset folder: damaged files, duplicates, label conflicts, leaks between splits, shortcut baseline.
 
-Linear in the number of files: each is read and decoded once, in threads; duplicates are found through hashes.
+Linear in the number of files: each is read and decoded once, in threads.
+
+>>> audit = audit_folder(scan_folder(Path("chest_xray")))
+>>> [issue.code for issue in audit.issues if issue.blocking]
+[]
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
-from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from core.errors import RadiographError
 from core.progress import Tick
 from imaging.radiograph import decode_radiograph, squash, to_uint8
-from model.metrics import auroc
 from training.data.dataset import CLASSES, DatasetFolder, Sample
+from training.data.duplicates import Fingerprint, exact_duplicates, fingerprint, near_duplicates
+from training.data.shortcut import FEATURES, baseline_auroc, feature_aurocs, file_features
 
-FEATURES = ("bytes", "width", "height", "aspect", "mean", "contrast", "sharpness")
-THUMBNAIL_PX = 32
-# Hamming distance up to which two 64-bit hashes are compared more closely.
-NEAR_BITS = 3
-BANDS = 6
-NEAR_CORRELATION = 0.985
-MOST_NEIGHBOURS = 200
 FEW_VALIDATION = 50
 HIGH_BASELINE = 0.75
-FOLDS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One thing about the folder that whoever trains must know; a blocking one means that training must not start."""
+    """One finding about the folder; training must not start while there is a blocking one."""
 
     code: str
     blocking: bool
@@ -51,7 +44,7 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Files that show the same picture, as paths below the folder, with the labels and parts they lie under."""
+    """Files with the same radiograph: paths below the folder, and the label and split of each."""
 
     files: tuple[str, ...]
     labels: tuple[str, ...]
@@ -60,7 +53,12 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What was found. Paths are below the dataset folder; `shortcut_auroc` is nan when it cannot be estimated."""
+    """Result of an audit.
+
+    Paths are relative to the dataset folder. `class_counts` holds radiographs by split and class, `sizes` the 5th, 50th
+    and 95th percentile of each of `training.data.shortcut.FEATURES` by class. `shortcut_auroc` is nan where it cannot
+    be estimated, `shortcut_features` are the AUROCs of each feature alone.
+    """
 
     n: int
     unreadable: tuple[tuple[str, str], ...]
@@ -82,24 +80,32 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Seen:
-    """What one decoding left of a file: a digest of its pixels, a 64-bit hash, a thumbnail, and `FEATURES`."""
+class _FileFacts:
+    """Fingerprint and `training.data.shortcut.FEATURES` of one readable file."""
 
-    digest: str
-    phash: int
-    thumbnail: npt.NDArray[np.uint8]
+    fingerprint: Fingerprint
     features: tuple[float, ...]
 
 
 def audit_folder(folder: DatasetFolder, tick: Tick | None = None, workers: int = 2) -> Audit:
-    """Audit a scanned folder; `tick` is called with 1 after each file."""
+    """Audit a scanned folder.
+
+    Parameters
+    ----------
+    folder
+        All splits are read, the test split included.
+    tick
+        Called with 1 after each file.
+    workers
+        Threads that read and decode.
+    """
     parts = {"train": folder.train, "val": folder.val, "test": folder.test}
     samples = [sample for part in parts.values() for sample in part]
     part_of = [name for name, part in parts.items() for _ in part]
 
-    def one(sample: Sample) -> _Seen | str:
+    def one(sample: Sample) -> _FileFacts | str:
         try:
-            return _look(sample.path)
+            return _read(sample.path)
         except (OSError, RadiographError) as error:
             return str(error)
         finally:
@@ -119,14 +125,15 @@ def audit_folder(folder: DatasetFolder, tick: Tick | None = None, workers: int =
             tuple(part_of[i] for i in order),
         )
 
-    exact = [members for members in _by(readable, lambda i: seen[i].digest) if len(members) > 1]
-    near = _near_duplicates(seen, exact)
+    fingerprints = {i: facts.fingerprint for i, facts in seen.items()}
+    exact = exact_duplicates(fingerprints)
+    near = near_duplicates(fingerprints, exact)
     conflicts = [members for members in exact if len({samples[i].label for i in members}) > 1]
     shared = _patients_in_two_splits(samples, part_of)
     labels = np.array([samples[i].label for i in readable])
     features = np.array([seen[i].features for i in readable]).reshape(len(readable), len(FEATURES))
     train = np.array([part_of[i] == "train" for i in readable], dtype=bool)
-    baseline = _shortcut_baseline(
+    baseline = baseline_auroc(
         features[train], labels[train], [samples[i].patient for i in readable if part_of[i] == "train"]
     )
     counts = {
@@ -151,9 +158,7 @@ def audit_folder(folder: DatasetFolder, tick: Tick | None = None, workers: int =
         **facts,
         sizes=_sizes(features, labels),
         shortcut_auroc=baseline,
-        shortcut_features={
-            name: _either_way(auroc(labels[train], features[train, k])) for k, name in enumerate(FEATURES)
-        },
+        shortcut_features=feature_aurocs(features[train], labels[train]),
         issues=_issues(facts, readable_train, baseline),
     )
 
@@ -162,84 +167,11 @@ def _name(sample: Sample, folder: DatasetFolder) -> str:
     return sample.path.relative_to(folder.root).as_posix()
 
 
-def _look(path: Path) -> _Seen:
+def _read(path: Path) -> _FileFacts:
     data = path.read_bytes()
     radiograph = decode_radiograph(data)
-    grey = to_uint8(radiograph)
     small = squash(radiograph, 128)
-    thumbnail = cv2.resize(small, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA).astype(np.uint8)
-    # The perceptual hash: signs of the 64 lowest frequencies about their median (Zauner 2010).
-    low = np.asarray(cv2.dct(thumbnail.astype(np.float32)))[:8, :8].ravel()
-    bits = low > np.median(low[1:])
-    sharpness = float(cv2.Laplacian(small, cv2.CV_32F).var())
-    digest = hashlib.sha256(repr(grey.shape).encode() + np.ascontiguousarray(grey).tobytes()).hexdigest()
-    return _Seen(
-        digest,
-        int("".join("1" if bit else "0" for bit in bits), 2),
-        thumbnail,
-        (
-            float(len(data)),
-            float(radiograph.width),
-            float(radiograph.height),
-            radiograph.width / radiograph.height,
-            float(small.mean()),
-            float(small.std()),
-            sharpness,
-        ),
-    )
-
-
-def _by(items: Iterable[int], key: Callable[[int], Any]) -> list[list[int]]:
-    groups: dict[Any, list[int]] = defaultdict(list)
-    for item in items:
-        groups[key(item)].append(item)
-    return list(groups.values())
-
-
-def _near_duplicates(seen: dict[int, _Seen], exact: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Group files whose hashes are close and whose thumbnails correlate; pixel-identical ones count once."""
-    spare = {i for members in exact for i in members[1:]}
-    candidates = [i for i in seen if i not in spare]
-    parent = {i: i for i in candidates}
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    # Few files ever get as far as this, and all of them would take gigabytes.
-    flat = cache(lambda i: _standardised(seen[i].thumbnail))
-    for mask in _masks():
-        for members in _by(candidates, lambda i, mask=mask: seen[i].phash & mask):  # type: ignore[misc]
-            for position, i in enumerate(members):
-                # Bounded, so that a folder of ten thousand blank films does not take ten thousand times as long.
-                for j in members[position + 1 : position + 1 + MOST_NEIGHBOURS]:
-                    if (
-                        (seen[i].phash ^ seen[j].phash).bit_count() <= NEAR_BITS
-                        and root(i) != root(j)
-                        and float(flat(i) @ flat(j)) >= NEAR_CORRELATION
-                    ):
-                        parent[root(j)] = root(i)
-    return [members for members in _by(candidates, root) if len(members) > 1]
-
-
-def _masks() -> list[int]:
-    """Return every choice of three of six bands of a 64-bit hash, as masks.
-
-    Three flipped bits leave at least three bands alone, so two near hashes agree under one of the masks; and 32 bits
-    are rarely shared by chance, as 16 bits of a hundred thousand chest films are.
-    """
-    edges = [round(64 * band / BANDS) for band in range(BANDS + 1)]
-    bands = [(1 << high) - (1 << low) for low, high in pairwise(edges)]
-    return [sum(chosen) for chosen in combinations(bands, BANDS - NEAR_BITS)]
-
-
-def _standardised(thumbnail: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    # Without the low frequencies that all chest films share, so that a correlation means the same child's same film.
-    grey = thumbnail.astype(np.float32)
-    detail = grey - cv2.GaussianBlur(grey, (0, 0), 4)
-    return np.asarray((detail / (np.linalg.norm(detail) + 1e-6)).ravel(), np.float32)
+    return _FileFacts(fingerprint(to_uint8(radiograph), small), file_features(len(data), radiograph, small))
 
 
 def _patients_in_two_splits(samples: Sequence[Sample], part_of: Sequence[str]) -> tuple[str, ...]:
@@ -262,96 +194,71 @@ def _sizes(features: npt.NDArray[np.float64], labels: npt.NDArray[np.int_]) -> d
     }
 
 
-def _either_way(area: float) -> float:
-    return max(area, 1 - area)
-
-
-def _shortcut_baseline(
-    features: npt.NDArray[np.float64], labels: npt.NDArray[np.int_], patients: Sequence[str]
-) -> float:
-    """Cross-validate boosted trees on `FEATURES`, by patient; return their AUROC, nan with too few patients."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    fewest = min((len({p for p, y in zip(patients, labels, strict=True) if y == label}) for label in (0, 1)), default=0)
-    if fewest < 2 * FOLDS:
-        return float("nan")
-    scores = np.zeros(len(labels))
-    for fitted, held_out in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(features, labels, patients):
-        trees = HistGradientBoostingClassifier(max_iter=100, learning_rate=0.1, max_leaf_nodes=15, random_state=0)
-        scores[held_out] = trees.fit(features[fitted], labels[fitted]).predict_proba(features[held_out])[:, 1]
-    return auroc(labels, scores)
-
-
 def _issues(facts: dict[str, Any], readable_train: dict[str, int], baseline: float) -> tuple[Issue, ...]:
-    """Say what was found in words, blocking issues first."""
+    """Return the findings in words, blocking ones first."""
     issues = []
 
-    def say(code: str, blocking: bool, message: str) -> None:
+    def add(code: str, blocking: bool, message: str) -> None:
         issues.append(Issue(code, blocking, message))
 
     for name, n in readable_train.items():
         if n == 0:
-            say("CLASS_MISSING", True, f"No readable radiograph of {name} to train on. Add some to the folder {name}.")
-    if facts["label_conflicts"]:
-        n = len(facts["label_conflicts"])
-        say(
+            add("CLASS_MISSING", True, f"No readable radiograph of class {name}. Add radiographs to the folder {name}.")
+    if n := len(facts["label_conflicts"]):
+        add(
             "LABEL_CONFLICT",
             True,
-            f"{n} picture{'s lie' if n > 1 else ' lies'} under both labels. Decide which label "
-            "is right and remove the other copy.",
+            f"{n} radiograph{'s have' if n > 1 else ' has'} both labels. Decide which label is correct and remove the "
+            "other copy.",
         )
     across = [g for g in (*facts["exact_duplicate_groups"], *facts["near_duplicate_groups"]) if len(set(g.parts)) > 1]
-    if across:
-        say(
+    if n := len(across):
+        add(
             "DUPLICATE_ACROSS_SPLITS",
             False,
-            f"{len(across)} groups of the same picture lie in more than one split; "
-            "figures on those splits are too good.",
+            f"{n} group{'s' if n > 1 else ''} of duplicate radiographs span{'' if n > 1 else 's'} more than one split. "
+            "Performance on these splits is overestimated.",
         )
-    if facts["patients_in_two_splits"]:
-        say(
+    if n := len(facts["patients_in_two_splits"]):
+        add(
             "PATIENT_IN_TWO_SPLITS",
             False,
-            f"{len(facts['patients_in_two_splits'])} patient ids occur in more than "
-            "one split. If the ids mean the same child, figures on those splits are too good; if each split counts its "
-            "patients anew, they do not. File names cannot tell.",
+            f"{n} patient ID{'s occur' if n > 1 else ' occurs'} in more than one split. If equal IDs mean the same "
+            "child, performance on these splits is overestimated; if each split numbers its own patients, it is not. "
+            "File names do not show which.",
         )
-    if facts["unreadable"]:
-        n = len(facts["unreadable"])
-        say(
+    if n := len(facts["unreadable"]):
+        add(
             "UNREADABLE",
             False,
-            f"{n} file{'s' if n > 1 else ''} cannot be read and {'are' if n > 1 else 'is'} left out.",
+            f"{n} file{'s' if n > 1 else ''} cannot be read and {'are' if n > 1 else 'is'} excluded.",
         )
-    for key, code, what in (
+    for key, code, kind in (
         ("exact_duplicate_groups", "EXACT_DUPLICATES", "pixel-identical"),
         ("near_duplicate_groups", "NEAR_DUPLICATES", "nearly identical"),
     ):
-        if facts[key]:
-            n = len(facts[key])
-            say(code, False, f"{n} group{'s' if n > 1 else ''} of {what} radiographs.")
-    if facts["unknown_patients"]:
-        say(
+        if n := len(facts[key]):
+            add(code, False, f"{n} group{'s' if n > 1 else ''} of {kind} radiographs.")
+    if n := facts["unknown_patients"]:
+        add(
             "UNKNOWN_PATIENTS",
             False,
-            f"{facts['unknown_patients']} file names name no patient; each counts as one "
-            "patient, so one child's films may lie on both sides of the split.",
+            f"{n} file name{'s contain' if n > 1 else ' contains'} no patient ID. Each such file counts as its own "
+            "patient, so radiographs of one child may be on both sides of the split.",
         )
     validation = facts["class_counts"].get("val")
-    if validation and sum(validation.values()) < FEW_VALIDATION:
-        say(
+    if validation and (n := sum(validation.values())) < FEW_VALIDATION:
+        add(
             "SMALL_VALIDATION",
             False,
-            f"The validation split has only {sum(validation.values())} radiographs. It is "
-            "added to patients held out from the training split.",
+            f"The validation split has only {n} radiographs. Patients held out from training are added to it.",
         )
     if baseline >= HIGH_BASELINE:
-        say(
+        add(
             "SEES_NO_LUNGS",
             False,
-            f"File size, dimensions, brightness and sharpness alone tell the classes apart "
-            f"with AUROC {baseline:.2f}. Part of any classifier's figure on this data may come from there.",
+            f"Shortcut baseline (no lung content): file size, dimensions, brightness and sharpness alone separate the "
+            f"classes with AUROC {baseline:.2f}. Part of a classifier's performance on this data may come from them.",
         )
     return tuple(sorted(issues, key=lambda issue: not issue.blocking))
 
@@ -398,7 +305,7 @@ def audit_from_json(text: str) -> Audit:
 
 
 def audit_to_text(audit: Audit) -> str:
-    """Return the audit for a terminal, worst first."""
+    """Return the audit as lines for a terminal, blocking findings first."""
     lines = [f"{audit.n} files"]
     lines += [
         f"  {part}: " + ", ".join(f"{n} {c}" for c, n in counts.items()) for part, counts in audit.class_counts.items()
@@ -406,10 +313,10 @@ def audit_to_text(audit: Audit) -> str:
     lines += [f"{'BLOCKING' if issue.blocking else 'note':<9}{issue.code}: {issue.message}" for issue in audit.issues]
     lines += [f"  {path}: {reason}" for path, reason in audit.unreadable[:10]]
     for group in (*audit.label_conflicts, *audit.exact_duplicate_groups)[:10]:
-        lines.append("  same picture: " + ", ".join(group.files))
+        lines.append("  same radiograph: " + ", ".join(group.files))
     if not math.isnan(audit.shortcut_auroc):
         lines.append(
-            f"sees no lungs: AUROC {audit.shortcut_auroc:.3f} from "
+            f"shortcut baseline (no lung content): AUROC {audit.shortcut_auroc:.3f} from "
             + ", ".join(f"{name} {area:.2f}" for name, area in audit.shortcut_features.items())
             + " (each alone)"
         )

@@ -61,7 +61,7 @@ def list_datasets(settings: Settings) -> tuple[Dataset, ...]:
             continue
         if is_dataset(folder):
             found.setdefault(folder.resolve(), _describe(settings, folder))
-        if os.path.isdir(folder / CLASSES[0]) or depth == MOST_DEPTH:
+        if _is_folder(folder / CLASSES[0]) or depth == MOST_DEPTH:
             continue
         # A dataset with parts is gone into as well, since its train/ can be trained on alone.
         waiting += [(child, depth + 1) for child in reversed(_folders(folder))]
@@ -100,21 +100,20 @@ def with_counts(dataset: Dataset) -> Dataset:
 
 def is_dataset(folder: Path) -> bool:
     """Whether a folder looks like a dataset: NORMAL and PNEUMONIA, or train/ above them."""
-    # os.path, since a folder that may not be looked into is then simply none; Path raises.
     train = folder / PARTS[0]
-    return all(os.path.isdir((train if os.path.isdir(train) else folder) / name) for name in CLASSES)
+    return all(_is_folder((train if _is_folder(train) else folder) / name) for name in CLASSES)
 
 
 def pictures(folder: Path) -> Iterator[tuple[str, str, Path]]:
     """Yield (part, class, path) of every file that training would read, by name alone."""
-    parts = [(name, folder / name) for name in PARTS] if os.path.isdir(folder / PARTS[0]) else [(PARTS[0], folder)]
+    parts = [(name, folder / name) for name in PARTS] if _is_folder(folder / PARTS[0]) else [(PARTS[0], folder)]
     for part, above in parts:
         for label in CLASSES:
             for place, _, names in os.walk(above / label):
                 yield from (
                     (part, label, Path(place, name))
                     for name in names
-                    if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+                    if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
                 )
 
 
@@ -155,8 +154,15 @@ def _describe(settings: Settings, folder: Path) -> Dataset:
 def _lies_below(folder: Path, roots: Collection[Path]) -> bool:
     """Whether a folder, and the folders of it that training goes into, lie below a root once links are followed."""
     inner = [folder / part / label for part in ("", *PARTS) for label in CLASSES]
-    reached = [folder.resolve(), *(one.resolve() for one in inner if os.path.isdir(one))]
+    reached = [folder.resolve(), *(one.resolve() for one in inner if _is_folder(one))]
     return all(any(one.is_relative_to(root) for root in roots) for one in reached)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # below a folder that may not be read
+        return False
 
 
 def _folders(folder: Path) -> list[Path]:

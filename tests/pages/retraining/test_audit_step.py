@@ -157,9 +157,9 @@ def test_blocking_findings_come_first_and_close_the_way_on(settings: Settings) -
         said.index(words)
         for words in (
             "Training is blocked",
-            "1 picture lies under both labels",
+            "1 radiograph has both labels",
             "Warnings",
-            "1 file cannot be read and is left out",
+            "1 file cannot be read and is excluded",
             "Resolve the findings above",
             "Identical radiographs with both labels",
         )

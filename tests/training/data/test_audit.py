@@ -9,17 +9,9 @@ import numpy as np
 import pytest
 
 from tests.phantoms import as_jpeg, as_png, chest, write_dataset
-from training.data.audit import (
-    NEAR_BITS,
-    Audit,
-    _masks,
-    _near_duplicates,
-    _Seen,
-    audit_folder,
-    audit_to_json,
-    audit_to_text,
-)
+from training.data.audit import Audit, audit_folder, audit_to_json, audit_to_text
 from training.data.dataset import scan_folder
+from training.data.duplicates import NEAR_BITS, Fingerprint, _masks, near_duplicates
 
 
 def audit(folder: Path) -> Audit:
@@ -150,6 +142,6 @@ def test_near_duplicates_are_found_among_thousands_that_share_most_of_their_hash
     seen = {}
     for i in range(3000):  # the upper half of the hash says nothing, as where all films are alike
         thumbnail = rng.integers(0, 256, (32, 32)).astype(np.uint8)
-        seen[i] = _Seen(str(i), int(rng.integers(2**32)), thumbnail, ())
-    seen[2999] = _Seen("copy", seen[7].phash ^ (1 << 3 | 1 << 20 | 1 << 50), seen[7].thumbnail, ())
-    assert _near_duplicates(seen, []) == [[7, 2999]]
+        seen[i] = Fingerprint(str(i), int(rng.integers(2**32)), thumbnail)
+    seen[2999] = Fingerprint("copy", seen[7].phash ^ (1 << 3 | 1 << 20 | 1 << 50), seen[7].thumbnail)
+    assert near_duplicates(seen, []) == [[7, 2999]]

@@ -104,7 +104,7 @@ def test_missing_folder_or_class_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="expected a folder"):
         scan_folder(tmp_path / "nowhere")
     (tmp_path / "NORMAL").mkdir()
-    with pytest.raises(DatasetError, match="PNEUMONIA.*0"):
+    with pytest.raises(DatasetError, match=r"PNEUMONIA.*0"):
         scan_folder(tmp_path)
 
 

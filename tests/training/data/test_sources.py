@@ -336,11 +336,11 @@ def test_what_is_no_dataset_is_refused(settings: Settings, names: tuple[str, ...
 def test_a_disk_without_room_is_noticed_beforehand_and_midway(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=200_000_001))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=200_000_001))
     refused(settings, a_zip(*GOOD), "what the disk has room for")
     monkeypatch.undo()
 
-    def full(*arguments: object, **named: object) -> Callable[..., object]:
+    def full(*_: object, **__: object) -> Callable[..., object]:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "open", full)
@@ -364,7 +364,7 @@ def test_an_upload_can_be_deleted_and_nothing_else(settings: Settings, tmp_path:
     with pytest.raises(DatasetError, match="nothing reads"):
         delete_dataset(settings, upload.id, [upload.path / "train"])
     for path in (kept, upload.path / "train"):
-        with pytest.raises(DatasetError, match="expected an upload. Received: a folder"):
+        with pytest.raises(DatasetError, match=r"expected an upload\. Received: a folder"):
             delete_dataset(settings, dataset_at(settings, path).id, [])
     assert (upload.path / "train" / "NORMAL" / "a.png").is_file()
     delete_dataset(settings, upload.id, [kept])
