@@ -23,27 +23,27 @@ from playwright.sync_api import sync_playwright
 
 from tests.browser.test_app import find_chromium, running_app
 from tests.browser.test_viewer import AS_IF_ON_A_CARD, PATIENCE_MS, TREE
-from tests.viewer_page import large_film
+from tests.browser.viewer_page import large_film
 
 # Notes when the viewer's place, its first picture and the film at full size are there, in ms.
 WATCH = """
 window.times = {};
 const look = () => {
   const stage = TREE?.querySelector('.stage');
-  for (const [name, is] of [['place', stage], ['first', stage?.dataset.drawn], ['full', stage?.dataset.loaded]])
+  for (const [name, is] of [['place', stage], ['first', stage?.dataset.frames], ['full', stage?.dataset.loaded]])
     if (is) window.times[name] ??= performance.now();
   if (!window.times.full) setTimeout(look, 2);
 };
 look();""".replace("TREE", TREE)
 COUNT = """() => {
-  const stage = TREE.querySelector('.stage'), words = stage.querySelector('[data-is=window]');
+  const stage = TREE.querySelector('.stage'), words = stage.querySelector('[data-part=window]');
   window.count = {changed: 0, from: performance.now(), gaps: [], runs: true};
-  let [drawn, said, last] = [stage.dataset.drawn, words.textContent, performance.now()];
+  let [drawn, said, last] = [stage.dataset.frames, words.textContent, performance.now()];
   const look = now => {
-    if (stage.dataset.drawn !== drawn && words.textContent !== said) {
+    if (stage.dataset.frames !== drawn && words.textContent !== said) {
       window.count.changed++;
       window.count.gaps.push(now - last);
-      [drawn, said, last] = [stage.dataset.drawn, words.textContent, now];
+      [drawn, said, last] = [stage.dataset.frames, words.textContent, now];
     }
     if (window.count.runs) requestAnimationFrame(look);
   };
@@ -106,7 +106,7 @@ def main() -> int:
     )
     with (
         tempfile.TemporaryDirectory() as folder,
-        running_app(Path(folder), "tests/viewer_page.py") as (address, _),
+        running_app(Path(folder), "tests/browser/viewer_page.py") as (address, _),
         sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(

@@ -23,7 +23,7 @@ from pages.reading.finding import VALIDATION, show_finding
 from pages.reading.queue import ARRIVAL, MOST_FILMS, PROBABILITY, FilmQueue, Order, Waiting
 from pages.reading.source_cache import RELEASED
 from pages.reading.table import film_row, header_summary, pressed, queued_row, show_table, sorted_by, summary
-from pages.reading.viewer import show_pictures
+from pages.reading.viewer import show_viewer
 from pages.shared import classifiers, frame
 from pages.shared.predictive_values import prevalence_as_set, requested_purpose
 from pages.shared.streamlit_patches import release_memory, take_upload
@@ -262,7 +262,7 @@ def page() -> None:
     if film is not None:
         with pictures:
             show_toolbar(queue, film)
-            state = show_pictures(film, full_size(film))
+            state = show_viewer(film, full_size(film))
             drawing = state.drawing
         with panel:
             show_finding(film, classifiers.card_of(film.kept.classifier_version), version, state)

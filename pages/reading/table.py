@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -16,13 +14,13 @@ import streamlit as st
 from core.formatting import format_age, format_count, format_probability
 from imaging.film import FilmHeader
 from model.assessment import Assessment
+from pages.reading.components import mount_component
 from pages.reading.films import Film
 
 TABLE = "read.table"
 OUTSIDE = "Outside the training population"
 _NOT_ASSESSED = "Not assessed"
 _SEXES = {"F": "female", "M": "male", "O": "other sex"}
-_COMPONENT = Path(__file__).parent / "table_component"
 
 
 def film_row(film: Film, assessment: Assessment) -> dict[str, Any]:
@@ -57,7 +55,8 @@ def show_table(
 
     `on_press` and `on_sort` are called after a row or a heading was pressed; `pressed` and `sorted_by` then return it.
     """
-    _component()(
+    mount_component(
+        "table",
         key=TABLE,
         data={"lines": list(rows), "order": order, "shown": shown},
         on_pressed_change=on_press,
@@ -79,12 +78,6 @@ def sorted_by() -> str | None:
 
 def _component_state(name: str) -> object:
     return (st.session_state.get(TABLE) or {}).get(name)
-
-
-@cache
-def _component() -> Any:
-    parts = {kind: (_COMPONENT / f"table.{kind}").read_text("utf-8") for kind in ("html", "css", "js")}
-    return st.components.v2.component("pneumolens_table", **parts)
 
 
 def short_finding(assessment: Assessment) -> str:

@@ -193,7 +193,7 @@ def test_a_radiograph_goes_in_and_a_finding_comes_out(browser: Any, app: tuple[s
     assert re.search(r"Probability\s+([<>] )?0\.\d\d", finding.inner_text())
     stage = page.locator(".stage").bounding_box()
     assert stage["width"] > 600 and stage["height"] > 300
-    page.get_by_text("Influence map, not a lesion outline").wait_for()
+    page.get_by_text("Evidence map, not a lesion outline").wait_for()
     page.locator(".js-plotly-plot").first.wait_for()
     for button, ending in (("PDF", ".pdf"), ("JSON", ".json")):
         name, content = save(page, button)

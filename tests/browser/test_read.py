@@ -45,7 +45,7 @@ def drop(page: Any, *films: tuple[str, bytes]) -> None:
 
 def lines(page: Any) -> list[dict[str, str]]:
     names = ("number", "file", "finding", "probability", "warnings")
-    rows = page.locator("table[aria-label='Films of this visit'] tbody").evaluate(
+    rows = page.locator("table[aria-label='Images of this visit'] tbody").evaluate(
         "body => [...body.rows].map(row => [...row.cells].map(cell => cell.textContent))"
     )
     return [dict(zip(names, row, strict=True)) for row in rows]

@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.explanation import evidence_map, peak_evidence
+from model.explanation import evidence_map
 from model.overlay import colour_table, overlay
 from tests.browser.test_app import ROOT, find_chromium, press, running_app, sideways
+from tests.browser.viewer_page import FAINT, SQUARE, cells, deep_film
 from tests.phantoms import chest
-from tests.viewer_page import FAINT, SQUARE, cells, deep_film
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 PATIENCE_MS = 180_000
 # The component's own tree, in which scripts of a test look for what locators find by themselves.
 TREE = "document.querySelector('[data-testid=stBidiComponentIsolated]')?.shadowRoot"
-COMPONENT = ROOT / "pages" / "shared" / "viewer_component"
+COMPONENT = ROOT / "pages" / "reading" / "viewer_component"
 SMALL = chest(1, (300, 360))
 BARE = """.stage { border-radius: 0 !important; outline: none !important } .stage::after { display: none }
 .corners, .cross { visibility: hidden !important }"""
@@ -52,7 +52,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def address(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running_app(tmp_path_factory.mktemp("viewer"), "tests/viewer_page.py") as (started, _):
+    with running_app(tmp_path_factory.mktemp("viewer"), "tests/browser/viewer_page.py") as (started, _):
         yield started
 
 
@@ -73,7 +73,7 @@ def open_film(browser: Any, address: str, name: str, painter: str = "2d", width:
     page.on("console", lambda said: said.type == "error" and page.errors.append(said.text))
     page.goto(f"{address}/?film={name}")
     loaded(page, name)
-    assert page.locator(".stage").get_attribute("data-painter") == painter
+    assert page.locator(".stage").get_attribute("data-renderer") == painter
     return page
 
 
@@ -132,7 +132,7 @@ def middle(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def text(page: Any, name: str) -> str:
-    return str(page.locator(f"[data-is={name}]").text_content())
+    return str(page.locator(f"[data-part={name}]").text_content())
 
 
 def numbers(page: Any) -> tuple[int, int]:
@@ -187,7 +187,7 @@ def test_invert_and_turn_are_for_display(browser, address, painter):
     key(page, "z", "i", "r")
     size = SMALL.shape[::-1]
     np.testing.assert_array_equal(grey(middle(screen(page), size)), 255 - np.rot90(SMALL, -1).astype(int))
-    assert "turned 90°" in text(page, "zoom") and "inverted" in text(page, "window")
+    assert "rotated 90°" in text(page, "zoom") and "inverted" in text(page, "window")
     key(page, "i")
     same_map(middle(screen(page, 1), size), np.rot90(overlay(SMALL, evidence_map(cells(), SMALL.shape), 0.5), -1))
     for times in (2, 3):
@@ -217,7 +217,7 @@ def test_dragging_sets_window_and_level_and_never_asks_the_server(browser, addre
     key(page, "x", "Shift+ArrowLeft")
     assert numbers(page)[0] < 60001
     assert runs(page) == run
-    assert "changed" in text(page, "preset")
+    assert "modified" in text(page, "preset")
     page.close()
 
 
@@ -325,14 +325,14 @@ def test_hovering_says_place_value_and_influence(browser, address):
             page.mouse.move(box["x"] + left + x + 0.5, box["y"] + y + 0.5)
             settle(page)
             place, value, share = re.fullmatch(
-                r"x (\d+, y \d+), value ([\d,]+), influence (\d+) %", text(page, "hover")
+                r"x (\d+, y \d+), value ([\d,]+), evidence (\d+) %", text(page, "pixel")
             ).groups()
             assert place == f"{column}, y {row}"
             assert int(value) == SMALL[row, column]
             assert int(share) == pytest.approx(100 * values[row, column], abs=1)
     page.mouse.move(5, 5)
     settle(page)
-    assert text(page, "hover") == ""
+    assert text(page, "pixel") == ""
     page.close()
 
 
@@ -344,7 +344,7 @@ def test_zoom_keeps_what_lies_under_the_pointer_and_panning_moves_the_picture(br
     def place() -> tuple[int, ...]:
         page.mouse.move(x, y)
         settle(page)
-        return tuple(int(one) for one in re.match(r"x (\d+), y (\d+)", text(page, "hover")).groups())
+        return tuple(int(one) for one in re.match(r"x (\d+), y (\d+)", text(page, "pixel")).groups())
 
     before = place()
     assert text(page, "zoom").startswith("Fit, ")
@@ -415,10 +415,10 @@ def test_another_film_starts_anew_but_the_choices_stay(browser, address):
     press(page, "n")
     loaded(page, "deep")
     assert numbers(page) == (60001, 32001)
-    assert text(page, "zoom").startswith("Fit") and "turned" not in text(page, "zoom")
+    assert text(page, "zoom").startswith("Fit") and "rotated" not in text(page, "zoom")
     assert page.locator("[data-act='invert']").get_attribute("aria-pressed") == "false"
     assert page.locator("[data-act='mode:contour']").get_attribute("aria-pressed") == "true"
-    assert page.locator("[data-act='side:against']").get_attribute("aria-pressed") == "true"
+    assert page.locator("[data-act='sign:against']").get_attribute("aria-pressed") == "true"
     key(page, "2")
     state(page, "rendering=1")
     page.locator("[role=slider]").focus()
@@ -447,7 +447,7 @@ def test_keys_leave_words_that_are_typed_alone(browser, address):
     page.keyboard.type("irregular 12 ?")
     settle(page)
     assert page.get_by_label("Remarks").input_value() == "irregular 12 ?"
-    assert page.locator("[data-is=help]").is_hidden()
+    assert page.locator("[data-part=help]").is_hidden()
     np.testing.assert_array_equal(screen(page), before)
     page.close()
 
@@ -455,8 +455,8 @@ def test_keys_leave_words_that_are_typed_alone(browser, address):
 def test_help_opens_and_closes_and_names_the_keys(browser, address):
     page = open_film(browser, address, "small")
     key(page, "?")
-    help_ = page.get_by_role("dialog", name="Keys and mouse")
-    assert "next, previous" in help_.inner_text()
+    help_ = page.get_by_role("dialog", name="Keyboard and mouse")
+    assert "next, previous image" in help_.inner_text()
     key(page, "Escape")
     assert help_.is_hidden()
     run = runs(page)
@@ -468,8 +468,8 @@ def test_help_opens_and_closes_and_names_the_keys(browser, address):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("unassessed", "Radiograph, 450 × 250 px. No influence map: the film was not assessed"),
-        ("empty", "The influence map is empty: no region of this film raised the probability of pneumonia."),
+        ("unassessed", "Radiograph, 450 × 250 px. No evidence map: the image was not assessed"),
+        ("empty", "The evidence map is empty: no region of this image raised the probability of pneumonia."),
         ("let go", "Radiograph, 2000 × 1600 px, shown at 500 × 400 px"),
     ],
 )
@@ -513,26 +513,12 @@ def test_the_film_travels_as_bytes_and_not_into_the_browsers_cache(browser, addr
     page.close()
 
 
-def test_the_browser_draws_the_map_that_python_draws(browser):
-    page = browser.new_page()
-    page.goto("about:blank")
-    page.add_script_tag(content=(COMPONENT / "influence.js").read_text("utf-8"))
-    for side in (False, True):
-        expected = evidence_map(cells(), (512, 512), against=side)
-        drawn = page.evaluate(
-            "([cells, greatest, against]) => [...influenceGrid(cells, greatest, against)]",
-            [cells().astype(float).tolist(), peak_evidence(cells(), (512, 512), against=side), side],
-        )
-        np.testing.assert_allclose(np.reshape(drawn, (512, 512)), expected, atol=1e-5)
-    page.close()
-
-
 def test_a_film_that_does_not_arrive_is_asked_for_again(browser, address):
     page = browser.new_page()
     page.set_default_timeout(PATIENCE_MS)
     page.route(re.compile("/media/[0-9a-f]+[.]bin"), lambda route: route.abort())
     page.goto(f"{address}/?film=small")
-    page.get_by_text("The film did not arrive yet").wait_for()
+    page.get_by_text("The image has not loaded yet").wait_for()
     page.unroute_all()
     loaded(page, "small")
     assert text(page, "loading") == ""
@@ -569,10 +555,10 @@ def test_a_lost_graphics_context_leaves_the_picture(browser, address):
     page = open_film(browser, address, "small", "webgl")
     before = screen(page)
     page.evaluate(
-        f"() => {TREE}.querySelector('canvas.film').getContext('webgl2').getExtension('WEBGL_lose_context')"
+        f"() => {TREE}.querySelector('canvas.image').getContext('webgl2').getExtension('WEBGL_lose_context')"
         ".loseContext()"
     )
-    page.locator(".stage[data-painter='2d']").wait_for()
+    page.locator(".stage[data-renderer='2d']").wait_for()
     settle(page)
     np.testing.assert_allclose(screen(page).astype(int), before.astype(int), atol=1)
     page.close()

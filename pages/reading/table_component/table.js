@@ -1,98 +1,152 @@
-// The films of the visit as a table. The server sorts, so that the keys for the next film walk what the eye sees.
-//
-// data: {lines: [{number, file, finding, side, probability, warnings}], order, shown}. A line without a number waits.
-// Tells the server: pressed (a film's number) and sorted ("arrival" or "probability").
+/**
+ * The table of the visit's images. The server sorts, so that the keys for the next image follow the order on the screen.
+ *
+ * Sends to the server: `pressed` (an image's number) and `sorted` ("arrival" or "probability").
+ *
+ * @module table
+ */
 
-const COLUMNS = [["No.", "arrival"], ["File"], ["Finding"], ["Probability", "probability"], ["Warnings"]];
+/**
+ * @typedef {object} Line
+ * @property {number | null} number null for a file that waits
+ * @property {string} file
+ * @property {string} finding
+ * @property {string} side "above", "near", "below", "none" or empty
+ * @property {string} probability
+ * @property {string} warnings
+ *
+ * @typedef {{lines: Line[], order: string, shown: number}} TableData
+ * @typedef {(name: string, value: unknown) => void} SetTriggerValue
+ */
 
-function cell(row, text, className = "") {
-  const one = row.appendChild(document.createElement("td"));
-  one.textContent = text;
-  one.className = className;
-  // Names and reasons are cut to one line; the whole stands where the pointer rests.
-  if (text.length > 20) one.title = text;
+/** @type {{name: string, order?: string, title?: string}[]} */
+const COLUMNS = [
+  {name: "No.", order: "arrival", title: "Sort by upload order"},
+  {name: "File"},
+  {name: "Finding"},
+  {name: "Probability", order: "probability", title: "Sort by probability, highest first"},
+  {name: "Warnings"},
+];
+const FITS_A_CELL = 20;
+
+/** @param {HTMLTableRowElement} row @param {string} text @param {string} className */
+function addCell(row, text, className = "") {
+  const cell = row.insertCell();
+  cell.textContent = text;
+  cell.className = className;
+  // Cells are cut to one line; the tooltip has the whole text.
+  if (text.length > FITS_A_CELL) cell.title = text;
 }
 
+/** @param {ShadowRoot} parent */
 function createTable(parent) {
-  const frame = parent.querySelector(".frame"), [head, body] = [frame.querySelector("thead tr"), frame.querySelector("tbody")];
-  let tell = () => {}, drawn = "", shown = null;
+  const frame = /** @type {HTMLElement} */ (parent.querySelector(".frame"));
+  const head = /** @type {HTMLTableRowElement} */ (frame.querySelector("thead tr"));
+  const body = /** @type {HTMLTableSectionElement} */ (frame.querySelector("tbody"));
+  /** @type {SetTriggerValue} */
+  let setTriggerValue = () => {};
+  let drawn = "", marked = "";
 
-  for (const [name, order] of COLUMNS) {
-    const title = head.appendChild(document.createElement("th"));
-    title.scope = "col";
+  for (const {name, order, title} of COLUMNS) {
+    const heading = head.appendChild(document.createElement("th"));
+    heading.scope = "col";
     if (!order) {
-      title.textContent = name;
+      heading.textContent = name;
       continue;
     }
-    const button = title.appendChild(document.createElement("button"));
-    [button.type, button.textContent, title.dataset.order] = ["button", name, order];
-    button.title = order === "arrival" ? "List the films as they came" : "List the most probable films first";
-    button.addEventListener("click", () => tell("sorted", order));
+    const button = heading.appendChild(document.createElement("button"));
+    Object.assign(button, {type: "button", textContent: name, title});
+    heading.dataset.order = order;
+    button.addEventListener("click", () => setTriggerValue("sorted", order));
   }
 
-  const press = row => row?.dataset.number && tell("pressed", Number(row.dataset.number));
-  body.addEventListener("click", event => press(event.target.closest("tr")));
+  /** @param {HTMLElement | null} row */
+  const press = row => {
+    if (row?.dataset.number) setTriggerValue("pressed", Number(row.dataset.number));
+  };
+  /** @param {Event} event @returns {HTMLElement | null} */
+  const rowOf = event => /** @type {HTMLElement} */ (event.target).closest("tr");
+  body.addEventListener("click", event => press(rowOf(event)));
   body.addEventListener("keydown", event => {
-    const row = event.target.closest("tr");
-    const to = {ArrowUp: row?.previousElementSibling, ArrowDown: row?.nextElementSibling, Enter: row}[event.key];
+    const row = rowOf(event);
+    /** @type {Record<string, Element | null | undefined>} */
+    const targets = {ArrowUp: row?.previousElementSibling, ArrowDown: row?.nextElementSibling, Enter: row};
+    const to = /** @type {HTMLElement | null | undefined} */ (targets[event.key]);
     if (!to) return;
     event.preventDefault();
     to.focus();
     press(to);
   });
 
+  /** @param {TableData} data */
   function draw(data) {
     body.replaceChildren(...data.lines.map(line => {
       const row = document.createElement("tr");
-      cell(row, line.number ? String(line.number) : "");
-      cell(row, line.file);
-      cell(row, line.finding, line.side);
-      cell(row, line.probability);
-      cell(row, line.warnings);
-      if (line.number) row.dataset.number = line.number;
+      addCell(row, line.number ? String(line.number) : "");
+      addCell(row, line.file);
+      addCell(row, line.finding, line.side);
+      addCell(row, line.probability);
+      addCell(row, line.warnings);
+      if (line.number) row.dataset.number = String(line.number);
       else row.className = "waiting";
       return row;
     }));
   }
 
+  /** @param {TableData} data */
   function mark(data) {
-    for (const title of head.children) {
-      const isSorted = title.dataset.order === data.order;
-      if (isSorted) title.setAttribute("aria-sort", data.order === "probability" ? "descending" : "ascending");
-      else title.removeAttribute("aria-sort");
+    for (const heading of /** @type {HTMLElement[]} */ ([...head.children])) {
+      const isSorted = heading.dataset.order === data.order;
+      if (isSorted) heading.setAttribute("aria-sort", data.order === "probability" ? "descending" : "ascending");
+      else heading.removeAttribute("aria-sort");
     }
-    for (const row of body.children) {
+    const now = `${data.shown} ${data.order}`;
+    for (const row of body.rows) {
       const isShown = row.dataset.number === String(data.shown);
-      row.setAttribute("aria-selected", isShown);
+      row.setAttribute("aria-selected", String(isShown));
       row.tabIndex = isShown ? 0 : -1;
-      if (isShown && shown !== `${data.shown} ${data.order}`) bringIntoView(row);
+      if (isShown && marked !== now) bringIntoView(row);
     }
-    shown = `${data.shown} ${data.order}`;
+    marked = now;
   }
 
-  // Not scrollIntoView, which would move the page as well and with it the film.
+  /**
+   * Scroll the table alone: scrollIntoView would move the page too, and with it the image.
+   *
+   * @param {HTMLElement} row
+   */
   function bringIntoView(row) {
     const top = row.offsetTop - head.offsetHeight, bottom = row.offsetTop + row.offsetHeight;
     if (top < frame.scrollTop) frame.scrollTop = top;
     else if (bottom > frame.scrollTop + frame.clientHeight) frame.scrollTop = bottom - frame.clientHeight;
   }
 
-  return (data, setTriggerValue) => {
-    tell = setTriggerValue;
+  /** @param {TableData} data @param {SetTriggerValue} setValue */
+  return (data, setValue) => {
+    setTriggerValue = setValue;
     const lines = JSON.stringify(data.lines);
-    if (lines !== drawn) {
-      const hadFocus = body.contains(parent.activeElement ?? parent.getRootNode().activeElement);
-      draw(data);
-      drawn = lines;
+    if (lines === drawn) {
       mark(data);
-      if (hadFocus) body.querySelector("[tabindex='0']")?.focus({preventScroll: true});
-    } else mark(data);
+      return;
+    }
+    const hadFocus = body.contains(parent.activeElement);
+    draw(data);
+    drawn = lines;
+    mark(data);
+    if (hadFocus) /** @type {HTMLElement | null} */ (body.querySelector("[tabindex='0']"))?.focus({preventScroll: true});
   };
 }
 
+/** @type {WeakMap<ShadowRoot, ReturnType<typeof createTable>>} */
 const tables = new WeakMap();
 
-export default function ({data, parentElement, setTriggerValue}) {
-  if (!tables.has(parentElement)) tables.set(parentElement, createTable(parentElement));
-  tables.get(parentElement)(data, setTriggerValue);
+/**
+ * Mount or update the table, as Streamlit's components call it.
+ *
+ * @param {{data: TableData, parentElement: ShadowRoot, setTriggerValue: SetTriggerValue}} component
+ */
+export default function mount({data, parentElement, setTriggerValue}) {
+  const update = tables.get(parentElement) ?? createTable(parentElement);
+  tables.set(parentElement, update);
+  update(data, setTriggerValue);
 }

@@ -1,15 +1,46 @@
-// The rows below the picture: what can be pressed, and how it shows what holds.
+/**
+ * The controls below the stage: what can be pressed, and how it shows the current state.
+ *
+ * @module controls
+ */
 
-// Every button tells `act` its name; the opacity is a slider of our own, because an <input> would take N and P from the
-// page.
-function createControls(root, act, signal) {
-  const part = name => root.querySelector(`[data-is="${name}"]`);
+import {HELP} from "./keys.js";
+import {CONTOUR_LEVELS} from "./settings.js";
+
+/**
+ * @typedef {object} ControlState
+ * @property {import("./settings.js").Settings} settings
+ * @property {import("./voi_lut.js").Preset[]} presets
+ * @property {number} preset place of the one in use
+ * @property {boolean} isWindowModified
+ * @property {boolean} invert
+ * @property {boolean} isWindowTool
+ * @property {boolean} hasEvidence
+ * @property {Uint8Array} colormap
+ */
+
+/**
+ * Every button passes its command to `act`. The opacity is a slider of its own kind, because an <input> would take the
+ * keys N and P from the page.
+ *
+ * @param {ShadowRoot} root
+ * @param {(command: string) => boolean} act
+ * @param {AbortSignal} signal
+ */
+export function createControls(root, act, signal) {
+  /** @param {string} name @returns {HTMLElement} */
+  const part = name => /** @type {HTMLElement} */ (root.querySelector(`[data-part="${name}"]`));
+  const slider = part("opacity"), menu = part("presets");
+  const opener = /** @type {HTMLElement} */ (root.querySelector("[data-act=presets]"));
+  const menuItems = () => /** @type {HTMLElement[]} */ ([...menu.children]);
+
   root.addEventListener("click", event => {
-    const button = event.target.closest?.("[data-act]");
-    if (button && !button.disabled) act(button.dataset.act);
-    else if (!event.target.closest?.(".menu")) openMenu(false);
+    const target = /** @type {HTMLElement} */ (event.target);
+    const button = /** @type {HTMLButtonElement | null} */ (target.closest("[data-act]"));
+    if (button && !button.disabled) act(button.dataset.act ?? "");
+    else if (!target.closest(".menu")) openMenu(false);
   }, {signal});
-  const slider = part("opacity"), menu = part("presets"), opener = root.querySelector("[data-act=presets]");
+  /** @param {PointerEvent} event */
   const slide = event => {
     const box = slider.getBoundingClientRect();
     act(`opacityTo:${Math.round(Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1) * 20) * 5}`);
@@ -18,29 +49,36 @@ function createControls(root, act, signal) {
     slider.setPointerCapture(event.pointerId);
     slide(event);
   }, {signal});
-  slider.addEventListener("pointermove", event => event.buttons && slide(event), {signal});
+  slider.addEventListener("pointermove", event => {
+    if (event.buttons) slide(event);
+  }, {signal});
   document.addEventListener("pointerdown", event => {
-    if (!event.composedPath().includes(menu.parentElement)) openMenu(false);
+    if (!event.composedPath().includes(/** @type {HTMLElement} */ (menu.parentElement))) openMenu(false);
   }, {signal});
   menu.addEventListener("keydown", event => {
-    const items = [...menu.children], now = items.indexOf(root.activeElement);
-    const next = {ArrowDown: now + 1, ArrowUp: now - 1, Home: 0, End: items.length - 1}[event.key];
+    const items = menuItems(), now = items.indexOf(/** @type {HTMLElement} */ (root.activeElement));
+    /** @type {Record<string, number>} */
+    const places = {ArrowDown: now + 1, ArrowUp: now - 1, Home: 0, End: items.length - 1};
+    const next = places[event.key];
     if (next === undefined) return;
     items[(next + items.length) % items.length].focus();
     event.preventDefault();
     event.stopPropagation();
   }, {signal});
 
+  /** @param {boolean} isOpen */
   function openMenu(isOpen) {
     if (menu.hidden !== isOpen) return false;
     const hadFocus = menu.contains(root.activeElement);
     menu.hidden = !isOpen;
     opener.setAttribute("aria-expanded", String(isOpen));
-    if (isOpen) (menu.querySelector("[aria-checked=true]") ?? menu.firstElementChild)?.focus();
+    const current = /** @type {HTMLElement | null} */ (menu.querySelector("[aria-checked=true]"));
+    if (isOpen) (current ?? menuItems()[0])?.focus();
     else if (hadFocus) opener.focus();
     return true;
   }
 
+  /** @param {import("./voi_lut.js").Preset[]} presets */
   function offerPresets(presets) {
     menu.replaceChildren(...presets.map((preset, index) => {
       const item = document.createElement("button");
@@ -57,17 +95,16 @@ function createControls(root, act, signal) {
   }
 
   function writeHelp() {
-    const help = part("help");
     const close = document.createElement("button");
     Object.assign(close, {type: "button", textContent: "Close"});
     close.dataset.act = "help";
-    help.replaceChildren(...HELP.map(([title, rows]) => {
+    part("help").replaceChildren(...HELP.map(([title, rows]) => {
       const list = document.createElement("dl"), heading = document.createElement("h3");
       heading.textContent = title;
       for (const [keys, meaning] of rows) {
-        const [term, words] = [document.createElement("dt"), document.createElement("dd")];
-        [term.textContent, words.textContent] = [keys, meaning];
-        list.append(term, words);
+        const [term, description] = [document.createElement("dt"), document.createElement("dd")];
+        [term.textContent, description.textContent] = [keys, meaning];
+        list.append(term, description);
       }
       const group = document.createElement("div");
       group.append(heading, list);
@@ -75,58 +112,67 @@ function createControls(root, act, signal) {
     }), close);
   }
 
-  const press = (name, isOn) => root.querySelector(`[data-act="${name}"]`)?.setAttribute("aria-pressed", String(isOn));
-  const css = (colours, index, alpha = 1) =>
-    `rgba(${colours[3 * index]},${colours[3 * index + 1]},${colours[3 * index + 2]},${alpha})`;
+  /** @param {string} command @param {boolean} isPressed */
+  const press = (command, isPressed) =>
+    root.querySelector(`[data-act="${command}"]`)?.setAttribute("aria-pressed", String(isPressed));
+  /** @param {Uint8Array} colormap @param {number} index */
+  const css = (colormap, index, alpha = 1) =>
+    `rgba(${colormap[3 * index]},${colormap[3 * index + 1]},${colormap[3 * index + 2]},${alpha})`;
 
-  // Over the film, colour fades with influence; the bar fades alike. Of contours, the bar is where levels are chosen.
-  function drawBar(mode, levels, offered, colours) {
-    const bar = part("bar"), key = mode + levels.join();
-    if (bar.dataset.key === key) return;
-    bar.dataset.key = key;
+  /**
+   * Draw the legend: the colours as they are over the image, fading where evidence is low, or the contour levels.
+   *
+   * @param {import("./settings.js").Settings} settings
+   * @param {Uint8Array} colormap
+   */
+  function drawLegend({mode, levels}, colormap) {
+    const legend = part("legend"), key = mode + levels.join();
+    if (legend.dataset.key === key) return;
+    legend.dataset.key = key;
     const title = document.createElement("b");
     if (mode === "contour") {
-      title.textContent = "Lines, of the strongest";
-      bar.replaceChildren(title, ...offered.map(level => {
+      title.textContent = "Contours (% of maximum)";
+      legend.replaceChildren(title, ...CONTOUR_LEVELS.map(level => {
         const button = document.createElement("button"), swatch = document.createElement("i");
         Object.assign(button, {type: "button", textContent: `${Math.round(100 * level)} %`});
         button.dataset.act = `level:${level}`;
         button.setAttribute("aria-pressed", String(levels.includes(level)));
-        swatch.style.background = css(colours, Math.round(level * 255));
+        swatch.style.background = css(colormap, Math.round(level * 255));
         button.prepend(swatch);
         return button;
       }));
     } else {
       const [low, high, ramp] = ["span", "span", "i"].map(name => document.createElement(name));
-      [title.textContent, low.textContent, high.textContent] = ["Influence", "low", "high"];
-      const stops = Array.from({length: 18}, (_, index) => css(colours, index * 15, (index * 15) / 255));
+      [title.textContent, low.textContent, high.textContent] = ["Evidence", "low", "high"];
+      const stops = Array.from({length: 18}, (_, index) => css(colormap, index * 15, (index * 15) / 255));
       ramp.style.background = `linear-gradient(90deg, ${stops.join()})`;
       ramp.className = "ramp";
-      bar.replaceChildren(title, low, ramp, high);
+      legend.replaceChildren(title, low, ramp, high);
     }
   }
 
-  function show({choices, presets, preset, isDragged, isInverted, isWindowTool, hasMap, offered, colours}) {
-    for (const layout of ["beside", "one", "flicker"]) press(`layout:${layout}`, choices.layout === layout);
-    for (const mode of ["overlay", "contour"]) press(`mode:${mode}`, choices.mode === mode);
-    press("side:for", !choices.against);
-    press("side:against", choices.against);
-    press("invert", isInverted);
+  /** @param {ControlState} state */
+  function show({settings, presets, preset, isWindowModified, invert, isWindowTool, hasEvidence, colormap}) {
+    for (const layout of ["beside", "one", "flicker"]) press(`layout:${layout}`, settings.layout === layout);
+    for (const mode of ["overlay", "contour"]) press(`mode:${mode}`, settings.mode === mode);
+    press("sign:for", !settings.against);
+    press("sign:against", settings.against);
+    press("invert", invert);
     press("windowTool", isWindowTool);
-    part("mapRow").hidden = !hasMap;
-    // What a name explains after its colon stands in the menu and in the title; the button would cut it off.
+    part("evidenceRow").hidden = !hasEvidence;
+    // What a name explains after its colon is in the menu and in the title; the button would cut it off.
     const name = presets[preset]?.name ?? "";
-    part("preset").textContent = `Window: ${name.split(":")[0]}${isDragged ? ", changed" : ""}`;
-    opener.title = `${name}. Ready-made windows: keys 1 to 9`;
-    for (const [index, item] of [...menu.children].entries())
-      item.setAttribute("aria-checked", String(index === preset && !isDragged));
-    const percent = Math.round(100 * choices.opacity);
-    part("opacityBox").hidden = choices.mode === "contour";
+    part("preset").textContent = `Window: ${name.split(":")[0]}${isWindowModified ? ", modified" : ""}`;
+    opener.title = `${name}. Window presets: keys 1 to 9`;
+    for (const [index, item] of menuItems().entries())
+      item.setAttribute("aria-checked", String(index === preset && !isWindowModified));
+    const percent = Math.round(100 * settings.opacity);
+    part("opacityBox").hidden = settings.mode === "contour";
     slider.setAttribute("aria-valuenow", String(percent));
     slider.setAttribute("aria-valuetext", `${percent} %`);
-    slider.style.setProperty("--at", percent / 100);
-    part("opacityWords").textContent = `${percent} %`;
-    if (hasMap) drawBar(choices.mode, choices.levels, offered, colours);
+    slider.style.setProperty("--at", String(percent / 100));
+    part("opacityText").textContent = `${percent} %`;
+    if (hasEvidence) drawLegend(settings, colormap);
   }
 
   writeHelp();

@@ -1,120 +1,101 @@
-// What the hands can do: keys for the whole page, mouse, pen and touch for the picture.
+/**
+ * Keyboard shortcuts and the list of them in the help.
+ *
+ * @module keys
+ */
 
-// N, P, Y, D and U belong to the page, which steps through its films and takes the verdict with them; help names them too.
-const KEYS = {
-  "w": "windowTool", "i": "invert", "r": "turn", "0": "fit", "z": "actual", "+": "zoomIn", "=": "zoomIn",
+// N, P, Y, D and U belong to the page: next and previous image, and the verdict. The help lists them too.
+/** @type {Record<string, string>} */
+export const KEYS = {
+  "w": "windowTool", "i": "invert", "r": "rotate", "0": "fit", "z": "actualSize", "+": "zoomIn", "=": "zoomIn",
   "-": "zoomOut", "−": "zoomOut", "x": "reset", "s": "layout:beside", "o": "layout:one", "f": "layout:flicker",
-  "c": "mode:other", "a": "side:other", "m": "map", "[": "opacity:-10", "]": "opacity:10", "?": "help",
-  "escape": "leave",
+  "c": "mode:other", "a": "sign:other", "m": "evidence", "[": "opacity:-10", "]": "opacity:10", "?": "help",
+  "escape": "close",
 };
-const HELP = [
-  ["Window and level", [["drag with the right button", "window and level: right is softer, up is brighter"],
-    ["W", "the left button does the same, until W again"], ["Shift + arrows", "the same, step by step"],
-    ["1 – 9", "ready-made windows"], ["I", "invert"]]],
-  ["Zoom", [["wheel, + −, two fingers", "zoom"], ["drag, arrows", "move the picture"], ["0", "whole film"],
-    ["Z, double click", "100 %: one pixel for each of the film’s"], ["R", "turn clockwise"],
-    ["X", "window, zoom and turn as at first"]]],
-  ["Influence map", [["S  O  F", "side by side, one picture, flicker"], ["M", "map on or off"],
-    ["Space", "held down: the film without the map"], ["C", "overlay or contour"], ["A", "for or against pneumonia"],
-    ["[  ]", "opacity"]]],
-  ["Films", [["N  P", "next, previous"], ["Y  D  U", "verdict: agree, disagree, unsure; the same again takes it back"],
+
+/** Sections of the help: heading, then keys and meaning. @type {[string, [string, string][]][]} */
+export const HELP = [
+  ["Window and level", [["drag with the right button", "window and level: right lowers contrast, up is brighter"],
+    ["W", "use the left button for window and level, on or off"],
+    ["Shift + arrows", "window and level in steps"],
+    ["1 – 9", "window presets"], ["I", "invert grayscale"]]],
+  ["Zoom and rotation", [["wheel, + −, two fingers", "zoom"], ["drag, arrows", "pan"], ["0", "fit to window"],
+    ["Z, double click", "100 %: one image pixel per screen pixel"], ["R", "rotate 90° clockwise, display only"],
+    ["X", "reset window, zoom and rotation"]]],
+  ["Evidence map", [["S  O  F", "side by side, single image, flicker"], ["M", "evidence map on or off"],
+    ["Space", "hold: hide the evidence map"], ["C", "overlay or contours"], ["A", "evidence for or against pneumonia"],
+    ["[  ]", "opacity of the overlay"]]],
+  ["Images", [["N  P", "next, previous image"], ["Y  D  U", "verdict: agree, disagree, unsure; press again to clear"],
     ["?  Esc", "open, close this help"]]],
 ];
+
+/** @type {Record<string, [number, number]>} */
 const ARROWS = {arrowleft: [-1, 0], arrowright: [1, 0], arrowup: [0, -1], arrowdown: [0, 1]};
 const PAN_STEP = 60;
 const WINDOW_STEP = 20;
-const WHEEL_LINE = 16;
 
-const isTyping = path =>
-  path.some(one => one.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(one.tagName));
+/**
+ * @typedef {object} Focus where a key was pressed
+ * @property {boolean} isOurs on the viewer, or nowhere on the page
+ * @property {boolean} isButton
+ * @property {boolean} isSlider
+ * @property {boolean} isMenu
+ */
 
-// Keys are heard before the page hears them: Streamlit itself runs the page again at R.
-function listenToKeys(stage, act, signal) {
-  const isOurs = path => path.includes(stage.getRootNode().host) || path.includes(stage);
+/**
+ * Return the command of a key, undefined where it has none here.
+ *
+ * @param {{key: string, shiftKey: boolean}} event
+ * @param {Focus} focus
+ * @returns {string | undefined}
+ */
+export function commandOf(event, focus) {
+  const key = event.key.toLowerCase();
+  if (ARROWS[key]) {
+    const [right, down] = ARROWS[key];
+    // Elsewhere on the page arrows belong to tables and sliders.
+    if (!focus.isOurs || focus.isMenu) return undefined;
+    if (focus.isSlider) return `opacity:${5 * (right - down)}`;
+    if (event.shiftKey) return `window:${right * WINDOW_STEP},${down * WINDOW_STEP}`;
+    return `pan:${-right * PAN_STEP},${-down * PAN_STEP}`;
+  }
+  if (/^[1-9]$/.test(key)) return `preset:${Number(key) - 1}`;
+  if (key === " ") return focus.isOurs && !focus.isButton ? "peek:on" : undefined;
+  return KEYS[key];
+}
+
+/** @param {EventTarget[]} path */
+const isTyping = path => path.some(one => one instanceof HTMLElement
+  && (one.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(one.tagName)));
+
+/**
+ * Listen for keys on the whole page, before the page does: Streamlit's own shortcut R would run it again.
+ *
+ * @param {HTMLElement} stage
+ * @param {(command: string) => boolean} act returns whether the command did anything
+ * @param {AbortSignal} signal
+ */
+export function listenToKeys(stage, act, signal) {
+  /** @param {KeyboardEvent} event */
   const handle = event => {
-    const path = event.composedPath(), key = event.key.toLowerCase();
+    const path = event.composedPath(), target = /** @type {HTMLElement} */ (path[0]);
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || isTyping(path)) return;
     if (document.querySelector("[role=dialog]")) return;
-    const target = path[0], isBusy = target.tagName === "BUTTON" || target.tagName === "A";
-    let name = KEYS[key];
-    if (ARROWS[key]) {
-      // Elsewhere on the page arrows belong to tables and sliders.
-      if (target !== document.body && !isOurs(path)) return;
-      const [right, down] = ARROWS[key];
-      if (target.getAttribute?.("role") === "slider") name = `opacity:${5 * (right - down)}`;
-      else if (target.closest?.("[role=menu]")) return;
-      else if (event.shiftKey) name = `window:${right * WINDOW_STEP},${down * WINDOW_STEP}`;
-      else name = `pan:${-right * PAN_STEP},${-down * PAN_STEP}`;
-    } else if (/^[1-9]$/.test(key)) name = `preset:${key - 1}`;
-    else if (key === " ") name = isBusy || (target !== document.body && !isOurs(path)) ? undefined : "peek:on";
-    if (name && act(name)) {
+    const host = /** @type {ShadowRoot} */ (stage.getRootNode()).host;
+    const command = commandOf(event, {
+      isOurs: target === document.body || path.includes(host) || path.includes(stage),
+      isButton: target.tagName === "BUTTON" || target.tagName === "A",
+      isSlider: target.getAttribute?.("role") === "slider",
+      isMenu: Boolean(target.closest?.("[role=menu]")),
+    });
+    if (command && act(command)) {
       event.preventDefault();
       event.stopImmediatePropagation();
     }
   };
   window.addEventListener("keydown", handle, {capture: true, signal});
-  window.addEventListener("keyup", event => event.key === " " && act("peek:off"), {capture: true, signal});
+  window.addEventListener("keyup", event => {
+    if (event.key === " ") act("peek:off");
+  }, {capture: true, signal});
   window.addEventListener("blur", () => act("peek:off"), {signal});
-}
-
-// `hands` is told of panning, dragging the window, zooming and hovering, in device pixels of the stage.
-function listenToPointers(stage, hands, signal) {
-  const pointers = new Map();
-  let drag = null;
-  const ratio = () => window.devicePixelRatio || 1;
-  const place = event => {
-    const box = stage.getBoundingClientRect();
-    return [(event.clientX - box.left) * ratio(), (event.clientY - box.top) * ratio()];
-  };
-  const listen = (name, handle, options) => stage.addEventListener(name, handle, {signal, ...options});
-  const isChrome = event =>
-    event.composedPath().some(one => one.tagName === "BUTTON" || one.classList?.contains("help"));
-  const middle = () => {
-    const [[x, y], [u, v]] = [...pointers.values()];
-    return {at: [(x + u) / 2, (y + v) / 2], apart: Math.hypot(x - u, y - v)};
-  };
-  listen("pointerdown", event => {
-    if (isChrome(event)) return;
-    pointers.set(event.pointerId, place(event));
-    stage.setPointerCapture(event.pointerId);
-    if (pointers.size === 2) drag = {kind: "pinch", ...middle()};
-    else if (pointers.size === 1) {
-      const isWindow = event.button === 2 || (event.button === 0 && hands.windows());
-      drag = {kind: isWindow ? "window" : "pan", from: place(event), at: place(event), start: hands.start()};
-    }
-    // The middle button would start the browser's own scrolling.
-    if (event.button === 1) event.preventDefault();
-  });
-  listen("pointermove", event => {
-    const at = place(event);
-    hands.hover(at);
-    if (!pointers.has(event.pointerId) || !drag) return;
-    pointers.set(event.pointerId, at);
-    if (drag.kind === "pinch") {
-      const now = middle();
-      hands.pan(now.at[0] - drag.at[0], now.at[1] - drag.at[1]);
-      if (drag.apart > 0 && now.apart > 0) hands.zoom(now.apart / drag.apart, now.at);
-      drag = {kind: "pinch", ...now};
-    } else if (drag.kind === "window") {
-      hands.window(drag.start, (at[0] - drag.from[0]) / ratio(), (at[1] - drag.from[1]) / ratio());
-    } else {
-      hands.pan(at[0] - drag.at[0], at[1] - drag.at[1]);
-      drag.at = at;
-    }
-  });
-  const release = event => {
-    pointers.delete(event.pointerId);
-    drag = null;
-  };
-  for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) listen(name, release);
-  listen("pointerleave", () => hands.hover(null));
-  listen("contextmenu", event => event.preventDefault());
-  listen("dblclick", event => isChrome(event) || hands.double(place(event)));
-  listen("wheel", event => {
-    if (isChrome(event)) return;
-    event.preventDefault();
-    const lines = event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? 1 : WHEEL_LINE;
-    // A pinch on a touch pad comes as a wheel with Ctrl, in finer steps.
-    hands.zoom(Math.exp(-event.deltaY * lines * (event.ctrlKey ? 0.01 : 0.0015)), place(event));
-  }, {passive: false});
 }

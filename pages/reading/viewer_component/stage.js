@@ -1,93 +1,164 @@
-// The canvases: one for films and colours, one above it for lines. Chooses who draws, and keeps their sizes.
+/**
+ * The canvases: one for image and overlay, one above it for contours. Chooses the renderer and keeps their sizes.
+ *
+ * @module stage
+ */
+
+import {contourSegments} from "./evidence.js";
+import {create2dRenderer} from "./render_2d.js";
+import {createWebglRenderer} from "./render_webgl.js";
+import {unitToPane} from "./viewport.js";
+
+/**
+ * @typedef {import("./viewport.js").Pane & {hasOverlay?: boolean, hasContours?: boolean}} DrawnPane
+ *
+ * @typedef {object} Scene
+ * @property {import("./viewport.js").Size} image
+ * @property {import("./pyramid.js").Level} level
+ * @property {import("./viewport.js").Viewport} viewport
+ * @property {DrawnPane[]} panes one, or two of one size
+ * @property {Uint8Array} displayLut
+ * @property {number} displayLutVersion changes with the content of `displayLut`
+ * @property {Float32Array | null} grid evidence, null where there is none
+ * @property {Uint8Array} colormap 256 × RGB
+ * @property {number} opacity in [0, 1]
+ * @property {number[]} levels of the contours, in (0, 1]
+ *
+ * @typedef {object} Renderer
+ * @property {string} name
+ * @property {(scene: Scene) => void} render
+ * @property {() => void} clear
+ * @property {() => void} destroy
+ */
 
 const PANE_GAP = 8;
 
-function createStage(stage, onResize) {
-  let film, lines, painter, wanted = true;
-  const aside = {key: null, paths: new Map(), grid: null};
+/**
+ * @param {HTMLElement} element
+ * @param {() => void} onResize
+ */
+export function createStage(element, onResize) {
+  /** @type {HTMLCanvasElement} */
+  let imageCanvas;
+  /** @type {HTMLCanvasElement} */
+  let contourCanvas;
+  /** @type {Renderer} */
+  let renderer;
+  let allowsWebgl = true;
+  /** @type {{key: string | null, paths: Map<number, Path2D>, grid: Float32Array | null}} */
+  const drawn = {key: null, paths: new Map(), grid: null};
 
   function build() {
-    painter?.destroy();
-    film?.remove();
-    lines?.remove();
-    [film, lines] = ["film", "lines"].map(name => {
+    renderer?.destroy();
+    imageCanvas?.remove();
+    contourCanvas?.remove();
+    [imageCanvas, contourCanvas] = ["image", "contours"].map(name => {
       const canvas = document.createElement("canvas");
       canvas.className = name;
       canvas.setAttribute("aria-hidden", "true");
       return canvas;
     });
-    stage.prepend(film, lines);
-    painter = (wanted && createWebgl(film, lose)) || null;
-    if (!painter) {
-      // A canvas that was asked for WebGL can answer for nothing else.
-      const fresh = film.cloneNode();
-      film.replaceWith(fresh);
-      film = fresh;
-      painter = createFlat(film);
+    element.prepend(imageCanvas, contourCanvas);
+    const webgl = allowsWebgl ? createWebglRenderer(imageCanvas, fallBack) : null;
+    if (!webgl) {
+      // A canvas whose WebGL context was requested cannot have another kind.
+      const fresh = /** @type {HTMLCanvasElement} */ (imageCanvas.cloneNode());
+      imageCanvas.replaceWith(fresh);
+      imageCanvas = fresh;
     }
-    stage.dataset.painter = painter.name;
-    aside.key = null;
+    renderer = webgl ?? create2dRenderer(imageCanvas);
+    element.dataset.renderer = renderer.name;
+    drawn.key = null;
     measure();
   }
 
-  function lose() {
-    wanted = false;
+  function fallBack() {
+    allowsWebgl = false;
     build();
     onResize();
   }
 
   function measure() {
     const ratio = window.devicePixelRatio || 1;
-    const [width, height] = [stage.clientWidth, stage.clientHeight].map(side => Math.max(1, Math.round(side * ratio)));
-    for (const canvas of [film, lines]) {
+    const [width, height] =
+      [element.clientWidth, element.clientHeight].map(side => Math.max(1, Math.round(side * ratio)));
+    for (const canvas of [imageCanvas, contourCanvas]) {
       if (canvas.width === width && canvas.height === height) continue;
-      // A canvas that gets another size forgets what was on it.
+      // Setting a canvas's size clears it.
       [canvas.width, canvas.height] = [width, height];
-      aside.key = null;
+      drawn.key = null;
     }
   }
 
-  // One pane or two of one size, in device pixels.
+  /**
+   * Return one pane, or two of one size, in device pixels.
+   *
+   * @param {boolean} isBeside
+   * @returns {DrawnPane[]}
+   */
   function panes(isBeside) {
+    const {width, height} = imageCanvas;
+    if (!isBeside) return [{left: 0, top: 0, width, height}];
     const gap = Math.round(PANE_GAP * (window.devicePixelRatio || 1));
-    if (!isBeside) return [{left: 0, top: 0, width: film.width, height: film.height}];
-    const width = Math.max(1, Math.floor((film.width - gap) / 2));
-    return [0, film.width - width].map(left => ({left, top: 0, width, height: film.height}));
+    const half = Math.max(1, Math.floor((width - gap) / 2));
+    return [0, width - half].map(left => ({left, top: 0, width: half, height}));
   }
 
-  function blank() {
-    painter.clear();
-    lines.hidden = true;
-    [aside.key, aside.grid] = [null, null];
-    aside.paths.clear();
+  function clear() {
+    renderer.clear();
+    contourCanvas.hidden = true;
+    [drawn.key, drawn.grid] = [null, null];
+    drawn.paths.clear();
   }
 
-  // Lines change with the view and the choice of levels, not with the window.
-  function drawLines({film: picture, view, panes: where, grid, levels, colours}) {
-    const lined = where.filter(pane => pane.isLined);
-    const {scale, x, y, turn} = view;
-    const key = [lines.width, lines.height, scale, x, y, turn, levels, lined.map(pane => pane.left)].join();
-    if (aside.key === key && aside.grid === grid) return;
-    if (aside.grid !== grid) aside.paths.clear();
-    [aside.key, aside.grid] = [key, grid];
-    // A canvas that is not there costs nothing at each frame.
-    lines.hidden = !lined.length;
-    const context = lines.getContext("2d"), ratio = window.devicePixelRatio || 1;
-    context.clearRect(0, 0, lines.width, lines.height);
-    for (const pane of lined) {
+  /** @param {Float32Array} grid @param {number} level */
+  function contourPath(grid, level) {
+    let path = drawn.paths.get(level);
+    if (!path) {
+      path = new Path2D();
+      const segments = contourSegments(grid, level);
+      for (let at = 0; at < segments.length; at += 4) {
+        path.moveTo(segments[at], segments[at + 1]);
+        path.lineTo(segments[at + 2], segments[at + 3]);
+      }
+      drawn.paths.set(level, path);
+    }
+    return path;
+  }
+
+  /**
+   * Draw the contours, which change with the viewport and the chosen levels, but not with the window.
+   *
+   * @param {Scene} scene
+   */
+  function drawContours({image, viewport, panes: where, grid, levels, colormap}) {
+    const contoured = where.filter(pane => pane.hasContours);
+    const {scale, x, y, rotation} = viewport;
+    const place = contoured.map(pane => pane.left);
+    const key = [contourCanvas.width, contourCanvas.height, scale, x, y, rotation, levels, place].join();
+    if (drawn.key === key && drawn.grid === grid) return;
+    if (drawn.grid !== grid) drawn.paths.clear();
+    [drawn.key, drawn.grid] = [key, grid];
+    // A hidden canvas costs nothing at each frame.
+    contourCanvas.hidden = !contoured.length;
+    const context = /** @type {CanvasRenderingContext2D} */ (contourCanvas.getContext("2d"));
+    const ratio = window.devicePixelRatio || 1;
+    context.clearRect(0, 0, contourCanvas.width, contourCanvas.height);
+    for (const pane of contoured) {
       context.save();
       context.beginPath();
       context.rect(pane.left, pane.top, pane.width, pane.height);
       context.clip();
       context.translate(pane.left, pane.top);
       context.lineCap = "round";
-      for (const level of levels) {
-        if (!aside.paths.has(level)) aside.paths.set(level, contourPath(grid, level));
+      for (const level of grid ? levels : []) {
         const path = new Path2D(), at = 3 * Math.round(level * 255);
-        path.addPath(aside.paths.get(level), unitToPane(view, picture));
+        path.addPath(contourPath(/** @type {Float32Array} */ (grid), level),
+          new DOMMatrix(unitToPane(viewport, image)));
+        const colour = `rgb(${colormap[at]},${colormap[at + 1]},${colormap[at + 2]})`;
         // The dark edge keeps a bright line visible on bone.
-        for (const [colour, width] of [["#000", 4], [`rgb(${colours[at]},${colours[at + 1]},${colours[at + 2]})`, 2]]) {
-          [context.strokeStyle, context.lineWidth] = [colour, width * ratio];
+        for (const [style, width] of /** @type {[string, number][]} */ ([["#000", 4], [colour, 2]])) {
+          [context.strokeStyle, context.lineWidth] = [style, width * ratio];
           context.stroke(path);
         }
       }
@@ -96,24 +167,25 @@ function createStage(stage, onResize) {
   }
 
   build();
-  const watch = new ResizeObserver(() => {
+  const observer = new ResizeObserver(() => {
     measure();
     onResize();
   });
-  watch.observe(stage);
+  observer.observe(element);
   return {
     panes,
-    blank,
-    draw(scene) {
-      painter.draw(scene);
-      drawLines(scene);
-      stage.dataset.drawn = String(Number(stage.dataset.drawn ?? 0) + 1);
+    clear,
+    /** @param {Scene} scene */
+    render(scene) {
+      renderer.render(scene);
+      drawContours(scene);
+      element.dataset.frames = String(Number(element.dataset.frames ?? 0) + 1);
     },
     destroy() {
-      watch.disconnect();
-      painter.destroy();
-      film.remove();
-      lines.remove();
+      observer.disconnect();
+      renderer.destroy();
+      imageCanvas.remove();
+      contourCanvas.remove();
     },
   };
 }

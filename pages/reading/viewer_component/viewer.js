@@ -1,345 +1,413 @@
-// The viewer: what is shown, and what the reader has chosen. Choices stay for the visit, window and zoom for the film.
+/**
+ * The viewer: a radiograph beside or below its evidence map. The entry point of the component.
+ *
+ * Settings last for the visit, the window and the viewport for the image. Dragging never asks the server.
+ *
+ * @module viewer
+ */
 
-const OFFERED_LEVELS = [0.2, 0.4, 0.6, 0.8, 0.9];
-const FLICKER_MS = 600;
-const TELL_AFTER_MS = 250;
-const STEP = 1.25;
-const RETRY_MS = 5000;
+import {pixelText, windowText, zoomText} from "./annotations.js";
+import {createControls} from "./controls.js";
+import {evidenceGrid} from "./evidence.js";
+import {createFlicker} from "./flicker.js";
+import {listenToKeys} from "./keys.js";
+import {emptyImage, loadImage} from "./loader.js";
+import {listenToPointers} from "./pointer.js";
+import {closestLevel} from "./pyramid.js";
+import {changeSettings} from "./settings.js";
+import {createStage} from "./stage.js";
+import {canvasToImage, constrainViewport, fitViewport, panViewport, rotateViewport, zoomViewport} from "./viewport.js";
+import {LUT_MAX, dragVoi, fillDisplayLut, presetVoi} from "./voi_lut.js";
 
+/**
+ * @typedef {import("./pointer.js").Point} Point
+ *
+ * @typedef {object} Captions
+ * @property {string} overlay
+ * @property {string} contour
+ * @property {string} empty
+ *
+ * @typedef {object} ViewerData what the page sends
+ * @property {import("./loader.js").ImageData} image
+ * @property {import("./voi_lut.js").Preset[]} presets
+ * @property {{cells: number[][], maxFor: number, maxAgainst: number} | null} evidence
+ * @property {string} colormap 256 × RGB, Base64
+ * @property {import("./settings.js").Settings} settings
+ * @property {{noEvidence: string, captions: {for: Captions, against: Captions},
+ *   notes: {for: {map: string, empty: string}, against: {map: string, empty: string}}}} text
+ */
+
+const REPORT_AFTER_MS = 250;
+const ZOOM_STEP = 1.25;
+
+/**
+ * @param {ShadowRoot} root
+ * @param {ViewerData} first
+ */
 function createViewer(root, first) {
   const ending = new AbortController(), signal = ending.signal;
-  const stageBox = root.querySelector(".stage");
-  const choices = {...first.choices};
-  let data = first, tell = () => {}, telling = null, loading = new AbortController(), frame = null;
-  let film = null, view = null, shown = null, preset = 0, rendering = 0, isDragged = false, isInverted = false;
-  let isWindowTool = false, hasMapOn = true, isPeeking = false, phase = true, pointer = null;
-  let grid = null, greys = null, version = 0, colours = null;
+  const viewerElement = /** @type {HTMLElement} */ (root.querySelector(".viewer"));
+  const stageElement = /** @type {HTMLElement} */ (root.querySelector(".stage"));
+  const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
+  let data = first, settings = {...first.settings};
+  /** @type {(name: string, value: unknown) => void} */
+  let setStateValue = () => {};
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let reporting;
+  /** @type {number | null} */
+  let frame = null;
+  let loading = new AbortController();
+  let image = emptyImage(first.image);
+  /** @type {import("./viewport.js").Viewport | null} */
+  let viewport = null;
+  let voi = presetVoi(first.presets[0], []);
+  let preset = 0, rendering = 0, isWindowModified = false, invert = false, isWindowTool = false;
+  let isEvidenceOn = true, isPeeking = false;
+  /** @type {Point | null} */
+  let pointer = null;
+  /** @type {Float32Array | null} */
+  let grid = null;
+  let displayLut = new Uint8Array(256), displayLutVersion = 0, colormap = new Uint8Array(768);
   const controls = createControls(root, act, signal), {part} = controls;
-  const stage = createStage(stageBox, () => {
+  const stage = createStage(stageElement, () => {
     refit();
-    redraw();
+    requestRender();
+  });
+  const flicker = createFlicker(requestRender, {
+    setInterval: (run, ms) => setInterval(run, ms), clearInterval: timer => clearInterval(timer),
   });
 
-  // ---- the film
+  // ---- the image
 
-  async function load() {
+  function load() {
     loading.abort();
     loading = new AbortController();
-    const {film: about, map, presets} = data, mine = loading.signal;
-    film = {key: about.key, width: about.width, height: about.height, levels: [], curves: [], full: null};
-    [preset, rendering, isDragged, isInverted, hasMapOn] = [0, 0, false, false, true];
-    colours = Uint8Array.from(atob(data.colours), one => one.charCodeAt(0));
-    greys = new Uint8Array(Math.max(256, about.values));
-    grid = null;
-    controls.offerPresets(presets);
-    // At once, so that no film stands beside another one's finding while the next is on its way.
-    stage.blank();
-    for (const name of ["hover", "loading", "window", "zoom"]) part(name).textContent = "";
+    const current = image = emptyImage(data.image);
+    [preset, rendering, isWindowModified, invert, isEvidenceOn] = [0, 0, false, false, true];
+    colormap = Uint8Array.from(atob(data.colormap), one => one.charCodeAt(0));
+    displayLut = new Uint8Array(Math.max(256, data.image.valueCount));
+    controls.offerPresets(data.presets);
+    // At once, so that no image is shown beside another one's finding while it is loaded.
+    stage.clear();
+    for (const name of ["pixel", "loading", "window", "zoom"]) part(name).textContent = "";
     part("cross").hidden = true;
-    takeWindow();
-    drawGrid();
-    refit(true);
+    usePreset();
+    updateGrid();
+    viewport = fitViewport(image, firstPane(), 0);
     show();
-    try {
-      for (const file of about.files) {
-        const isLast = file === about.files.at(-1);
-        const buffer = await arrived(file, mine, share => {
-          if (!mine.aborted && isLast) part("loading").textContent = `Full size: ${Math.round(100 * share)} %`;
-        });
-        if (mine.aborted) return;
-        const picture = readFilm(buffer);
-        if (picture.curves.length) film.curves = picture.curves;
-        const level = levelOf(picture, [picture.width / film.width, picture.height / film.height]);
-        if (!isLast) film.levels = [level];
-        else film.levels.unshift(film.full = level);
-        takeWindow();
-        redraw();
-      }
-      part("loading").textContent = "";
-      const levels = [film.full];
-      await addLevels(levels, mine);
-      if (mine.aborted) return;
-      film.levels = levels;
-      stageBox.dataset.loaded = film.key;
-      redraw();
-    } catch (error) {
-      if (mine.aborted) return;
-      console.error(error);
-      part("loading").textContent = "The film cannot be shown";
-    }
+    loadImage(current, data.image.files, {
+      onStatus: text => { part("loading").textContent = text; },
+      onPixels: () => {
+        usePreset();
+        requestRender();
+      },
+      onComplete: () => {
+        stageElement.dataset.loaded = current.id;
+        requestRender();
+      },
+    }, loading.signal);
   }
 
-  async function arrived(file, mine, progress) {
-    for (;;) {
-      try {
-        return await fetchBytes(file.url, file.bytes, mine, progress);
-      } catch (error) {
-        if (mine.aborted) throw error;
-        part("loading").textContent = film.levels.length ? "Full size did not arrive yet; this is a smaller copy"
-          : "The film did not arrive yet";
-        await later(RETRY_MS);
-        if (mine.aborted) throw error;
-      }
-    }
-  }
-
-  function drawGrid() {
-    const greatest = data.map?.[choices.against ? "against" : "for"];
-    // A side on which no region lies has nothing to be drawn.
-    grid = greatest ? influenceGrid(data.map.cells, greatest, choices.against) : null;
+  function updateGrid() {
+    const {evidence} = data;
+    const maximum = evidence ? (settings.against ? evidence.maxAgainst : evidence.maxFor) : 0;
+    grid = evidence && maximum ? evidenceGrid(evidence.cells, maximum, settings.against) : null;
   }
 
   // ---- what is shown
 
-  function takeWindow() {
-    if (isDragged || !data.presets[preset]) return;
-    shown = windowOf(data.presets[preset], film.curves);
-    regrey();
+  function usePreset() {
+    if (isWindowModified || !data.presets[preset]) return;
+    voi = presetVoi(data.presets[preset], image.voiLuts);
+    updateDisplayLut();
   }
 
-  function regrey() {
-    greyTable(greys, greys.length, {...shown, isInverted});
-    version++;
+  function updateDisplayLut() {
+    fillDisplayLut(displayLut, voi, invert);
+    displayLutVersion++;
   }
 
-  const isBeside = () => choices.layout === "beside" && Boolean(data.map);
-  const onePane = () => stage.panes(isBeside())[0];
+  const isBeside = () => settings.layout === "beside" && Boolean(data.evidence);
+  const firstPane = () => stage.panes(isBeside())[0];
+  const isReady = () => Boolean(image.levels.length && viewport);
 
-  function refit(isForced = false) {
-    if (!film) return;
-    if (isForced || !view || view.isFit) view = fitView(film, onePane(), isForced || !view ? 0 : view.turn);
-    else view = keptInside(view, film, onePane());
+  function refit() {
+    if (!viewport) return;
+    viewport = viewport.isFit ? fitViewport(image, firstPane(), viewport.rotation)
+      : constrainViewport(viewport, image, firstPane());
   }
 
-  function redraw() {
+  function requestRender() {
     frame ??= requestAnimationFrame(() => {
       frame = null;
-      draw();
+      render();
     });
   }
 
-  function draw() {
-    if (!film?.levels.length || !view) return;
-    const panes = stage.panes(isBeside());
-    const hasMap = grid && hasMapOn && !isPeeking && (choices.layout !== "flicker" || phase);
-    const mapped = panes.at(-1);
-    mapped.isTinted = hasMap && choices.mode === "overlay";
-    mapped.isLined = hasMap && choices.mode === "contour";
-    stage.draw({film, view, panes, grid, colours, greys, greysVersion: version, opacity: choices.opacity,
-      levels: choices.levels, level: bestLevel(film.levels, view.scale)});
-    const turned = view.turn ? `, turned ${90 * view.turn}°` : "";
-    part("zoom").textContent = `${view.isFit ? "Fit, " : ""}${Math.round(100 * view.scale)} %${turned}`;
-    const inverted = isInverted ? "  inverted" : "";
-    const isTable = shown.table && shown.exact;
-    part("window").textContent = (isTable ? data.presets[preset].name
-      : `W ${wholeNumber(shown.width)}  L ${wholeNumber(shown.centre)}`) + inverted;
+  function render() {
+    if (!image.levels.length || !viewport) return;
+    const panes = stage.panes(isBeside()), evidencePane = panes[panes.length - 1];
+    const showsEvidence = grid !== null && isEvidenceOn && !isPeeking && flicker.isShown();
+    evidencePane.hasOverlay = showsEvidence && settings.mode === "overlay";
+    evidencePane.hasContours = showsEvidence && settings.mode === "contour";
+    stage.render({image, viewport, panes, grid, colormap, displayLut, displayLutVersion, opacity: settings.opacity,
+      levels: settings.levels, level: closestLevel(image.levels, viewport.scale)});
+    part("zoom").textContent = zoomText(viewport);
+    part("window").textContent = windowText(voi, data.presets[preset].name, invert);
     hover(pointer);
   }
 
   function show() {
-    const {film: about, map, words} = data, side = choices.against ? "against" : "for";
-    const isEmpty = map && !map[side];
-    const form = isEmpty ? "empty" : choices.mode;
-    root.querySelector(".viewer").dataset.layout = isBeside() ? "beside" : "one";
-    const caption = map ? words.captions[side][form] : words.noMap;
-    part("caption").textContent = isBeside() ? about.caption : `${about.caption}. ${caption}`;
-    part("caption2").textContent = caption;
-    part("caption2").hidden = !isBeside();
-    part("note").textContent = !map ? "" : isEmpty ? words.notes[side].empty : words.notes[side].map;
-    stageBox.setAttribute("aria-label", `${about.caption}. ${caption}`);
-    controls.show({choices, presets: data.presets, preset, isDragged, isInverted, isWindowTool, hasMap: Boolean(map),
-      offered: OFFERED_LEVELS, colours});
-    stageBox.classList.toggle("windows", isWindowTool);
-    // For whoever hears the page: what a key has just changed.
-    const said = `${part("preset").textContent}${isInverted ? ", inverted" : ""}. ${caption}`;
-    if (part("said").textContent !== said) part("said").textContent = said;
-    redraw();
+    const {image: {caption}, evidence, text} = data, sign = settings.against ? "against" : "for";
+    const isEmpty = evidence && !(settings.against ? evidence.maxAgainst : evidence.maxFor);
+    const evidenceCaption = evidence ? text.captions[sign][isEmpty ? "empty" : settings.mode] : text.noEvidence;
+    viewerElement.dataset.layout = isBeside() ? "beside" : "one";
+    part("caption").textContent = isBeside() ? caption : `${caption}. ${evidenceCaption}`;
+    part("evidenceCaption").textContent = evidenceCaption;
+    part("evidenceCaption").hidden = !isBeside();
+    part("note").textContent = evidence ? text.notes[sign][isEmpty ? "empty" : "map"] : "";
+    stageElement.setAttribute("aria-label", `${caption}. ${evidenceCaption}`);
+    stageElement.classList.toggle("window-tool", isWindowTool);
+    controls.show({settings, presets: data.presets, preset, isWindowModified, invert, isWindowTool,
+      hasEvidence: Boolean(evidence), colormap});
+    // For screen readers: what a key has just changed.
+    const status = `${part("preset").textContent}${invert ? ", inverted" : ""}. ${evidenceCaption}`;
+    if (part("status").textContent !== status) part("status").textContent = status;
+    requestRender();
   }
 
   // ---- what the reader does
 
-  function chosen() {
-    clearTimeout(telling);
-    telling = setTimeout(() => tell("choices", {...choices, rendering, film: film.key}), TELL_AFTER_MS);
+  function report() {
+    clearTimeout(reporting);
+    reporting = setTimeout(
+      () => setStateValue("settings", {...settings, rendering, imageId: image.id}), REPORT_AFTER_MS);
     show();
   }
 
-  function choose(change) {
-    if (!data.map) return false;
-    const against = choices.against;
-    Object.assign(choices, change);
-    if (choices.against !== against) drawGrid();
-    hasMapOn = true;
-    flicker();
+  /** @param {string} name @param {string} argument */
+  function change(name, argument) {
+    if (!data.evidence) return false;
+    const {against} = settings;
+    settings = changeSettings(settings, name, argument);
+    if (settings.against !== against) updateGrid();
+    isEvidenceOn = true;
+    updateFlicker();
     refit();
-    chosen();
+    report();
     return true;
   }
 
-  let flickering = null;
-  function flicker() {
-    clearInterval(flickering);
-    phase = true;
-    // Whoever asked their system for less motion turns the map on and off by M or the space bar.
-    if (choices.layout !== "flicker" || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-    flickering = setInterval(() => {
-      phase = !phase;
-      redraw();
-    }, FLICKER_MS);
-  }
+  // With reduced motion, M and the space bar show and hide the map.
+  const updateFlicker = () => flicker.set(settings.layout === "flicker" && !reducedMotion.matches);
 
-  // Stage pixels -> pane pixels, of whichever pane is under them.
+  /**
+   * From the stage to the pane under a point.
+   *
+   * @param {Point} point
+   * @returns {{left: number, top: number, pane: import("./viewport.js").Pane}}
+   */
   function inPane([left, top]) {
-    const pane = stage.panes(isBeside()).findLast(one => left >= one.left) ?? onePane();
-    return [left - pane.left, top - pane.top, pane];
+    const panes = stage.panes(isBeside()), pane = panes.filter(one => left >= one.left).pop() ?? panes[0];
+    return {left: left - pane.left, top: top - pane.top, pane};
   }
 
-  function zoom(factor, at = null, to = null) {
-    const pane = onePane(), [left, top] = at ? inPane(at) : [pane.width / 2, pane.height / 2];
-    view = zoomedView(view, film, pane, to ?? view.scale * factor, left, top);
-    redraw();
+  /** @param {number} scale @param {Point | null} at */
+  function zoomTo(scale, at = null) {
+    if (!viewport) return;
+    const pane = firstPane(), {left, top} = at ? inPane(at) : {left: pane.width / 2, top: pane.height / 2};
+    viewport = zoomViewport(viewport, image, pane, scale, left, top);
+    requestRender();
   }
 
+  /** @param {number} factor @param {Point | null} at */
+  const zoomBy = (factor, at = null) => zoomTo((viewport?.scale ?? 1) * factor, at);
+
+  /** @param {number} right @param {number} down */
   function pan(right, down) {
-    view = pannedView(view, film, onePane(), right, down);
-    redraw();
+    if (viewport) viewport = panViewport(viewport, image, firstPane(), right, down);
+    requestRender();
   }
 
-  function setWindow(next) {
-    shown = next;
-    const was = isDragged;
-    isDragged = true;
-    regrey();
-    if (was) redraw();
+  function fit() {
+    viewport = fitViewport(image, firstPane(), viewport?.rotation ?? 0);
+    requestRender();
+  }
+
+  /** @param {import("./voi_lut.js").Voi} start @param {number} right @param {number} down */
+  function dragWindow(start, right, down) {
+    voi = dragVoi(start, right, down, start.inputLut ? LUT_MAX + 1 : data.image.valueCount);
+    const wasModified = isWindowModified;
+    isWindowModified = true;
+    updateDisplayLut();
+    if (wasModified) requestRender();
     else show();
   }
 
-  const span = () => shown.table ? CURVE_FULL + 1 : data.film.values;
-
-  const actions = {
-    windowTool: () => { isWindowTool = !isWindowTool; show(); },
-    invert: () => { isInverted = !isInverted; regrey(); show(); },
-    turn: () => { view = turnedView(view, film, onePane()); redraw(); },
-    fit: () => { view = fitView(film, onePane(), view.turn); redraw(); },
-    actual: () => zoom(1, null, 1),
-    zoomIn: () => zoom(STEP),
-    zoomOut: () => zoom(1 / STEP),
-    reset: () => {
-      [preset, isDragged, isInverted, isWindowTool] = [0, false, false, false];
-      takeWindow();
-      refit(true);
-      show();
-      if (rendering) { rendering = 0; chosen(); }
-    },
-    presets: () => { controls.openMenu(part("presets").hidden); },
-    preset: index => {
-      if (!data.presets[index]) return false;
-      [preset, isDragged] = [Number(index), false];
-      takeWindow();
-      controls.openMenu(false);
-      show();
-      const asked = data.presets[preset].rendering;
-      if (asked !== null && asked !== rendering) { rendering = asked; chosen(); }
-    },
-    layout: layout => choose({layout}),
-    mode: mode => choose({mode: mode === "other" ? (choices.mode === "overlay" ? "contour" : "overlay") : mode}),
-    side: side => choose({against: side === "other" ? !choices.against : side === "against"}),
-    level: level => {
-      const all = new Set(choices.levels), one = Number(level);
-      if (!all.delete(one)) all.add(one);
-      choose({levels: [...all].sort()});
-    },
-    opacity: by => actions.opacityTo(100 * choices.opacity + Number(by)),
-    opacityTo: percent => choose({opacity: Math.min(Math.max(Math.round(percent), 0), 100) / 100}),
-    map: () => { hasMapOn = !hasMapOn; redraw(); },
-    peek: state => { const is = state === "on"; if (is !== isPeeking) { isPeeking = is; redraw(); } },
-    window: step => setWindow(draggedWindow(shown, ...step.split(",").map(Number), span())),
-    pan: step => pan(...step.split(",").map(Number)),
-    help: () => {
-      const help = part("help");
-      help.hidden = !help.hidden;
-      if (!help.hidden) help.querySelector("button").focus();
-      else stageBox.focus();
-    },
-    leave: () => {
-      if (!part("help").hidden) return actions.help();
-      if (controls.openMenu(false)) return undefined;
-      if (!isWindowTool) return false;
-      return actions.windowTool();
-    },
-  };
-
-  // Returns whether it was done, so that a key that means nothing here still reaches the page.
-  function act(command) {
-    const [name, argument] = command.split(/:(.*)/s);
-    if (!film?.levels.length && name !== "help" && name !== "leave") return false;
-    return actions[name](argument) !== false;
+  /** @param {number} index */
+  function choosePreset(index) {
+    if (!data.presets[index]) return false;
+    [preset, isWindowModified] = [index, false];
+    usePreset();
+    controls.openMenu(false);
+    show();
+    const chosen = data.presets[preset].rendering;
+    if (chosen !== null && chosen !== rendering) {
+      rendering = chosen;
+      report();
+    }
+    return true;
   }
 
+  function reset() {
+    [preset, isWindowModified, invert, isWindowTool] = [0, false, false, false];
+    usePreset();
+    viewport = fitViewport(image, firstPane(), 0);
+    show();
+    if (rendering) {
+      rendering = 0;
+      report();
+    }
+  }
+
+  function toggleHelp() {
+    const help = part("help");
+    help.hidden = !help.hidden;
+    if (help.hidden) stageElement.focus();
+    else help.querySelector("button")?.focus();
+  }
+
+  function close() {
+    if (!part("help").hidden) toggleHelp();
+    else if (!controls.openMenu(false)) {
+      if (!isWindowTool) return false;
+      isWindowTool = false;
+      show();
+    }
+    return true;
+  }
+
+  /** @param {string} argument @returns {[number, number]} */
+  const twoNumbers = argument => {
+    const [one, other] = argument.split(",").map(Number);
+    return [one, other];
+  };
+
+  /** What each command does; one that returns false did nothing. @type {Record<string, (argument: string) => unknown>} */
+  const commands = {
+    windowTool: () => { isWindowTool = !isWindowTool; show(); },
+    invert: () => { invert = !invert; updateDisplayLut(); show(); },
+    rotate: () => { if (viewport) viewport = rotateViewport(viewport, image, firstPane()); requestRender(); },
+    fit: () => fit(),
+    actualSize: () => zoomTo(1),
+    zoomIn: () => zoomBy(ZOOM_STEP),
+    zoomOut: () => zoomBy(1 / ZOOM_STEP),
+    reset: () => reset(),
+    presets: () => { controls.openMenu(Boolean(part("presets").hidden)); },
+    preset: index => choosePreset(Number(index)),
+    layout: layout => change("layout", layout),
+    mode: mode => change("mode", mode),
+    sign: sign => change("sign", sign),
+    level: level => change("level", level),
+    opacity: percent => change("opacity", percent),
+    opacityTo: percent => change("opacityTo", percent),
+    evidence: () => { isEvidenceOn = !isEvidenceOn; requestRender(); },
+    peek: state => {
+      if (isPeeking === (state === "on")) return;
+      isPeeking = !isPeeking;
+      requestRender();
+    },
+    window: step => dragWindow(voi, ...twoNumbers(step)),
+    pan: step => pan(...twoNumbers(step)),
+    help: () => toggleHelp(),
+    close: () => close(),
+  };
+
+  /**
+   * Carry out a command; return whether it did anything, so that a key without effect still reaches the page.
+   *
+   * @param {string} command
+   */
+  function act(command) {
+    const [name, argument] = command.split(/:(.*)/s);
+    if (!isReady() && name !== "help" && name !== "close") return false;
+    return commands[name](argument) !== false;
+  }
+
+  /** @param {Point | null} at */
   function hover(at) {
     pointer = at;
     const cross = part("cross");
-    if (!at || !film?.levels.length) {
-      part("hover").textContent = "";
-      cross.hidden = true;
-      return;
+    cross.hidden = true;
+    part("pixel").textContent = "";
+    if (!at || !isReady() || !viewport) return;
+    const {left, top, pane} = inPane(at);
+    const [column, row] = canvasToImage(viewport, image, left, top).map(Math.floor);
+    if (column < 0 || row < 0 || column >= image.width || row >= image.height) return;
+    const other = isBeside() ? stage.panes(true).find(one => one.left !== pane.left) : undefined;
+    if (other) {
+      const ratio = window.devicePixelRatio || 1;
+      cross.style.translate = `${(other.left + left) / ratio}px ${(other.top + top) / ratio}px`;
+      cross.hidden = false;
     }
-    const [left, top, pane] = inPane(at);
-    const [column, row] = filmPoint(view, film, left, top).map(Math.floor);
-    const isInside = column >= 0 && row >= 0 && column < film.width && row < film.height;
-    const other = isBeside() ? stage.panes(true).find(one => one.left !== pane.left) : null;
-    cross.hidden = !isInside || !other;
-    const ratio = window.devicePixelRatio || 1;
-    if (other) cross.style.translate = `${(other.left + left) / ratio}px ${(other.top + top) / ratio}px`;
-    if (!isInside) {
-      part("hover").textContent = "";
-      return;
-    }
-    const value = film.full ? `, value ${wholeNumber(film.full.data[row * film.width + column])}` : "";
-    const influence = !data.map ? "" : `, influence ${choices.against ? "against " : ""}` +
-      `${Math.round(100 * (grid ? influenceAt(grid, (column + 0.5) / film.width, (row + 0.5) / film.height) : 0))} %`;
-    part("hover").textContent = `x ${column}, y ${row}${value}${influence}`;
+    part("pixel").textContent = pixelText(image, column, row, image.full?.pixelData ?? null,
+      data.evidence ? grid : undefined, settings.against);
   }
 
-  listenToKeys(stageBox, act, signal);
-  listenToPointers(stageBox, {
-    windows: () => isWindowTool,
-    start: () => ({...shown}),
-    window: (start, right, down) => film?.levels.length && setWindow(draggedWindow(start, right, down, span())),
-    pan: (right, down) => film?.levels.length && pan(right, down),
-    zoom: (factor, at) => film?.levels.length && zoom(factor, at),
-    double: at => { if (film?.levels.length) view.isFit ? zoom(1, at, 1) : actions.fit(); },
+  listenToKeys(stageElement, act, signal);
+  listenToPointers(stageElement, {
+    isWindowTool: () => isWindowTool,
+    windowStart: () => voi,
+    window: (start, right, down) => { if (isReady()) dragWindow(start, right, down); },
+    pan: (right, down) => { if (isReady()) pan(right, down); },
+    zoom: (factor, at) => { if (isReady()) zoomBy(factor, at); },
+    doubleClick: at => {
+      if (!isReady()) return;
+      if (viewport?.isFit) zoomTo(1, at);
+      else fit();
+    },
     hover,
   }, signal);
-  flicker();
+  updateFlicker();
+  load();
 
   return {
     calls: 0,
-    update(next, setStateValue) {
-      const isSameMap = JSON.stringify(data.map) === JSON.stringify(next.map);
-      [data, tell] = [next, setStateValue];
-      if (film?.key !== data.film.key) return load();
-      if (!isSameMap) drawGrid();
-      return show();
+    /** @param {ViewerData} next @param {(name: string, value: unknown) => void} setValue */
+    update(next, setValue) {
+      const isSameEvidence = JSON.stringify(data.evidence) === JSON.stringify(next.evidence);
+      [data, setStateValue] = [next, setValue];
+      if (image.id !== data.image.id) {
+        load();
+        return;
+      }
+      if (!isSameEvidence) updateGrid();
+      show();
     },
     destroy() {
       ending.abort();
       loading.abort();
-      clearInterval(flickering);
-      clearTimeout(telling);
-      cancelAnimationFrame(frame);
+      flicker.set(false);
+      clearTimeout(reporting);
+      if (frame !== null) cancelAnimationFrame(frame);
       stage.destroy();
     },
   };
 }
 
+/** @type {WeakMap<ShadowRoot, ReturnType<typeof createViewer>>} */
 const viewers = new WeakMap();
 
-export default function ({data, parentElement, setStateValue}) {
-  let viewer = viewers.get(parentElement);
-  if (!viewer) viewers.set(parentElement, viewer = createViewer(parentElement, data));
+/**
+ * Mount or update the viewer, as Streamlit's components call it; return what removes it.
+ *
+ * @param {{data: ViewerData, parentElement: ShadowRoot, setStateValue: (name: string, value: unknown) => void}} component
+ */
+export default function mount({data, parentElement, setStateValue}) {
+  const viewer = viewers.get(parentElement) ?? createViewer(parentElement, data);
+  viewers.set(parentElement, viewer);
   viewer.update(data, setStateValue);
-  // Streamlit also calls this for a call that a later one has overtaken.
+  // Streamlit also removes a call that a later one has replaced.
   const call = ++viewer.calls;
   return () => {
     if (viewer.calls !== call) return;

@@ -57,7 +57,7 @@ def made(content: bytes | str | Callable[[], bytes | str]) -> bytes:
 
 def choosing(monkeypatch: pytest.MonkeyPatch, state: ViewerState) -> None:
     """Let the reader have chosen this in the viewer, which an AppTest has no browser for."""
-    monkeypatch.setattr("pages.reading.viewer.show_pictures", lambda *_: state)
+    monkeypatch.setattr("pages.reading.viewer.show_viewer", lambda *_: state)
 
 
 def test_report_and_picture_follow_what_the_viewer_shows(
@@ -141,7 +141,7 @@ def test_a_film_that_another_version_assessed_meanwhile_is_listed_and_exported(
     app = drop(open_read(), ("a.png", a_film(1)), ("b.png", a_film(2)))
     settings = installation.settings()
 
-    def show_pictures(*_: object) -> ViewerState:
+    def show_viewer(*_: object) -> ViewerState:
         queue = st.session_state["read.films"]
         if newer not in {one.kept.classifier_version for one in queue.films}:
             add_version(settings.versions_dir, a_card(newer), lambda path: path.write_bytes(b"weights"))
@@ -150,7 +150,7 @@ def test_a_film_that_another_version_assessed_meanwhile_is_listed_and_exported(
             queue.replace_film(old, replace(old, kept=replace(old.kept, classifier_version=newer)))
         return ViewerState()
 
-    monkeypatch.setattr("pages.reading.viewer.show_pictures", show_pictures)
+    monkeypatch.setattr("pages.reading.viewer.show_viewer", show_viewer)
     app = app.run()
     assert not app.exception
     versions = [

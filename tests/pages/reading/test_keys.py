@@ -18,7 +18,7 @@ BY_HAND = ("drag with the right button", "drag", "wheel", "two fingers", "double
 
 def bound() -> dict[str, str]:
     """Key → action, of the viewer's own table."""
-    table = KEYS_JS.split("const KEYS = {")[1].split("};")[0]
+    table = KEYS_JS.split("export const KEYS = {")[1].split("};")[0]
     return dict(re.findall(r'"([^"]+)": "([^"]+)"', table))
 
 
@@ -31,7 +31,7 @@ def of_the_page() -> set[str]:
 
 
 def in_the_help() -> set[str]:
-    rows = re.findall(r'\["([^"]+)",\s*"[^"]+"\]', KEYS_JS.split("const HELP = [")[1].split("\n];")[0])
+    rows = re.findall(r'\["([^"]+)",\s*"[^"]+"\]', KEYS_JS.split("export const HELP = [")[1].split("\n];")[0])
     named: set[str] = set()
     for row in (row.lower() for row in rows):
         if row in IN_CODE.values():
@@ -49,7 +49,7 @@ def test_the_help_names_every_key_that_is_heard_and_no_other() -> None:
 
 
 def test_what_the_handler_hears_beside_its_table_is_known_here() -> None:
-    handler = KEYS_JS.split("function listenToKeys")[1].split("function listenToPointers")[0]
+    handler = KEYS_JS.split("export function commandOf")[1]
     assert set(re.findall(r'key === "([^"]+)"', handler)) == {" "}
     assert re.findall(r"/\^(.*?)\$/", handler) == ["[1-9]"] and handler.count("event.shiftKey") == 1
     assert re.findall(r"(\w+): \[", KEYS_JS.split("const ARROWS = {")[1].split("}")[0]) == [

@@ -1,5 +1,17 @@
-// Draws panes with WebGL 2: stored values, 8 or 16 bits, in a texture; window and level as a table beside it. A drag of
-// the window changes that table alone.
+/**
+ * Rendering with WebGL 2: stored values of 8 or 16 bits are a texture, the display LUT another, which is all that a drag
+ * of the window changes.
+ *
+ * @module render_webgl
+ */
+
+import {GRID} from "./evidence.js";
+import {imageAxes, visibleRegion} from "./viewport.js";
+
+/**
+ * @typedef {import("./pyramid.js").Level} Level
+ * @typedef {import("./stage.js").Renderer} Renderer
+ */
 
 const VERTEX = `#version 300 es
 void main() {
@@ -10,7 +22,7 @@ precision highp float;
 precision highp int;
 precision highp usampler2D;
 uniform usampler2D values;
-uniform sampler2D greys, influence, colours;
+uniform sampler2D displayLut, evidence, colormap;
 uniform vec2 corner, size, perLevel;
 uniform float canvasHeight, opacity;
 uniform vec3 alongX, alongY;
@@ -23,43 +35,52 @@ float value(ivec2 at) {
 
 void main() {
   vec3 place = vec3(gl_FragCoord.x - corner.x, canvasHeight - gl_FragCoord.y - corner.y, 1);
-  vec2 film = vec2(dot(alongX, place), dot(alongY, place));
+  vec2 image = vec2(dot(alongX, place), dot(alongY, place));
   drawn = vec4(0, 0, 0, 1);
-  if (any(lessThan(film, vec2(0))) || any(greaterThanEqual(film, size))) return;
-  vec2 level = film * perLevel - 0.5;
+  if (any(lessThan(image, vec2(0))) || any(greaterThanEqual(image, size))) return;
+  vec2 level = image * perLevel - 0.5;
   ivec2 at = ivec2(floor(level));
   vec2 part = level - floor(level);
   float mixed = mix(mix(value(at), value(at + ivec2(1, 0)), part.x),
                     mix(value(at + ivec2(0, 1)), value(at + ivec2(1, 1)), part.x), part.y);
   int index = int(mixed + 0.5);
-  float grey = texelFetch(greys, ivec2(index & 255, index >> 8), 0).r;
-  drawn = vec4(grey, grey, grey, 1);
+  float gray = texelFetch(displayLut, ivec2(index & 255, index >> 8), 0).r;
+  drawn = vec4(gray, gray, gray, 1);
   if (opacity > 0.0) {
-    float strength = texture(influence, film / size).r;
-    vec3 colour = texelFetch(colours, ivec2(int(strength * 255.0 + 0.5), 0), 0).rgb;
+    float strength = texture(evidence, image / size).r;
+    vec3 colour = texelFetch(colormap, ivec2(int(strength * 255.0 + 0.5), 0), 0).rgb;
     drawn.rgb = mix(drawn.rgb, colour, opacity * strength);
   }
 }`;
-// A pane's neighbourhood is loaded with it, so that panning does not load at every frame.
+// Some of what surrounds a pane is loaded with it, so that panning does not load at every frame.
 const MARGIN = 0.25;
 
-// Graphics cards that are none: the processor plays one, and drawing without it is many times as fast
-// (benchmarks.viewer).
-const PLAYED = /swiftshader|llvmpipe|softpipe|software|basic render/i;
+// Software renderers: without them, rendering on the processor is many times as fast (benchmarks.viewer).
+const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i;
 
-function isPlayed(gl) {
+/** @param {WebGL2RenderingContext} gl */
+function isSoftware(gl) {
   const details = gl.getExtension("WEBGL_debug_renderer_info");
-  return PLAYED.test(gl.getParameter(details ? details.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
+  return SOFTWARE.test(gl.getParameter(details ? details.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
 }
 
-// Returns null where the browser has no WebGL 2 on a graphics card. `onLost` is called when it takes it away.
-function createWebgl(canvas, onLost) {
-  const gl = canvas.getContext("webgl2", {alpha: false, antialias: false, depth: false, stencil: false,
+/**
+ * Return null where the browser has no WebGL 2 on a graphics card.
+ *
+ * @param {HTMLCanvasElement} canvas
+ * @param {() => void} onLost called when the browser takes the context away
+ * @returns {Renderer | null}
+ */
+export function createWebglRenderer(canvas, onLost) {
+  const context = canvas.getContext("webgl2", {alpha: false, antialias: false, depth: false, stencil: false,
     powerPreference: "high-performance"});
-  if (!gl || isPlayed(gl)) return null;
-  const program = gl.createProgram();
-  for (const [kind, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
+  if (!context || isSoftware(context)) return null;
+  const gl = context, program = gl.createProgram();
+  for (const [kind, source] of /** @type {[number, string][]} */ (
+    [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]])) {
     const shader = gl.createShader(kind);
+    // A lost context.
+    if (!shader) return null;
     gl.shaderSource(shader, source);
     gl.compileShader(shader);
     gl.attachShader(program, shader);
@@ -69,9 +90,11 @@ function createWebgl(canvas, onLost) {
   gl.useProgram(program);
   gl.bindVertexArray(gl.createVertexArray());
   gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
+  /** @param {string} name */
   const at = name => gl.getUniformLocation(program, name);
   const uniforms = Object.fromEntries(["corner", "size", "perLevel", "canvasHeight", "opacity", "alongX", "alongY",
     "levelSize", "region"].map(name => [name, at(name)]));
+  /** @param {number} unit @param {string} name @param {number} filter */
   const texture = (unit, name, filter) => {
     const made = gl.createTexture();
     gl.activeTexture(gl.TEXTURE0 + unit);
@@ -82,104 +105,113 @@ function createWebgl(canvas, onLost) {
     gl.uniform1i(at(name), unit);
     return made;
   };
-  const [values, greys, influence, colours] = [["values", gl.NEAREST], ["greys", gl.NEAREST], ["influence", gl.LINEAR],
-    ["colours", gl.NEAREST]].map(([name, filter], unit) => texture(unit, name, filter));
-  const most = gl.getParameter(gl.MAX_TEXTURE_SIZE);
-  const held = {};
+  const textures = [texture(0, "values", gl.NEAREST), texture(1, "displayLut", gl.NEAREST),
+    texture(2, "evidence", gl.LINEAR), texture(3, "colormap", gl.NEAREST)];
+  const maxSize = gl.getParameter(gl.MAX_TEXTURE_SIZE);
+  /** @type {Record<string, any>} */
+  const cached = {};
   canvas.addEventListener("webglcontextlost", event => {
     event.preventDefault();
     onLost();
   });
 
-  function loadColours(table) {
-    if (held.colours === table) return;
+  /** @param {Uint8Array} table */
+  function loadColormap(table) {
+    if (cached.colormap === table) return;
     gl.activeTexture(gl.TEXTURE3);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB8, 256, 1, 0, gl.RGB, gl.UNSIGNED_BYTE, table);
-    held.colours = table;
+    cached.colormap = table;
   }
 
-  function loadInfluence(grid) {
-    if (held.grid === grid) return;
+  /** @param {Float32Array} grid */
+  function loadEvidence(grid) {
+    if (cached.grid === grid) return;
     gl.activeTexture(gl.TEXTURE2);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.R16F, GRID, GRID, 0, gl.RED, gl.FLOAT, grid);
-    held.grid = grid;
+    cached.grid = grid;
   }
 
-  function loadGreys(table, version) {
-    if (held.version === version) return;
+  /** @param {Uint8Array} table @param {number} version */
+  function loadDisplayLut(table, version) {
+    if (cached.version === version) return;
     const rows = Math.max(1, table.length >> 8);
     gl.activeTexture(gl.TEXTURE1);
-    if (held.rows !== rows) {
+    if (cached.rows !== rows) {
       gl.texImage2D(gl.TEXTURE_2D, 0, gl.R8, 256, rows, 0, gl.RED, gl.UNSIGNED_BYTE, table);
-      held.rows = rows;
+      cached.rows = rows;
     } else gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, 256, rows, gl.RED, gl.UNSIGNED_BYTE, table);
-    held.version = version;
+    cached.version = version;
   }
 
-  // The part of the level that the pane shows, and some around it, as far as a texture holds it.
+  /**
+   * Load the part of the level that the pane shows and some around it, as far as a texture holds it.
+   *
+   * @param {Level} level @param {number[]} part
+   */
   function loadRegion(level, part) {
     const [left, top, right, bottom] = part.map((edge, side) => edge * level.scale[side % 2]);
     const seen = [Math.floor(left) - 1, Math.floor(top) - 1, Math.ceil(right) + 1, Math.ceil(bottom) + 1];
     const limits = [level.width, level.height];
+    /** @param {number[]} box */
     const inside = box => box.map((edge, side) => Math.min(Math.max(edge, 0), limits[side % 2]));
-    const needed = inside(seen), now = held.region;
-    if (held.level === level && now && needed[0] >= now[0] && needed[1] >= now[1] && needed[2] <= now[2]
+    const needed = inside(seen), now = cached.region;
+    if (cached.level === level && now && needed[0] >= now[0] && needed[1] >= now[1] && needed[2] <= now[2]
       && needed[3] <= now[3]) return;
     const room = [0, 1].map(side => Math.min(Math.ceil((seen[side + 2] - seen[side]) * MARGIN),
-      Math.max(0, Math.floor((most - (seen[side + 2] - seen[side])) / 2))));
+      Math.max(0, Math.floor((maxSize - (seen[side + 2] - seen[side])) / 2))));
     const wide = inside([seen[0] - room[0], seen[1] - room[1], seen[2] + room[0], seen[3] + room[1]]);
     const [width, height] = [wide[2] - wide[0], wide[3] - wide[1]];
-    const deep = level.data.BYTES_PER_ELEMENT === 2;
+    const deep = level.pixelData.BYTES_PER_ELEMENT === 2;
     const [format, kind] = deep ? [gl.R16UI, gl.UNSIGNED_SHORT] : [gl.R8UI, gl.UNSIGNED_BYTE];
     gl.activeTexture(gl.TEXTURE0);
-    if (held.deep !== deep || !(held.width >= width) || !(held.height >= height)) {
-      [held.width, held.height, held.deep] = [width, height, deep];
+    if (cached.deep !== deep || !(cached.width >= width) || !(cached.height >= height)) {
+      [cached.width, cached.height, cached.deep] = [width, height, deep];
       gl.texImage2D(gl.TEXTURE_2D, 0, format, width, height, 0, gl.RED_INTEGER, kind, null);
     }
     gl.pixelStorei(gl.UNPACK_ROW_LENGTH, level.width);
-    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, width, height, gl.RED_INTEGER, kind, level.data,
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, width, height, gl.RED_INTEGER, kind, level.pixelData,
       wide[1] * level.width + wide[0]);
     gl.pixelStorei(gl.UNPACK_ROW_LENGTH, 0);
-    [held.level, held.region] = [level, wide];
+    [cached.level, cached.region] = [level, wide];
   }
 
   return {
     name: "webgl",
-    draw({film, level, view, panes, greys: table, greysVersion, grid, colours: palette, opacity}) {
-      loadColours(palette);
-      loadGreys(table, greysVersion);
-      if (grid) loadInfluence(grid);
-      loadRegion(level, shownPart(view, film, panes[0]));
+    render({image, level, viewport, panes, displayLut, displayLutVersion, grid, colormap, opacity}) {
+      loadColormap(colormap);
+      loadDisplayLut(displayLut, displayLutVersion);
+      if (grid) loadEvidence(grid);
+      loadRegion(level, visibleRegion(viewport, image, panes[0]));
       gl.disable(gl.SCISSOR_TEST);
       gl.clearColor(0.055, 0.067, 0.086, 1);
       gl.clear(gl.COLOR_BUFFER_BIT);
       gl.enable(gl.SCISSOR_TEST);
-      const [alongX, alongY] = filmAxes(view, film).map(({axis, step, start}) =>
+      const [alongX, alongY] = imageAxes(viewport, image).map(({axis, step, start}) =>
         axis === 0 ? [step, 0, start] : [0, step, start]);
       gl.uniform3fv(uniforms.alongX, alongX);
       gl.uniform3fv(uniforms.alongY, alongY);
-      gl.uniform2f(uniforms.size, film.width, film.height);
+      gl.uniform2f(uniforms.size, image.width, image.height);
       gl.uniform2fv(uniforms.perLevel, level.scale);
       gl.uniform2i(uniforms.levelSize, level.width, level.height);
-      gl.uniform2i(uniforms.region, held.region[0], held.region[1]);
+      gl.uniform2i(uniforms.region, cached.region[0], cached.region[1]);
       gl.uniform1f(uniforms.canvasHeight, canvas.height);
       gl.viewport(0, 0, canvas.width, canvas.height);
       for (const pane of panes) {
         gl.scissor(pane.left, canvas.height - pane.top - pane.height, pane.width, pane.height);
         gl.uniform2f(uniforms.corner, pane.left, pane.top);
-        gl.uniform1f(uniforms.opacity, pane.isTinted && grid ? opacity : 0);
+        gl.uniform1f(uniforms.opacity, pane.hasOverlay && grid ? opacity : 0);
         gl.drawArrays(gl.TRIANGLES, 0, 3);
       }
     },
-    // Lets go of the film, on the screen and in memory.
+    // Releases the image, on the screen and in memory.
     clear() {
-      for (const key of ["level", "region", "grid", "version"]) delete held[key];
+      for (const key of ["level", "region", "grid", "version"]) delete cached[key];
       gl.disable(gl.SCISSOR_TEST);
       gl.clearColor(0, 0, 0, 1);
       gl.clear(gl.COLOR_BUFFER_BIT);
     },
     destroy() {
-      for (const one of [values, greys, influence, colours]) gl.deleteTexture(one);
+      for (const one of textures) gl.deleteTexture(one);
       gl.getExtension("WEBGL_lose_context")?.loseContext();
     },
   };

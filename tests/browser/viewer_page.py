@@ -11,7 +11,7 @@ import streamlit as st
 from streamlit import runtime
 
 from imaging.film import Radiograph, Rendering
-from pages.reading.viewer import show_pictures
+from pages.reading.viewer import show_viewer
 from tests import ROOT
 from tests.phantoms import chest
 
@@ -114,7 +114,7 @@ def page() -> None:
         st.html(f'<p class="pl-name">{names[place]}</p>')
         st.button("Previous", on_click=step, args=(-1,), shortcut="P", disabled=place == 0)
         st.button("Next", on_click=step, args=(1,), shortcut="N", disabled=place == len(names) - 1)
-    state = show_pictures(*offered[place])
+    state = show_viewer(*offered[place])
     st.session_state["runs"] = st.session_state.get("runs", 0) + 1
     st.text(f"state {state}")
     st.text(f"runs {st.session_state['runs']}")
