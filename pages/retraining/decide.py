@@ -12,7 +12,8 @@ from core.formatting import format_estimate
 from core.settings import Settings
 from model.card import ModelCard
 from model.promotions import Promotion, previous_version, promote, promotions, rollback, serving_version
-from model.registry import active_version, list_versions, load_card
+from model.registry import CARD, active_version, list_versions, load_card, read_card, version_folder
+from pages.retraining import file_cache
 from pages.shared import frame
 from pages.shared.administrator import guarded
 from pages.shared.measures import split_name
@@ -287,18 +288,23 @@ def show_versions(settings: Settings, in_use: str | None) -> None:
 
 def _version_row(settings: Settings, version: str, in_use: str | None) -> str:
     head = f"<tr><th>{escape(version)}<span>{'in use' if version == in_use else ''}</span></th>"
+    folder = version_folder(settings, version)
+    return f"{head}{_measures_of(str(folder), file_cache.file_state(folder / CARD))}</tr>"
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def _measures_of(folder: str, state: tuple[int, ...]) -> str:  # noqa: ARG001 (part of the cache's key)
+    """Return the table cells of a version; a model card is tens of kilobytes, and there may be many versions."""
     try:
-        card = load_card(settings, version)
+        card = read_card(Path(folder))
     except ClassifierError:
-        return f'{head}<td colspan="5">Model card unreadable.</td></tr>'
+        return '<td colspan="5">Model card unreadable.</td>'
     name = _evaluated_on(card)
     if name is None:
-        return f'{head}<td colspan="5">Not evaluated.</td></tr>'
+        return '<td colspan="5">Not evaluated.</td>'
     found = card.evaluations[name]
-    return (
-        f"{head}<td>{escape(split_name(name))}, n = {found.n}</td>"
-        + "".join(f"<td>{format_estimate(found.measures[key], 3)}</td>" for key in _FIGURES)
-        + "</tr>"
+    return f"<td>{escape(split_name(name))}, n = {found.n}</td>" + "".join(
+        f"<td>{format_estimate(found.measures[key], 3)}</td>" for key in _FIGURES
     )
 
 

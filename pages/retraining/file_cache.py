@@ -66,10 +66,11 @@ def with_counts(dataset: Dataset) -> Dataset:
 
 def learning_curves(job: Job) -> tuple[Rows, Rows]:
     """Return the rows of the finished epochs of a run, and the rows within epochs."""
-    return _curves(job, str(job.folder), tuple(_file_state(job.folder / name) for name in _CURVE_FILES))
+    return _curves(job, str(job.folder), tuple(file_state(job.folder / name) for name in _CURVE_FILES))
 
 
-def _file_state(path: Path) -> tuple[int, ...]:
+def file_state(path: Path) -> tuple[int, ...]:
+    """Return inode, size and modification time (ns) of a file; empty where it cannot be read."""
     try:
         found = path.stat()
     except OSError:

@@ -10,8 +10,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.settings import Settings
+from model.card import ModelCard
 from model.promotions import promote, promotions
-from model.registry import active_version, add_version
+from model.registry import active_version, add_version, read_card
 from tests.comparisons import LABELS, NEW, OLD, RUN, a_card, a_run, install, well_calibrated, write_result
 from tests.pages.retraining.test_compare import open_step, text
 from training.data.audit import Issue
@@ -254,3 +255,19 @@ def test_a_version_with_a_damaged_card_is_listed_as_such(settings: Settings) -> 
     app = open_step("decide", "")
     assert not app.exception
     assert "Model card unreadable." in text(app) and "Not evaluated." in text(app)
+
+
+def test_cards_are_read_again_only_when_they_change(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def counting(folder: Path) -> ModelCard:
+        read.append(folder.name)
+        return read_card(folder)
+
+    monkeypatch.setattr("pages.retraining.decide.read_card", counting)
+    app = open_step("decide", "").run()
+    assert not app.exception and sorted(read) == [OLD, NEW]
+    card = settings.versions_dir / NEW / "card.json"
+    card.write_text(card.read_text() + " ")
+    app.run()
+    assert sorted(read) == [OLD, NEW, NEW]
