@@ -2,6 +2,7 @@
 
     AppError                     anything a person can act on
     ├── RadiographError          the file is not a radiograph that can be read
+    ├── ArchiveError             a zip archive, or a file in it, cannot or must not be unpacked
     ├── ClassifierError          a classifier version is missing, damaged or does not fit
     ├── DatasetError             a training folder cannot be used
     ├── RunError                 a training run is not there, or not in a state for what is asked
@@ -26,6 +27,14 @@ class AppError(Exception):
 
 class RadiographError(AppError):
     """The file cannot be read as a radiograph; `code` names the reason in capitals, e.g. "UNREADABLE"."""
+
+    def __init__(self, message: str, *, advice: str, code: str = "UNREADABLE") -> None:
+        super().__init__(message, advice=advice)
+        self.code = code
+
+
+class ArchiveError(AppError):
+    """A zip archive, or a file in it, cannot or must not be unpacked; `code` is one of RadiographError's."""
 
     def __init__(self, message: str, *, advice: str, code: str = "UNREADABLE") -> None:
         super().__init__(message, advice=advice)

@@ -1,35 +1,95 @@
-"""How large a file and its picture may be, and how everything that decodes refuses the rest."""
+"""Limits of what comes from outside, and the refusals that name them."""
 
 from __future__ import annotations
 
-from core.errors import RadiographError
+from dataclasses import dataclass
 
-# 6,000 × 6,000: detectors and film scanners stay below 5,000 a side, and decoding stays below 300 MB.
-MAX_PIXELS = 36_000_000
-MIN_SHORT_SIDE = 32
-MAX_BYTES = 200_000_000
+from core.errors import RadiographError
+from core.formatting import format_size
+
 # What to do about a file that cannot be used; the end of many a sentence.
 EXPORT = "export the radiograph from its viewer as PNG or JPEG and upload that file."
 DAMAGED = f"The file is damaged or incomplete; {EXPORT}"
 
 
-def check_size(width: int, height: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large a file, its picture and an archive of files may be.
+
+    Attributes
+    ----------
+    file_bytes
+        Bytes of one file, unpacked.
+    pixels
+        Pixels of one picture. 6,000 × 6,000: detectors and film scanners stay below 5,000 a side, and decoding stays
+        below 300 MB.
+    short_side
+        The fewest pixels along a picture's short side.
+    dicom_elements
+        Elements of one DICOM file, those in sequences included.
+    entries
+        Files and folders of one archive.
+    total_bytes
+        Bytes of all files of an archive, unpacked.
+    ratio
+        Bytes unpacked over bytes packed, of one file as of all together. It holds from `ratio_from` unpacked bytes on.
+    """
+
+    file_bytes: int = 200_000_000
+    pixels: int = 36_000_000
+    short_side: int = 32
+    dicom_elements: int = 100_000
+    entries: int = 20_000
+    total_bytes: int = 40_000_000_000
+    ratio: float = 100.0
+    ratio_from: int = 16_000_000
+
+    @property
+    def inflated_bytes(self) -> int:
+        """Bytes of a deflated DICOM data set, inflated: the largest picture at 16 bits, and a header."""
+        return 2 * self.pixels + 20_000_000
+
+
+LIMITS = Limits()
+
+
+def check_picture_size(width: int, height: int) -> None:
     """Refuse a picture by what its header says, before anything is decoded.
 
-    Raises RadiographError with the codes TOO_LARGE or TOO_SMALL.
+    Raises
+    ------
+    RadiographError
+        With the codes TOO_LARGE or TOO_SMALL.
     """
-    if width * height > MAX_PIXELS:
-        raise too_large(f"{width} × {height} px", f"at most {MAX_PIXELS / 1e6:.0f} megapixels")
-    if min(width, height) < MIN_SHORT_SIDE:
+    if width * height > LIMITS.pixels:
+        raise too_many_pixels(f"{width} × {height} px")
+    if min(width, height) < LIMITS.short_side:
         raise RadiographError(
-            f"expected at least {MIN_SHORT_SIDE} px on the short side. Received: {width} × {height} px",
+            f"expected at least {LIMITS.short_side} px on the short side. Received: {width} × {height} px",
             code="TOO_SMALL",
             advice="The picture is too small to show a lung; export the radiograph at full size.",
         )
 
 
+def check_file_size(size: int) -> None:
+    """Refuse a file by its number of bytes, before it is read.
+
+    Raises
+    ------
+    RadiographError
+        With the code TOO_LARGE.
+    """
+    if size > LIMITS.file_bytes:
+        raise too_large(format_size(size), f"at most {format_size(LIMITS.file_bytes)}")
+
+
+def too_many_pixels(received: str) -> RadiographError:
+    """Return the refusal of a picture with more pixels than allowed."""
+    return too_large(received, f"at most {LIMITS.pixels / 1e6:.0f} megapixels")
+
+
 def too_large(received: str, expected: str) -> RadiographError:
-    """The refusal of what is beyond a limit."""
+    """Return the refusal of what is beyond a limit."""
     return RadiographError(
         f"expected {expected}. Received: {received}",
         code="TOO_LARGE",

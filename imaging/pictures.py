@@ -24,7 +24,7 @@ from PIL import (
 from core.errors import RadiographError
 from imaging.film import Pixels, Radiograph
 from imaging.jpeg import JpegFile, jpeg_ends
-from imaging.limits import DAMAGED, EXPORT, MAX_PIXELS, check_size, too_large
+from imaging.limits import DAMAGED, EXPORT, check_picture_size, too_many_pixels
 
 # Opened by their first bytes and not through Image.open, which knows formats that are none of our business and have had
 # security bugs, and whose size check warns through a process-wide filter that threads cannot change safely.
@@ -47,7 +47,7 @@ def decode_picture(data: bytes) -> Radiograph:
 
     EXIF orientation is applied, an alpha channel is laid over black, palette and CMYK become grey, 16-bit stays
     16-bit; of a multi-picture JPEG (MPO) the first counts. Nothing is decoded before the header's size has passed
-    `MAX_PIXELS`, and nothing that lacks its end or fails its checksum is decoded at all.
+    `Limits.pixels`, and nothing that lacks its end or fails its checksum is decoded at all.
 
     Raises RadiographError with the codes UNREADABLE, UNSUPPORTED, TOO_SMALL or TOO_LARGE.
     """
@@ -61,7 +61,7 @@ def decode_picture(data: bytes) -> Radiograph:
     except RadiographError:
         raise
     except Image.DecompressionBombError as error:
-        raise too_large("a picture above PIL's limit", f"at most {MAX_PIXELS / 1e6:.0f} megapixels") from error
+        raise too_many_pixels("a picture above PIL's limit") from error
     except Exception as error:  # PIL's decoders raise OSError, SyntaxError, struct.error, ValueError … on damage
         raise RadiographError(
             f"expected a complete image file. Received: {type(error).__name__} while decoding", advice=DAMAGED
@@ -109,7 +109,7 @@ def _other_format(data: bytes) -> str | None:
 
 
 def _check_header(image: ImageFile.ImageFile) -> None:
-    check_size(*image.size)
+    check_picture_size(*image.size)
     if getattr(image, "is_animated", False):
         raise RadiographError(
             "expected one picture. Received: several in one file",

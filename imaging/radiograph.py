@@ -12,16 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import RadiographError
-from core.formatting import format_size
 from imaging.border import fill_border
 from imaging.dicom.decode import decode_dicom
 from imaging.dicom.elements import is_dicom
 from imaging.film import Pixels as Pixels
 from imaging.film import Radiograph as Radiograph
-from imaging.limits import MAX_BYTES as MAX_BYTES
-from imaging.limits import MAX_PIXELS as MAX_PIXELS
-from imaging.limits import MIN_SHORT_SIDE as MIN_SHORT_SIDE
-from imaging.limits import too_large
+from imaging.limits import check_file_size
 from imaging.lookup import looked_up
 from imaging.pictures import decode_picture
 
@@ -43,8 +39,7 @@ def decode_radiograph(data: bytes) -> Radiograph:
             code="EMPTY",
             advice="The file is empty; export the radiograph again and upload the new file.",
         )
-    if len(data) > MAX_BYTES:
-        raise too_large(format_size(len(data)), f"at most {format_size(MAX_BYTES)}")
+    check_file_size(len(data))
     return decode_dicom(data) if is_dicom(data) else decode_picture(data)
 
 

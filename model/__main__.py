@@ -16,11 +16,12 @@ from tqdm import tqdm
 
 from core.errors import AppError, RadiographError
 from core.files import write_atomically
-from core.formatting import format_size
 from core.purposes import PURPOSES
 from core.settings import load_settings
-from imaging.archives import HEAD_BYTES, Member, is_archive, list_archive, may_be_film
-from imaging.radiograph import MAX_BYTES, to_uint8
+from imaging.archives import is_archive
+from imaging.intake import HEAD_BYTES, Member, list_archive, may_be_radiograph
+from imaging.limits import check_file_size
+from imaging.radiograph import to_uint8
 from model.assessment import Assessment
 from model.engine import Classifier, load_classifier
 from model.listing import csv_text, line
@@ -157,7 +158,7 @@ def _items(path: Path) -> Iterator[_Item]:
     if path.is_dir():
         for inner in sorted(path.rglob("*")):
             name = inner.relative_to(path).as_posix()
-            if inner.is_file() and may_be_film(name, lambda inner=inner: _head(inner)):  # type: ignore[misc]
+            if inner.is_file() and may_be_radiograph(name, lambda inner=inner: _head(inner)):  # type: ignore[misc]
                 yield from _items(inner)
     elif is_archive(_head(path)):
         try:
@@ -187,19 +188,13 @@ def _assess(item: _Item, classifier: Classifier) -> Assessment:
 
 
 def _read(item: _Item) -> bytes:
-    """Read one file, at most `MAX_BYTES` of it; raises RadiographError."""
+    """Read one file, unless it is too large; raises RadiographError."""
     if item.refused is not None:
         raise item.refused
     if item.member is not None:
         return item.member.read()
     try:
-        if item.path.stat().st_size > MAX_BYTES:
-            raise RadiographError(
-                f"expected at most {format_size(MAX_BYTES)}. Received: more",
-                code="TOO_LARGE",
-                advice=f"The file is larger than {format_size(MAX_BYTES)}. Export the radiograph at the detector's own "
-                "size or smaller.",
-            )
+        check_file_size(item.path.stat().st_size)
         return item.path.read_bytes()
     except FileNotFoundError as error:
         raise RadiographError(

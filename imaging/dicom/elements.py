@@ -17,7 +17,7 @@ from enum import IntEnum
 from core.errors import RadiographError
 from core.formatting import format_size
 from imaging.dicom.charset import decode_text, defined_terms
-from imaging.limits import DAMAGED, MAX_PIXELS, too_large
+from imaging.limits import DAMAGED, LIMITS, too_large
 
 
 class Tag(IntEnum):
@@ -126,9 +126,7 @@ _NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "O
 _OPEN = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _DEFLATED = "1.2.840.10008.1.2.1.99"
-_MAX_ELEMENTS = 100_000
 _MAX_TEXT = 10_240
-_MAX_INFLATED = 2 * MAX_PIXELS + 20_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +225,7 @@ def read_elements(data: bytes) -> DicomFile:
     """
     view = memoryview(data)
     position = 132 if data[128:132] == b"DICM" else 4 if data[:4] == b"DICM" else 0
-    budget = iter(range(_MAX_ELEMENTS))
+    budget = iter(range(LIMITS.dicom_elements))
     dataset = DataSet()
     coding = _coding_at(view, position)
     for tag, vr, start, end, _ in _elements(view, position, coding, budget, last_group=2):
@@ -283,7 +281,7 @@ def _elements(
 def _header(view: memoryview, position: int, coding: _Coding, budget: Iterator[int]) -> tuple[int, str, int, int]:
     """Return (tag, VR or "", start of the value, its length) of the element at `position`."""
     if next(budget, None) is None:
-        raise damaged(f"more than {_MAX_ELEMENTS:,} elements")
+        raise damaged(f"more than {LIMITS.dicom_elements:,} elements")
     if position + 8 > len(view):
         raise damaged("a file that breaks off within an element")
     order = "<" if coding.is_little else ">"
@@ -344,11 +342,11 @@ def _inflated(packed: memoryview) -> bytes:
     """Inflate a data set (PS3.5 section A.5), up to the size that the largest radiograph has."""
     unpacker = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     try:
-        data = unpacker.decompress(packed, _MAX_INFLATED)
+        data = unpacker.decompress(packed, LIMITS.inflated_bytes)
     except zlib.error as error:
         raise damaged("a deflated data set that cannot be inflated") from error
     if unpacker.unconsumed_tail:
-        raise too_large("a deflated file that inflates to more", f"at most {format_size(_MAX_INFLATED)}")
+        raise too_large("a deflated file that inflates to more", f"at most {format_size(LIMITS.inflated_bytes)}")
     if not unpacker.eof:
         raise damaged("a deflated data set that breaks off")
     return data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from PIL import Image
 from core.errors import RadiographError
 from imaging.dicom.codestreams import decode_stream
 from imaging.dicom.elements import DataSet, DicomFile, Tag, damaged
-from imaging.limits import EXPORT, check_size
+from imaging.limits import EXPORT, check_picture_size
 
 Words = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -66,7 +67,7 @@ def pixel_module(dataset: DataSet) -> PixelModule:
     rows, columns = dataset.whole(Tag.ROWS), dataset.whole(Tag.COLUMNS)
     if rows is None or columns is None or rows < 1 or columns < 1:
         raise damaged("a picture without its number of rows and columns")
-    check_size(columns, rows)
+    check_picture_size(columns, rows)
     stored = dataset.whole(Tag.BITS_STORED)
     allocated = dataset.whole(Tag.BITS_ALLOCATED) or (16 if stored is not None and stored > 8 else 8)
     if allocated not in (8, 16):
@@ -125,7 +126,7 @@ def _run_lengths(data: bytes, module: PixelModule) -> Words:
     if starts != sorted(starts) or starts[0] < 64:
         raise damaged("run lengths beyond the end of the file")
     words = np.zeros((module.rows, module.columns), np.uint8 if count == 1 else np.uint16)
-    for start, end in zip(starts, starts[1:], strict=False):
+    for start, end in pairwise(starts):
         try:
             # One row as long as the whole picture, since some encoders let runs cross the ends of rows.
             band = Image.frombytes("L", (words.size, 1), data[start:end], "packbits", "L")

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from core.errors import RadiographError
-from imaging.archives import is_archive, list_archive, shown_name
+from imaging.archives import is_archive
+from imaging.intake import list_archive, shown_name
 from pages.reading import source_cache
 from pages.reading.films import Film, Notes
 
@@ -100,7 +101,7 @@ class FilmQueue:
             contents = list_archive(data)
         except RadiographError as error:
             return [_refused(name, error)]
-        self.skipped += contents.passed_over
+        self.skipped += contents.skipped
         if not contents.members:
             return [
                 _refused(

@@ -80,7 +80,7 @@ def test_the_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatc
 
 def test_the_temporary_file_is_hidden_and_ignored_by_git(tmp_path):
     seen = []
-    write_atomically(tmp_path / "a", lambda file: seen.extend(path.name for path in tmp_path.iterdir()))
+    write_atomically(tmp_path / "a", lambda _file: seen.extend(path.name for path in tmp_path.iterdir()))
     assert len(seen) == 1 and seen[0].startswith(".") and seen[0].endswith(".tmp")
 
 

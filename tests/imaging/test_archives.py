@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import RadiographError
-from imaging.archives import LIMITS, Limits, is_archive, list_archive, may_be_film, shown_name
-from imaging.radiograph import MAX_BYTES
+from core.errors import ArchiveError, RadiographError
+from imaging import archives
+from imaging.archives import Archive, is_archive
+from imaging.intake import list_archive, may_be_radiograph, shown_name
+from imaging.limits import LIMITS, Limits
 from tests.phantoms import as_png
 
 FILM = as_png(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64).astype(np.uint8))
@@ -46,7 +48,7 @@ def test_films_are_listed_in_the_archives_order_and_read_whole() -> None:
     assert [member.name for member in contents.members] == ["b/2.png", "a/1.dcm", "a/deep/er/x.JPG"]
     assert [member.read() for member in contents.members] == [FILM, DICOM, b"no film"]
     assert contents.members[0].read() == FILM, "a member can be read again"
-    assert contents.passed_over == 0
+    assert contents.skipped == 0
 
 
 def test_what_lies_beside_the_films_is_passed_over_and_counted_unless_hidden() -> None:
@@ -64,7 +66,7 @@ def test_what_lies_beside_the_films_is_passed_over_and_counted_unless_hidden() -
         )
     )
     assert [member.name for member in contents.members] == ["film.png"]
-    assert contents.passed_over == 5
+    assert contents.skipped == 5
 
 
 @pytest.mark.parametrize("name", ["IM000001", "DICOM/PAT0/1.2.840.10008.5", "film.xray"])
@@ -143,7 +145,6 @@ def test_sizes_and_numbers_are_bounded() -> None:
     assert refusal(zipped(("a.png", random.Random(1).randbytes(5000))), Limits(file_bytes=4000)).code == "TOO_LARGE"
     assert "5 files" in refusal(zipped(*[(f"{k}.png", b"x") for k in range(6)]), Limits(entries=5)).advice
     assert len(list_archive(zipped(*[(f"{k}.png", b"x") for k in range(5)]), Limits(entries=5)).members) == 5
-    assert LIMITS.file_bytes == MAX_BYTES
 
 
 def test_names_are_never_paths() -> None:
@@ -165,7 +166,7 @@ def test_links_are_passed_over() -> None:
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
         archive.writestr(link, "/etc/passwd")
     contents = list_archive(target.getvalue())
-    assert contents.members == () and contents.passed_over == 1
+    assert contents.members == () and contents.skipped == 1
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\3\4", b"PK\3\4" + b"\0" * 99, zipped(("film.png", FILM))[:-30]])
@@ -195,6 +196,26 @@ def test_an_archive_on_disk_reads_alike_and_writes_nothing(tmp_path: Path) -> No
     assert [one.name for one in tmp_path.rglob("*")] == ["films.zip"]
 
 
+def test_a_file_is_unpacked_as_a_stream_no_further_than_asked_for() -> None:
+    noise = random.Random(2).randbytes(3_000_000)
+    archive = Archive(io.BytesIO(zipped(("film.png", noise))))
+    (entry,) = archive.entries()
+    with archive.open(entry) as read:
+        assert read(1000) == noise[:1000] and read(4) == noise[1000:1004]
+    assert archive.read(entry) == noise
+    with pytest.raises(OSError, match="full disk"), archive.open(entry) as read:
+        raise OSError("full disk")  # what fails outside the archive is no damage of it
+
+
+def test_entries_are_counted_wherever_a_chunk_of_the_file_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = zipped(*[(f"{k}.png", b"x") for k in range(40)])
+    for chunk in (4, 5, 7, 64, 1 << 20):
+        monkeypatch.setattr(archives, "_CHUNK", chunk)
+        assert len(Archive(io.BytesIO(data), Limits(entries=40)).entries()) == 40
+        with pytest.raises(ArchiveError, match="at most 39 files"):
+            Archive(io.BytesIO(data), Limits(entries=39)).entries()
+
+
 def test_what_is_an_archive_is_told_from_the_bytes() -> None:
     assert is_archive(zipped(("x", b""))) and is_archive(zipped()) and not is_archive(FILM) and not is_archive(b"")
     assert list_archive(zipped()).members == ()
@@ -210,8 +231,8 @@ def test_only_files_without_a_known_ending_are_looked_into() -> None:
     def refuse() -> bytes:
         raise AssertionError("looked into")
 
-    assert may_be_film("a/film.dcm", refuse) and not may_be_film("a/film.pdf", refuse)
-    assert may_be_film("a/film", lambda: DICOM) and not may_be_film("a/film", lambda: b"")
+    assert may_be_radiograph("a/film.dcm", refuse) and not may_be_radiograph("a/film.pdf", refuse)
+    assert may_be_radiograph("a/film", lambda: DICOM) and not may_be_radiograph("a/film", lambda: b"")
 
 
 @settings(max_examples=300, deadline=None)

@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from core.errors import RadiographError
-from imaging import radiograph as under_test
+from imaging import limits
+from imaging.limits import LIMITS, Limits
 from imaging.radiograph import (
     DETAIL_PX,
-    MAX_PIXELS,
-    MIN_SHORT_SIDE,
     Radiograph,
     decode_radiograph,
     enlarge,
@@ -368,7 +367,7 @@ REFUSED = {
     "animated WebP": (several("WEBP"), "UNSUPPORTED", "several"),
     "TIFF of three pages": (several("TIFF"), "UNSUPPORTED", "several"),
     "one pixel": (as_png(np.zeros((1, 1), np.uint8)), "TOO_SMALL", "1 × 1 px"),
-    "a line": (as_png(np.zeros((MIN_SHORT_SIDE - 1, 500), np.uint8)), "TOO_SMALL", "500 × 31 px"),
+    "a line": (as_png(np.zeros((LIMITS.short_side - 1, 500), np.uint8)), "TOO_SMALL", "500 × 31 px"),
     "PNG bomb": (png_of(30_000, 30_000, zlib.compress(bytes(1000))), "TOO_LARGE", "30000 × 30000 px"),
     "JPEG bomb": (jpeg_claiming(65_000, 65_000), "TOO_LARGE", "65000 × 65000 px"),
     "GIF bomb": (b"GIF89a" + struct.pack("<HH", 60_000, 60_000) + encoded(grey(RAMP), "GIF")[10:], "TOO_LARGE", ""),
@@ -431,16 +430,16 @@ def test_a_bomb_is_refused_before_its_pixels_are_touched(monkeypatch):
 
 
 def test_a_file_above_the_limit_is_refused(monkeypatch):
-    monkeypatch.setattr(under_test, "MAX_BYTES", 1000)
+    monkeypatch.setattr(limits, "LIMITS", Limits(file_bytes=1000))
     error = refusal(as_png(FILM))
     assert error.code == "TOO_LARGE"
 
 
 def test_a_full_detector_passes_and_the_limit_is_exact():
-    assert MAX_PIXELS > 2 * 4000 * 4000
+    assert LIMITS.pixels > 2 * 4000 * 4000
     assert decode_radiograph(as_png(np.zeros((4000, 4000), np.uint8))).pixels.shape == (4000, 4000)
-    assert refusal(png_of(6000, MAX_PIXELS // 6000 + 1, b"")).code == "TOO_LARGE"
-    assert refusal(png_of(6000, MAX_PIXELS // 6000, b"")).code == "UNREADABLE"  # passes, and then has no pixels
+    assert refusal(png_of(6000, LIMITS.pixels // 6000 + 1, b"")).code == "TOO_LARGE"
+    assert refusal(png_of(6000, LIMITS.pixels // 6000, b"")).code == "UNREADABLE"  # passes, and then has no pixels
 
 
 TRUNCATABLE = {
@@ -524,7 +523,7 @@ def only_a_refusal_leaves(data: bytes) -> None:
     except RadiographError as error:
         assert error.code in CODES and error.advice.endswith(".")
     else:
-        assert min(film.pixels.shape) >= MIN_SHORT_SIDE and film.pixels.size <= MAX_PIXELS
+        assert min(film.pixels.shape) >= LIMITS.short_side and film.pixels.size <= LIMITS.pixels
         assert to_uint8(film).shape == film.pixels.shape
 
 
@@ -548,7 +547,7 @@ def test_nothing_but_a_refusal_leaves_on_random_bytes(start, rest):
 
 def test_threads_decode_side_by_side_and_nobodys_settings_change():
     before, limit = list(warnings.filters), Image.MAX_IMAGE_PIXELS
-    files = [data for data in TRUNCATABLE.values()] * 4
+    files = list(TRUNCATABLE.values()) * 4
     alone = [decode_radiograph(data).pixels for data in files]
     with ThreadPoolExecutor(4) as pool:
         together = [film.pixels for film in pool.map(decode_radiograph, files)]

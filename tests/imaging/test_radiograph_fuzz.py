@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from core.errors import RadiographError
-from imaging.limits import MAX_PIXELS, MIN_SHORT_SIDE
+from imaging.limits import LIMITS
 from imaging.radiograph import decode_radiograph, rendered, to_uint8
 from tests.mutations import drawn_seeds, mutated, real_seeds
 
@@ -22,7 +22,7 @@ def what_became_of(data: bytes) -> str:
     except RadiographError as error:
         assert error.code in CODES and error.advice.endswith(".") and "Received: " in str(error)
         return error.code
-    assert min(film.pixels.shape) >= MIN_SHORT_SIDE and film.pixels.size <= MAX_PIXELS
+    assert min(film.pixels.shape) >= LIMITS.short_side and film.pixels.size <= LIMITS.pixels
     assert to_uint8(film).shape == film.pixels.shape
     for k, rendering in enumerate(film.renderings):
         assert rendering.name and rendering.name.isprintable() and film.deep.max() < rendering.curve.size

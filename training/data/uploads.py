@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import lzma
 import os
 import re
 import shutil
-import stat
-import struct
 import tempfile
 import time
 import unicodedata
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePath
 from typing import IO
 
-from core.errors import DatasetError
+from core.errors import ArchiveError, DatasetError
 from core.formatting import format_size
 from core.progress import Progress, Report, ignore
 from core.settings import Settings
+from imaging.archives import Archive
+from imaging.limits import LIMITS, Limits
 from training.data.dataset import CLASSES, SUFFIXES
 from training.data.sources import PARTS, Dataset, dataset_at, with_counts
 
@@ -41,18 +39,8 @@ _STALE = (".unpacking-", ".deleted-")
 _MAKE_AGAIN = "Make the zip again from the folder itself, with the tool of your operating system."
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much one upload may hold. `ratio` is bytes unpacked over bytes uploaded, from `ratio_from` bytes on."""
-
-    files: int = 200_000
-    file_bytes: int = 200_000_000
-    total_bytes: int = 60_000_000_000
-    ratio: float = 100.0
-    ratio_from: int = 16_000_000
-
-
-LIMITS = Limits()
+# A dataset holds more than a reader assesses at once.
+UPLOAD_LIMITS = replace(LIMITS, entries=200_000, total_bytes=60_000_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,39 +53,36 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One file that comes in: its name as claimed, its size as claimed, and how to read it."""
+    """One file that comes in: its name and size as claimed, and how to open it for a function that reads from it."""
 
     name: str
     size: int
-    open: Callable[[], contextlib.AbstractContextManager[IO[bytes]]]
+    open: Callable[[], contextlib.AbstractContextManager[Callable[[int], bytes]]]
 
 
 def unpack_zip(
-    settings: Settings, file: IO[bytes], name: str, report: Report = ignore, limits: Limits = LIMITS
+    settings: Settings, file: IO[bytes], name: str, report: Report = ignore, limits: Limits = UPLOAD_LIMITS
 ) -> Stored:
     """Unpack an uploaded zip into a dataset folder; `name` is its file's. `report` gets the files stored so far.
 
     Raises DatasetError when it is no zip, holds no dataset, or is unsafe to unpack; then nothing is left behind.
     """
     size = file.seek(0, os.SEEK_END)
-    file.seek(0)
+    archive = Archive(file, limits)
     try:
-        with zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
-            if len(members) > limits.files:
-                raise _refused(f"at most {limits.files} files", str(len(members)), "Upload the data in smaller parts.")
-            for member in members:
-                safe_parts(member.filename)
-            # Not member.is_dir(), which fails on an empty name.
-            entries = [_member(archive, member) for member in members if not member.filename.endswith("/")]
-            most = max(limits.ratio_from, int(limits.ratio * size))
-            return _store(settings, Path(name).stem, entries, report, limits, most)
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, struct.error, OverflowError) as error:
-        raise _refused(
-            "a whole zip file", "a damaged one, or none", "Make the zip again and upload it once more."
-        ) from error
-    except NotImplementedError as error:
-        raise _refused("a zip with ordinary compression", "another kind", _MAKE_AGAIN) from error
+        entries = archive.entries()
+        for entry in entries:
+            safe_parts(entry.name)
+        files = [entry for entry in entries if not entry.is_folder]
+        for entry in files:
+            archive.check_kind(entry)
+        incoming = [_Entry(entry.name, entry.size, partial(archive.open, entry)) for entry in files]
+        most = max(limits.ratio_from, int(limits.ratio * size))
+        return _store(settings, Path(name).stem, incoming, report, limits, most)
+    except ArchiveError as error:
+        raise DatasetError(str(error), advice=error.advice) from error
+    finally:
+        archive.close()
 
 
 def store_files(
@@ -105,14 +90,14 @@ def store_files(
     files: Sequence[tuple[str, IO[bytes]]],
     name: str = "",
     report: Report = ignore,
-    limits: Limits = LIMITS,
+    limits: Limits = UPLOAD_LIMITS,
 ) -> Stored:
     """Store the files of an uploaded directory as a dataset folder: (path below it, contents) each.
 
     The dataset is called `name`, or like the directory. Raises DatasetError when it is none, or unsafe.
     """
-    if len(files) > limits.files:
-        raise _refused(f"at most {limits.files} files", str(len(files)), "Upload the data in smaller parts.")
+    if len(files) > limits.entries:
+        raise _refused(f"at most {limits.entries} files", str(len(files)), "Upload the data in smaller parts.")
     entries = [
         _Entry(path, file.seek(0, os.SEEK_END), lambda file=file: _rewound(file))  # type: ignore[misc]
         for path, file in files
@@ -142,19 +127,10 @@ def safe_parts(name: str) -> tuple[str, ...]:
     return parts
 
 
-def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> _Entry:
-    kind = stat.S_IFMT(member.external_attr >> 16)
-    if kind not in (0, stat.S_IFREG):
-        raise _refused("plain files", "a link or a device", "Put the pictures themselves into the zip, not links.")
-    if member.flag_bits & 0x1:
-        raise _refused("a zip without a password", "an encrypted one", "Make the zip again without a password.")
-    return _Entry(member.filename, member.file_size, lambda: archive.open(member))
-
-
 @contextlib.contextmanager
-def _rewound(file: IO[bytes]) -> Iterator[IO[bytes]]:
+def _rewound(file: IO[bytes]) -> Iterator[Callable[[int], bytes]]:
     file.seek(0)
-    yield file
+    yield file.read
 
 
 def _store(
@@ -208,7 +184,7 @@ def _choose(entries: Sequence[_Entry]) -> tuple[list[tuple[tuple[str, ...], _Ent
     ]
     if len({parts[0] for parts, _ in visible}) == 1 and visible[0][0][0] not in (*CLASSES, *PARTS):
         visible = [(parts[1:], entry) for parts, entry in visible if len(parts) > 1]
-    found = [(parts, entry) for parts, entry in visible if os.path.splitext(parts[-1])[1].lower() in SUFFIXES]
+    found = [(parts, entry) for parts, entry in visible if PurePath(parts[-1]).suffix.lower() in SUFFIXES]
     in_parts = [one for one in found if len(one[0]) > 2 and one[0][0] in PARTS and one[0][1] in CLASSES]
     flat = [one for one in found if len(one[0]) > 1 and one[0][0] in CLASSES]
     has_parts = any(parts[0] == PARTS[0] for parts, _ in in_parts)
@@ -255,12 +231,12 @@ def _write(entry: _Entry, target: Path, most: int, room: int) -> int:
     Raises DatasetError when it is larger than `most` bytes, whatever it claims to be.
     """
     size = 0
-    with entry.open() as source, target.open("xb") as file:
-        while size <= room and (chunk := source.read(_CHUNK)):
+    with entry.open() as read, target.open("xb") as file:
+        while size <= room and (chunk := read(_CHUNK)):
             size += len(chunk)
             if size > most:
                 raise _refused(
-                    f"pictures of at most {format_size(most)}",
+                    f"files of at most {format_size(most)}",
                     "a larger one",
                     "Leave out files that are not single radiographs.",
                 )

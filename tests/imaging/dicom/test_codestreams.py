@@ -137,7 +137,7 @@ def test_a_decoder_that_does_not_end_is_ended(monkeypatch, tmp_path):
 
 
 def test_without_its_library_the_refusal_says_so(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     error = refusal(STREAMS["JPEG-LS"])
     assert error.code == "UNSUPPORTED" and "python-gdcm" in str(error)
     assert decode_stream(STREAMS["JPEG baseline"], *SIZE)[0].shape == SIZE  # needs nothing but PIL

@@ -18,6 +18,7 @@ from core.errors import RadiographError
 from imaging.dicom import elements as under_test
 from imaging.dicom.elements import Tag, is_dicom, read_elements
 from imaging.dicom.pixels import pixel_module, stored_words
+from imaging.limits import LIMITS, Limits
 from imaging.radiograph import decode_radiograph
 from tests.dicoms import SYNTAXES, as_file, code, phantom_dicom
 from tests.phantoms import as_jpeg, as_png, chest
@@ -47,25 +48,22 @@ def refusal(data: bytes) -> RadiographError:
 
 # --- Against pydicom -------------------------------------------------------------------------------------------------
 
-GREY = [
-    name
-    for name in (
-        "CT_small.dcm",
-        "MR_small.dcm",
-        "MR_small_RLE.dcm",
-        "MR_small_bigendian.dcm",
-        "MR_small_expb.dcm",
-        "MR_small_implicit.dcm",
-        "MR_small_jp2klossless.dcm",
-        "MR_small_jpeg_ls_lossless.dcm",
-        "MR_small_padded.dcm",
-        "JPEG2000.dcm",
-        "J2K_pixelrep_mismatch.dcm",
-        "693_J2KI.dcm",
-        "examples_overlay.dcm",
-        "image_dfl.dcm",
-    )
-]
+GREY = (
+    "CT_small.dcm",
+    "MR_small.dcm",
+    "MR_small_RLE.dcm",
+    "MR_small_bigendian.dcm",
+    "MR_small_expb.dcm",
+    "MR_small_implicit.dcm",
+    "MR_small_jp2klossless.dcm",
+    "MR_small_jpeg_ls_lossless.dcm",
+    "MR_small_padded.dcm",
+    "JPEG2000.dcm",
+    "J2K_pixelrep_mismatch.dcm",
+    "693_J2KI.dcm",
+    "examples_overlay.dcm",
+    "image_dfl.dcm",
+)
 
 
 @pytest.mark.parametrize("name", GREY)
@@ -259,7 +257,7 @@ def test_a_file_without_anything_is_refused(data):
 
 
 def test_an_inflation_bomb_is_refused_before_it_fills_the_memory(monkeypatch):
-    monkeypatch.setattr(under_test, "_MAX_INFLATED", 1_000_000)
+    monkeypatch.setattr(under_test, "LIMITS", Limits(pixels=1_000))
     packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     packed = packer.compress(bytes(50_000_000)) + packer.flush()
     meta = META.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99").replace(b"UI\x14\0", b"UI\x16\0")
@@ -268,7 +266,7 @@ def test_an_inflation_bomb_is_refused_before_it_fills_the_memory(monkeypatch):
 
 
 def test_the_limit_on_inflation_holds_the_largest_film():
-    assert 2 * under_test.MAX_PIXELS < under_test._MAX_INFLATED < 2 * under_test.MAX_PIXELS + 50_000_000
+    assert 2 * LIMITS.pixels < LIMITS.inflated_bytes < 2 * LIMITS.pixels + 50_000_000
 
 
 @pytest.mark.parametrize(
@@ -280,7 +278,7 @@ def test_the_limit_on_inflation_holds_the_largest_film():
     ],
 )
 def test_a_file_of_countless_elements_is_refused(monkeypatch, tiny):
-    monkeypatch.setattr(under_test, "_MAX_ELEMENTS", 2_000)
+    monkeypatch.setattr(under_test, "LIMITS", Limits(dicom_elements=2_000))
     opening = explicit(0x00090001, b"SQ", b"", 0xFFFFFFFF)
     assert refusal(PREAMBLE + META + opening + tiny * 5_000).code == "UNREADABLE"
 

@@ -15,9 +15,10 @@ from hypothesis import strategies as some
 
 from core.errors import DatasetError
 from core.settings import Settings
+from imaging.limits import Limits
 from training.data import sources, uploads
 from training.data.sources import data_roots, dataset_at, delete_dataset, find_dataset, list_datasets, with_counts
-from training.data.uploads import Limits, safe_parts, store_files, unpack_zip
+from training.data.uploads import safe_parts, store_files, unpack_zip
 
 PICTURE = b"not decoded while it is unpacked"
 GOOD = ("chest/NORMAL/a.png", "chest/PNEUMONIA/b.JPEG")
@@ -48,7 +49,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(tmp_path / "var", data_roots=(tmp_path / "server",))
 
 
-def refused(settings: Settings, file: io.BytesIO, words: str, limits: Limits = uploads.LIMITS) -> None:
+def refused(settings: Settings, file: io.BytesIO, words: str, limits: Limits = uploads.UPLOAD_LIMITS) -> None:
     """The upload is refused with these words, and nothing of it is left on the disk."""
     outside = {path for path in settings.data_dir.parent.rglob("*") if settings.datasets_dir not in path.parents}
     with pytest.raises(DatasetError, match=words) as caught:
@@ -255,14 +256,14 @@ def test_the_same_name_twice_is_refused(settings: Settings) -> None:
 
 
 def test_bounds_hold(settings: Settings) -> None:
-    refused(settings, a_zip(*GOOD), "at most 1 files", Limits(files=1))
-    refused(settings, a_zip(*GOOD), "pictures of at most 9 bytes", Limits(file_bytes=9))
+    refused(settings, a_zip(*GOOD), "at most 1 files", Limits(entries=1))
+    refused(settings, a_zip(*GOOD), "files of at most 9 bytes", Limits(file_bytes=9))
     refused(settings, a_zip(*GOOD), "once it is unpacked", Limits(total_bytes=50))
     bomb = a_zip(*GOOD, data=bytes(12_000_000))
     assert len(bomb.getvalue()) < 40_000
     refused(settings, bomb, "once it is unpacked")
     with pytest.raises(DatasetError, match="at most 1 files"):
-        store_files(settings, [(name, io.BytesIO(PICTURE)) for name in GOOD], limits=Limits(files=1))
+        store_files(settings, [(name, io.BytesIO(PICTURE)) for name in GOOD], limits=Limits(entries=1))
 
 
 def test_a_zip_that_understates_its_sizes_is_refused(settings: Settings) -> None:
