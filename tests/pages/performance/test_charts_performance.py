@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import plotly.graph_objects as go
 import pytest
@@ -20,6 +22,7 @@ ROWS = (
 HISTORY = tuple(dict(zip(COLUMNS, row, strict=True)) for row in ROWS)
 
 
+@cache
 def every_figure() -> list[go.Figure]:
     return [
         charts_performance.roc(CURVE, (0.1, 0.8), "0.900", "Test, n = 56"),

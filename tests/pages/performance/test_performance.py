@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from tests import ROOT
 PERFORMANCE = "pages/performance/performance.py"
 
 
+@cache
 def an_evaluation(split: str = "validation", shift: float = 0.0) -> Evaluation:
     rng = np.random.default_rng(7)
     labels = np.repeat((0, 1), (60, 140))
@@ -89,11 +92,18 @@ def charts(app: AppTest) -> str:
     return "\n".join(chart.proto.spec for chart in app.get("plotly_chart"))
 
 
-def test_the_card_is_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(a_card(), tmp_path, monkeypatch)
-    app = open_performance()
-    assert not app.exception
-    said = text(app)
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppTest]:
+    """The page of one version, opened once; its settings hold as long as this module's tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        install(a_card(), tmp_path_factory.mktemp("shown"), patch)
+        app = open_performance()
+        assert not app.exception
+        yield app
+
+
+def test_the_card_is_on_the_page(shown: AppTest) -> None:
+    said, app = text(shown), shown
     for words in (
         "Decision support, not a diagnosis",
         "Classifier 2026.01.02-1",
@@ -122,11 +132,9 @@ def test_the_card_is_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert drawn.count("Validation, n = 200") == 6
 
 
-def test_every_measure_has_its_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    card = a_card()
-    install(card, tmp_path, monkeypatch)
-    table = next(one.proto.body for one in open_performance().html if "pl-table" in one.proto.body)
-    for measure in card.evaluations["validation"].measures.values():
+def test_every_measure_has_its_interval(shown: AppTest) -> None:
+    table = next(one.proto.body for one in shown.html if "pl-table" in one.proto.body)
+    for measure in an_evaluation().measures.values():
         assert f"{measure.value:.3f} <span>({measure.low:.3f}–{measure.high:.3f})</span>" in table
 
 
@@ -146,13 +154,10 @@ def test_a_set_outside_the_population_can_be_chosen_and_says_so(
     assert f"<strong>{outside.measures['auroc'].value:.3f}</strong>" in text(app)
 
 
-def test_prevalence_moves_the_predictive_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    card = a_card()
-    install(card, tmp_path, monkeypatch)
-    app = open_performance()
+def test_prevalence_moves_the_predictive_values(shown: AppTest) -> None:
+    app, measures = shown, an_evaluation().measures
     for percent in (20, 70):
         app = app.slider(key="prevalence").set_value(percent).run()
-        measures = card.evaluations["validation"].measures
         values = predictive_values(measures["sensitivity"], measures["specificity"], percent / 100)
         assert f"{values.ppv.value:.2f} <span>({values.ppv.low:.2f}–{values.ppv.high:.2f})" in text(app)
         assert f"{values.npv.value:.2f} <span>({values.npv.low:.2f}–{values.npv.high:.2f})" in text(app)

@@ -235,7 +235,8 @@ def test_the_baseline_is_one_plain_sentence(settings: Settings, key: str, area: 
     done(settings, key, lambda audit: dataclasses.replace(audit, shortcut_auroc=area))
     audit = audits.read_audit(settings, key).audit
     assert audit is not None and words in baseline_sentence(audit)
-    assert words in text(open_audit(key)) and '"Shortcut baseline (no lung content)"' in charts(open_audit(key))
+    app = open_audit(key)
+    assert words in text(app) and '"Shortcut baseline (no lung content)"' in charts(app)
 
 
 # Figures.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 
 import plotly.graph_objects as go
 import pytest
@@ -19,6 +20,7 @@ def trace(figure: go.Figure, name: str) -> go.Scatter:
     return next(one for one in figure.data if one.name is not None and name in one.name)
 
 
+@cache
 def every_figure() -> list[go.Figure]:
     return [
         charts.reliability(BINS, "0.100", "Test, n = 56"),
