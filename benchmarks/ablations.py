@@ -1,4 +1,4 @@
-"""What each choice in training the default classifier is worth, on validation patients.
+"""Ablations of the training of the default classifier, on validation patients.
 
 Short runs that differ in one thing: every run starts from the same ImageNet weights, sees the same patients in the same
 order and lasts as many epochs. So the rows compare choices; they are not the figures of the classifier that ships. With
@@ -31,7 +31,6 @@ from model.registry import verify, version_folder
 from model.tf_startup import start_tensorflow
 from training.data.augment import DOMAIN_SHIFT, JITTER
 from training.data.dataset import LoadedFolder, load_folder
-from training.experiments.leaderboard import write_section
 from training.fitting.calibrate import calibrate, choose_operating_point, logits_by_copy
 from training.fitting.config import TrainingConfig, as_served, default_config
 
@@ -93,11 +92,11 @@ def score(predict: Callable[[Any], Any], loaded: LoadedFolder, config: TrainingC
 def table(rows: dict[str, dict[str, float]], command: str) -> str:
     """Return the rows as Markdown."""
     lines = [
-        f"`{command}` wrote this section. Held-out patients of the train split, as they are and as another "
-        "hospital might have exported them (changed framing, exposure, sharpness, encoding); operating point and "
-        "calibration chosen anew for each row. Rows with minutes are short runs of one epoch of the head and "
-        '--epochs more, not the classifier that ships. "Moved" is how far an unnoticeable change shifts the '
-        "calibrated logit.",
+        f"Written by `{command}`. Held-out patients of the train split, as they are and with the recipe "
+        "`domain_shift` (framing, exposure, sharpness and encoding of another hospital); operating point and "
+        "calibration are chosen for each row. Rows with minutes are short trainings of one epoch of the head and "
+        '--epochs more, not the shipped classifier. "Moved": median change of the calibrated logit under an '
+        "unnoticeable perturbation.",
         "",
         "| choice | AUROC | AUROC, shifted | accuracy | accuracy, shifted | moved | minutes |",
         "|---|---|---|---|---|---|---|",
@@ -165,7 +164,7 @@ def _looked_at(
 
 
 def main() -> int:
-    """Train or score what has not been yet, and write the table after each row."""
+    """Train or score the missing rows and write each into the file of rows."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ablations", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, metavar="DIR")
     parser.add_argument("--backbone-weights", metavar="FILE", help="(default: the setting)")
@@ -179,16 +178,16 @@ def main() -> int:
         metavar="FILE.json",
         help="rows that are done, kept here (%(default)s)",
     )
-    parser.add_argument("--out", type=Path, default=Path("BENCHMARKS.md"), metavar="FILE.md", help="(%(default)s)")
     options = parser.parse_args()
-    rows: dict[str, dict[str, float]] = json.loads(options.rows.read_text()) if options.rows.is_file() else {}
+    kept = json.loads(options.rows.read_text(encoding="utf-8")) if options.rows.is_file() else {"rows": {}}
+    rows: dict[str, dict[str, float]] = kept["rows"]
     command = f"python -m benchmarks.ablations --data {options.data.name} --epochs {options.epochs}"
 
     def keep(name: str, make: Callable[[], dict[str, float]]) -> None:
         if name not in rows and (options.only is None or any(text in name for text in options.only)):
             rows[name] = make()
-            write_atomically(options.rows, json.dumps(rows, indent=1, ensure_ascii=False))
-            write_section(options.out, "ablations", table(rows, command))
+            text = json.dumps({"command": command, "rows": rows}, indent=1, ensure_ascii=False)
+            write_atomically(options.rows, text + "\n")
             print(table({name: rows[name]}, "").splitlines()[-1], flush=True)
 
     try:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   python -m training leaderboard --data chest_xray
   python -m training leaderboard --data chest_xray --budget-minutes 10 --only cnn_77k cnn_2_1 vgg16
-  python -m training leaderboard --data chest_xray --also-evaluate other_hospital=films --out BENCHMARKS.md
+  python -m training leaderboard --data chest_xray --also-evaluate other_hospital=films --out leaderboard.md
 
 A network that has a version from the same radiographs, seed and held-out patients is not trained again. An interrupted
 training goes on from its last epoch when the command is given again. Versions made here are for comparison; before one
@@ -78,9 +78,9 @@ def add_commands(acts: Any) -> None:
     board.add_argument(
         "--out",
         type=Path,
-        default=Path("BENCHMARKS.md"),
+        default=Path("leaderboard.md"),
         metavar="FILE.md",
-        help="the table goes between its two marks (%(default)s)",
+        help="tables; their data go to FILE.json beside it (%(default)s)",
     )
     board.set_defaults(act=_leaderboard)
 
@@ -90,7 +90,7 @@ def _leaderboard(options: argparse.Namespace, settings: Settings) -> int:
         find_architecture(name)
     start_tensorflow(in_batches=True)
     from training.data.dataset import digest, scan_folder
-    from training.experiments.leaderboard import find_version, rows_from_json, rows_to_json, table, write_section
+    from training.experiments.leaderboard import board_to_json, find_version, rows_from_json, rows_to_json, table
     from training.fitting.config import default_config
     from training.runs.run import audited, load, refuse_blocking
 
@@ -126,7 +126,8 @@ def _leaderboard(options: argparse.Namespace, settings: Settings) -> int:
             runs.mkdir(parents=True, exist_ok=True)
             write_atomically(kept, rows_to_json(rows))
             board.append(rows[version])
-            write_section(options.out, "leaderboard", table(board, command))
+            write_atomically(options.out, f"# Leaderboard\n\n{table(board, command)}\n")
+            write_atomically(options.out.with_suffix(".json"), board_to_json(board, command))
     print(table(board, command))
     print(f"written to {options.out}", file=sys.stderr)
     return 1 if failed else 0

@@ -1,7 +1,4 @@
-"""Train or reuse every architecture on the same patients and put them into one table beside what others published.
-
-The table is written between two marks of a Markdown file, so that the rest of the page stays.
-"""
+"""The leaderboard: every architecture on the same patients, in Markdown tables beside published results."""
 
 from __future__ import annotations
 
@@ -10,13 +7,11 @@ import statistics
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from core.errors import AppError
-from core.files import write_atomically
 from core.progress import Tick
 from core.settings import Settings
 from model.architectures import ARCHITECTURES, find_architecture
@@ -62,7 +57,7 @@ class Row:
 
 
 def same_patients(card: ModelCard, digest: str, seed: int, validation_fraction: float) -> bool:
-    """Whether a version learned from these very radiographs with these patients held out."""
+    """Whether a version was trained on these radiographs with the same patients held out."""
     return (
         card.data.get("digest") == digest
         and card.training.get("seed") == seed
@@ -140,7 +135,7 @@ def measure(
 
 
 def figures(evaluation: Evaluation) -> dict[str, Any]:
-    """Return what the board shows of one set of radiographs."""
+    """Return the figures of one set of radiographs that the leaderboard shows."""
     e = evaluation
     return {
         "n": e.n,
@@ -151,16 +146,28 @@ def figures(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def rows_from_json(text: str) -> dict[str, Row]:
-    """Read the rows that were measured before, by version."""
-    return {
-        name: Row(**{**row, "train_accuracy": Measure(**row["train_accuracy"])})
-        for name, row in json.loads(text).items()
-    }
+    """Return the rows measured earlier, by version."""
+    return {name: _row(row) for name, row in json.loads(text).items()}
 
 
 def rows_to_json(rows: dict[str, Row]) -> str:
     """Return the rows as JSON that `rows_from_json` reads."""
     return json.dumps({name: asdict(row) for name, row in rows.items()}, indent=1)
+
+
+def board_to_json(rows: Sequence[Row], command: str) -> str:
+    """Return a leaderboard as JSON that `board_from_json` reads: the command that made it and its rows."""
+    return json.dumps({"command": command, "rows": [asdict(row) for row in rows]}, indent=1, ensure_ascii=False) + "\n"
+
+
+def board_from_json(text: str) -> str:
+    """Return the leaderboard that `board_to_json` wrote, as Markdown."""
+    values = json.loads(text)
+    return table([_row(row) for row in values["rows"]], values["command"])
+
+
+def _row(values: dict[str, Any]) -> Row:
+    return Row(**{**values, "train_accuracy": Measure(**values["train_accuracy"])})
 
 
 def _figure(values: dict[str, Any] | Measure, digits: int = 3) -> str:
@@ -169,7 +176,7 @@ def _figure(values: dict[str, Any] | Measure, digits: int = 3) -> str:
 
 
 def table(rows: Sequence[Row], command: str) -> str:
-    """Return the board as Markdown: one table of what was trained, one of figures for each test set."""
+    """Return the leaderboard as Markdown: one table of the trainings, one of the performance on each test set."""
     order = [a for a in ARCHITECTURES if any(r.architecture == a for r in rows)]
     order += sorted({r.architecture for r in rows} - set(order))
     ranked = sorted(rows, key=lambda r: order.index(r.architecture))
@@ -177,10 +184,9 @@ def table(rows: Sequence[Row], command: str) -> str:
     seeds = ", ".join(sorted({str(r.seed) for r in rows}))
     sample = max((r.train_n for r in ranked), default=0)
     lines = [
-        f"`{command}` wrote this section; seed {seeds}, the same patients "
-        "held out for every row. Calibration and operating point come from those patients, nothing from a test "
-        "set. A network that learned from random weights for want of ImageNet weights says so. Where one starts "
-        "from a version, that version's epochs and minutes come on top of what is shown.",
+        f"Written by `{command}`. Seed {seeds}; every network has the same patients held out. Calibration and "
+        "operating point come from these patients, nothing comes from a test set. Where a network starts from a "
+        "version, the epochs and minutes of that version are not included.",
         "",
         "| network | parameters | starts from | input, px | epochs (radiographs seen) | "
         "fitting, minutes (bound) | ms per radiograph (× fastest) | "
@@ -193,7 +199,7 @@ def table(rows: Sequence[Row], command: str) -> str:
             " (no ImageNet weights here)" if network.is_transfer and r.starts_from == "random" else ""
         )
         bound = f"{r.budget_minutes:g}" if r.budget_minutes else "none"
-        # Early versions did not count what they saw.
+        # Early versions did not count the radiographs.
         seen = f"{r.images_seen:,}" if r.images_seen else "not counted"
         lines.append(
             f"| `{r.architecture}` {r.version} | {r.parameters:,} | {start} | {r.input_px} | {r.epochs} ({seen}) | "
@@ -206,7 +212,7 @@ def table(rows: Sequence[Row], command: str) -> str:
             "",
             f"On `{name}` ({n} radiographs), each at its own operating point:",
             "",
-            "| network | accuracy | AUROC | sensitivity | specificity | ECE | NORMAL right | PNEUMONIA right |",
+            "| network | accuracy | AUROC | sensitivity | specificity | ECE | NORMAL correct | PNEUMONIA correct |",
             "|---|---|---|---|---|---|---|---|",
         ]
         for r in sorted((r for r in ranked if name in r.tests), key=lambda r: -r.tests[name]["auroc"]["value"]):
@@ -216,8 +222,8 @@ def table(rows: Sequence[Row], command: str) -> str:
             lines.append(f"| `{r.architecture}` | " + " | ".join(cells) + " |")
     lines += [
         "",
-        "Published, on all 624 radiographs of the official test split (not the same half as ours, so a "
-        "difference of a percentage point means nothing):",
+        "Published results on all 624 radiographs of the official test split. The sets differ, so differences of a "
+        "percentage point are not meaningful.",
         "",
         "| | accuracy | AUROC | sensitivity | specificity |",
         "|---|---|---|---|---|",
@@ -227,16 +233,3 @@ def table(rows: Sequence[Row], command: str) -> str:
         for name, values in PUBLISHED.items()
     ]
     return "\n".join(lines)
-
-
-def write_section(path: Path, name: str, body: str) -> None:
-    """Put `body` between the marks of the named section of a Markdown file; without them it goes to the end."""
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    text = path.read_text(encoding="utf-8") if path.exists() else "# Benchmarks\n"
-    section = f"{begin}\n{body}\n{end}"
-    before, found, rest = text.partition(begin)
-    if found and end in rest:
-        text = before + section + rest.partition(end)[2]
-    else:
-        text = f"{text.rstrip()}\n\n## {name.capitalize()}\n\n{section}\n"
-    write_atomically(path, text)

@@ -17,12 +17,13 @@ from training.data.dataset import load_folder
 from training.experiments.leaderboard import (
     PUBLISHED,
     Row,
+    board_from_json,
+    board_to_json,
     find_version,
     measure,
     rows_from_json,
     rows_to_json,
     table,
-    write_section,
 )
 
 TEST = {
@@ -90,16 +91,9 @@ def test_rows_survive_json() -> None:
     assert table(list(again.values()), "c") == table(list(rows.values()), "c")
 
 
-def test_section_replaces_itself_and_leaves_the_rest_of_the_page(tmp_path: Path) -> None:
-    page = tmp_path / "B.md"
-    page.write_text("# Figures\n\nbefore\n\n<!-- board: begin -->\nold\n<!-- board: end -->\n\nafter\n")
-    write_section(page, "board", "new")
-    assert page.read_text() == "# Figures\n\nbefore\n\n<!-- board: begin -->\nnew\n<!-- board: end -->\n\nafter\n"
-    write_section(page, "other", "more")
-    write_section(page, "other", "most")
-    assert page.read_text().endswith("after\n\n## Other\n\n<!-- other: begin -->\nmost\n<!-- other: end -->\n")
-    write_section(tmp_path / "fresh.md", "board", "x")
-    assert (tmp_path / "fresh.md").read_text().startswith("# Benchmarks\n")
+def test_board_survives_json() -> None:
+    rows = [a_row("cnn_77k"), a_row("cnn_2_1")]
+    assert board_from_json(board_to_json(rows, "c")) == table(rows, "c")
 
 
 def a_version(settings: Settings, version: str, architecture: str, **training: object) -> ModelCard:
