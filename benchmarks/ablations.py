@@ -112,7 +112,8 @@ def table(rows: dict[str, dict[str, float]], command: str) -> str:
 def _trained(changes: dict[str, Any], options: argparse.Namespace, films: Films) -> dict[str, float]:
     import keras
 
-    from model.network import build_network, logit_function
+    from model.networks.build import build_network
+    from model.networks.graphs import logit_function
     from training.commands.terminal import terminal_report
     from training.fitting.fit import fit, predict_logits
     from training.runs.run import training_data
@@ -139,7 +140,9 @@ def _looked_at(
     version: str, settings: Settings, films: Films, keep: Callable[[str, Callable[[], dict[str, float]]], None]
 ) -> None:
     """Score a version in several ways, with the patients held out that were held out from it."""
-    from model.network import build_network, logit_function, read_weights
+    from model.networks.build import build_network
+    from model.networks.graphs import logit_function
+    from model.networks.weights import read_weights
     from training.fitting.fit import predict_logits
 
     card = verify(version_folder(settings, version))

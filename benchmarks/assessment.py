@@ -43,7 +43,7 @@ def classifier_and_peer() -> tuple[Classifier, Plain]:
     classifier = load_classifier(folder, settings.architectures)
     import tensorflow as tf
 
-    from model.network import load_network
+    from model.networks.weights import load_network
 
     network = load_network(
         folder / classifier.card.weights_file, classifier.card.architecture, classifier.input_px, settings.architectures

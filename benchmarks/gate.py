@@ -29,7 +29,7 @@ from imaging.radiograph import Radiograph, decode_radiograph, to_uint8
 from model.assessment import Assessment
 from model.engine import Classifier, load_classifier, wrap_network
 from model.gate import check
-from model.network import load_network
+from model.networks.weights import load_network
 from model.pipeline import assess
 from model.population import read_population
 from model.registry import active_version, verify, version_folder

@@ -54,7 +54,7 @@ def relative(seconds: Mapping[str, list[float]], name: str, peer: str) -> float:
 def make_trainer(config: TrainingConfig, architecture: str) -> Any:
     """Return our trainer with a network from random weights; the weights' values do not change the speed."""
     from model.architectures import find_architecture
-    from model.network import build_network
+    from model.networks.build import build_network
     from training.fitting.fit import Trainer
 
     size = None if find_architecture(architecture).any_size else config.input_px
@@ -95,7 +95,7 @@ def keras_peer(network: Any, folder: Path, stage: Stage, config: TrainingConfig,
     import keras
     import tensorflow as tf
 
-    from model.network import train_after
+    from model.networks.layers import train_after
 
     train_after(network, stage.train_after)
     network.compile(
@@ -129,7 +129,7 @@ def keras_peer(network: Any, folder: Path, stage: Stage, config: TrainingConfig,
 
 def compare_with_keras(folder: Path, options: argparse.Namespace) -> None:
     """Print images per second in every stage of the standard schedule, and over the whole of it."""
-    from model.network import build_network
+    from model.networks.build import build_network
 
     config = default_config("inception_v3", "standard", precision="float32", batch_size=options.batch)
     samples, pictures, _ = read_samples(scan_folder(folder).train, config.detail_px)

@@ -1,6 +1,6 @@
 """The networks that can be trained and served, by name: what each is, and how it wants to be trained. No tensorflow.
 
-`model.network` and `model.small_networks` build them.
+`model.networks` builds them.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from core.errors import ClassifierError
 from imaging.border import fill_border
 from imaging.radiograph import Radiograph, enlarge, network_input
+from model.architectures import is_own
 from model.card import ModelCard
 from model.population import POPULATION, TrainingPopulation, read_population
 from model.registry import verify
@@ -92,11 +93,11 @@ def load_classifier(folder: Path, architectures: Collection[str] = ()) -> Classi
     Raises ClassifierError when it is missing, damaged or made for another network.
     """
     card = verify(folder)
-    from model import network as networks  # seconds and hundreds of MB: only who assesses pays for it
+    from model.networks.weights import load_network  # lazy: tensorflow takes seconds and hundreds of MB
 
     try:
         input_px = int(card.preprocessing["input_px"])
-        network = networks.load_network(folder / card.weights_file, card.architecture, input_px, architectures)
+        network = load_network(folder / card.weights_file, card.architecture, input_px, architectures)
     except (KeyError, ValueError) as error:
         raise ClassifierError(
             f"expected the weights of {card.architecture} in {card.version}. Received: {error}",
@@ -121,16 +122,40 @@ def _population(folder: Path, card: ModelCard) -> TrainingPopulation | None:
 
 
 def wrap_network(network: Any, card: ModelCard, population: TrainingPopulation | None = None) -> Classifier:
-    """Serve a Keras network that is already in memory; training evaluates through the same code as the page.
+    """Serve a Keras network that is in memory; training evaluates through the same code as the page.
 
-    With `card.preprocessing["mirror"]` each radiograph is seen as it is and mirrored, and the two logits are averaged;
-    so are the two influence maps.
+    With ``card.preprocessing["mirror"]`` the logits of each radiograph and its mirror image are averaged, and so are
+    the two evidence maps.
+
+    Parameters
+    ----------
+    network
+        A Keras network with one logit, see `model.networks.build`.
+    card
+        The card of the version.
+    population
+        The training population of the version, if it has one.
+
+    Returns
+    -------
+    Classifier
+        Safe to share between threads.
+
+    Raises
+    ------
+    ClassifierError
+        If the population is another network's.
     """
-    from model import network as networks
+    from model.networks.graphs import forward_function, logit_function
+    from model.networks.layers import evidence_layer, gate_layers
 
-    logits = networks.logit_function(network)
+    logits = logit_function(network)
+    layers = population.layers if population else ()
+    if layers and is_own(card.architecture):
+        # Keras numbers layers without a name anew in every process, so the stored names may be another layer's.
+        layers = gate_layers(network, card.architecture)
     try:
-        passing = networks.forward_function(network, population.layers if population else ())
+        passing = forward_function(network, layers)
     except ValueError as error:
         raise ClassifierError(
             f"expected a population of {card.architecture} in {card.version}. Received: {error}",
@@ -161,9 +186,7 @@ def wrap_network(network: Any, card: ModelCard, population: TrainingPopulation |
         seen = forward(pictures)
         return seen.logits, seen.features, seen.weights
 
-    return Classifier(
-        card, networks.evidence_layer(network)[0], run, explain, forward if population else None, population
-    )
+    return Classifier(card, evidence_layer(network)[0], run, explain, forward if population else None, population)
 
 
 def mirrored_mean(logits: Callable[[Pictures], Float], pictures: Pictures) -> Float:

@@ -25,8 +25,9 @@ from model.calibration import sigmoid
 
 Float = npt.NDArray[np.float32]
 POPULATION = "population.npz"
-# Parts along each side of the grid in which the network's first gate layer is averaged (`model.network.GRID`).
-PARTS = 9
+# The first gate layer is averaged over GRID × GRID equal parts of the picture, which the orientation of a chest needs.
+GRID = 3
+PARTS = GRID**2
 NEIGHBOURS = 3
 # The distance is the mean of so many nearest: one alone may be a film that should not have been learned from.
 NEAREST = 5
@@ -118,10 +119,24 @@ class TrainingPopulation:
     labels: npt.NDArray[np.int_]
 
     def judge(self, gate_features: Float, last: Float) -> Judgement:
-        """Judge one picture by what its layers say: gate_features float32 (d,) and last float32 (channels,).
+        """Judge one picture by its features.
 
-        They are what `model.network.forward_function` returns last, and its feature map averaged over all cells.
-        Raises ValueError when they are another network's.
+        Parameters
+        ----------
+        gate_features
+            (d,), float32: from `model.networks.graphs.forward_function`.
+        last
+            (channels,), float32: the mean of its feature map over all cells.
+
+        Returns
+        -------
+        Judgement
+            Distance from the training population, orientation and out-of-distribution score.
+
+        Raises
+        ------
+        ValueError
+            If the features are another network's.
         """
         features = self.features(gate_features[None])
         distances, scores = self.distances(features), self.scores(features)

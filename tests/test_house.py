@@ -43,6 +43,7 @@ ALLOWED = {
 # Between the packages of one room: which of its siblings a package may import. A room's own modules stand under "".
 PACKAGES: dict[str, dict[str, set[str]]] = {
     "imaging": {"": {"dicom"}, "dicom": {""}},
+    "model": {"": {"networks"}, "networks": {""}},
     "reports": {"": set(), "dicom": {""}},
     "training": {
         "": {"commands"},
@@ -58,8 +59,11 @@ PACKAGES: dict[str, dict[str, set[str]]] = {
 # `imaging.dicom` stands on these modules of `imaging`, and the rest of `imaging` stands on `imaging.dicom`.
 BELOW_DICOM = {"imaging.film", "imaging.jpeg", "imaging.limits", "imaging.lookup"}
 TENSORFLOW = {
-    "model.network",
-    "model.small_networks",
+    "model.networks.build",
+    "model.networks.graphs",
+    "model.networks.layers",
+    "model.networks.small",
+    "model.networks.weights",
     "training.fitting.fit",
     "training.fitting.head",
     "training.fitting.batch_norm",

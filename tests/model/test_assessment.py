@@ -41,9 +41,9 @@ def test_the_finding_and_its_words(probability, operating_point, near, finding, 
 
 @pytest.mark.parametrize("value", [-0.01, 1.01, float("nan"), float("inf")])
 def test_what_is_no_probability_is_refused(value):
-    with pytest.raises(ValueError, match="expected a probability in .* Received"):
+    with pytest.raises(ValueError, match=r"expected a probability in .* Received"):
         Prediction(0.0, value, 0.4, is_near=False)
-    with pytest.raises(ValueError, match="expected a probability in .* Received"):
+    with pytest.raises(ValueError, match=r"expected a probability in .* Received"):
         Prediction(0.0, 0.4, value, is_near=False)
 
 

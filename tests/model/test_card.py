@@ -157,7 +157,7 @@ def evaluation_with(**changes: object) -> str:
     ],
 )
 def test_damaged_json_is_a_classifier_error_with_advice(text):
-    with pytest.raises(ClassifierError, match="expected a model card. Received: ") as caught:
+    with pytest.raises(ClassifierError, match=r"expected a model card\. Received: ") as caught:
         card_from_json(text)
     assert "install the version again" in caught.value.advice
 

@@ -34,7 +34,7 @@ CARD = fake_card(
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PNEUMOLENS_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setattr(cli, "start_tensorflow", lambda: None)
-    monkeypatch.setattr(cli, "load_classifier", lambda folder, architectures: fake_classifier(CARD))
+    monkeypatch.setattr(cli, "load_classifier", lambda *_, **__: fake_classifier(CARD))
 
 
 def lines(output: str) -> list[dict[str, object]]:
@@ -140,7 +140,7 @@ def test_a_purpose_moves_the_operating_point(
 def test_a_version_without_the_purpose_refuses_before_any_film(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "load_classifier", lambda folder, architectures: fake_classifier())
+    monkeypatch.setattr(cli, "load_classifier", lambda *_, **__: fake_classifier())
     assert cli.main(["assess", str(tmp_path / "none.png"), "--purpose", "screening"]) == 1
     printed = capsys.readouterr()
     assert printed.out == "" and "choose another purpose" in printed.err

@@ -124,7 +124,7 @@ def test_the_rates_of_a_point_are_those_of_its_probability(rows: list[tuple[int,
     ],
 )
 def test_what_cannot_be_chosen_from_is_refused(labels: object, scores: object, weights: object) -> None:
-    with pytest.raises(ValueError, match="expected .* Received: "):
+    with pytest.raises(ValueError, match=r"expected .* Received: "):
         by_name(labels, scores, weights)
 
 
@@ -174,7 +174,7 @@ def test_a_curve_that_is_not_defined_is_refused(
     thresholds: tuple[float, ...],
     prevalence: float | None,
 ) -> None:
-    with pytest.raises(ValueError, match="expected .* Received: "):
+    with pytest.raises(ValueError, match=r"expected .* Received: "):
         decision_curve(labels, SCORES, thresholds, prevalence)
 
 

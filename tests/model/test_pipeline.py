@@ -33,7 +33,7 @@ class Eye:
         self.right, self.suspects = right, suspects
         self.looked: list[int] = []
 
-    def judge(self, gate_features: npt.NDArray[np.float32], last: npt.NDArray[np.float32]) -> Judgement:
+    def judge(self, gate_features: npt.NDArray[np.float32], _last: npt.NDArray[np.float32]) -> Judgement:
         picture = gate_features.reshape(PX, PX)
         corners = np.array([picture[2, 2], picture[2, -3], picture[-3, -3], picture[-3, 2]])
         is_inverted = bool(np.median(corners) > 128)

@@ -197,7 +197,7 @@ def test_a_full_disk_after_the_pointer_leaves_a_decision_that_is_known(
 ) -> None:
     write = model.promotions._write_down
 
-    def full(settings: Settings, decisions: tuple[object, ...]) -> None:
+    def full(_settings: Settings, decisions: tuple[object, ...]) -> None:
         if decisions:
             raise OSError(28, "No space left on device")
 

@@ -88,7 +88,7 @@ def test_changed_weights_are_refused_by_name(settings: Settings) -> None:
     assert verify(folder).version == "2026.11.2-1"
     weights = folder / "classifier.npz"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
-    with pytest.raises(ClassifierError, match="2026.11.2-1") as error:
+    with pytest.raises(ClassifierError, match=r"2026\.11\.2-1") as error:
         promote(settings, "2026.11.2-1", who="a test")
     assert "changed or damaged" in error.value.advice
     assert active_version(settings) == "2026.11.1-1"
@@ -113,9 +113,9 @@ def test_files_that_have_not_changed_are_not_read_again_and_others_are(
     os.utime(weights, ns=(about.st_atime_ns, about.st_mtime_ns))
     assert (weights.stat().st_size, weights.stat().st_mtime_ns) == (about.st_size, about.st_mtime_ns)
     for _ in range(2):
-        with pytest.raises(ClassifierError, match="2026.11.2-1"):
+        with pytest.raises(ClassifierError, match=r"2026\.11\.2-1"):
             verify_again(folder)
-    with pytest.raises(ClassifierError, match="2026.11.2-1"):
+    with pytest.raises(ClassifierError, match=r"2026\.11\.2-1"):
         verify(folder)
 
 
@@ -146,7 +146,7 @@ def test_a_version_may_bring_its_population_and_is_refused_when_that_was_changed
         if content:
             (folder / "population.npz").write_bytes(content)
         for check in (verify, verify_again):
-            with pytest.raises(ClassifierError, match="2026.11.3-1") as error:
+            with pytest.raises(ClassifierError, match=r"2026\.11\.3-1") as error:
                 check(folder)
             assert "population" in error.value.advice
     assert serving_version(settings)[0] == "2026.11.1-1", "the last whole version goes on serving"

@@ -17,7 +17,7 @@ LOGGER = logging.Logger("stand-in", logging.WARNING)
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """TensorFlow reads its environment once, when it is first imported, which other tests have done."""
     found = SimpleNamespace(config=SimpleNamespace(list_logical_devices=list), get_logger=lambda: LOGGER)
-    monkeypatch.setattr(importlib, "import_module", lambda name: found)
+    monkeypatch.setattr(importlib, "import_module", lambda _: found)
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
 
 

@@ -196,7 +196,7 @@ def _robustness(options: argparse.Namespace, settings: Settings) -> int:
 
 def _faithfulness(options: argparse.Namespace, settings: Settings) -> int:
     samples, (classifier,) = _prepared(options, settings, options.classifier)
-    from model.network import load_network
+    from model.networks.weights import load_network
     from model.registry import version_folder
     from training.evaluation.faithfulness import (
         Faithfulness,

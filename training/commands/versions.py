@@ -33,7 +33,7 @@ def add_commands(acts: Any) -> None:
 
 def _architectures(options: argparse.Namespace, settings: Settings) -> int:
     start_tensorflow(in_batches=True)
-    from model.network import count_parameters
+    from model.networks.build import count_parameters
 
     rows = []
     with tqdm(ARCHITECTURES.values(), desc="building", disable=None, leave=False) as bar:

@@ -21,7 +21,7 @@ import tensorflow as tf
 from core.errors import ClassifierError
 from core.progress import Report
 from model.metrics import auroc
-from model.network import logit_function
+from model.networks.graphs import logit_function
 from training.data.augment import DOMAIN_SHIFT
 from training.data.dataset import digest
 from training.experiments.study_values import Objective, Outcome, TrialFailed

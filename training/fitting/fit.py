@@ -20,7 +20,8 @@ from core.progress import Report, Tick
 from imaging.radiograph import enlarge
 from model.engine import mirrored_mean
 from model.metrics import auroc
-from model.network import logit_function, train_after
+from model.networks.graphs import logit_function
+from model.networks.layers import train_after
 from training.data.augment import Augmentation, resolve
 from training.data.dataset import epoch_order
 from training.data.input_pipeline import Batch, batches
@@ -70,7 +71,7 @@ def predict_logits(
 ) -> npt.NDArray[np.float32]:
     """Return float32 logits (n,) of squashed pictures, uint8 (n, detail_px, detail_px).
 
-    `forward` is the network's `model.network.logit_function`, made once because making it takes seconds.
+    `forward` is the network's `model.networks.graphs.logit_function`, made once because making it takes seconds.
     """
     logits = []
     for start in range(0, len(pictures), batch_size):

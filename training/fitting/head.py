@@ -22,7 +22,7 @@ from core.files import write_atomically
 from core.progress import Report, counted
 from imaging.radiograph import enlarge
 from model.metrics import auroc
-from model.network import POOL_LAYER
+from model.networks.layers import POOL_LAYER
 from training.data.dataset import epoch_order
 from training.data.input_pipeline import batches
 from training.fitting.config import TrainingConfig

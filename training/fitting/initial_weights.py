@@ -50,7 +50,8 @@ def build_initial_network(weights: str, config: TrainingConfig) -> keras.Model:
     of the same architecture, whose head is kept as well and whose checksum is compared first. Raises ClassifierError
     when it cannot be done.
     """
-    from model.network import build_network, read_weights
+    from model.networks.build import build_network
+    from model.networks.weights import read_weights
 
     architecture = find_architecture(config.architecture)
     size = None if architecture.any_size else config.input_px

@@ -100,7 +100,8 @@ def learn_population(
     `tick` is called with the number of pictures done since the last call, `population_pictures` in all. With
     `fills_border` the network sees every picture with its margin continued over black, as it will in service.
     """
-    from model.network import forward_function, gate_layers
+    from model.networks.graphs import forward_function
+    from model.networks.layers import gate_layers
 
     layers = gate_layers(network, architecture)
     forward = forward_function(network, layers)
@@ -131,7 +132,7 @@ def fit_population(
 ) -> TrainingPopulation | None:
     """Fit the population of squashed pictures, uint8 (n, px, px); None where there are too few of them.
 
-    `extract` maps squashed pictures to what the layers say, as `model.network.forward_function` does (the first of them
+    `extract` maps squashed pictures to what the layers say, as `model.networks.graphs.forward_function` does (the first of them
     has `channels`), and to the mean of the last map. labels is int (n,), held_out bool (n,).
     """
     own, others = np.flatnonzero(~held_out), np.flatnonzero(held_out)

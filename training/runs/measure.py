@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from model.architectures import find_architecture
-from model.network import logit_function
+from model.networks.graphs import logit_function
 from training.fitting.config import default_config
 from training.fitting.fit import Trainer
 from training.fitting.initial_weights import build_initial_network

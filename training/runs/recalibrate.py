@@ -62,7 +62,7 @@ def recalibrate(
         config = dataclasses.replace(config, fills_border=fills_border)
     loaded = _load(data, config, report)
     _check_same(card, loaded)
-    from model.network import load_network  # seconds and hundreds of MB: only for who gets this far
+    from model.networks.weights import load_network  # seconds and hundreds of MB: only for who gets this far
 
     network = load_network(folder / card.weights_file, card.architecture, config.input_px, settings.architectures)
     # The same network under the new card, so that every figure on it is of what will serve.

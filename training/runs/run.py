@@ -30,7 +30,8 @@ from core.progress import Progress, Report, counted
 from core.settings import Settings
 from model.card import Evaluation
 from model.engine import Classifier, wrap_network
-from model.network import load_network, logit_function, round_to_half, save_network
+from model.networks.graphs import logit_function
+from model.networks.weights import load_network, round_to_half, save_network
 from model.population import TrainingPopulation, save_population
 from model.registry import add_version, next_version
 from training.data.audit import Audit, audit_folder, audit_to_json

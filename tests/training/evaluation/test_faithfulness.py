@@ -283,7 +283,7 @@ def test_statistics_above_the_new_layers_are_estimated_anew(keras: Any) -> None:
 def test_a_network_that_loses_its_weights_changes_its_map(keras: Any) -> None:
     network, pictures = tiny_served(keras), films(6).pneumonia
     from model.engine import wrap_network
-    from model.network import logit_function
+    from model.networks.graphs import logit_function
 
     before = logit_function(network)(pictures)
     names, logits, alive = [], [], []

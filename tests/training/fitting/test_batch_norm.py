@@ -66,7 +66,7 @@ def test_without_films_and_where_they_are_frozen_statistics_stay() -> None:
 
 
 def test_a_trained_network_serves_with_the_statistics_of_its_averaged_weights(tmp_path: Path) -> None:
-    from model.network import logit_function
+    from model.networks.graphs import logit_function
     from training.fitting.fit import TrainingData, fit, predict_logits
 
     rng = np.random.default_rng(0)

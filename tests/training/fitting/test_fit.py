@@ -142,7 +142,7 @@ def test_averaged_weights_are_swapped_in_and_out_and_saved(tmp_path: object) -> 
 
 
 def _network(px: int = 32) -> object:
-    from model.network import build_network
+    from model.networks.build import build_network
 
     return build_network("cnn_2_1", px)
 

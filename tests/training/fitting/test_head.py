@@ -13,7 +13,10 @@ import pytest
 
 from core.errors import ClassifierError
 from core.progress import Progress, ignore
-from model.network import POOL_LAYER, build_network, logit_function, save_network
+from model.networks.build import build_network
+from model.networks.graphs import logit_function
+from model.networks.layers import POOL_LAYER
+from model.networks.weights import save_network
 from model.registry import file_sha256
 from training.fitting import head
 from training.fitting.config import Stage, TrainingConfig

@@ -178,7 +178,8 @@ def test_a_version_brings_its_population_and_is_judged_by_it(
     keras = pytest.importorskip("keras")
     from core.errors import ClassifierError
     from model.engine import load_classifier
-    from model.network import build_network, save_network
+    from model.networks.build import build_network
+    from model.networks.weights import save_network
     from model.pipeline import assess
     from model.population import POPULATION, save_population
     from model.registry import add_version

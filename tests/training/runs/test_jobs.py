@@ -254,7 +254,7 @@ def test_memory_and_disk_that_a_run_needs() -> None:
 
 
 def test_parameters_are_those_of_the_networks() -> None:
-    from model.network import build_network
+    from model.networks.build import build_network
 
     card = next(SHIPPED_WEIGHTS.glob("*/card.json")).read_text(encoding="utf-8")
     assert preflight.PARAMETERS["inception_v3"] == card_from_json(card).parameters

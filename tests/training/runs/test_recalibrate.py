@@ -26,7 +26,8 @@ from training.runs import recalibrate as module
 @pytest.fixture
 def trained(tmp_path: Path) -> tuple[Settings, Path, LoadedFolder]:
     """A version of a small network with random weights, a folder that counts as what it learned from, both split."""
-    from model.network import build_network, save_network
+    from model.networks.build import build_network
+    from model.networks.weights import save_network
 
     data = tmp_path / "films"
     write_dataset(data, 12)

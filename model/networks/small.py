@@ -1,6 +1,6 @@
-"""The convolutional networks that write-ups of this data set train from random weights, as Keras networks. [tf]
+"""Small convolutional networks that published notebooks on this data set train from random weights.
 
-All take one grey channel (N, px, px, 1) in [0, 255], rescale it to [-1, 1] inside, and end in one logit.
+Each takes one grey channel (N, px, px, 1) in [0, 255], rescales it to [-1, 1] and ends in one logit.
 """
 
 from __future__ import annotations
