@@ -81,12 +81,12 @@ def component(app: AppTest, name: str) -> dict[str, Any] | None:
 
 def viewer(app: AppTest) -> dict[str, Any] | None:
     """What the viewer was given to draw, None where there is none."""
-    return component(app, "pneumolens_viewer")
+    return component(app, "pneumolens.viewer")
 
 
 def table(app: AppTest) -> list[dict[str, Any]]:
     """The lines of the queue, none where it is not drawn."""
-    return (component(app, "pneumolens_table") or {"lines": []})["lines"]
+    return (component(app, "pneumolens.table") or {"lines": []})["lines"]
 
 
 def column(app: AppTest, name: str) -> list[Any]:
@@ -133,7 +133,7 @@ def test_one_film_gets_its_finding(stand_in: StandIn) -> None:
     ):
         assert words in said
     drawn = viewer(app)
-    assert drawn is not None and drawn["film"]["caption"] == "Radiograph, 288 × 240 px" and drawn["map"]
+    assert drawn is not None and drawn["image"]["caption"] == "Radiograph, 288 × 240 px" and drawn["evidence"]
     assert not table(app), "one film needs no queue"
     assert "positive" not in said.lower() and "negative" not in said.lower()
 
@@ -173,7 +173,7 @@ def test_a_bad_file_gets_one_clear_sentence(stand_in: StandIn, data: bytes, word
 def test_a_refused_picture_is_still_shown(stand_in: StandIn) -> None:
     app = drop(open_read(), ("grey.png", as_png(np.full((300, 300), 90, np.uint8))))
     drawn = viewer(app)
-    assert "Not assessed</h2>" in text(app) and drawn is not None and drawn["map"] is None
+    assert "Not assessed</h2>" in text(app) and drawn is not None and drawn["evidence"] is None
 
 
 def test_a_bad_file_stops_none_of_the_others(stand_in: StandIn) -> None:
@@ -377,7 +377,7 @@ def test_a_film_is_read_again_as_the_reader_turns_it(stand_in: StandIn) -> None:
     assert stand_in.asked == 2 and turned.turn == 90 and turned.kept.corrections == ("turned by 90°",)
     assert turned.size == (FILM[0], FILM[1]) and turned.number == film.number
     drawn = viewer(app)
-    assert drawn is not None and drawn["film"]["caption"] == "Radiograph, 240 × 288 px"
+    assert drawn is not None and drawn["image"]["caption"] == "Radiograph, 240 × 288 px"
 
 
 def test_a_film_that_was_let_go_says_so(stand_in: StandIn) -> None:
