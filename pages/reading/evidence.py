@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from html import escape
 
+import numpy as np
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
@@ -34,7 +35,7 @@ def evidence_regions(film: Film) -> EvidenceRegions | None:
         and not film.evidence_is_empty
         and not film.kept.turn
     ):
-        regions = locate_evidence(pixels, film.evidence, is_mirrored=is_mirrored(film.header))
+        regions = locate_evidence(pixels, film.evidence.astype(np.float32), is_mirrored=is_mirrored(film.header))
         if regions is not None:
             annotate(film, regions=regions)
     return film.regions

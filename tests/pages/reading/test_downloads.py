@@ -34,6 +34,9 @@ TWO_WINDOWS: dict[str, Any] = {
 }
 
 
+pytestmark = pytest.mark.usefixtures("stand_in")
+
+
 @pytest.fixture
 def offered(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What each download of the last run holds, by its label."""
@@ -79,9 +82,7 @@ def test_report_and_picture_follow_what_the_viewer_shows(
     assert b'"layer": "mixed10"' in made(offered["JSON"]) and made(offered["DICOM SR"])
 
 
-def test_a_file_that_was_let_go_is_reported_at_the_resolution_that_is_left(
-    stand_in: StandIn, offered: dict[str, Any]
-) -> None:
+def test_a_file_that_was_let_go_is_reported_at_the_resolution_that_is_left(offered: dict[str, Any]) -> None:
     app = drop(open_read(), ("film.png", a_film()))
     source = app.session_state["read.films"].films[0].source
     source.data = source.decoded = None
@@ -118,7 +119,7 @@ def test_a_pdf_of_all_draws_every_map_as_the_screen_did_when_it_was_asked_for(
     assert "The influence maps show what raised the probability." in texts()[0]
 
 
-def test_the_csv_holds_file_names_exactly_when_they_were_asked_for(stand_in: StandIn, offered: dict[str, Any]) -> None:
+def test_the_csv_holds_file_names_exactly_when_they_were_asked_for(offered: dict[str, Any]) -> None:
     def columns() -> list[str]:
         return list(csv.DictReader(io.StringIO(made(offered["CSV of all"]).decode("utf-8-sig"))).fieldnames or [])
 

@@ -30,6 +30,9 @@ PURPOSES = (
 )
 
 
+pytestmark = pytest.mark.usefixtures("stand_in")
+
+
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     card = a_card(purposes=PURPOSES)
@@ -37,7 +40,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     network = StandIn()
     monkeypatch.setattr(
         "pages.shared.classifiers.load_classifier",
-        lambda folder, architectures=(): replace(network.load(folder), card=card),
+        lambda folder, _architectures=(): replace(network.load(folder), card=card),
     )
     return network
 
@@ -73,7 +76,7 @@ OUTSIDE = InputIssue("OUTSIDE_POPULATION", False, "This film does not look like 
 
 
 def test_a_film_from_outside_the_population_says_so_first_and_nothing_else_in_colour(
-    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     near = (Neighbour("PNEUMONIA", 31.5), Neighbour("PNEUMONIA", 32.0), Neighbour("NORMAL", 33.25))
     answering(monkeypatch, OUTSIDE, population=Population(30.2, 12.5, near))
@@ -92,7 +95,7 @@ def test_a_film_from_outside_the_population_says_so_first_and_nothing_else_in_co
     assert not app.selectbox and "#e0a458" not in charts(app) and "#7fb7a3" not in charts(app)
 
 
-def test_an_adult_by_the_header_is_outside_and_the_page_says_why(stand_in: StandIn) -> None:
+def test_an_adult_by_the_header_is_outside_and_the_page_says_why() -> None:
     app = drop(open_read(), ("adult.dcm", phantom_dicom(PatientAge="045Y", PatientBirthDate=None)))
     assert not app.exception
     said = panel(app)
@@ -104,7 +107,7 @@ def test_an_adult_by_the_header_is_outside_and_the_page_says_why(stand_in: Stand
     assert kept.is_outside and kept.prediction is not None and kept.prediction.finding == "PNEUMONIA"
 
 
-def test_a_schoolchild_is_warned_of_and_keeps_the_finding(stand_in: StandIn) -> None:
+def test_a_schoolchild_is_warned_of_and_keeps_the_finding() -> None:
     app = drop(open_read(), ("child.dcm", phantom_dicom(PatientAge="012Y", PatientBirthDate=None)))
     said = panel(app)
     assert "pl-above" in said and "pl-outside" not in said and "The patient is 12 years old" in said
@@ -116,7 +119,7 @@ def test_the_outside_words_are_the_largest_on_the_page() -> None:
     assert f".pl-outside h2 {{ font-size: {max(sizes):.0f}px" in style and sorted(sizes)[-2] < max(sizes)
 
 
-def test_a_film_inside_has_its_colour(stand_in: StandIn) -> None:
+def test_a_film_inside_has_its_colour() -> None:
     app = drop(open_read(), ("film.png", a_film()))
     said = panel(app)
     assert "pl-above" in said and "pl-outside" not in said and "#e0a458" in charts(app)
@@ -156,7 +159,7 @@ def test_the_purpose_holds_for_every_film_and_across_pages(stand_in: StandIn) ->
     assert app.selectbox(key="read.purpose").value == "screening" and "0.20 (screening)" in panel(app)
 
 
-def test_the_site_sets_purpose_and_prevalence(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_site_sets_purpose_and_prevalence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PNEUMOLENS_PURPOSE", "rule_in")
     monkeypatch.setenv("PNEUMOLENS_PREVALENCE", "35")
     app = drop(open_read(), ("film.png", a_film()))
@@ -175,7 +178,7 @@ def test_a_version_without_the_sites_purpose_speaks_at_its_own(tmp_path: Path, m
     assert "operating point, 0.40</span>" in panel(app)
 
 
-def test_influence_is_named_and_kept_with_the_film(stand_in: StandIn) -> None:
+def test_influence_is_named_and_kept_with_the_film() -> None:
     app = drop(open_read(), ("film.png", a_film()))
     film = film_shown(app)
     assert film.regions is not None
@@ -186,7 +189,7 @@ def test_influence_is_named_and_kept_with_the_film(stand_in: StandIn) -> None:
     assert "Evidence for pneumonia</span> Left " in panel(app) and "outside the thorax" in panel(app)
 
 
-def test_a_mirrored_dicom_film_has_its_sides_exchanged(stand_in: StandIn) -> None:
+def test_a_mirrored_dicom_film_has_its_sides_exchanged() -> None:
     usual, mirrored = (
         film_shown(drop(open_read(), ("a.dcm", phantom_dicom(PatientOrientation=list(rows + "F"))))) for rows in "LR"
     )
@@ -194,9 +197,9 @@ def test_a_mirrored_dicom_film_has_its_sides_exchanged(stand_in: StandIn) -> Non
     assert [share for _, share in usual.regions.shares[:3]] == [share for _, share in mirrored.regions.shares[3:6]]
 
 
-def test_where_the_thorax_was_not_found_no_zone_is_named(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_thorax_was_not_found_no_zone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(evidence, "locate_evidence", lambda *given, **how: asked.append(1) or NOT_FOUND)
+    monkeypatch.setattr(evidence, "locate_evidence", lambda *_, **__: asked.append(1) or NOT_FOUND)
     app = drop(open_read(), ("film.png", a_film()))
     said = panel(app.run())
     assert "The thorax was not found, so the evidence was not localised.</p>" in said
@@ -206,7 +209,7 @@ def test_where_the_thorax_was_not_found_no_zone_is_named(stand_in: StandIn, monk
 def test_most_of_the_influence_outside_the_thorax_is_a_warning(stand_in: StandIn) -> None:
     features = np.zeros((1, 8, 8, 2), np.float32)
     features[0, 0, 0] = 1  # the corner, where a marker would lie
-    stand_in.explain = lambda pictures: (  # type: ignore[method-assign]
+    stand_in.explain = lambda _pictures: (  # type: ignore[method-assign]
         np.array([2.0], np.float32),
         features,
         np.ones((1, 2), np.float32),
@@ -235,7 +238,7 @@ def test_stability_is_waited_for_and_then_said(stand_in: StandIn) -> None:
     assert "Perturbation test running" not in said
 
 
-def test_a_measured_range_holds_what_the_panel_shows(stand_in: StandIn) -> None:
+def test_a_measured_range_holds_what_the_panel_shows() -> None:
     app = drop(open_read(), ("film.png", a_film()))
     film = film_shown(app)
     prediction = film.kept.prediction
@@ -245,9 +248,7 @@ def test_a_measured_range_holds_what_the_panel_shows(stand_in: StandIn) -> None:
     assert film.stability.low <= prediction.probability <= film.stability.high
 
 
-def test_a_film_on_its_side_offers_the_turn_and_takes_it_back(
-    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_film_on_its_side_offers_the_turn_and_takes_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
     def assess(data: bytes, classifier: Any, *, turn: int = 0, **how: Any) -> Assessment:
@@ -269,7 +270,7 @@ def test_a_film_on_its_side_offers_the_turn_and_takes_it_back(
     assert asked == [0, 90, 0] and "on its side" in panel(app)
 
 
-def test_warnings_stand_in_one_box_in_words(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warnings_stand_in_one_box_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     answering(
         monkeypatch,
         InputIssue("INVERTED", False, "Black <and> white were exchanged."),
@@ -281,7 +282,7 @@ def test_warnings_stand_in_one_box_in_words(stand_in: StandIn, monkeypatch: pyte
     ) in said
 
 
-def test_a_verdict_stays_with_its_film_and_can_be_taken_back(stand_in: StandIn) -> None:
+def test_a_verdict_stays_with_its_film_and_can_be_taken_back() -> None:
     app = drop(open_read(), ("a.png", a_film(1)), ("b.png", a_film(2)))
     app = pressed(app, "read.disagree")
     app = app.text_area[0].set_value("  Looks clear to me.  ").run()
@@ -300,7 +301,7 @@ def test_a_verdict_stays_with_its_film_and_can_be_taken_back(stand_in: StandIn) 
     assert not [button for button in app.button if button.key == "read.undo"] or pressed(app, "read.undo")
 
 
-def test_verdict_keys_do_not_collide_with_others(stand_in: StandIn) -> None:
+def test_verdict_keys_do_not_collide_with_others() -> None:
     app = drop(open_read(), ("a.png", a_film(1)))
     ours = {button.proto.shortcut.upper() for button in app.button if button.proto.shortcut}
     assert {"Y", "D", "U", "N", "P"} <= ours
@@ -309,7 +310,7 @@ def test_verdict_keys_do_not_collide_with_others(stand_in: StandIn) -> None:
     assert not [key for key in ours if f'"{key.lower()}":' in bound]
 
 
-def test_downloads_of_a_picture_and_of_a_dicom_file(stand_in: StandIn) -> None:
+def test_downloads_of_a_picture_and_of_a_dicom_file() -> None:
     def downloads(app: AppTest) -> dict[str, bool]:
         return {
             one.proto.label: one.proto.disabled

@@ -35,7 +35,7 @@ def filled(*films: Film) -> FilmQueue:
     return queue
 
 
-def test_an_archive_stands_for_its_films_and_is_unpacked_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_stands_for_its_films_and_is_unpacked_one_by_one() -> None:
     queue = FilmQueue()
     queue.drop(
         [

@@ -48,9 +48,12 @@ class StandIn:
         features[0, 2:4, 5:7] = self.evidence
         return np.array([logit], np.float32), features, np.ones((1, 2), np.float32)
 
-    def load(self, folder: Path, architectures: tuple[str, ...] = ()) -> Classifier:
+    def load(self, folder: Path, _architectures: tuple[str, ...] = ()) -> Classifier:
         self.loaded += 1
         return Classifier(a_card(folder.name), "mixed10", lambda pictures: self.explain(pictures)[0], self.explain)
+
+
+pytestmark = pytest.mark.usefixtures("stand_in")
 
 
 @pytest.fixture
@@ -115,7 +118,7 @@ def test_the_empty_page_says_what_to_do_and_what_happens_to_the_files(stand_in: 
     assert stand_in.loaded == 1 and stand_in.asked == 0
 
 
-def test_one_film_gets_its_finding(stand_in: StandIn) -> None:
+def test_one_film_gets_its_finding() -> None:
     app = drop(open_read(), ("film.png", a_film()))
     assert not app.exception
     said = text(app)
@@ -170,7 +173,7 @@ def test_a_bad_file_gets_one_clear_sentence(stand_in: StandIn, data: bytes, word
     assert stand_in.asked == 0 and viewer(app) is None and not app.get("download_button")
 
 
-def test_a_refused_picture_is_still_shown(stand_in: StandIn) -> None:
+def test_a_refused_picture_is_still_shown() -> None:
     app = drop(open_read(), ("grey.png", as_png(np.full((300, 300), 90, np.uint8))))
     drawn = viewer(app)
     assert "Not assessed</h2>" in text(app) and drawn is not None and drawn["evidence"] is None
@@ -190,9 +193,9 @@ def test_a_bad_file_stops_none_of_the_others(stand_in: StandIn) -> None:
 
 
 def test_a_failure_inside_stops_none_of_the_others(
-    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(*arguments: object) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError("out of luck")
 
     app = open_read()
@@ -230,14 +233,14 @@ def test_the_same_bytes_are_assessed_once(stand_in: StandIn) -> None:
     assert stand_in.asked == 1
 
 
-def test_files_added_later_are_shown_and_the_others_stay(stand_in: StandIn) -> None:
+def test_files_added_later_are_shown_and_the_others_stay() -> None:
     app = drop(open_read(), ("a.png", a_film(1)))
     app = drop(app, ("b.png", a_film(2)), ("c.png", a_film(3)))
     assert column(app, "file") == ["a.png", "b.png", "c.png"]
     assert "<span>2 of 3</span> b.png" in text(app)
 
 
-def test_start_over_forgets_everything(stand_in: StandIn) -> None:
+def test_start_over_forgets_everything() -> None:
     app = drop(open_read(), ("a.png", a_film(1)))
     app = app.button(key="read.start_over").click().run()
     assert "Drop radiographs to assess them" in text(app) and "a.png" not in text(app)
@@ -253,26 +256,26 @@ def test_films_survive_a_look_at_the_other_page(stand_in: StandIn) -> None:
     assert stand_in.asked == 1
 
 
-def test_names_of_files_cannot_become_markup(stand_in: StandIn) -> None:
+def test_names_of_files_cannot_become_markup() -> None:
     said = text(drop(open_read(), ("<b>x</b>.png", a_film())))
     assert "&lt;b&gt;x&lt;/b&gt;.png" in said and "<b>x" not in said
 
 
-def test_downloads_are_named_after_the_content(stand_in: StandIn) -> None:
+def test_downloads_are_named_after_the_content() -> None:
     app = drop(open_read(), ("Doe^Jane.png", a_film()))
     buttons = [button.proto for button in app.get("download_button")]
     assert {"PDF", "JSON"} <= {button.label for button in buttons}
     assert all("Doe" not in str(button) for button in buttons)
 
 
-def test_a_classifier_that_does_not_load_is_explained(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_classifier_that_does_not_load_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pages.shared.classifiers.load_classifier", refuse_to_load)
     app = open_read()
     assert not app.exception
     assert "The weights are missing." in text(app) and "Decision support" in text(app)
 
 
-def test_a_wrong_setting_is_explained(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_setting_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PNEUMOLENS_COLOUR", "blue")
     app = open_read()
     assert not app.exception
@@ -351,7 +354,7 @@ def test_reading_can_be_stopped(stand_in: StandIn, monkeypatch: pytest.MonkeyPat
     assert column(app, "file") == ["1.png", "2.png"] and not app.get("progress")
 
 
-def test_header_facts_stand_beside_the_name_and_nothing_that_identifies(stand_in: StandIn) -> None:
+def test_header_facts_stand_beside_the_name_and_nothing_that_identifies() -> None:
     data = phantom_dicom(
         1,
         size=FILM,
@@ -390,7 +393,7 @@ def test_a_film_that_was_let_go_says_so(stand_in: StandIn) -> None:
     assert "Original released" not in text(app) and source.data == a_film() and stand_in.asked == 1
 
 
-def test_exports_of_all_name_no_file(stand_in: StandIn) -> None:
+def test_exports_of_all_name_no_file() -> None:
     app = drop(open_read(), ("Doe^Jane.png", a_film(1)), ("b.png", a_film(2)))
     buttons = [button.proto for button in app.get("download_button")]
     assert {"CSV of all", "JSON of all"} <= {button.label for button in buttons}
@@ -400,7 +403,7 @@ def test_exports_of_all_name_no_file(stand_in: StandIn) -> None:
     assert "which can name patients" in text(app)
 
 
-def test_a_pdf_of_all_is_printed_and_then_offered(stand_in: StandIn) -> None:
+def test_a_pdf_of_all_is_printed_and_then_offered() -> None:
     app = drop(open_read(), ("a.png", a_film(1)), ("b.png", a_film(2)))
     app = app.button(key="read.print").click().run()
     assert not app.exception
@@ -410,7 +413,7 @@ def test_a_pdf_of_all_is_printed_and_then_offered(stand_in: StandIn) -> None:
     assert app.button(key="read.print"), "a verdict that came since makes it stale"
 
 
-def test_one_film_alone_needs_no_export_of_all(stand_in: StandIn) -> None:
+def test_one_film_alone_needs_no_export_of_all() -> None:
     app = drop(open_read(), ("a.png", a_film(1)))
     assert not [button for button in app.get("download_button") if button.proto.label.endswith("of all")]
 
