@@ -1,4 +1,9 @@
-"""Compare two classifiers on the same radiographs, in pairs: what one gets right and the other does not."""
+"""Paired comparison of two classifiers on the same radiographs: DeLong, McNemar, and paired bootstrap intervals.
+
+>>> comparison, used, failures = compare_classifiers(candidate, active, folder.test)
+>>> comparison.delong.p
+0.43
+"""
 
 from __future__ import annotations
 
@@ -30,11 +35,11 @@ _NO_VARIANCE = 1e-28
 
 @dataclass(frozen=True, slots=True)
 class DeLong:
-    """Two areas under ROC curves on the same films; `difference` is a − b with its 95 % interval.
+    """Two AUROCs on the same radiographs; `difference` is a − b with its 95 % interval.
 
-    Scores that rank alike have difference 0, standard error 0, z 0 and p 1. The areas are nan when a class is missing;
-    error, interval, z and p are nan when the films do not define them: fewer than two of a class, or areas that differ
-    without any variance, as when one classifier ranks all pairs right and the other all of them wrong.
+    Scores with the same ranks have difference 0, standard error 0, z 0 and p 1. The AUROCs are nan when a class is
+    missing. Error, interval, z and p are nan when they are undefined: fewer than two radiographs of a class, or a
+    difference without variance, as between a perfect and a perfectly wrong ranking.
     """
 
     auroc_a: float
@@ -49,7 +54,7 @@ class DeLong:
 
 @dataclass(frozen=True, slots=True)
 class McNemar:
-    """On how many films both, one or none of the classifiers are right; p is exact and two-sided."""
+    """Number of radiographs that both, one or neither of the classifiers call correctly; p is exact and two-sided."""
 
     both: int
     only_a: int
@@ -60,7 +65,7 @@ class McNemar:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """What one classifier says of n radiographs: probabilities (n,) in [0, 1], and its own operating point."""
+    """One classifier's probabilities of n radiographs, float64 (n,) in [0, 1], and its operating point."""
 
     version: str
     probabilities: npt.NDArray[np.float64]
@@ -69,7 +74,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One classifier's figures, by the names of `COMPARED`, at its own operating point."""
+    """One classifier's measures, with the keys of `COMPARED`, at its own operating point."""
 
     version: str
     operating_point: float
@@ -78,7 +83,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """One film: its place among those compared, its label, and the two probabilities."""
+    """One radiograph: its index among those compared, its label, and the two probabilities."""
 
     index: int
     label: int
@@ -88,10 +93,10 @@ class Disagreement:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two classifiers on the same n radiographs. Every difference is a − b.
+    """Two classifiers on the same n radiographs; every difference is a − b.
 
     `differences` has the keys of `COMPARED`, with intervals from resampling patients for both classifiers at once.
-    `disagreeing` holds the films whose probabilities differ most, most first.
+    `disagreeing` holds the radiographs with the largest differences in probability, largest first.
     """
 
     n: int
@@ -106,12 +111,21 @@ class Comparison:
 
 
 def delong(labels: Array, scores_a: Array, scores_b: Array) -> DeLong:
-    """Test whether two areas under ROC curves on the same films differ; films count as independent.
+    """Test whether two AUROCs on the same radiographs differ; radiographs count as independent.
 
-    labels (n,) in {0, 1}; scores (n,), higher for 1, equal ones counted half. DeLong et al. 1988, doi 10.2307/2531595,
-    through midranks in O(n log n): Sun & Xu 2014, doi 10.1109/LSP.2014.2337313
+    Parameters
+    ----------
+    labels
+        (n,) in {0, 1}.
+    scores_a, scores_b
+        (n,), higher for label 1; equal scores count half.
+
+    References
+    ----------
+    DeLong et al. 1988, doi 10.2307/2531595; through midranks in O(n log n), Sun & Xu 2014,
+    doi 10.1109/LSP.2014.2337313.
     """
-    # A second to import, which a page that only reads a comparison need not wait for.
+    # Imported here: it takes a second, and a page that shows a stored comparison does not need it.
     from scipy.stats import norm, rankdata
 
     positive = np.asarray(labels) == 1
@@ -119,7 +133,7 @@ def delong(labels: Array, scores_a: Array, scores_b: Array) -> DeLong:
     undefined = float("nan")
     if not n_positive or not n_negative:
         return DeLong(*[undefined] * 8)
-    # For each film the share of the other class that it is ranked on the right side of: (2, films of the class).
+    # Share of the other class ranked correctly against each radiograph: (2, radiographs of the class).
     above = np.empty((2, n_positive))
     below = np.empty((2, n_negative))
     for row, scores in enumerate((np.asarray(scores_a), np.asarray(scores_b))):
@@ -150,10 +164,21 @@ def delong(labels: Array, scores_a: Array, scores_b: Array) -> DeLong:
 
 
 def mcnemar(correct_a: Array, correct_b: Array) -> McNemar:
-    """Test whether two classifiers are right equally often; correct_* bool (n,), film by film.
+    """Test whether two classifiers are correct equally often.
 
-    The exact binomial test on the films that only one of them gets right; p is 1 when there are none. McNemar 1947,
-    doi 10.1007/BF02295996
+    Parameters
+    ----------
+    correct_a, correct_b
+        bool (n,): whether each classifier calls each radiograph correctly.
+
+    Returns
+    -------
+    McNemar
+        With the p-value of the exact binomial test on the discordant radiographs; 1 when there are none.
+
+    References
+    ----------
+    McNemar 1947, doi 10.1007/BF02295996.
     """
     from scipy.stats import binomtest
 
@@ -170,9 +195,28 @@ def compare_classifiers(
     tick: Tick | None = None,
     most: int = MOST_DISAGREEING,
 ) -> tuple[Comparison, list[Sample], Failures]:
-    """Compare two classifiers: (comparison, samples that its indices mean, files that could not be read).
+    """Compare two classifiers on the radiographs of samples that can be read.
 
-    `tick` is called with the number of files done since the last call. Raises DatasetError when nothing is left.
+    Parameters
+    ----------
+    a, b
+        Each decides at the operating point of its own card.
+    samples
+        Labelled files.
+    tick
+        Called with the number of files done since the last call.
+    most
+        Largest number of `Comparison.disagreeing`.
+
+    Returns
+    -------
+    tuple
+        The comparison, the samples that its indices refer to, and the files that could not be read.
+
+    Raises
+    ------
+    DatasetError
+        If no file can be read.
     """
     used, logits, failures = score_side_by_side((a, b), samples, tick)
     first, second = (
@@ -195,7 +239,21 @@ def compare_scores(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Comparison:
-    """Compare what two classifiers say of the same radiographs: labels (n,) in {0, 1}, patients (n,)."""
+    """Compare two classifiers' probabilities of the same radiographs.
+
+    Parameters
+    ----------
+    labels
+        int (n,) in {0, 1}.
+    patients
+        (n,): intervals resample these.
+    a, b
+        Probabilities (n,) and operating points.
+    most
+        Largest number of `Comparison.disagreeing`.
+    seed, resamples
+        Of the bootstrap.
+    """
     y = np.asarray(labels).astype(int)
     pa, pb = a.probabilities, b.probabilities
     whole_a, whole_b = (
@@ -231,14 +289,14 @@ def _paired(name: str, a: Evaluation, b: Evaluation, sampled: Array) -> Measure:
     films = {"accuracy": a.n, "sensitivity": a.tp + a.fn, "specificity": a.tn + a.fp}.get(name)
     if films is None or difference.low != difference.high:
         return difference
-    # Every sample repeats the difference when no film, or each, tells the two apart; Wilson's interval then says how
-    # many films of the other kind there may be where these come from.
+    # Every resample repeats the difference when no radiograph, or each, is discordant. Wilson's interval then bounds
+    # the share of radiographs of the other kind.
     unseen = wilson(0, films)[1]
     return Measure(difference.value, max(-1.0, difference.value - unseen), min(1.0, difference.value + unseen))
 
 
 def comparison_to_json(comparison: Comparison, names: Sequence[str]) -> str:
-    """Return the comparison as JSON; `names` (n,) are the films' paths. An undefined figure is null."""
+    """Return the comparison as JSON; `names` (n,) are the files' paths. An undefined measure is null."""
     values = asdict(comparison)
     for row in values["disagreeing"]:
         row["path"] = names[row["index"]]
@@ -246,7 +304,7 @@ def comparison_to_json(comparison: Comparison, names: Sequence[str]) -> str:
 
 
 def comparison_to_text(comparison: Comparison, names: Sequence[str], split: str) -> str:
-    """Return the comparison as tables for a terminal; `names` (n,) are the films' paths."""
+    """Return the comparison as tables for a terminal; `names` (n,) are the files' paths."""
     c, width = comparison, max(21, len(comparison.a.version) + 3, len(comparison.b.version) + 3)
     lines = [
         f"{split}: n = {c.n}, {c.n_pneumonia} with pneumonia, {c.n_patients} patients",
@@ -262,15 +320,15 @@ def comparison_to_text(comparison: Comparison, names: Sequence[str], split: str)
     test = (
         f"standard error {d.standard_error:.4f}, z = {d.z:.2f}, {format_p_value(d.p)}"
         if math.isfinite(d.p)
-        else "no test: too few films, or none varies"
+        else "test undefined: too few radiographs, or no variance"
     )
     lines += [
         f"  AUROC (DeLong): {format_difference(Measure(d.difference, d.low, d.high), 4)}, {test}",
-        f"  findings (McNemar): both right {m.both}, only A {m.only_a}, only B {m.only_b}, neither {m.neither}; "
+        f"  agreement (McNemar): both correct {m.both}, only A {m.only_a}, only B {m.only_b}, neither {m.neither}; "
         f"{format_p_value(m.p)}",
     ]
     if c.disagreeing:
-        lines.append(f"  {'films they differ on most':<27}{'A':>6}{'B':>7}  label")
+        lines.append(f"  {'largest disagreements':<27}{'A':>6}{'B':>7}  label")
     lines += [
         f"  {film.index:>25}  {film.probability_a:>6.3f}{film.probability_b:>7.3f}  "
         f"{'PNEUMONIA' if film.label else 'NORMAL':<9}  {names[film.index]}"

@@ -1,4 +1,9 @@
-"""Evaluate a classifier version on a folder, through the same code that serves the page."""
+"""Evaluation of a classifier version on labelled radiographs, through the code that serves the page.
+
+>>> evaluation, failures = evaluate_folder(classifier, Path("test_half"))
+>>> evaluation.measures["auroc"].value
+0.992
+"""
 
 from __future__ import annotations
 
@@ -30,7 +35,7 @@ Failures = list[tuple[Path, str]]
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How many radiographs of one kind were called right, and their share with Wilson's interval."""
+    """Number of radiographs of one kind that were called correctly, and their share with Wilson's interval."""
 
     right: int
     n: int
@@ -39,7 +44,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class PurposeResult:
-    """What an operating point of the card does on this set: PNEUMONIA found, NORMAL left alone."""
+    """Sensitivity and specificity on this set at one of the card's operating points."""
 
     point: PurposePoint
     sensitivity: Rate
@@ -48,10 +53,10 @@ class PurposeResult:
 
 @dataclass(frozen=True, slots=True)
 class AtPrevalence:
-    """What a finding is worth where `prevalence` of the films show pneumonia, and from which probability to act.
+    """Predictive values and decision curve at a prevalence in (0, 1).
 
-    The intervals of PPV and NPV run between the ends of both rates' intervals. `curve` takes the probabilities as they
-    are at that prevalence.
+    The intervals of PPV and NPV combine the ends of the intervals of sensitivity and specificity. `curve` uses the
+    probabilities recalibrated to that prevalence.
     """
 
     prevalence: float
@@ -62,7 +67,7 @@ class AtPrevalence:
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """A closer look at one set: `rates` by class, and by pathogen where the file names tell ("bacteria", "virus")."""
+    """Detailed results on one set: `rates` by class, and by pathogen where file names give it ("bacteria", "virus")."""
 
     split: str
     version: str
@@ -79,9 +84,28 @@ def evaluate_folder(
     split: str | None = None,
     tick: Tick | None = None,
 ) -> tuple[Evaluation, Failures]:
-    """Evaluate on a folder with NORMAL/ and PNEUMONIA/: (evaluation, files that could not be read with the reason).
+    """Evaluate on a folder with NORMAL/ and PNEUMONIA/.
 
-    `tick` is called with the number of files done since the last call. Raises DatasetError when nothing is left.
+    Parameters
+    ----------
+    classifier
+        Decides at the operating point of its card.
+    root
+        Dataset folder.
+    split
+        Name of the set in the evaluation; the folder's name by default.
+    tick
+        Called with the number of files done since the last call.
+
+    Returns
+    -------
+    tuple
+        The evaluation, and (path, reason) of each file that could not be read.
+
+    Raises
+    ------
+    DatasetError
+        If no file can be read.
     """
     return evaluate_samples(classifier, scan_folder(root).train, split or root.name, tick)
 
@@ -115,7 +139,7 @@ def score_samples(
 ) -> tuple[list[Sample], npt.NDArray[np.float32], Failures]:
     """Return (samples that could be read, their logits float32 (n,), files that could not be read with the reason).
 
-    `tick` is called with the number of files done since the last call. Raises DatasetError when nothing is left.
+    `tick` is called with the number of files done since the last call. Raises DatasetError when no file can be read.
     """
     used, logits, failures = score_side_by_side((classifier,), samples, tick)
     return used, logits[0], failures
@@ -124,7 +148,7 @@ def score_samples(
 def score_side_by_side(
     classifiers: Sequence[Classifier], samples: Sequence[Sample], tick: Tick | None = None
 ) -> tuple[list[Sample], npt.NDArray[np.float32], Failures]:
-    """Score each radiograph with several classifiers: as `score_samples`, with logits (classifiers, n)."""
+    """Score each radiograph with several classifiers; as `score_samples`, with logits float32 (classifiers, n)."""
     used: list[Sample] = []
     failures: Failures = []
     logits = []
@@ -146,7 +170,7 @@ def score_side_by_side(
 
 
 def decoded(samples: Sequence[Sample], failures: Failures) -> Iterator[tuple[Sample, Radiograph]]:
-    """Decode samples one after the other; what cannot be read is added to `failures` and left out."""
+    """Yield each sample with its radiograph; files that cannot be read are added to `failures` and skipped."""
     for sample in samples:
         try:
             yield sample, decode_radiograph(sample.path.read_bytes())
@@ -164,7 +188,7 @@ def refuse_empty(used: Sequence[Sample]) -> None:
 
 
 def labelled_test(folder: DatasetFolder) -> tuple[Sample, ...]:
-    """Return the folder's own test part, empty when it lacks a class."""
+    """Return the folder's test split; empty when it lacks a class."""
     return folder.test if {s.label for s in folder.test} == set(range(len(CLASSES))) else ()
 
 
@@ -175,9 +199,23 @@ def look_closer(
     split: str,
     prevalences: Sequence[float] = PREVALENCES,
 ) -> Detail:
-    """Look at logits (n,) of samples (n,) by class, pathogen, purpose and prevalence, each of these in (0, 1).
+    """Return results by class, pathogen, purpose and prevalence.
 
-    Raises DatasetError unless there are radiographs of both classes.
+    Parameters
+    ----------
+    card
+        Calibration and operating points.
+    samples, logits
+        (n,), as `score_samples` returns them.
+    split
+        Name of the set.
+    prevalences
+        Each in (0, 1).
+
+    Raises
+    ------
+    DatasetError
+        Unless there are radiographs of both classes.
     """
     labels = np.array([s.label for s in samples])
     if len(set(labels.tolist())) < len(CLASSES):
@@ -221,7 +259,7 @@ def _rate(right: npt.NDArray[np.bool_]) -> Rate:
 
 
 def evaluation_to_json(evaluation: Evaluation, version: str) -> str:
-    """Return the evaluation as one flat JSON object; an undefined figure is null."""
+    """Return the evaluation as one flat JSON object; an undefined measure is null."""
     flat: dict[str, Any] = {"n": evaluation.n}
     for name in MEASURES:
         measure = evaluation.measures[name]
@@ -238,7 +276,7 @@ def evaluation_to_json(evaluation: Evaluation, version: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as what JSON knows: fractions to six places, and null where a figure is not defined."""
+    """Return a value as JSON types: floats rounded to six places, null where a measure is undefined."""
     if isinstance(value, float):
         return round(value, 6) if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -249,7 +287,7 @@ def plain(value: Any) -> Any:
 
 
 def detail_to_json(detail: Detail) -> str:
-    """Return the closer look as JSON; an undefined figure is null."""
+    """Return the detailed results as JSON; an undefined measure is null."""
     return json.dumps(plain(asdict(detail)), indent=1, ensure_ascii=False)
 
 
@@ -258,8 +296,8 @@ def evaluation_to_text(evaluation: Evaluation, version: str) -> str:
     lines = [
         f"{evaluation.split}: n = {evaluation.n}, classifier {version}, "
         f"operating point {evaluation.operating_point:.3f}",
-        f"  pneumonia: {evaluation.tp} found, {evaluation.fn} missed; "
-        f"normal: {evaluation.tn} right, {evaluation.fp} called pneumonia",
+        f"  {evaluation.tp} true positives, {evaluation.fn} false negatives, "
+        f"{evaluation.tn} true negatives, {evaluation.fp} false positives",
     ]
     for name in MEASURES:
         measure = evaluation.measures[name]
@@ -268,30 +306,30 @@ def evaluation_to_text(evaluation: Evaluation, version: str) -> str:
 
 
 def detail_to_text(detail: Detail) -> str:
-    """Return the closer look as tables for a terminal."""
-    lines = [f"  called right at {detail.operating_point:.3f}"]
+    """Return the detailed results as tables for a terminal."""
+    lines = [f"  correct at the operating point {detail.operating_point:.3f}"]
     lines += [
         f"    {name:<12} {rate.right:>4} of {rate.n:<4}  {format_estimate(rate.share, 3)}"
         for name, rate in detail.rates.items()
     ]
     if detail.purposes:
-        lines.append(f"  {'for the purpose':<16}{'from':>5}  {'sensitivity':<20}  specificity")
+        lines.append(f"  {'purpose':<16}{'from':>5}  {'sensitivity':<20}  specificity")
     for result in detail.purposes:
         lines.append(
             f"    {result.point.purpose:<12}  {result.point.probability:.3f}  "
             f"{format_estimate(result.sensitivity.share, 3):<20}  {format_estimate(result.specificity.share, 3)}"
         )
-    lines.append(f"  {'at prevalence':<16}  {'PPV':<20}  {'NPV':<20}  beats treating all or none at")
-    for worth in detail.prevalences:
+    lines.append(f"  {'prevalence':<16}  {'PPV':<20}  {'NPV':<20}  net benefit above treat-all and treat-none at")
+    for at in detail.prevalences:
         lines.append(
-            f"    {worth.prevalence:<14g}  {format_estimate(worth.ppv, 3):<20}  {format_estimate(worth.npv, 3):<20}  "
-            f"{_useful(worth.curve)}"
+            f"    {at.prevalence:<14g}  {format_estimate(at.ppv, 3):<20}  {format_estimate(at.npv, 3):<20}  "
+            f"{_useful(at.curve)}"
         )
     return "\n".join(lines)
 
 
 def _useful(curve: DecisionCurve) -> str:
-    """Say at which threshold probabilities acting on the classifier beats both acting always and never."""
+    """Return the threshold probabilities at which the classifier's net benefit exceeds treat-all and treat-none."""
     rows = zip(curve.thresholds, curve.classifier, curve.treat_all, curve.treat_none, strict=True)
     useful = [t for t, own, always, never in rows if own > max(always, never) + 1e-9]
     return f"{useful[0]:.2f} to {useful[-1]:.2f}" if useful else "no probability"

@@ -1,8 +1,8 @@
-"""How faithful the influence map is: does the score follow the regions that it marks?
+"""Faithfulness of the evidence map: deletion and insertion of the regions that it marks.
 
-Exchanging what a map marks first must move the score more than exchanging regions in random order or from the centre
-outwards: deletion and insertion, Petsiuk et al. 2018, "RISE", https://arxiv.org/abs/1806.07421. Whether the map follows
-the learned weights is asked in `training.evaluation.sanity_checks`.
+Replacing the cells with the strongest evidence must change the probability more than replacing cells in random order
+or from the centre outwards (Petsiuk et al. 2018, "RISE", https://arxiv.org/abs/1806.07421). Whether the map depends on
+the learned weights is tested in `training.evaluation.sanity_checks`.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ STEPS = 10
 SHARES = tuple(step / STEPS for step in range(STEPS + 1))
 MAP_PX = 8 * CELLS
 FILMS = 30
-# Mean probabilities of films and substitutes closer than this leave the curves no room.
+# Closer mean probabilities of radiographs and substitutes leave no contrast between orderings.
 NO_CONTRAST = 0.25
-OURS = "influence map"
+OURS = "evidence map"
 _BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """One order in which cells are exchanged: areas under the curve of the probability, mean over films, in [0, 1].
+    """Results of one order of replacing cells: areas under the probability curve in [0, 1], mean over radiographs.
 
-    Faithful means a small `deletion` and a large `insertion`. The gains are by how much the influence map does better,
-    film by film. `deletion_curve` and `insertion_curve` are mean probabilities at `SHARES`.
+    A faithful map has a small `deletion` and a large `insertion`. The gains are the paired differences in favour of the
+    evidence map. `deletion_curve` and `insertion_curve` are mean probabilities at `SHARES`.
     """
 
     name: str
@@ -58,9 +58,9 @@ class Ordering:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What cells are exchanged for, the mean probability of whole films and of whole substitutes, and the orderings.
+    """Results with one kind of substitute: mean probability of radiographs and of substitutes, and the orderings.
 
-    Where the two probabilities are alike, the areas cannot tell orderings apart.
+    Where the two probabilities are similar, the areas cannot separate orderings.
     """
 
     substitute: str
@@ -71,7 +71,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Similarity:
-    """How alike two sets of maps are, mean over films: Spearman's correlation of cells, and structural similarity."""
+    """Similarity of two sets of maps, mean over radiographs: Spearman's correlation of cells, structural similarity."""
 
     name: str
     rank_correlation: Measure
@@ -80,10 +80,10 @@ class Similarity:
 
 @dataclass(frozen=True, slots=True)
 class Faithfulness:
-    """Both answers for one classifier version on n films that it calls pneumonia.
+    """Faithfulness and sanity checks of one classifier version on n radiographs that it calls pneumonia.
 
-    `randomised` has one row per stage; `other_films` compares each film's map with another's, which is how alike maps
-    are for reasons of anatomy alone.
+    `randomised` has one row per stage; `other_films` compares the maps of different radiographs, whose similarity is
+    due to anatomy alone.
     """
 
     version: str
@@ -95,7 +95,7 @@ class Faithfulness:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Films:
-    """Network input, uint8 (n, px, px), of films called pneumonia, and of healthy ones (m, px, px) that are not."""
+    """Network input: radiographs called pneumonia, uint8 (n, px, px), and NORMAL ones that are not, (m, px, px)."""
 
     pneumonia: Picture
     healthy: Picture
@@ -108,9 +108,25 @@ def choose_films(
     seed: int = 0,
     tick: Tick | None = None,
 ) -> tuple[Films, Failures]:
-    """Draw films that the classifier calls pneumonia, with a map, and as many NORMAL ones that it does not.
+    """Draw radiographs that the classifier calls pneumonia, with a map, and as many NORMAL ones that it does not.
 
-    `tick` is called with the number of films found. Raises DatasetError when none is called pneumonia.
+    Parameters
+    ----------
+    classifier
+        Decides at the operating point of its card.
+    samples
+        Drawn from at random.
+    films
+        Largest number of each kind.
+    seed
+        Of the draw.
+    tick
+        Called with 1 for each radiograph called pneumonia.
+
+    Raises
+    ------
+    DatasetError
+        If none is called pneumonia.
     """
     order = np.random.default_rng(seed).permutation(len(samples))
     failures: Failures = []
@@ -139,7 +155,7 @@ def choose_films(
 
 
 def evidence_maps(classifier: Classifier, pictures: Picture) -> Map:
-    """Return the influence maps of network input (n, px, px): float32 (n, MAP_PX, MAP_PX) in [0, 1]."""
+    """Return the evidence maps of network input, uint8 (n, px, px): float32 (n, MAP_PX, MAP_PX) in [0, 1]."""
     maps = []
     for start in range(0, len(pictures), _BATCH):
         _, features, weights = classifier.explain(pictures[start : start + _BATCH])
@@ -151,23 +167,25 @@ def evidence_maps(classifier: Classifier, pictures: Picture) -> Map:
 
 
 def cells(maps: Map) -> Map:
-    """Return the mean influence of each cell: float32 (n, CELLS · CELLS), row by row."""
+    """Return the mean evidence of each cell: float32 (n, CELLS · CELLS), row by row."""
     side = MAP_PX // CELLS
     return np.asarray(maps.reshape(-1, CELLS, side, CELLS, side).mean((2, 4)).reshape(len(maps), -1), np.float32)
 
 
 def exchanges(classifier: Classifier, films: Films, seed: int = 0, tick: Tick | None = None) -> tuple[Exchange, ...]:
-    """Exchange films' cells in three orders, for a healthy film's and for the film's own, heavily blurred.
+    """Replace cells in three orders by those of a NORMAL radiograph, and by those of the blurred radiograph itself.
 
-    A blurred film is the usual substitute, but a classifier may call whatever hides the lungs pneumonia, and then the
-    score has no reason to fall; a healthy film, its grey values matched, is one that it calls normal. `tick` is
-    called with 1 after each film and substitute.
+    A blurred radiograph is the usual substitute, but a classifier may call hidden lungs pneumonia, and the probability
+    then does not fall. A NORMAL radiograph, its grey values matched, is one that the classifier calls normal. `tick` is
+    called with 1 after each radiograph and substitute.
     """
     marked = cells(evidence_maps(classifier, films.pneumonia))
     substitutes: dict[str, Callable[[int], Picture]] = {}
     if len(films.healthy):
-        substitutes["a healthy film"] = lambda i: _matched(films.healthy[i % len(films.healthy)], films.pneumonia[i])
-    substitutes["the film, heavily blurred"] = lambda i: _blurred(films.pneumonia[i])
+        substitutes["a NORMAL radiograph"] = lambda i: _matched(
+            films.healthy[i % len(films.healthy)], films.pneumonia[i]
+        )
+    substitutes["the radiograph, heavily blurred"] = lambda i: _blurred(films.pneumonia[i])
     results = []
     for name, substitute in substitutes.items():
         traces: dict[str, list[npt.NDArray[np.float64]]] = {}
@@ -181,10 +199,10 @@ def exchanges(classifier: Classifier, films: Films, seed: int = 0, tick: Tick | 
 
 
 def orders(marked: Map, rng: np.random.Generator) -> dict[str, npt.NDArray[np.int_]]:
-    """Return orders of the cells, each int (CELLS · CELLS,): by `marked` influence, at random, and from the centre."""
+    """Return orders of the cells, each int (CELLS · CELLS,): by `marked` evidence, at random, and from the centre."""
     row, column = np.divmod(np.arange(CELLS * CELLS), CELLS)
     from_centre = np.hypot(row - (CELLS - 1) / 2, column - (CELLS - 1) / 2)
-    # Cells of equal rank, of which a map has many at zero, come in random order and not from the top left.
+    # Ties, of which a map has many at zero, come in random order and not from the top left.
     chance = rng.permutation(CELLS * CELLS)
     return {
         OURS: np.lexsort((chance, -marked)),
@@ -196,7 +214,7 @@ def orders(marked: Map, rng: np.random.Generator) -> dict[str, npt.NDArray[np.in
 def trace(
     classifier: Classifier, picture: Picture, substitute: Picture, order: npt.NDArray[np.int_]
 ) -> npt.NDArray[np.float64]:
-    """Return probabilities (2, STEPS + 1): while the picture's cells are exchanged in order, and while they come back.
+    """Return probabilities (2, STEPS + 1) while cells are replaced in order (deletion), and restored (insertion).
 
     picture and substitute are uint8 (px, px). The second row begins with the whole substitute.
     """
@@ -229,13 +247,13 @@ def _blurred(picture: Picture) -> Picture:
 
 
 def _matched(picture: Picture, like: Picture) -> Picture:
-    """Give a picture the mean and the contrast of another one, so that a patch differs in what it shows."""
+    """Give a picture the mean and contrast of another one, so that a patch differs in content alone."""
     scaled = (picture - picture.mean()) * (like.std() / max(picture.std(), 1.0)) + like.mean()
     return np.asarray(np.clip(np.round(scaled), 0, 255), np.uint8)
 
 
 def mean_over_films(values: npt.NDArray[np.float64]) -> Measure:
-    """Return the mean over films (n,) with its interval from resampling them."""
+    """Return the mean over radiographs (n,) with its bootstrap interval."""
     sampled = [counts @ values / len(values) for counts in resampled(range(len(values)), seed=0)]
     return percentile_interval(float(values.mean()), np.concatenate(sampled))
 
@@ -262,23 +280,25 @@ def _exchange(name: str, traces: dict[str, npt.NDArray[np.float64]]) -> Exchange
 
 
 def faithfulness_to_json(result: Faithfulness) -> str:
-    """Return the result as JSON; an undefined figure is null."""
+    """Return the result as JSON; an undefined measure is null."""
     return json.dumps({"shares": SHARES} | plain(asdict(result)), indent=1, ensure_ascii=False)
 
 
 def faithfulness_to_text(result: Faithfulness, split: str) -> str:
     """Return the result as tables for a terminal."""
     lines = [
-        f"{split}: {result.n} films called pneumonia, classifier {result.version}",
-        "mean probability while cells are exchanged (deletion, less is better) or come back (insertion, more is)",
+        f"{split}: {result.n} radiographs called pneumonia, classifier {result.version}",
+        "mean probability while cells are replaced (deletion, less is better) or restored (insertion, more is better)",
     ]
     for one in result.exchanges:
         lines += [
-            f"  for {one.substitute}: probability {one.probability_film:.3f} → {one.probability_substitute:.3f}",
-            f"    {'':<13}  {'deletion':<19}  {'insertion':<19}  gain of the map over it: deletion, insertion",
+            f"  by {one.substitute}: probability {one.probability_film:.3f} → {one.probability_substitute:.3f}",
+            f"    {'':<13}  {'deletion':<19}  {'insertion':<19}  gain of the map: deletion, insertion",
         ]
         if abs(one.probability_film - one.probability_substitute) < NO_CONTRAST:
-            lines.insert(-1, "    (whole films and whole substitutes score alike, so that no order can stand out)")
+            lines.insert(
+                -1, "    (radiographs and substitutes have similar probabilities, so orders cannot be separated)"
+            )
         for row in one.orderings:
             gain = (
                 ""
@@ -291,7 +311,7 @@ def faithfulness_to_text(result: Faithfulness, split: str) -> str:
             )
     rows = [*result.randomised, *([result.other_films] if result.other_films else [])]
     if rows:
-        lines.append("maps against the trained network's, when weights are drawn anew (less alike is better)")
+        lines.append("maps of randomised networks against the trained network's (less similar is better)")
         lines.append(f"    {'':<24}  {'rank correlation':<26}  structural similarity")
     lines += [
         f"    {row.name:<24}  {format_difference(row.rank_correlation):<26}  {format_difference(row.ssim)}"

@@ -1,8 +1,7 @@
-"""How much of a classifier's accuracy is left when the films look different, at the operating point it has.
+"""Robustness to perturbations: performance on perturbed radiographs at the unchanged operating point.
 
-The network never sees a file as it is, so changes are made where their size means something: on the whole radiograph,
-its aspect kept, with `CANVAS_PX` along its shorter side. Compression and grain of a large file would vanish when it is
-reduced for the network, and the figures would look better than they are.
+Perturbations apply to the whole radiograph, its aspect ratio kept, with `CANVAS_PX` along its shorter side. Applied to
+the full-size file, compression and noise would vanish when it is reduced for the network.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from training.evaluation.evaluate import Failures, decoded, plain, refuse_empty
 
 Picture = npt.NDArray[np.uint8]
 CANVAS_PX = 299
-# What is aimed at: accuracy at the frozen operating point falls by at most this under every mild change.
+# Aim: no mild perturbation lowers accuracy at the unchanged operating point by more than this.
 MILD_LIMIT = 0.05
 RESAMPLES = 500
 CLEAN = "clean"
@@ -37,9 +36,9 @@ _NO_CHANGE = Measure(0.0, 0.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class Perturbation:
-    """A named change to a film: `apply` maps uint8 (h, w) and a generator to uint8 of any size.
+    """A named perturbation: `apply` maps uint8 (h, w) and a random generator to uint8 of any size.
 
-    A mild one is what another hospital's films may well look like; a reader would not mind it.
+    Mild perturbations are plausible differences between hospitals that do not affect a reader.
     """
 
     name: str
@@ -49,7 +48,7 @@ class Perturbation:
 
 @dataclass(frozen=True, slots=True)
 class RobustnessRow:
-    """How the classifier does on n films after one change; the changes of figures are from clean, in pairs."""
+    """Performance on n perturbed radiographs, with paired differences from the clean ones."""
 
     name: str
     mild: bool
@@ -88,7 +87,7 @@ def gamma(exponent: float) -> Callable[[Picture, np.random.Generator], Picture]:
 
 
 def blur(sigma: float) -> Callable[[Picture, np.random.Generator], Picture]:
-    """Blur with a Gaussian whose sigma is in pixels of the film squashed to `CANVAS_PX` a side."""
+    """Blur with a Gaussian; sigma is in pixels of the radiograph squashed to `CANVAS_PX` a side."""
 
     def apply(picture: Picture, _: np.random.Generator) -> Picture:
         down, across = (sigma * side / CANVAS_PX for side in picture.shape)
@@ -98,7 +97,7 @@ def blur(sigma: float) -> Callable[[Picture, np.random.Generator], Picture]:
 
 
 def noise(deviation: float) -> Callable[[Picture, np.random.Generator], Picture]:
-    """Add Gaussian grain of a standard deviation in grey levels."""
+    """Add Gaussian noise with a standard deviation in grey levels."""
     return lambda picture, rng: _clipped(picture + deviation * rng.standard_normal(picture.shape))
 
 
@@ -113,7 +112,7 @@ def jpeg(quality: int) -> Callable[[Picture, np.random.Generator], Picture]:
 
 
 def rotation(degrees: float) -> Callable[[Picture, np.random.Generator], Picture]:
-    """Turn about the centre, anticlockwise, with black where there was no film."""
+    """Rotate about the centre, anticlockwise, filling with black."""
 
     def apply(picture: Picture, _: np.random.Generator) -> Picture:
         height, width = picture.shape
@@ -134,14 +133,14 @@ def crop(share: float) -> Callable[[Picture, np.random.Generator], Picture]:
 
 
 def reencoded(px: int, quality: int) -> Callable[[Picture, np.random.Generator], Picture]:
-    """Give every film one size and one compression, so that neither can tell the classes apart any longer."""
+    """Give every radiograph the same size and compression, so that neither separates the classes."""
     return lambda picture, rng: jpeg(quality)(squash(Radiograph(picture, "", ""), px), rng)
 
 
 PERTURBATIONS = (
     Perturbation("brightness -20 %", True, brightness(0.8)),
     Perturbation("brightness +20 %", True, brightness(1.2)),
-    # A fifth of the scale instead of a fifth of the value: the other thing that people mean by 20 %.
+    # A fifth of the scale instead of a fifth of the value: the other meaning of 20 %.
     Perturbation("brightness -51 levels", False, offset(-51)),
     Perturbation("brightness +51 levels", False, offset(51)),
     Perturbation("contrast -20 %", True, contrast(0.8)),
@@ -169,11 +168,30 @@ def robustness(
     tick: Tick | None = None,
     resamples: int = RESAMPLES,
 ) -> tuple[tuple[RobustnessRow, ...], Failures]:
-    """Measure the classifier on samples as they are and after each change: (rows, files that could not be read).
+    """Measure the classifier on samples as they are and after each perturbation.
 
-    The first row is the clean one, which counts as mild. Each file is decoded once; the same file always gets the same
-    noise. Intervals resample patients, as in `model.metrics.evaluate`. `tick` is called with 1 after each file.
-    Raises DatasetError when no file can be read.
+    Parameters
+    ----------
+    classifier
+        Decides at the operating point of its card.
+    samples
+        Each file is decoded once; the same file always gets the same noise.
+    perturbations
+        One row each.
+    tick
+        Called with 1 after each file.
+    resamples
+        Of patients, for the intervals.
+
+    Returns
+    -------
+    tuple
+        The rows, the clean one first, and the files that could not be read.
+
+    Raises
+    ------
+    DatasetError
+        If no file can be read.
     """
     used: list[Sample] = []
     failures: Failures = []
@@ -218,7 +236,7 @@ def robustness(
 def variants(
     radiograph: Radiograph, classifier: Classifier, perturbations: Sequence[Perturbation]
 ) -> npt.NDArray[np.uint8]:
-    """Return network input for a film as it is and after each change: uint8 (1 + changes, input_px, input_px)."""
+    """Return network input, clean and after each perturbation: uint8 (1 + perturbations, input_px, input_px)."""
     canvas = _canvas(to_uint8(radiograph))
     inputs = [classifier.input_of(radiograph)]
     for one in perturbations:
@@ -228,7 +246,7 @@ def variants(
 
 
 def _canvas(picture: Picture) -> Picture:
-    """Reduce a film to `CANVAS_PX` along its shorter side, each pixel the mean of the area it covers."""
+    """Reduce a radiograph to `CANVAS_PX` along its shorter side, each pixel the mean of the area it covers."""
     height, width = picture.shape
     scale = CANVAS_PX / min(height, width)
     if scale >= 1:
@@ -243,12 +261,12 @@ def _clipped(grey: npt.NDArray[Any]) -> Picture:
 
 
 def rows_for_card(rows: Sequence[RobustnessRow], split: str) -> tuple[dict[str, Any], ...]:
-    """Return the rows as a card keeps them (`ModelCard.robustness`); an undefined figure is None."""
+    """Return the rows as `ModelCard.robustness` holds them; an undefined measure is None."""
     return tuple({"split": split, **plain(asdict(row))} for row in rows)
 
 
 def robustness_to_json(rows: Sequence[RobustnessRow], version: str, split: str) -> str:
-    """Return the rows as JSON, with whether each mild change stays within `MILD_LIMIT`."""
+    """Return the rows as JSON, with whether each perturbation stays within `MILD_LIMIT`."""
     return json.dumps(
         {
             "classifier_version": version,
@@ -263,10 +281,10 @@ def robustness_to_json(rows: Sequence[RobustnessRow], version: str, split: str) 
 
 
 def robustness_to_text(rows: Sequence[RobustnessRow], version: str, split: str) -> str:
-    """Return the rows as a table for a terminal; mild changes have a star."""
+    """Return the rows as a table for a terminal; mild perturbations have a star."""
     lines = [
-        f"{split}: n = {rows[0].n}, classifier {version}",
-        f"  {'* mild':<22}  {'AUROC':<19}  {'accuracy':<19}  {'sens.':<5}  {'spec.':<5}  accuracy against clean",
+        f"Robustness to perturbations, {split}: n = {rows[0].n}, classifier {version}",
+        f"  {'* mild':<22}  {'AUROC':<19}  {'accuracy':<19}  {'sens.':<5}  {'spec.':<5}  accuracy − clean",
     ]
     lines += [
         f"{'*' if row.mild and row.name != CLEAN else ' '} {row.name:<22}  {format_estimate(row.auroc, 3):<19}  "
@@ -278,7 +296,7 @@ def robustness_to_text(rows: Sequence[RobustnessRow], version: str, split: str) 
     failing = ", ".join(row.name for row in mild if not row.holds)
     if mild:
         lines.append(
-            f"accuracy within {100 * MILD_LIMIT:.0f} points of clean under every mild change: "
+            f"accuracy within {100 * MILD_LIMIT:.0f} points of clean under every mild perturbation: "
             + (f"no ({failing})" if failing else "yes")
         )
     return "\n".join(lines)

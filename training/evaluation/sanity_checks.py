@@ -1,7 +1,7 @@
-"""Whether the influence map follows what the network learned: maps of a network that loses its weights layer by layer.
+"""Sanity checks of the evidence map: cascading randomisation of the network's weights, from the logit down.
 
-A map that stays the same when the weights are drawn anew shows the film and not the classifier. Adebayo et al. 2018,
-"Sanity Checks for Saliency Maps", https://arxiv.org/abs/1810.03292, cascading from the logit down.
+A map that does not change when weights are randomised depends on the radiograph and not on the classifier (Adebayo et
+al. 2018, "Sanity Checks for Saliency Maps", https://arxiv.org/abs/1810.03292).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from model.card import ModelCard
 from model.engine import Classifier, wrap_network
 from training.evaluation.faithfulness import Map, Picture, Similarity, cells, evidence_maps, mean_over_films
 
-# Shares of the layers, counted from the logit down, whose weights are drawn anew; the first stage is the head alone.
+# Shares of the layers, counted from the logit down, whose weights are randomised; the first stage is the head alone.
 STAGES = (0.0, 0.1, 0.25, 0.5, 1.0)
 STATISTICS_FILMS = 16
 
@@ -28,11 +28,19 @@ STATISTICS_FILMS = 16
 def randomised_stages(
     network: Any, card: ModelCard, pictures: Picture, seed: int = 0
 ) -> Iterator[tuple[str, Classifier]]:
-    """Yield (what was drawn anew, classifier) while a network loses what it learned, from the logit down.
+    """Yield (name, classifier) for each stage of randomisation.
 
-    `network` is a Keras network with the weights of `card`'s version; it is changed in place, so each classifier is
-    good until the next one is asked for. pictures is network input, uint8 (n, px, px): see
-    `recompute_batch_statistics`.
+    Parameters
+    ----------
+    network
+        Keras network with the weights of the card's version. It is changed in place: a classifier is valid until the
+        next one is requested.
+    card
+        Calibration and operating point.
+    pictures
+        Network input, uint8 (n, px, px), for `recompute_batch_statistics`.
+    seed
+        Of the random weights.
     """
     classifier = wrap_network(network, card)
     total = len(_with_kernels(network))
@@ -43,10 +51,14 @@ def randomised_stages(
 
 
 def randomise_layers(network: Any, layers_from_top: int, seed: int) -> None:
-    """Draw the kernels of a Keras network's last layers anew, in place; layers without kernels do not count.
+    """Randomise the kernels of a Keras network's last layers in place; layers without kernels do not count.
 
-    Normal with variance 2 / fan-in, which keeps the scale of activations from layer to layer (He et al. 2015,
-    https://arxiv.org/abs/1502.01852). The same seed gives a layer the same values at every stage.
+    The same seed gives a layer the same values at every stage.
+
+    References
+    ----------
+    He et al. 2015, https://arxiv.org/abs/1502.01852: normal with variance 2 / fan-in, which keeps the scale of
+    activations from layer to layer.
     """
     for place, layer in enumerate(_with_kernels(network)[:layers_from_top]):
         rng = np.random.default_rng((seed, place))
@@ -56,16 +68,16 @@ def randomise_layers(network: Any, layers_from_top: int, seed: int) -> None:
 
 
 def recompute_batch_statistics(network: Any, layers_from_top: int, pictures: Picture) -> None:
-    """Estimate BatchNormalization anew, in place, on pictures uint8 (n, px, px), above the layers drawn anew.
+    """Recompute BatchNormalization statistics in place above the randomised layers, on pictures uint8 (n, px, px).
 
-    With the trained network's statistics most random activations would fall below zero, and the map would be empty
-    because the network is dead and not because its weights mean nothing.
+    With the trained network's statistics most random activations would fall below zero, and the maps would be empty
+    for that reason alone.
     """
     layers = _flat(network)
     first = layers.index(_with_kernels(network)[:layers_from_top][-1])
     statistics = [(place, layer) for place, layer in enumerate(layers) if hasattr(layer, "moving_mean")]
     for place, layer in statistics:
-        # One that is not trainable uses what it has also in a training pass; no momentum forgets what was.
+        # A layer that is not trainable keeps its statistics in a training pass; momentum 0 discards the former ones.
         layer.trainable, layer.momentum = place > first, 0.0
     if any(layer.trainable for _, layer in statistics):
         network(pictures[..., None].astype(np.float32), training=True)
@@ -89,9 +101,23 @@ def compare_with_randomised(
     stages: Iterable[tuple[str, Classifier]],
     tick: Tick | None = None,
 ) -> tuple[Similarity | None, tuple[Similarity, ...]]:
-    """Compare maps with those of randomised networks: (between different films or None, one row per stage).
+    """Compare evidence maps with those of randomised networks.
 
-    pictures is network input, uint8 (n, px, px). `tick` is called with 1 after each stage.
+    Parameters
+    ----------
+    classifier
+        The trained one.
+    pictures
+        Network input, uint8 (n, px, px).
+    stages
+        (name, classifier) pairs, as `randomised_stages` yields them.
+    tick
+        Called with 1 after each stage.
+
+    Returns
+    -------
+    tuple
+        Similarity between maps of different radiographs, None for a single one; and one row per stage.
     """
     trained = evidence_maps(classifier, pictures)
     rows = []
@@ -101,13 +127,13 @@ def compare_with_randomised(
             tick(1)
     if len(pictures) < 2:
         return None, tuple(rows)
-    return _similarity("another film's map", trained, np.roll(trained, 1, axis=0)), tuple(rows)
+    return _similarity("map of another radiograph", trained, np.roll(trained, 1, axis=0)), tuple(rows)
 
 
 def alike(a: Map, b: Map) -> tuple[float, float]:
     """Return (rank correlation of cells, structural similarity) of two maps (MAP_PX, MAP_PX), each at most 1.
 
-    An even map has no ranks; its correlation is 0, unless both are.
+    A constant map has no ranks: its correlation is 0, or 1 with another constant map.
     """
     x, y = cells(np.stack((a, b)))
     if np.ptp(x) == 0 or np.ptp(y) == 0:
@@ -116,8 +142,10 @@ def alike(a: Map, b: Map) -> tuple[float, float]:
 
 
 def ssim(a: Map, b: Map) -> float:
-    """Return the mean structural similarity of two pictures (H, W) in [0, 1]: 1 when they are the same.
+    """Return the mean structural similarity of two pictures (H, W) in [0, 1]; 1 for equal ones.
 
+    References
+    ----------
     Wang et al. 2004, doi 10.1109/TIP.2003.819861, with its Gaussian window of 11 px and its constants.
     """
 

@@ -188,7 +188,7 @@ def test_the_text_says_who_is_who() -> None:
     first, second = text.splitlines()[:2]
     assert first == "test: n = 6, 3 with pneumonia, 5 patients"
     assert second.index("A 2026.11.22-1") < second.index("B 2026.11.21-2") < second.index("A − B")
-    assert "both right 4, only A 2, only B 0, neither 0; p = 0.50" in text
+    assert "both correct 4, only A 2, only B 0, neither 0; p = 0.50" in text
     assert text.index("film1.png") < text.index("film3.png") and "film0.png" not in text
     assert max(map(len, text.splitlines())) <= 100
 

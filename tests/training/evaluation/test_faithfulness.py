@@ -110,7 +110,7 @@ def test_a_faithful_map_beats_chance_and_a_lying_one_loses() -> None:
     some.healthy[:, : PX // 2, : PX // 2] //= 2
     faithful, blurred = exchanges(fake_classifier(where=CORNER, cut=170, slope=0.2), some)
     lying, _ = exchanges(fake_classifier(where=CORNER, shown=ELSEWHERE, cut=170, slope=0.2), some)
-    assert (faithful.substitute, blurred.substitute) == ("a healthy film", "the film, heavily blurred")
+    assert (faithful.substitute, blurred.substitute) == ("a NORMAL radiograph", "the radiograph, heavily blurred")
     assert faithful.probability_film > faithful.probability_substitute + 0.5
     for name in ("random", "centre first"):
         assert by_name(faithful)[name].deletion_gain.low > 0.05, name
@@ -126,9 +126,9 @@ def test_a_faithful_map_beats_chance_and_a_lying_one_loses() -> None:
 
 def test_a_substitute_that_scores_like_the_film_is_called_useless() -> None:
     result = exchanges(fake_classifier(cut=100), Films(films(3).pneumonia, np.zeros((0, PX, PX), np.uint8)))
-    assert [one.substitute for one in result] == ["the film, heavily blurred"]
+    assert [one.substitute for one in result] == ["the radiograph, heavily blurred"]
     text = faithfulness_to_text(Faithfulness("v", 3, result, None, ()), "test")
-    assert "no order can stand out" in text and "drawn anew" not in text
+    assert "orders cannot be separated" in text and "randomised networks" not in text
 
 
 def test_results_repeat_and_progress_counts_films() -> None:
@@ -317,7 +317,14 @@ def test_a_result_in_json_and_on_a_terminal() -> None:
     assert values["shares"] == list(SHARES) and values["randomised"][0]["name"] == "last 1 of 9 layers"
     assert len(values["exchanges"][0]["orderings"][0]["deletion_curve"]) == len(SHARES)
     text = faithfulness_to_text(result, "test")
-    assert text.startswith("test: 4 films called pneumonia, classifier v-1")
-    for words in ("for a healthy film", OURS, "random", "centre first", "last 1 of 9 layers", "another film's map"):
+    assert text.startswith("test: 4 radiographs called pneumonia, classifier v-1")
+    for words in (
+        "by a NORMAL radiograph",
+        OURS,
+        "random",
+        "centre first",
+        "last 1 of 9 layers",
+        "map of another radiograph",
+    ):
         assert words in text
     assert "nan" not in text and max(map(len, text.splitlines())) <= 115

@@ -213,7 +213,8 @@ def test_films_are_decoded_once_and_order_does_not_matter(
     assert len(decoded) == len(samples) == sum(done)
 
 
-def test_files_that_cannot_be_read_are_named(samples: tuple[Sample, ...], tmp_path: Path) -> None:
+@pytest.mark.usefixtures("samples")
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "NORMAL" / "broken.png").write_bytes(b"")
     rows, failures = robustness(fake_classifier(), scan_folder(tmp_path).train, (), resamples=10)
     assert rows[0].n == 10 and [path.name for path, _ in failures] == ["broken.png"]
@@ -224,10 +225,12 @@ def test_files_that_cannot_be_read_are_named(samples: tuple[Sample, ...], tmp_pa
 def test_what_is_said_of_the_aim(samples: tuple[Sample, ...]) -> None:
     weak, _ = robustness(fake_classifier(fake_card("v-1"), cut=115), samples, resamples=20)
     text = room.robustness_to_text(weak, "v-1", "test")
-    assert text.splitlines()[0] == "test: n = 10, classifier v-1"
-    assert text.splitlines()[-1].startswith("accuracy within 5 points of clean under every mild change: no (bright")
+    assert text.splitlines()[0] == "Robustness to perturbations, test: n = 10, classifier v-1"
+    assert text.splitlines()[-1].startswith(
+        "accuracy within 5 points of clean under every mild perturbation: no (bright"
+    )
     firm, _ = robustness(fake_classifier(cut=50), samples, [TABLE["JPEG 50"], TABLE["inverted"]], resamples=20)
-    assert room.robustness_to_text(firm, "v-1", "test").endswith("every mild change: yes")
+    assert room.robustness_to_text(firm, "v-1", "test").endswith("every mild perturbation: yes")
     assert max(map(len, text.splitlines()[:-1])) <= 110
     assert "\n  clean " in text and "\n* JPEG 50 " in text and "\n  JPEG 20 " in text
 

@@ -59,7 +59,7 @@ def a_row(architecture: str, version: str = "v1", **changes: object) -> Row:
 def test_table_says_what_each_network_was_given_and_what_was_published() -> None:
     better = {**TEST, "auroc": {"value": 0.99, "low": 0.98, "high": 1.0}}
     text = table([a_row("vgg16", ms_per_radiograph=30.0), a_row("cnn_77k", tests={"test": better})], "the command")
-    assert "`the command` wrote this section" in text
+    assert "Written by `the command`." in text
     lines = text.splitlines()
     (vgg,) = (line for line in lines if line.startswith("| `vgg16` v1"))
     assert "random (no ImageNet weights here)" in vgg and "30 (10×)" in vgg
