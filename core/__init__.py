@@ -1,1 +1,8 @@
 """The ground floor: errors, files, settings and the purposes of reading."""
+
+from __future__ import annotations
+
+try:
+    import fcntl as _fcntl  # noqa: F401
+except ImportError as error:
+    raise ImportError("PneumoLens needs a POSIX system such as Linux or macOS; on Windows, run it in WSL 2.") from error

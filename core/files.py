@@ -50,6 +50,18 @@ def _lives(process: int) -> bool:
     return True
 
 
+def try_lock(descriptor: int, *, is_shared: bool = False) -> bool:
+    """Lock an open file unless another process holds it; return whether that succeeded.
+
+    The lock ends when the descriptor is closed or its process dies. Any number of processes share a shared lock.
+    """
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames within `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -12,14 +12,11 @@ unsigned little-endian words of 8 or 16 bits; the exit status is 0 only when all
 from __future__ import annotations
 
 import os
+import resource
 import sys
 
 
 def _limit(memory: int, seconds: int) -> None:
-    try:
-        import resource  # where there is none, as on Windows, the caller's own time limit remains
-    except ImportError:
-        return
     for name, limit in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),

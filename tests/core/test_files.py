@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.files import clear_left_over, locked, sync_folder, write_atomically
+from core.files import clear_left_over, locked, sync_folder, try_lock, write_atomically
 from tests import ROOT
 
 
@@ -143,3 +143,18 @@ def test_what_killed_writers_left_is_cleared_and_what_living_ones_write_is_not(t
         (tmp_path / name).write_bytes(b"half")
     clear_left_over(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_a_lock_is_had_by_one_or_shared_by_many_and_ends_with_its_descriptor(tmp_path):
+    def opened() -> int:
+        return os.open(tmp_path / "lock", os.O_RDONLY | os.O_CREAT)
+
+    first, second = opened(), opened()
+    assert try_lock(first) and not try_lock(second) and not try_lock(second, is_shared=True)
+    os.close(first)
+    assert try_lock(second, is_shared=True)
+    third = opened()
+    assert try_lock(third, is_shared=True) and not try_lock(third)
+    os.close(second)
+    assert try_lock(third)
+    os.close(third)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import signal
@@ -31,7 +30,7 @@ from typing import Any
 import psutil
 
 from core.errors import AppError, RunError
-from core.files import write_atomically
+from core.files import try_lock, write_atomically
 
 PROCESS, OUTPUT, STATUS, ERROR = "process.json", "output.log", "status.json", "error.json"
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,7 +99,7 @@ def alone(folder: Path, patience: float = 2.0) -> Iterator[None]:
     descriptor = os.open(folder / _LOCK, os.O_RDONLY | os.O_CREAT, 0o644)
     try:
         ended = time.monotonic() + patience  # `_is_held` may be looking at this very moment
-        while not _lock(descriptor, fcntl.LOCK_EX):
+        while not try_lock(descriptor):
             if time.monotonic() > ended:
                 raise RunError(
                     "expected a folder that no other process works on. Received: one that is held",
@@ -245,17 +244,9 @@ def _is_held(folder: Path) -> bool:
     except OSError:
         return False
     try:
-        return not _lock(descriptor, fcntl.LOCK_SH)
+        return not try_lock(descriptor, is_shared=True)
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
