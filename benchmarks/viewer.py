@@ -21,9 +21,9 @@ import psutil
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from tests.browser.test_app import find_chromium, running_app
 from tests.browser.test_viewer import AS_IF_ON_A_CARD, PATIENCE_MS, TREE
 from tests.browser.viewer_page import large_film
+from tests.browser.visit import find_chromium, running_app
 
 # Notes when the viewer's place, its first picture and the film at full size are there, in ms.
 WATCH = """

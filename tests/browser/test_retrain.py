@@ -12,11 +12,10 @@ import pytest
 from core.settings import Settings, load_settings
 from model.promotions import promotions
 from model.registry import active_version
-from tests.browser.test_app import SAFETY, a_film, browser, drop, open_page, running_app, sideways
+from tests.browser.visit import SAFETY, a_film, drop, open_page, running_app, sideways
 from tests.phantoms import write_dataset
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-__all__ = ["browser"]  # the fixture, found here by its name
 
 PASSWORD = "a long enough sentence"
 FILMS = 14

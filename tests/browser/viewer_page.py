@@ -74,8 +74,8 @@ def films() -> list[tuple[Any, Radiograph | None]]:
         film("deep", deep_film(), cells()),
         film("unassessed", Radiograph(chest(4, (250, 450)), "2" * 64, "PNG"), None),
         film("empty", Radiograph(chest(6, (300, 360)), "3" * 64, "PNG"), -np.abs(cells())),
-        film("let go", Radiograph(chest(5, (400, 500)), "4" * 64, "JPEG"), cells(), is_whole=False),
-        film("only here", deep_film(1100), cells()),
+        film("released", Radiograph(chest(5, (400, 500)), "4" * 64, "JPEG"), cells(), is_whole=False),
+        film("alone", deep_film(1100), cells()),
     ]
 
 
