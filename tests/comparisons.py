@@ -1,4 +1,4 @@
-"""Versions, runs and comparisons of values by hand: what the retrain page shows once TensorFlow has done its work."""
+"""Versions, runs and comparisons with given values, as the Retrain page shows them; no network is needed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PATIENTS = [f"patient{i}" for i in range(N)]
 
 
 def well_calibrated(seed: int = 0) -> np.ndarray:
-    """Probabilities (N,) that rank most films right and mean what they say."""
+    """Well calibrated probabilities (N,) with a high AUROC."""
     rng = np.random.default_rng(seed)
     return np.clip(np.where(LABELS == 1, 0.95, 0.05) + rng.normal(0, 0.02, N), 0.001, 0.999)
 
@@ -71,7 +71,7 @@ def a_result(
     patients: list[str] = PATIENTS,
     **changes: Any,
 ) -> CandidateComparison:
-    """A comparison of two cards by what their classifiers would say of the films; both points are at 0.5."""
+    """A comparison of two versions by given probabilities; both operating points are 0.5."""
     pa, pb = (well_calibrated() if p is None else p for p in (p_own, p_other))
     compared = compare_scores(
         labels, patients, Scores(own.version, pa, 0.5), Scores(other.version, pb, 0.5), resamples=100
@@ -129,7 +129,7 @@ def a_result(
 
 
 def install(data: Path, *versions: str) -> Settings:
-    """Put the first version into use and add the others, with weights that nobody can load."""
+    """Promote the first version and add the others, with placeholder weights."""
     settings = Settings(data, shipped_weights=data / "shipped")
     for version in versions or (OLD, NEW):
         add_version(settings.versions_dir, a_card(version), lambda path, name=version: path.write_text(name))
@@ -170,7 +170,7 @@ def write_result(
     against: str = OLD,
     **changes: Any,
 ) -> CandidateComparison:
-    """Write the run's comparison.json with the pictures that it names."""
+    """Write the run's comparison.json with its images."""
     result = a_result(load_card(settings, NEW), load_card(settings, against), p_own, p_other, **changes)
     folder = run / candidate.FOLDER
     folder.mkdir(exist_ok=True)

@@ -30,7 +30,19 @@ from pages.shared.measures import stage_name
 
 
 def roc(points: Sequence[Point], at: Point, auroc: str, sample: str) -> go.Figure:
-    """Draw the ROC curve with the operating point `at`: (1 − specificity, sensitivity)."""
+    """Draw the ROC curve with the operating point.
+
+    Parameters
+    ----------
+    points
+        (1 − specificity, sensitivity), both in [0, 1], by falling threshold.
+    at
+        The operating point, on the same axes.
+    auroc
+        AUROC with its interval, formatted.
+    sample
+        The evaluation set and its size, the subtitle.
+    """
     figure = go.Figure()
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", name="chance", hoverinfo="skip", line=CHANCE)
     _curve(figure, points, f"AUROC {auroc}", "1 − specificity %{x:.3f}<br>sensitivity %{y:.3f}<extra></extra>")
@@ -40,7 +52,21 @@ def roc(points: Sequence[Point], at: Point, auroc: str, sample: str) -> go.Figur
 
 
 def precision_recall(points: Sequence[Point], at: Point, auprc: str, sample: str, prevalence: float) -> go.Figure:
-    """Draw precision against recall with the operating point `at`; `prevalence` is the chance level."""
+    """Draw the precision-recall curve with the operating point.
+
+    Parameters
+    ----------
+    points
+        (recall, precision), both in [0, 1].
+    at
+        The operating point, on the same axes.
+    auprc
+        AUPRC with its interval, formatted.
+    sample
+        The evaluation set and its size, the subtitle.
+    prevalence
+        Share of radiographs with pneumonia in the evaluation set: the chance level.
+    """
     figure = go.Figure()
     figure.add_scatter(
         x=[0, 1],
@@ -66,7 +92,17 @@ def precision_recall(points: Sequence[Point], at: Point, auprc: str, sample: str
 def score_distributions(
     histogram_normal: Sequence[int], histogram_pneumonia: Sequence[int], operating_point: float, sample: str
 ) -> go.Figure:
-    """Draw the histogram of the calibrated probability of both classes, on a square-root scale."""
+    """Draw the histograms of the calibrated probability of both classes, on a square-root scale.
+
+    Parameters
+    ----------
+    histogram_normal, histogram_pneumonia
+        Number of radiographs in equal bins of [0, 1].
+    operating_point
+        Threshold of the probability.
+    sample
+        The evaluation set and its size, the subtitle.
+    """
     figure = go.Figure()
     top = math.sqrt(max((*histogram_normal, *histogram_pneumonia, 1)))
     for counts, sign, colour, name in (
@@ -115,7 +151,17 @@ def score_distributions(
 
 
 def confusion_matrix(tp: int, fp: int, tn: int, fn: int, operating_point: float, sample: str) -> go.Figure:
-    """Draw the four counts at the operating point; the shading is the share of the row, the reference label."""
+    """Draw the confusion matrix, shaded by the share of each row, the reference label.
+
+    Parameters
+    ----------
+    tp, fp, tn, fn
+        Number of radiographs at the operating point.
+    operating_point
+        Threshold of the probability.
+    sample
+        The evaluation set and its size, the subtitle.
+    """
     counts = [[tn, fp], [fn, tp]]
     shares = [[count / max(1, sum(row)) for count in row] for row in counts]
     words = [["true negatives", "false positives"], ["false negatives", "true positives"]]
@@ -153,7 +199,10 @@ def confusion_matrix(tp: int, fp: int, tn: int, fn: int, operating_point: float,
 
 
 def learning_curves(history: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """Draw the AUROC of training and validation patients against epochs, with the training stages marked."""
+    """Draw the AUROC of training and validation patients against epochs, with the training stages marked.
+
+    `history` has one row for each epoch, as on the model card; values of None are left out.
+    """
     figure = go.Figure()
     _epochs(figure, history, "train_auroc", "val_auroc")
     finish(figure, "Learning curves: AUROC", _schedule(history), "Epoch", "AUROC")

@@ -27,7 +27,17 @@ def reliability_pair(
     errors: tuple[str, str],
     sample: str,
 ) -> go.Figure:
-    """Draw both reliability diagrams on the same axes; `names` and `errors` (formatted ECE) are candidate first."""
+    """Draw both reliability diagrams on the same axes.
+
+    Parameters
+    ----------
+    bins, bins_in_use
+        Bins of predicted probability of the candidate and of the classifier in use.
+    names, errors
+        Version and formatted ECE of each, candidate first.
+    sample
+        The evaluation set and its size, the subtitle.
+    """
     figure = charts.reliability(bins, errors[0], sample)
     own = figure.data[-1]
     own.name = f"candidate {names[0]}, ECE {errors[0]}"
@@ -60,7 +70,10 @@ def reliability_pair(
 
 
 def robustness_pair(rows: Sequence[Robustness], names: tuple[str, str], sample: str) -> go.Figure:
-    """Draw the accuracy of both on unperturbed and perturbed radiographs, with 95 % confidence intervals."""
+    """Draw the accuracy of both on unperturbed and perturbed radiographs, with 95 % confidence intervals.
+
+    `names` are the versions, candidate first; `sample` is the subtitle.
+    """
     figure = go.Figure()
     labels = [name for name, _, _ in rows]
     for side, (title, colour, pattern) in enumerate(

@@ -309,7 +309,7 @@ def _picture(folder: Path, name: str, alt: str) -> None:
     try:
         data = (folder / Path(name).name).read_bytes()
     except OSError:
-        st.html('<div class="pl-nofilm">This picture is gone. Compare again to draw it.</div>')
+        st.html('<div class="pl-nofilm">Image not available. Repeat the comparison.</div>')
         return
     st.image(data, width="stretch", output_format="PNG", alt=alt)
 

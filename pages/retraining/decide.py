@@ -140,7 +140,7 @@ def _rule_table(rules: list[Rule]) -> str:
     return (
         '<table class="pl-facts">'
         + "".join(
-            f"<tr><th>{'met' if rule.passed else 'not met'}</th><td>{escape(rule.name)}</td>"
+            f"<tr><th>{'met' if rule.passed else 'not\u00a0met'}</th><td>{escape(rule.name)}</td>"
             f"<td>{escape(rule.sentence)}</td></tr>"
             for rule in rules
         )

@@ -185,7 +185,7 @@ def show_advanced(in_use: ModelCard) -> tuple[str, dict[str, Any]]:
             help="Fraction of features dropped at random in each step. Higher values reduce overfitting.",
         )
         mirror = st.checkbox(
-            "Test-time augmentation (mirror image)",
+            "Test-time augmentation",
             key="start.mirror",
             help="Averages the logits of the radiograph and its mirror image. Slightly more stable; each "
             "assessment takes twice as long.",

@@ -160,7 +160,7 @@ def show_running(settings: Settings, who: str, job: Job) -> None:
         {
             "Stage": capitalized(stage_name(stage)) or "–",
             "Epoch": f"{epoch} of {job.epochs}" if epoch else "–",
-            "Images per second": "–" if rate is None else f"{rate:.1f}" if rate < 100 else f"{rate:,.0f}",
+            "Images/s": "–" if rate is None else f"{rate:.1f}" if rate < 100 else f"{rate:,.0f}",
             "Time left": UNDEFINED if job.seconds_left is None else format_duration(job.seconds_left),
             "Validation AUROC": last_auroc(job),
         }

@@ -1,4 +1,4 @@
-"""How the pages write figures: names of measures and splits, intervals, predictive values at a prevalence."""
+"""Names of measures, evaluation sets, perturbations and training stages; predictive values at a prevalence."""
 
 from __future__ import annotations
 
@@ -39,9 +39,16 @@ class PredictiveValues:
 
 
 def predictive_values(sensitivity: Measure, specificity: Measure, prevalence: float) -> PredictiveValues:
-    """Return what a finding is worth where `prevalence`, in (0, 1), of the children have pneumonia.
+    """Return PPV and NPV at a prevalence, by Bayes' rule.
 
-    Bayes' rule on sensitivity and specificity, which unlike PPV and NPV do not depend on how the set was put together.
+    Sensitivity and specificity, unlike PPV and NPV, do not depend on the prevalence in the evaluation set.
+
+    Parameters
+    ----------
+    sensitivity, specificity
+        With their 95 % confidence intervals.
+    prevalence
+        Share of patients with pneumonia, in (0, 1).
     """
     ends = [
         ppv_npv(getattr(sensitivity, end), getattr(specificity, end), prevalence) for end in ("value", "low", "high")
@@ -50,12 +57,12 @@ def predictive_values(sensitivity: Measure, specificity: Measure, prevalence: fl
 
 
 def is_outside(name: str) -> bool:
-    """Tell whether a set of radiographs lies outside the intended population."""
+    """Return whether an evaluation set is outside the intended population."""
     return name.split("_")[0] == OUTSIDE
 
 
 def split_name(name: str) -> str:
-    """Write the key of an evaluation as words: "validation_shifted" becomes "Validation, shifted"."""
+    """Return the key of an evaluation as words: "validation_shifted" becomes "Validation, shifted"."""
     parts = [part for part in name.split("_") if part]
     outside = is_outside(name)
     words = [_WORDS.get(part.lower(), part) for part in (parts[1:] if outside else parts)] or [name]
@@ -66,7 +73,7 @@ def split_name(name: str) -> str:
 
 
 def sample(evaluation: Evaluation, name: str) -> str:
-    """Write which radiographs a figure rests on."""
+    """Return an evaluation set and its size as words: the subtitle of a figure."""
     positive, negative = evaluation.tp + evaluation.fn, evaluation.tn + evaluation.fp
     return f"{split_name(name)}, n = {evaluation.n} ({positive} pneumonia, {negative} normal)"
 

@@ -186,7 +186,7 @@ def test_films_are_shown_with_both_maps_or_without(settings: Settings) -> None:
     assert not app.exception and pictures(app) == 24
     (run / "comparison" / result.films[0].film).unlink()
     app = app.run()
-    assert pictures(app) == 22 and "This picture is gone" in text(app)
+    assert pictures(app) == 22 and "Image not available" in text(app)
 
 
 def test_an_empty_map_and_equal_classifiers_are_said(settings: Settings) -> None:
