@@ -23,6 +23,7 @@ from training.runs.promotion import Rule
 
 _MESSAGE = "decide.message"
 _AT_ONCE = "It takes effect immediately on every open page, without a restart."
+MET, NOT_MET = "met", "not&nbsp;met"
 _FIGURES = ("auroc", "sensitivity", "specificity", "ece")
 
 
@@ -140,7 +141,7 @@ def _rule_table(rules: list[Rule]) -> str:
     return (
         '<table class="pl-facts">'
         + "".join(
-            f"<tr><th>{'met' if rule.passed else 'not\u00a0met'}</th><td>{escape(rule.name)}</td>"
+            f"<tr><th>{MET if rule.passed else NOT_MET}</th><td>{escape(rule.name)}</td>"
             f"<td>{escape(rule.sentence)}</td></tr>"
             for rule in rules
         )

@@ -125,7 +125,7 @@ def test_blocked_says_which_rule_and_why_and_is_shut(settings: Settings) -> None
     app = open_step("decide")
     assert not app.exception
     said = text(app)
-    assert "One rule is not met" in said and "<th>not\u00a0met</th><td>Sensitivity not lower</td>" in said
+    assert "One rule is not met" in said and "<th>not&nbsp;met</th><td>Sensitivity not lower</td>" in said
     assert "Sensitivity 0.900 against 1.000" in said
     assert app.button(key="decide.promote").disabled
     assert app.button(key="decide.override.go").label == f"Override and promote {NEW}"
