@@ -1,13 +1,14 @@
-"""python -m model: assess radiographs from the command line."""
+"""Command line of the classifier: assess radiographs in files, folders and zip archives."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import hashlib
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,28 +17,29 @@ from tqdm import tqdm
 
 from core.errors import AppError, RadiographError
 from core.files import write_atomically
+from core.formatting import with_time_left
 from core.purposes import PURPOSES
 from core.settings import load_settings
-from imaging.archives import is_archive
-from imaging.intake import HEAD_BYTES, Member, list_archive, may_be_radiograph
-from imaging.limits import check_file_size
 from imaging.radiograph import to_uint8
 from model.assessment import Assessment
 from model.engine import Classifier, load_classifier
-from model.listing import csv_text, line
+from model.film_files import FilmFile, list_film_files
+from model.listing import line
 from model.operating import at_purpose, operating_point
 from model.overlay import overlay
 from model.pipeline import assess
 from model.registry import active_version, version_folder
+from model.result_files import STDOUT, ResultFile
 from model.tf_startup import start_tensorflow
 
 EXAMPLES = """examples:
   python -m model assess film.dcm
   python -m model assess films/ more.zip --json results.jsonl --heatmaps maps/
+  python -m model assess films/ more.zip --json results.jsonl --continue
   python -m model assess ward/ --purpose screening --csv ward.csv
   cat list.txt | xargs python -m model assess --json - | jq .probability
 
-exit status: 0 every film got its line (refused ones too), 1 nothing could be assessed (the last line says why),
+exit status: 0 every film has a line (refused ones too), 1 nothing could be assessed (the last line says why),
 2 wrong arguments
 """
 KEYS = """One JSON object a line: path, status (assessed, outside, refused), finding (PNEUMONIA, NO_PNEUMONIA, or null
@@ -45,60 +47,20 @@ unless assessed), probability, operating_point, near_operating_point, purpose, p
 population_threshold, corrections, turn, issues (code, blocking, message), classifier_version, assessed_at, seconds,
 sha256.
 
-The CSV has the same columns. There the probability of a film outside the classifier's population stands in a column of
-its own, so that no sorting puts it among the others.
+The CSV file has the same columns. There the probability of a film outside the training population has a column of its
+own, so that no sorting mixes it with the others.
 
-Takes DICOM, JPEG, PNG, TIFF, BMP, WebP and GIF. In folders and archives, other files are passed over; archives inside
+Each line is written as soon as its film is assessed. --continue resumes a run that was interrupted: it skips the files
+that have a line already, by path and SHA-256, and removes a partial last line. A file that changed since gets a new
+line at the end.
+
+Reads DICOM, JPEG, PNG, TIFF, BMP, WebP and GIF. In folders and archives, other files are skipped; archives inside
 archives are refused by name."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """One file to assess: a path, and the member when it lies in a zip archive; or why its archive was not opened."""
-
-    path: Path
-    member: Member | None = None
-    refused: RadiographError | None = None
-
-    @property
-    def name(self) -> str:
-        return str(self.path) if self.member is None else f"{self.path}/{self.member.path}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m model",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    acts = parser.add_subparsers(required=True, metavar="COMMAND")
-    command = acts.add_parser(
-        "assess",
-        help="assess films, folders and zip archives",
-        epilog=EXAMPLES,
-        description=KEYS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a film, a folder or a zip archive")
-    command.add_argument(
-        "--json", metavar="FILE", help="where the lines go; - is standard output (default, unless --csv is given)"
-    )
-    command.add_argument("--csv", metavar="FILE", help="write one row a film there, too; - is standard output")
-    command.add_argument(
-        "--heatmaps",
-        type=Path,
-        metavar="DIR",
-        help="write the radiograph with its influence map there, one PNG a file, named by sha256",
-    )
-    command.add_argument(
-        "--purpose",
-        choices=PURPOSES,
-        help="operating point to read at (default: the site's, PNEUMOLENS_PURPOSE, or the version's)",
-    )
-    command.add_argument("--classifier", metavar="VERSION", help="(default: the version in use)")
-    options = parser.parse_args(arguments)
+    options = _parse(arguments)
     try:
         settings = load_settings(os.environ)
         start_tensorflow()
@@ -106,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             version_folder(settings, options.classifier or active_version(settings)),
             architectures=settings.architectures,
         )
-        return _assess_all(options, classifier, options.purpose or settings.purpose)
+        _assess_all(options, classifier, options.purpose or settings.purpose)
     except AppError as error:
         print(f"{error}\n{error.advice}", file=sys.stderr)
         return 1
@@ -116,96 +78,113 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-
-
-def _assess_all(options: argparse.Namespace, classifier: Classifier, purpose: str) -> int:
-    operating_point(classifier.card, purpose)  # refuses a purpose of which the version has no point before any film
-    items = [item for path in options.paths for item in _items(path)]
-    if not items:
-        print("expected at least one film. Received: folders without any", file=sys.stderr)
-    if options.heatmaps is not None:
-        options.heatmaps.mkdir(parents=True, exist_ok=True)
-    target = options.json or (None if options.csv else "-")
-    # On a terminal the bar would tear the lines apart; they are printed when it is done, or stream into a pipe.
-    stream = target == "-" and options.csv != "-" and not sys.stdout.isatty()
-    lines, archive = [], None
-    for item in tqdm(items, desc="assessing", unit="film", disable=None, leave=False):
-        if archive is not None and (item.member is None or item.member.archive is not archive):
-            archive.close()
-        archive = None if item.member is None else item.member.archive
-        assessment = at_purpose(_assess(item, classifier), classifier.card, purpose)
-        if options.heatmaps is not None and assessment.heatmap is not None:
-            _write_heatmap(options.heatmaps, assessment)
-        lines.append({"path": item.name, **line(assessment)})
-        if stream:
-            print(json.dumps(lines[-1], ensure_ascii=False), flush=True)
-    if target is not None and not stream:
-        _write(target, "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in lines))
-    if options.csv is not None:
-        _write(options.csv, csv_text(lines))
     return 0
 
 
-def _write(target: str, text: str) -> None:
-    if target == "-":
-        sys.stdout.write(text)
-    else:
-        write_atomically(Path(target), text)
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m model",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser(
+        "assess",
+        help="assess films, folders and zip archives",
+        epilog=EXAMPLES,
+        description=KEYS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a film, a folder or a zip archive")
+    command.add_argument(
+        "--json", metavar="FILE", help="write JSON lines there; - is standard output (default, unless --csv is given)"
+    )
+    command.add_argument("--csv", metavar="FILE", help="write one CSV row a film there; - is standard output")
+    command.add_argument(
+        "--continue", dest="resume", action="store_true", help="append to FILE and skip the films that it holds"
+    )
+    command.add_argument(
+        "--heatmaps",
+        type=Path,
+        metavar="DIR",
+        help="write the radiograph with its evidence map there, one PNG a file, named by SHA-256",
+    )
+    command.add_argument(
+        "--purpose",
+        choices=PURPOSES,
+        help="operating point to use (default: the site's, PNEUMOLENS_PURPOSE, or the version's)",
+    )
+    command.add_argument("--classifier", metavar="VERSION", help="(default: the version in use)")
+    options = parser.parse_args(arguments)
+    options.json = options.json or (None if options.csv else STDOUT)
+    if options.json == options.csv == STDOUT:
+        command.error("--json and --csv cannot both be standard output; give one of them a file")
+    if options.resume and STDOUT in (options.json, options.csv):
+        command.error("--continue needs a file: --json FILE or --csv FILE")
+    return options
 
 
-def _items(path: Path) -> Iterator[_Item]:
-    """List what a path stands for. Within folders and archives, what does not look like a picture is passed over."""
-    if path.is_dir():
-        for inner in sorted(path.rglob("*")):
-            name = inner.relative_to(path).as_posix()
-            if inner.is_file() and may_be_radiograph(name, lambda inner=inner: _head(inner)):  # type: ignore[misc]
-                yield from _items(inner)
-    elif is_archive(_head(path)):
-        try:
-            for member in list_archive(path).members:
-                yield _Item(path, member)
-        except RadiographError as error:
-            yield _Item(path, refused=error)
-    else:
-        yield _Item(path)
+def _assess_all(options: argparse.Namespace, classifier: Classifier, purpose: str) -> None:
+    operating_point(classifier.card, purpose)  # refuses a purpose that the version has no point for before any film
+    films = [film for path in options.paths for film in list_film_files(path)]
+    if not films:
+        print("expected at least one film. Received: folders without any", file=sys.stderr)
+    if options.heatmaps is not None:
+        options.heatmaps.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        results = [
+            stack.enter_context(
+                ResultFile(target, is_csv=is_csv, resume=options.resume, version=classifier.version, purpose=purpose)
+            )
+            for target, is_csv in ((options.json, False), (options.csv, True))
+            if target is not None
+        ]
+        if options.resume:
+            held = min(one.count for one in results)
+            print(f"continuing: {held} of {len(films)} films have a line already", file=sys.stderr)
+        archive = None
+        for film in _with_progress(films):
+            if archive is not None and (film.member is None or film.member.archive is not archive):
+                archive.close()
+            archive = None if film.member is None else film.member.archive
+            _assess_one(film, classifier, purpose, results, options.heatmaps)
 
 
-def _head(path: Path) -> bytes:
-    """Return a file's first bytes, or none: whoever reads all of it says what is wrong."""
+def _assess_one(
+    film: FilmFile, classifier: Classifier, purpose: str, results: Sequence[ResultFile], heatmaps: Path | None
+) -> None:
     try:
-        with path.open("rb") as file:
-            return file.read(HEAD_BYTES)
-    except OSError:
-        return b""
-
-
-def _assess(item: _Item, classifier: Classifier) -> Assessment:
-    try:
-        data = _read(item)
+        data = film.read()
     except RadiographError as error:
-        return Assessment.refused(error, classifier.version, datetime.now(UTC))
-    return assess(data, classifier)
+        waiting = list(results)
+        assessment = Assessment.refused(error, classifier.version, datetime.now(UTC))
+    else:
+        sha256 = hashlib.sha256(data).hexdigest()
+        waiting = [one for one in results if not one.take(film.name, sha256)]
+        if not waiting:
+            return
+        assessment = at_purpose(assess(data, classifier), classifier.card, purpose)
+    if heatmaps is not None and assessment.heatmap is not None:
+        _write_heatmap(heatmaps, assessment)
+    values = {"path": film.name, **line(assessment)}
+    for one in waiting:
+        # An unreadable file has no SHA-256 in its line. It was read again, in case it is readable now.
+        if values["sha256"] is not None or not one.take(film.name, None):
+            one.write(values)
 
 
-def _read(item: _Item) -> bytes:
-    """Read one file, unless it is too large; raises RadiographError."""
-    if item.refused is not None:
-        raise item.refused
-    if item.member is not None:
-        return item.member.read()
-    try:
-        check_file_size(item.path.stat().st_size)
-        return item.path.read_bytes()
-    except FileNotFoundError as error:
-        raise RadiographError(
-            "expected a file. Received: none", advice="There is no such file. Check the path."
-        ) from error
-    except OSError as error:
-        raise RadiographError(
-            f"expected a file that may be read. Received: {type(error).__name__}",
-            advice=f"The file could not be read ({type(error).__name__}). Check that it is complete and that you may "
-            "open it.",
-        ) from error
+def _with_progress(films: Sequence[FilmFile]) -> Iterator[FilmFile]:
+    """Show the progress and the time left on standard error: a bar on a terminal, else a line for each tenth."""
+    if sys.stderr.isatty():
+        yield from tqdm(films, desc="assessing", unit="film", leave=False)
+        return
+    started, step = time.monotonic(), max(1, len(films) // 10)
+    for done, film in enumerate(films):
+        if done and done % step == 0 and len(films) >= 10:
+            left = (time.monotonic() - started) / done * (len(films) - done)
+            print(with_time_left(f"assessed {done} of {len(films)} films", left), file=sys.stderr, flush=True)
+        yield film
 
 
 def _write_heatmap(folder: Path, assessment: Assessment) -> None:

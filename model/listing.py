@@ -1,7 +1,7 @@
-"""Assessments as lines: one JSON object or one row of a spreadsheet for each film.
+"""Assessments as lines: one JSON object or one row of a spreadsheet a film.
 
-A film outside the classifier's population has neither finding, so that no list that is made by finding holds it. A
-spreadsheet is sorted by its columns, so there its probability stands in a column of its own.
+A film outside the training population has no finding, so it is on no list that is made by finding. A spreadsheet is
+sorted by its columns, so there its probability has a column of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from model.assessment import Assessment
 
-# Excel, LibreOffice and Google Sheets take what begins like this for a formula (OWASP, "CSV injection").
+# Excel, LibreOffice and Google Sheets read text that begins like this as a formula (OWASP, "CSV injection").
 _FORMULAE = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 ASIDE = "probability_outside_population"
 
@@ -22,16 +22,14 @@ ASIDE = "probability_outside_population"
 def line(assessment: Assessment) -> dict[str, Any]:
     """Return one film as a JSON object.
 
-    - status: "assessed", "outside" when the film is unlike the training population by its looks or an adult's by its
-      header, or "refused"
-    - finding: "PNEUMONIA", "NO_PNEUMONIA", or null when refused or outside the population
-    - probability, operating_point, near_operating_point: null when refused; purpose: what the operating point is for
-    - population_distance and population_threshold: how unlike the training population the film is and from where on it
-      is outside, null where the classifier does not know
-    - corrections: what was done to the picture before, in words; turn: by how many degrees clockwise it should be
-      turned to stand upright
+    - status: "assessed", "outside" (outside the training population by features or age), or "refused"
+    - finding: "PNEUMONIA", "NO_PNEUMONIA", or null when refused or outside
+    - probability, operating_point, near_operating_point: null when refused; purpose: of the operating point
+    - population_distance and population_threshold: distance from the training population and its limit, null for
+      versions without one
+    - corrections: what was done to the image first, in words; turn: clockwise rotation that would bring it upright
     - issues: [{code, blocking, message}]
-    - classifier_version; assessed_at in UTC; seconds: how long it took; sha256 of the file, null if it was unreadable
+    - classifier_version; assessed_at in UTC; seconds: duration; sha256 of the file, null if it was unreadable
     """
     prediction, population = assessment.prediction, assessment.population
     return {
@@ -54,9 +52,9 @@ def line(assessment: Assessment) -> dict[str, Any]:
 
 
 def row(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return a line as cells: what is unknown is empty, and the probability of a film outside its population aside.
+    """Return a line as cells; null is empty, and the probability of a film outside the population has its own column.
 
-    Text that a spreadsheet would take for a formula gets an apostrophe in front. Numbers stay numbers.
+    Text that a spreadsheet would read as a formula gets an apostrophe in front. Numbers stay numbers.
     """
     is_outside = bool(values.get("status") == "outside")
     cells: dict[str, str] = {}
@@ -73,14 +71,24 @@ def row(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def csv_text(lines: Iterable[Mapping[str, Any]]) -> str:
-    """Return lines as a CSV file's text with its heading (RFC 4180); all have the same keys. Empty without lines."""
-    rows = [row(one) for one in lines]
-    if not rows:
-        return ""
+    """Return lines with the same keys as the text of a CSV file with its heading (RFC 4180). Empty without lines."""
+    lines = list(lines)
+    return csv_heading(lines[0]) + "".join(csv_row(one) for one in lines) if lines else ""
+
+
+def csv_heading(values: Mapping[str, Any]) -> str:
+    """Return the heading of a CSV file (RFC 4180) of lines with the keys of this one."""
+    return _record(row(values).keys())
+
+
+def csv_row(values: Mapping[str, Any]) -> str:
+    """Return a line as a record of a CSV file (RFC 4180)."""
+    return _record(row(values).values())
+
+
+def _record(cells: Iterable[str]) -> str:
     target = io.StringIO()
-    writer = csv.DictWriter(target, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
+    csv.writer(target).writerow(cells)
     return target.getvalue()
 
 

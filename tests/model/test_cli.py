@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -147,7 +148,7 @@ def test_a_version_without_the_purpose_refuses_before_any_film(
 
 
 def test_wrong_arguments_end_with_2(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["assess"], ["assess", "x", "--purpose", "guessing"], ["guess"]):
+    for arguments in (["assess"], ["assess", "x", "--purpose", "guessing"], ["guess"], ["assess", "x", "--continue"]):
         with pytest.raises(SystemExit) as caught:
             cli.main(arguments)
         assert caught.value.code == 2
@@ -177,7 +178,14 @@ def test_help_shows_examples_without_starting_tensorflow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for words in ("--purpose", "examples:", "exit status", "--csv", "archives inside archives are refused"):
+    for words in (
+        "--purpose",
+        "examples:",
+        "exit status",
+        "--csv",
+        "archives inside archives are refused",
+        "--continue",
+    ):
         assert words in " ".join(done.stdout.split())
 
 
@@ -185,3 +193,92 @@ def test_pictures_that_cannot_be_read_by_the_map_are_no_failure(tmp_path: Path) 
     (tmp_path / "grey.png").write_bytes(as_png(np.full((300, 300), 90, np.uint8)))
     assert cli.main(["assess", str(tmp_path), "--heatmaps", str(tmp_path / "maps"), "--json", str(tmp_path / "x")]) == 0
     assert lines((tmp_path / "x").read_text())[0]["status"] == "refused"
+
+
+def test_a_run_that_was_killed_continues_to_the_same_results(tmp_path: Path) -> None:
+    """Killed at its third film, in a process of its own, and with half a line of a fourth in each file."""
+    ward, parts = a_ward(tmp_path), {kind: tmp_path / f"part.{kind}" for kind in ("json", "csv")}
+    code = (
+        "import os, signal, sys, model.__main__ as cli\n"
+        "from tests.model.test_cli import CARD, fake_classifier\n"
+        "cli.start_tensorflow, cli.load_classifier = lambda: None, lambda *_, **__: fake_classifier(CARD)\n"
+        "begin, seen = cli._assess_one, []\n"
+        "def assess_one(*arguments):\n"
+        "    seen.append(1)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL) if len(seen) == 3 else begin(*arguments)\n"
+        "cli._assess_one = assess_one\n"
+        "sys.exit(cli.main(sys.argv[1:]))"
+    )
+    arguments = ["assess", str(ward), "--json", str(parts["json"]), "--csv", str(parts["csv"])]
+    killed = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert [len(part.read_bytes().split(b"\n")) for part in parts.values()] == [3, 4]
+    parts["json"].write_bytes(parts["json"].read_bytes() + b'{"path": "half a l')
+    parts["csv"].write_bytes(parts["csv"].read_bytes() + b'x.png,refused,"a line\nbreak')
+    before = {kind: part.read_bytes().rsplit(b"\n", 1 if kind == "json" else 2)[0] for kind, part in parts.items()}
+    assert cli.main([*arguments, "--continue"]) == 0
+    whole = {kind: tmp_path / f"whole.{kind}" for kind in parts}
+    assert cli.main(["assess", str(ward), "--json", str(whole["json"]), "--csv", str(whole["csv"])]) == 0
+    for kind, part in parts.items():
+        assert part.read_bytes().startswith(before[kind]), "what was there is not assessed again"
+        assert timeless(part, kind) == timeless(whole[kind], kind)
+    assert cli.main([*arguments, "--continue"]) == 0
+    for kind, part in parts.items():
+        assert timeless(part, kind) == timeless(whole[kind], kind), "a complete run has nothing to continue"
+
+
+def timeless(path: Path, kind: str) -> list[dict[str, object]]:
+    text = path.read_text(encoding="utf-8")
+    found = lines(text) if kind == "json" else list(csv.DictReader(text.splitlines()))
+    return [{key: value for key, value in one.items() if key not in ("seconds", "assessed_at")} for one in found]
+
+
+def test_continuing_takes_up_files_that_are_new_changed_or_were_unreadable(tmp_path: Path) -> None:
+    target, films = tmp_path / "x.jsonl", tmp_path / "films"
+    films.mkdir()
+    for name, data in (("a.png", FILM), ("b.png", FILM), ("c.png", b"no picture"), ("d.png", b"no picture")):
+        (films / name).write_bytes(data)
+    arguments = ["assess", str(films), "--json", str(target), "--continue"]
+    assert cli.main(arguments) == 0, "without a file yet it begins one"
+    (films / "b.png").write_bytes(as_png(chest(2, (240, 288))))
+    (films / "d.png").write_bytes(FILM)
+    (films / "e.png").write_bytes(FILM)
+    assert cli.main(arguments) == 0
+    names = [Path(str(one["path"])).name for one in lines(target.read_text())]
+    assert names == ["a.png", "b.png", "c.png", "d.png", "b.png", "d.png", "e.png"]
+
+
+@pytest.mark.parametrize("content", [b"x", b"\x89PNG\r\n", b'["path"]\n', b'{"path": "a"}\n', b'{"path": 1\n'])
+@pytest.mark.parametrize("option", ["--json", "--csv"])
+def test_what_holds_no_results_is_left_as_it_is(
+    content: bytes, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "film.png").write_bytes(FILM)
+    target = tmp_path / "mine"
+    target.write_bytes(content)
+    assert cli.main(["assess", str(tmp_path / "film.png"), option, str(target), "--continue"]) == 1
+    assert target.read_bytes() == content and "choose another file" in capsys.readouterr().err.lower()
+
+
+def test_results_of_another_version_or_purpose_are_not_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "film.png").write_bytes(FILM)
+    arguments = ["assess", str(tmp_path / "film.png"), "--json", str(tmp_path / "x"), "--continue"]
+    assert cli.main(arguments) == 0 and cli.main([*arguments, "--purpose", "screening"]) == 1
+    monkeypatch.setattr(cli, "load_classifier", lambda *_, **__: fake_classifier(fake_card("fake-2")))
+    assert cli.main(arguments) == 1
+    assert (
+        "expected results of version fake-2" in capsys.readouterr().err
+        and len(lines((tmp_path / "x").read_text())) == 1
+    )
+
+
+def test_progress_is_lines_where_it_is_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for i in range(20):
+        (tmp_path / f"{i:02}.png").write_bytes(b"no picture")
+    assert cli.main(["assess", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert len(lines(printed.out)) == 20 and "\r" not in printed.err
+    said = printed.err.splitlines()
+    assert len(said) == 9 and said[0].startswith("assessed 2 of 20 films, ") and said[0].endswith(" left")
