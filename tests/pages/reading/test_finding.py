@@ -170,7 +170,7 @@ def test_the_site_sets_purpose_and_prevalence(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_version_without_the_sites_purpose_speaks_at_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(a_card(), tmp_path, monkeypatch)
+    install(a_card("2026.01.04-1"), tmp_path, monkeypatch)
     monkeypatch.setattr("pages.shared.classifiers.load_classifier", StandIn().load)
     monkeypatch.setenv("PNEUMOLENS_PURPOSE", "rule_in")
     app = drop(open_read(), ("film.png", a_film()))
