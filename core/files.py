@@ -85,3 +85,15 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another thread or process holds `locked(path)` at this moment."""
+    try:
+        descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return not try_lock(descriptor, is_shared=True)
+    finally:
+        os.close(descriptor)

@@ -19,7 +19,7 @@ from training.data.audit import Audit, Issue, audit_to_json
 from training.evaluation.compare import Scores, compare_scores
 from training.evaluation.robustness import RobustnessRow
 from training.runs import candidate
-from training.runs.candidate import CandidateComparison, DifferingFilm
+from training.runs.candidate_result import CandidateComparison, DifferingFilm, result_to_json
 from training.runs.held_out import Learned
 
 OLD, NEW, RUN = "2026.01.01-1", "2026.01.02-1", "20260102-030405"
@@ -177,5 +177,5 @@ def write_result(
     for film in result.films:
         for name in (film.film, film.map, film.map_against):
             (folder / name).write_bytes(as_png(np.full((30, 40), 90, np.uint8)))
-    (folder / candidate.RESULT).write_text(candidate.result_to_json(result))
+    (folder / candidate.RESULT).write_text(result_to_json(result))
     return result

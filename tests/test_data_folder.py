@@ -64,7 +64,7 @@ def test_its_runs_are_listed_and_their_settings_read(settings: Settings) -> None
         "2026.12.01-121404": "cancelled",
     }
     assert found["2026.12.01-121221"].version == FIRST and found["2026.12.01-121404"].can_resume
-    kept = candidate.read_comparison(settings, found["2026.12.01-121221"].folder)
+    kept = candidate.read_comparison(found["2026.12.01-121221"].folder)
     assert kept.state == "done" and kept.result is not None and kept.result.n == 4
     for job in found.values():
         assert TrainingConfig.from_json((job.folder / "config.json").read_text()).architecture == "cnn_77k"

@@ -77,9 +77,9 @@ def show_failure(settings: Settings, state: AuditState) -> None:
         f'<section class="pl-warning"><p><strong>{escape(message)}</strong></p><p>{escape(advice)} '
         "Nothing in the folder was changed.</p></section>"
     )
-    if failure and failure.last_words:
+    if failure and failure.last_log_lines:
         with st.expander("Last log lines (for technical support)"):
-            st.code("\n".join(failure.last_words), language=None)
+            st.code("\n".join(failure.last_log_lines), language=None)
     with st.container(horizontal=True, gap="small"):
         repeat_button(settings, state)
         other_data_button()

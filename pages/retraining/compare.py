@@ -27,8 +27,9 @@ from pages.retraining import charts_compare
 from pages.shared import frame
 from pages.shared.administrator import still_administrator
 from pages.shared.measures import MEASURE_NAMES, perturbation_name
-from training.runs import candidate
-from training.runs.candidate import CandidateComparison, ComparisonState, DifferingFilm
+from training.runs import candidate, estimate
+from training.runs.candidate import ComparisonState
+from training.runs.candidate_result import CandidateComparison, DifferingFilm
 from training.runs.held_out import made_version
 
 SPLITS = {"test": "the test split", "validation": "the held-out validation patients"}
@@ -61,7 +62,7 @@ def _show(settings: Settings, run_id: str) -> None:
         _step_button("Show training", "train")
         return
     in_use = active_version(settings)
-    state = candidate.read_comparison(settings, folder)
+    state = candidate.read_comparison(folder)
     other = state.result.against if state.result else in_use
     st.html(f'<h2 class="pl-title">{escape(version)} vs. {escape(other)}</h2>')
     if state.state == "running":
@@ -83,7 +84,7 @@ def _show(settings: Settings, run_id: str) -> None:
 def _show_invitation(settings: Settings, folder: Path, version: str, in_use: str) -> None:
     card, card_in_use = load_card(settings, version), load_card(settings, in_use)
     split, n = candidate.films_to_compare(card)
-    seconds = candidate.expected_seconds(settings, card, card_in_use)
+    seconds = estimate.comparison_seconds(settings, card, card_in_use)
     st.html(
         f'<p class="pl-note">Both classifiers assess the same {n} radiographs of {SPLITS[split]}, each at its '
         "own operating point. The comparison covers discrimination, calibration and robustness to perturbations, and "
@@ -104,7 +105,7 @@ def _start_button(settings: Settings, folder: Path, in_use: str, label: str) -> 
 def _show_progress(settings: Settings, folder: Path) -> None:
     """Draw the progress of the comparison, and the whole page again once it has ended."""
     still_administrator()
-    state = candidate.read_comparison(settings, folder)
+    state = candidate.read_comparison(folder)
     if state.state != "running":
         st.rerun()
     share = state.done / state.total if state.total else 0.0

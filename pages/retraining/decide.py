@@ -119,7 +119,7 @@ def _rules(settings: Settings, folder: Path, version: str, in_use: str) -> tuple
     return promotion.check(
         load_card(settings, version),
         load_card(settings, in_use),
-        candidate.read_comparison(settings, folder).result,
+        candidate.read_comparison(folder).result,
         candidate.run_audit(folder),
     )
 

@@ -12,7 +12,7 @@ from core.settings import Settings
 from pages.retraining import audit, choose, compare, decide, start, watch
 from pages.shared import frame, installation
 from pages.shared.administrator import guarded, require_administrator
-from training.runs import jobs
+from training.runs import jobs, run_queue
 
 frame.require_frame()
 WHO = require_administrator()
@@ -54,7 +54,7 @@ def show_steps(step: str, key: str, run: str) -> None:
 def page() -> None:
     """Draw the current step."""
     settings = installation.settings()
-    jobs.advance(settings)
+    run_queue.advance(settings)
     step, key, run = current(settings)
     show_steps(step, key, run)
     if step == "data":

@@ -20,7 +20,7 @@ from pages.shared.administrator import still_administrator
 from training.data.audit import Audit
 from training.data.augment import MAX_STRENGTH
 from training.fitting.config import OPTIMIZERS, TrainingConfig, default_config
-from training.runs import audits, estimate, jobs
+from training.runs import audits, estimate, jobs, run_queue
 from training.runs.audits import AuditState
 
 PRESETS = {
@@ -291,9 +291,9 @@ def show_button(settings: Settings, who: str, state: AuditState, choice: Choice,
         return
     estimate.stop_measuring(settings)
     try:
-        job = jobs.enqueue(
+        job = run_queue.enqueue(
             settings,
-            jobs.JobRequest(state.dataset.path, config.to_json(), choice.weights, choice.preset, note.strip()),
+            run_queue.JobRequest(state.dataset.path, config.to_json(), choice.weights, choice.preset, note.strip()),
             who,
         )
     except AppError as error:

@@ -15,7 +15,7 @@ from pages.retraining import file_cache
 from pages.retraining.charts_watch import training_curves
 from pages.shared.administrator import guarded, still_administrator
 from pages.shared.measures import stage_name
-from training.runs import jobs
+from training.runs import jobs, run_queue
 from training.runs.jobs import Job
 
 POLL_SECONDS = 2
@@ -43,7 +43,7 @@ def show(settings: Settings, run_id: str) -> None:
 def live(settings: Settings, run_id: str) -> None:
     """Draw the present state of the run, the queue and the earlier runs."""
     who = still_administrator()
-    jobs.advance(settings)
+    run_queue.advance(settings)
     listed = jobs.list_jobs(settings)
     if error := st.session_state.pop(_ERROR, None):
         st.html(f'<p class="pl-warning" role="alert">{escape(error)}</p>')
@@ -148,7 +148,7 @@ def show_waiting(settings: Settings, who: str, job: Job) -> None:
         f'<p class="pl-note">Position {job.place} in the queue. It starts automatically when the trainings '
         "ahead have ended, even if this page is closed.</p>"
     )
-    act("Remove from queue", "watch.remove", settings, jobs.cancel, job, who)
+    act("Remove from queue", "watch.remove", settings, run_queue.cancel, job, who)
 
 
 def show_running(settings: Settings, who: str, job: Job) -> None:
@@ -181,14 +181,14 @@ def show_running(settings: Settings, who: str, job: Job) -> None:
         "Clinical use does not change.</p>"
     )
     with st.container(horizontal=True, gap="small"):
-        act("Cancel training", "watch.cancel_yes", settings, jobs.cancel, job, who)
+        act("Cancel training", "watch.cancel_yes", settings, run_queue.cancel, job, who)
         st.button("Keep training", key="watch.cancel_no", on_click=guarded(ask_to_cancel), args=("",))
 
 
 def show_cancelled(settings: Settings, who: str, job: Job) -> None:
     """Draw what was kept of a cancelled run."""
     st.html(f'<p class="pl-note">{finished(job)} kept. Clinical use has not changed.</p>')
-    act("Resume", "watch.resume", settings, jobs.resume, job, who)
+    act("Resume", "watch.resume", settings, run_queue.resume, job, who)
 
 
 def show_failed(settings: Settings, who: str, job: Job) -> None:
@@ -200,10 +200,10 @@ def show_failed(settings: Settings, who: str, job: Job) -> None:
         f"<p>{finished(job)} kept. No version was created, and clinical use has not changed.</p>"
         "</section>"
     )
-    act("Resume", "watch.resume", settings, jobs.resume, job, who)
-    if failure and failure.last_words:
+    act("Resume", "watch.resume", settings, run_queue.resume, job, who)
+    if failure and failure.last_log_lines:
         st.html('<p class="pl-note">Last log lines (for technical support)</p>')
-        st.code("\n".join(failure.last_words), language=None, wrap_lines=True)
+        st.code("\n".join(failure.last_log_lines), language=None, wrap_lines=True)
 
 
 def show_done(_settings: Settings, _who: str, job: Job) -> None:
@@ -236,7 +236,7 @@ def show_queue(settings: Settings, who: str, listed: Sequence[Job], shown: Job) 
         for job in waiting:
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 st.html(f'<p class="pl-name"><span>{job.place}</span> {escape(job.id)}: {escape(about(job))}</p>')
-                act("Remove from queue", f"watch.remove.{job.id}", settings, jobs.cancel, job, who)
+                act("Remove from queue", f"watch.remove.{job.id}", settings, run_queue.cancel, job, who)
 
 
 def show_earlier(listed: Sequence[Job], shown: Job) -> None:

@@ -20,7 +20,7 @@ from model.tf_startup import start_tensorflow
 from training.commands.terminal import terminal_report
 from training.evaluation.compare import comparison_to_text
 from training.runs import candidate, processes
-from training.runs.candidate import CandidateComparison
+from training.runs.candidate_result import CandidateComparison, result_to_json
 
 
 def add_commands(acts: Any) -> None:
@@ -43,11 +43,11 @@ def compare_run_and_print(run_id: str, against: str | None, json_file: Path | No
             advice="List the runs with: python -m training runs",
         )
     against = against or active_version(settings)
-    result = candidate.read_comparison(settings, folder).result
+    result = candidate.read_comparison(folder).result
     if result is None or result.against != against or not candidate.weights_are_same(settings, result):
         result = _here(settings, folder, against)
     if json_file is not None:
-        write_atomically(json_file, candidate.result_to_json(result) + "\n")
+        write_atomically(json_file, result_to_json(result) + "\n")
     print(result_to_text(result))
     return 0
 

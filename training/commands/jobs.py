@@ -23,8 +23,9 @@ from training.commands.promote import command_line_user
 from training.commands.terminal import terminal_report
 from training.commands.train import add_recipe_options, config_of, named_folder, starting_weights
 from training.fitting.progress import FITTING
-from training.runs import jobs, processes
-from training.runs.jobs import Job, JobRequest
+from training.runs import background, jobs, processes, run_queue
+from training.runs.jobs import Job
+from training.runs.run_queue import JobRequest
 
 START_EXAMPLES = """examples:
   python -m training start --data chest_xray --from in-use --preset quick
@@ -102,7 +103,7 @@ def add_commands(acts: Any) -> None:
 
 
 def _runs(options: argparse.Namespace, settings: Settings) -> int:
-    jobs.advance(settings)
+    run_queue.advance(settings)
     listed = jobs.list_jobs(settings)
     if not listed:
         print("No run yet. Start one with: python -m training start --data DIR", file=sys.stderr)
@@ -143,7 +144,7 @@ def _start(options: argparse.Namespace, settings: Settings) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    job = jobs.enqueue(
+    job = run_queue.enqueue(
         settings,
         JobRequest(options.data, config.to_json(), weights, options.preset, options.note, tuple(options.also_evaluate)),
         command_line_user(),
@@ -169,7 +170,7 @@ def _starting_point(options: argparse.Namespace, settings: Settings) -> str:
 
 def _cancel(options: argparse.Namespace, settings: Settings) -> int:
     before = jobs.read_job(settings, options.run)
-    job = jobs.cancel(settings, options.run, command_line_user())
+    job = run_queue.cancel(settings, options.run, command_line_user())
     if before.state not in ("queued", "running"):
         print(f"{job.id} had ended already: {job.state}.", file=sys.stderr)
     elif job.state == "done":
@@ -180,13 +181,13 @@ def _cancel(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _resume(options: argparse.Namespace, settings: Settings) -> int:
-    job = jobs.resume(settings, options.run, command_line_user())
+    job = run_queue.resume(settings, options.run, command_line_user())
     print(f"{job.id} is {_state(job)}. Watch it with: python -m training watch {job.id}", file=sys.stderr)
     return 0
 
 
 def _watch(options: argparse.Namespace, settings: Settings) -> int:
-    jobs.advance(settings)
+    run_queue.advance(settings)
     id = options.run or _worth_watching(settings)
     try:
         with tqdm(disable=None, leave=False, bar_format="{desc} {bar} {percentage:3.0f}%") as bar:
@@ -200,7 +201,7 @@ def _watch(options: argparse.Namespace, settings: Settings) -> int:
         return 0
     print(f"{id} {'failed' if job.state == 'failed' else 'was cancelled'}.", file=sys.stderr)
     if job.failure:
-        print(*job.failure.last_words, job.failure.message, job.failure.advice, sep="\n", file=sys.stderr)
+        print(*job.failure.last_log_lines, job.failure.message, job.failure.advice, sep="\n", file=sys.stderr)
     print(f"Go on with: python -m training resume {id}", file=sys.stderr)
     return 1
 
@@ -236,7 +237,7 @@ def _look_on(settings: Settings, id: str, bar: tqdm[NoReturn]) -> Job:
         if job.state not in ("queued", "running"):
             return job
         time.sleep(_LOOK_SECONDS)
-        jobs.advance(settings)
+        run_queue.advance(settings)
 
 
 def _epoch_said(row: Mapping[str, Any], epochs: int) -> str:
@@ -268,7 +269,7 @@ def _work(options: argparse.Namespace, settings: Settings) -> int:
     # Before the look whether somebody cancelled it: they write that down first and then look for the process.
     processes.remember(folder, os.getpid())
     try:
-        if jobs.is_cancelled(folder):
+        if background.is_cancelled(folder):
             return 0
         os.nice(5)  # the same machine reads radiographs
         _train(folder, settings)
@@ -281,7 +282,7 @@ def _work(options: argparse.Namespace, settings: Settings) -> int:
     finally:
         (folder / _RESERVE).unlink(missing_ok=True)
         processes.leave(folder)
-        jobs.advance(settings)
+        run_queue.advance(settings)
 
 
 def _train(folder: Path, settings: Settings) -> None:

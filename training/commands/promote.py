@@ -97,7 +97,7 @@ def rules_for(settings: Settings, version: str, in_use: str) -> tuple[Rule, ...]
     run = next((folder for folder in runs if made_version(folder) == version), None)
     if run is None:
         return check(card, card_in_use, None, None)
-    return check(card, card_in_use, candidate.read_comparison(settings, run).result, candidate.run_audit(run))
+    return check(card, card_in_use, candidate.read_comparison(run).result, candidate.run_audit(run))
 
 
 def _rollback(options: argparse.Namespace, settings: Settings) -> int:

@@ -14,9 +14,8 @@ import json
 import os
 import re
 import shutil
-import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -29,14 +28,16 @@ from training.data.audit import Audit, audit_folder, audit_from_json, audit_to_j
 from training.data.dataset import scan_folder
 from training.data.sources import Dataset, dataset_at, pictures
 from training.runs import processes
+from training.runs.background import BackgroundTask
 from training.runs.processes import Failure
 
 REQUEST, RESULT = "request.json", "audit.json"
 LISTING, READING, COMPARING = "listing the files", "reading the radiographs", "comparing the radiographs"
 MOST_LISTED = 20
 _BETWEEN_STATUS_SECONDS = 0.5
-# Two presses of the button, from two browsers, must not start two processes; one app is one process.
-_starting = threading.RLock()
+_CANCELLED = Failure("The audit was cancelled.", "Start it again when you need it.")
+_NOT_STARTED = Failure("The audit has not started.", "Start it again.")
+_UNREADABLE = Failure("The audit's result cannot be read.", "Start it again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +76,11 @@ def start_audit(settings: Settings, dataset: Dataset) -> str:
     dataset = dataset_at(settings, dataset.path)
     key = audit_key(dataset)
     folder = settings.audits_dir / key
-    with _starting:
-        if (folder / REQUEST).is_file() and _state(settings, folder).state != "failed":
-            return key
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in (RESULT, processes.PROCESS, processes.STATUS, processes.OUTPUT):
-            (folder / name).unlink(missing_ok=True)
-        write_atomically(
-            folder / REQUEST,
-            json.dumps({"path": str(dataset.path), "started_at": datetime.now(UTC).isoformat(timespec="seconds")}),
-        )
-        processes.launch(folder, ("_audit", str(folder.resolve())))
+    request = {"path": str(dataset.path), "started_at": datetime.now(UTC).isoformat(timespec="seconds")}
+    _task(folder).start(
+        lambda: write_atomically(folder / REQUEST, json.dumps(request)),
+        keep=lambda: (folder / REQUEST).is_file() and _state(settings, folder).state == "done",
+    )
     return key
 
 
@@ -120,11 +115,8 @@ def is_current(settings: Settings, state: AuditState) -> bool:
 
 
 def cancel_audit(settings: Settings, key: str) -> None:
-    """End an audit that is running; what it found so far is let go."""
-    folder = settings.audits_dir / read_audit(settings, key).key
-    # Before the process ends, so that nobody reads in between that it was killed by something else.
-    processes.write_error(folder, DatasetError("The audit was cancelled.", advice="Start it again when you like."))
-    processes.stop(folder)
+    """Cancel an audit that is running; what it found so far is discarded."""
+    _task(settings.audits_dir / read_audit(settings, key).key).cancel("administrator")
 
 
 def forget_audits(settings: Settings, dataset: Dataset) -> None:
@@ -178,34 +170,42 @@ def _status_report(folder: Path) -> Report:
     return write
 
 
+def _task(folder: Path) -> BackgroundTask:
+    return BackgroundTask(
+        "audit",
+        folder,
+        ("_audit", str(folder.resolve())),
+        (folder / RESULT).is_file,
+        (RESULT, processes.OUTPUT),
+    )
+
+
 def _state(settings: Settings, folder: Path) -> AuditState:
     request = processes.read_json(folder / REQUEST)
-    dataset = dataset_at(settings, Path(str(request.get("path"))))
-    started = str(request.get("started_at"))
-    if not processes.was_started(folder):
-        with _starting:  # another visit is starting it at this moment
-            pass
-    # Looked at before the result: a process that ends in between has written its result by then.
-    is_running = processes.is_running(folder)
-    if (folder / RESULT).is_file():
-        try:
-            audit = audit_from_json((folder / RESULT).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            failure = Failure("What the audit found cannot be read.", "Start it again.")
-            return AuditState(folder.name, dataset, "failed", started_at=started, failure=failure)
-        return AuditState(folder.name, dataset, "done", "", audit.n, audit.n, started, audit=audit)
-    if not is_running:
-        failure = processes.failure(folder) or Failure("The audit has not started.", "Start it again.")
-        return AuditState(folder.name, dataset, "failed", started_at=started, failure=failure)
-    status = processes.read_json(folder / processes.STATUS)
-    left = status.get("seconds_left")
-    return AuditState(
-        folder.name,
-        dataset,
-        "running",
-        str(status.get("phase", LISTING)),
-        int(status.get("done", 0)),
-        int(status.get("total", 0)),
-        started,
-        None if left is None else float(left),
-    )
+    task, started = _task(folder), str(request.get("started_at"))
+    audit = AuditState(folder.name, dataset_at(settings, Path(str(request.get("path")))), "failed", started_at=started)
+    match task.state():
+        case "done":
+            return _finished(folder, audit)
+        case "running":
+            now = task.status(LISTING)
+            return replace(
+                audit,
+                state="running",
+                phase=now.phase,
+                done=now.done,
+                total=now.total,
+                seconds_left=now.seconds_left,
+            )
+        case "cancelled":
+            return replace(audit, failure=_CANCELLED)
+        case _:
+            return replace(audit, failure=task.failure() or _NOT_STARTED)
+
+
+def _finished(folder: Path, audit: AuditState) -> AuditState:
+    try:
+        found = audit_from_json((folder / RESULT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return replace(audit, failure=_UNREADABLE)
+    return replace(audit, state="done", done=found.n, total=found.n, audit=found)

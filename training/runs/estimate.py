@@ -1,6 +1,6 @@
 """How long a training will take on this machine: from what was measured here, never from a table of other machines.
 
-    <data folder>/speed/<architecture>.json   images per second at one size: fitting, and forward only
+    <data folder>/speed/<architecture>/speed.json   images per second at one size: fitting, and forward only
 
 A picture costs in proportion to its area. Where a network takes pictures of one size only, that is the size measured.
 No tensorflow; `training.runs.measure` does the measuring, in a process of its own.
@@ -11,18 +11,23 @@ from __future__ import annotations
 import json
 import math
 import os
+import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from core.files import write_atomically
 from core.settings import Settings
+from model.card import ModelCard
 from training.fitting.config import TrainingConfig
 from training.fitting.population import population_pictures
-from training.runs import processes
+from training.runs import candidate, processes
+from training.runs.background import BackgroundTask
 
+RESULT = "speed.json"
 # Seconds beside the network's own: start of TensorFlow, the audit and the reading of one file on one core.
 _START = 25.0
 _PER_FILE = 0.012
+_START_COMPARING = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,31 @@ def _rate(train_after: str, speed: Speed) -> float:
     return speed.forward * 0.95 if train_after == "pooled_features" else speed.fitting
 
 
+def comparison_seconds(settings: Settings, card: ModelCard, against: ModelCard) -> float:
+    """Estimate how long a comparison will take: from earlier ones on this machine, else from what was measured here.
+
+    Where nothing was, a reading by a network of 22 million parameters at 299 px is taken for a tenth of a second.
+    """
+    earlier = [
+        float(values["seconds_each"])
+        for path in settings.runs_dir.glob(f"*/{candidate.FOLDER}/{candidate.RESULT}")
+        if (values := processes.read_json(path)).get("seconds_each")
+    ]
+    each = (
+        statistics.median(earlier)
+        if earlier
+        else statistics.fmean(_reading_seconds(settings, one) for one in (card, against))
+    )
+    return _START_COMPARING + candidate.readings(candidate.films_to_compare(card)[1]) * each
+
+
+def _reading_seconds(settings: Settings, card: ModelCard) -> float:
+    px = float(card.preprocessing.get("input_px", 299))
+    if (speed := known_speed(settings, card.architecture)) is not None:
+        return (px / speed.input_px) ** 2 / speed.forward
+    return 0.005 + 0.1 * (px / 299) ** 2 * min(2.0, card.parameters / 22e6)
+
+
 def folder(settings: Settings, architecture: str) -> Path:
     """Return where the measuring of an architecture keeps its state."""
     return settings.data_dir / "speed" / architecture.replace(":", ".").replace("/", ".")
@@ -77,7 +107,7 @@ def folder(settings: Settings, architecture: str) -> Path:
 
 def known_speed(settings: Settings, architecture: str) -> Speed | None:
     """Return what was measured on this machine, None when nothing was, or with another number of processors."""
-    values = processes.read_json(folder(settings, architecture) / "speed.json")
+    values = processes.read_json(folder(settings, architecture) / RESULT)
     try:
         speed = Speed(**values)
     except TypeError:
@@ -90,31 +120,35 @@ def keep_speed(settings: Settings, speed: Speed) -> None:
     """Remember a measurement."""
     place = folder(settings, speed.architecture)
     place.mkdir(parents=True, exist_ok=True)
-    write_atomically(place / "speed.json", json.dumps(asdict(speed)))
+    write_atomically(place / RESULT, json.dumps(asdict(speed)))
 
 
 def start_measuring(settings: Settings, architecture: str) -> None:
-    """Measure an architecture in a process of its own, unless that is going on."""
-    place = folder(settings, architecture)
-    if not processes.is_running(place):
-        place.mkdir(parents=True, exist_ok=True)
-        processes.launch(place, ["_measure", architecture])
+    """Measure an architecture in a process of its own, unless that is going on or its speed is known."""
+    _task(settings, architecture).start(keep=lambda: known_speed(settings, architecture) is not None)
 
 
 def stop_measuring(settings: Settings) -> None:
-    """End what is being measured: beside a training it would only slow that down and measure nonsense."""
+    """Cancel what is being measured: it would slow a training down, and its result would be wrong."""
     for place in (settings.data_dir / "speed").glob("*"):
-        processes.stop(place)
-        if not (place / "speed.json").is_file():
-            (place / processes.PROCESS).unlink(missing_ok=True)
+        task = _task_in(place, place.name)
+        if task.state() != "done":
+            task.cancel("training")
 
 
 def is_measuring(settings: Settings, architecture: str) -> bool:
     """Whether an architecture is being measured."""
-    return processes.is_running(folder(settings, architecture))
+    return _task(settings, architecture).is_running()
 
 
 def measuring_failed(settings: Settings, architecture: str) -> bool:
-    """Whether the last measuring ended without a result, so that it is not begun again by itself."""
-    place = folder(settings, architecture)
-    return processes.was_started(place) and not processes.is_running(place) and not (place / "speed.json").is_file()
+    """Whether the last measurement ended without a result, so that it is not started again by itself."""
+    return _task(settings, architecture).state() == "failed"
+
+
+def _task(settings: Settings, architecture: str) -> BackgroundTask:
+    return _task_in(folder(settings, architecture), architecture)
+
+
+def _task_in(place: Path, architecture: str) -> BackgroundTask:
+    return BackgroundTask("measurement", place, ("_measure", architecture), (place / RESULT).is_file, (RESULT,))

@@ -47,7 +47,7 @@ class Failure:
 
     message: str
     advice: str
-    last_words: tuple[str, ...] = ()
+    last_log_lines: tuple[str, ...] = ()
 
 
 def launch(folder: Path, arguments: Sequence[str]) -> None:
@@ -87,7 +87,7 @@ def was_started(folder: Path) -> bool:
 
 def is_running(folder: Path) -> bool:
     """Whether the process of `folder` is alive, or any process holds `folder` for itself."""
-    return _process(folder) is not None or _is_held(folder)
+    return _process(folder) is not None or is_held(folder)
 
 
 @contextlib.contextmanager
@@ -98,7 +98,7 @@ def alone(folder: Path, patience: float = 2.0) -> Iterator[None]:
     """
     descriptor = os.open(folder / _LOCK, os.O_RDONLY | os.O_CREAT, 0o644)
     try:
-        ended = time.monotonic() + patience  # `_is_held` may be looking at this very moment
+        ended = time.monotonic() + patience  # `is_held` may be looking at this very moment
         while not try_lock(descriptor):
             if time.monotonic() > ended:
                 raise RunError(
@@ -184,7 +184,7 @@ def failure(folder: Path) -> Failure | None:
     if not was_started(folder) or is_running(folder):
         return None
     said = read_json(folder / ERROR)
-    words = last_words(folder)
+    words = last_log_lines(folder)
     if said:
         return Failure(str(said.get("message")), str(said.get("advice")), words)
     if psutil.disk_usage(str(folder)).free < 50e6:
@@ -196,7 +196,7 @@ def failure(folder: Path) -> Failure | None:
     )
 
 
-def last_words(folder: Path, lines: int = 12) -> tuple[str, ...]:
+def last_log_lines(folder: Path, lines: int = 12) -> tuple[str, ...]:
     """Return the last lines that the process printed."""
     try:
         with (folder / OUTPUT).open("rb") as file:
@@ -238,7 +238,8 @@ def _signal(process: psutil.Process, number: int) -> None:
             process.send_signal(number)
 
 
-def _is_held(folder: Path) -> bool:
+def is_held(folder: Path) -> bool:
+    """Whether any process holds `folder` for itself, see `alone`."""
     try:
         descriptor = os.open(folder / _LOCK, os.O_RDONLY)
     except OSError:

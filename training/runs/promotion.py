@@ -13,7 +13,7 @@ from core.formatting import format_difference
 from model.card import Measure, ModelCard
 from training.data.audit import Audit
 from training.fitting.population import MIN_FILMS, MIN_HELD_OUT
-from training.runs.candidate import CandidateComparison
+from training.runs.candidate_result import CandidateComparison
 
 # What an administrator must write at least to overrule.
 REASON_CHARACTERS = 20

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from core.errors import DatasetError
 from core.files import write_atomically
@@ -45,7 +46,17 @@ def create_run(run_dir: Path, config: TrainingConfig, request: RunRequest) -> No
 def read_request(run_dir: Path) -> RunRequest:
     """Read what a run was asked for; raises DatasetError when the directory is not a run's."""
     try:
-        values = json.loads((run_dir / REQUEST).read_text())
+        return request_from(json.loads((run_dir / REQUEST).read_text(encoding="utf-8")))
+    except (OSError, ValueError, DatasetError) as error:
+        raise DatasetError(
+            f"expected the directory of a training run. Received: {run_dir} ({error})",
+            advice="List the runs with: python -m training runs",
+        ) from error
+
+
+def request_from(values: Any) -> RunRequest:
+    """Return what a run was asked for from the values of its run.json; raises DatasetError when they are not that."""
+    try:
         return RunRequest(
             Path(values["data"]),
             Path(values["out"]),
@@ -55,10 +66,9 @@ def read_request(run_dir: Path) -> RunRequest:
             tuple((name, Path(folder)) for name, folder in values["extra_evaluations"]),
             tuple(values["notes"]),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(
-            f"expected the directory of a training run. Received: {run_dir} ({error})",
-            advice="Name a directory that `python -m training train` printed.",
+            f"expected the values of a training run. Received: {error}", advice="Start a new run."
         ) from error
 
 

@@ -31,7 +31,8 @@ from training.evaluation.compare import Comparison, Disagreement, Scores, compar
 from training.evaluation.evaluate import evaluate_scores, score_side_by_side
 from training.evaluation.robustness import PERTURBATIONS, robustness
 from training.runs import candidate, processes
-from training.runs.candidate import ROBUSTNESS_FILMS, CandidateComparison, DifferingFilm
+from training.runs.candidate import ROBUSTNESS_FILMS
+from training.runs.candidate_result import CandidateComparison, DifferingFilm, result_to_json
 from training.runs.held_out import HeldOut, Learned, held_out_films, learned_from
 
 # Along the longer side of the pictures with influence maps.
@@ -109,7 +110,7 @@ def compare_run(
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds_each=status.seconds_each,
     )
-    write_atomically(folder / candidate.RESULT, candidate.result_to_json(result))
+    write_atomically(folder / candidate.RESULT, result_to_json(result))
     return result
 
 

@@ -14,8 +14,9 @@ from tests.fake_trainer import MAKES, SLEEPS, trains_by, wait_until, working_on
 from tests.pages.performance.test_performance import text
 from tests.phantoms import write_dataset
 from training.fitting.config import default_config
-from training.runs import jobs, processes
-from training.runs.jobs import Job, JobRequest
+from training.runs import background, jobs, processes, run_queue
+from training.runs.jobs import Job
+from training.runs.run_queue import JobRequest
 
 WHO = "administrator"
 HISTORY = [
@@ -52,7 +53,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
     trains_by(SLEEPS, tmp_path / "fake", monkeypatch)
     yield settings
     for job in jobs.list_jobs(settings):
-        (job.folder / jobs.CANCELLED).touch()
+        (job.folder / background.CANCELLED).touch()
         processes.stop(job.folder, patience=0.1)
     for child in processes._children:
         child.wait(60)
@@ -61,7 +62,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
 
 def begin(settings: Settings, films: Path) -> Job:
     config = default_config("cnn_2_1", epochs=4, input_px=64)
-    return jobs.enqueue(settings, JobRequest(films, config.to_json(), "random", "standard"), WHO)
+    return run_queue.enqueue(settings, JobRequest(films, config.to_json(), "random", "standard"), WHO)
 
 
 def fill(job: Job, **status: object) -> None:
@@ -235,7 +236,7 @@ def test_other_runs_stand_in_a_table_and_can_be_shown(settings: Settings, films:
 
 def test_looking_starts_the_next_run(settings: Settings, films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(jobs, "advance", lambda _: None)
+        patched.setattr(run_queue, "advance", lambda _: None)
         job = begin(settings, films)
     assert jobs.read_job(settings, job.id).state == "queued"
     look(settings, job.id)

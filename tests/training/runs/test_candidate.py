@@ -31,8 +31,9 @@ from tests.phantoms import as_png, write_dataset
 from training.commands.candidate import compare_run_and_print
 from training.data.audit import Issue, audit_to_json
 from training.data.dataset import Sample, digest, hold_out, scan_folder, write_manifest
-from training.runs import candidate, processes
-from training.runs.candidate import read_comparison, result_from_json, result_to_json, start_comparison
+from training.runs import candidate, estimate, processes
+from training.runs.candidate import read_comparison, start_comparison
+from training.runs.candidate_result import result_from_json, result_to_json
 from training.runs.held_out import Learned, held_out_films, learned_from, read_manifest
 from training.runs.side_by_side import compare_run, stratified
 
@@ -209,7 +210,7 @@ def test_a_comparison_is_all_there_and_reads_back(home: tuple[Settings, Path, Pa
     asked(settings, run)
     seen: list[Progress] = []
     result = compare_run(settings, run, seen.append, load)
-    state = read_comparison(settings, run)
+    state = read_comparison(run)
     assert state.state == "done" and state.result is not None
     assert result_to_json(state.result) == result_to_json(result)
     assert (result.candidate, result.against, result.split) == (NEW, OLD, "validation")
@@ -297,7 +298,7 @@ def test_starting_clears_the_earlier_result_and_never_runs_twice(home: tuple[Set
     assert start_comparison(settings, run, OLD, begin)
     assert not start_comparison(settings, run, OLD, begin)
     assert started == [("_compare", str(run.resolve()))]
-    assert read_comparison(settings, run).state == "running"
+    assert read_comparison(run).state == "running"
 
 
 def test_what_cannot_be_compared_is_refused(home: tuple[Settings, Path, Path]) -> None:
@@ -309,7 +310,7 @@ def test_what_cannot_be_compared_is_refused(home: tuple[Settings, Path, Path]) -
     (run / "version.json").unlink()
     with pytest.raises(ClassifierError, match="has made a version"):
         asked(settings, run)
-    assert read_comparison(settings, run).state == "none"
+    assert read_comparison(run).state == "none"
 
 
 def test_weights_that_change_meanwhile_are_noticed(home: tuple[Settings, Path, Path]) -> None:
@@ -344,12 +345,12 @@ def test_undefined_figures_survive_the_file() -> None:
 def test_the_estimate_learns_from_earlier_comparisons(home: tuple[Settings, Path, Path]) -> None:
     settings, run, _ = home
     card = a_card(NEW)
-    first = candidate.expected_seconds(settings, card, card)
+    first = estimate.comparison_seconds(settings, card, card)
     assert first == pytest.approx(15 + candidate.readings(120) * (0.005 + 0.1 * 21_802_784 / 22e6))
     folder = run / candidate.FOLDER
     folder.mkdir()
     (folder / candidate.RESULT).write_text(json.dumps({"seconds_each": 0.5}))
-    assert candidate.expected_seconds(settings, card, card) == 15 + candidate.readings(120) * 0.5
+    assert estimate.comparison_seconds(settings, card, card) == 15 + candidate.readings(120) * 0.5
     assert candidate.readings(120) == 2 * (120 + 100 * 9)
 
 
@@ -374,7 +375,7 @@ def test_the_command_prints_what_the_page_shows_and_makes_it_once(
 
     def once(settings: Settings, folder: Path, watch: object) -> object:
         compared.append(folder.name)
-        assert read_comparison(settings, folder).state == "running"
+        assert read_comparison(folder).state == "running"
         return real(settings, folder, watch, load)
 
     monkeypatch.setattr("training.runs.side_by_side.compare_run", once)
@@ -398,7 +399,7 @@ def test_a_failed_command_leaves_no_result(home: tuple[Settings, Path, Path], mo
         path.write_bytes(b"")
     with pytest.raises(DatasetError):
         compare_run_and_print(RUN, None, None, settings)
-    assert read_comparison(settings, run).state == "none"
+    assert read_comparison(run).state == "none"
     assert "changed since" in processes.read_json(run / candidate.FOLDER / processes.ERROR)["message"]
 
 
@@ -438,7 +439,7 @@ def test_two_real_versions_through_the_command_and_in_the_background(
         )
     folder = settings.runs_dir / "second"
     printed = run_command("training", "compare", "second", data_dir=home).stdout
-    result = read_comparison(settings, folder).result
+    result = read_comparison(folder).result
     assert result is not None and result.against in printed and result.candidate in printed
     first = read_manifest(settings.runs_dir / "first")
     trained = {s.sha256 for s, part in first if part == "train"}
@@ -453,7 +454,7 @@ def test_two_real_versions_through_the_command_and_in_the_background(
     monkeypatch.setenv("PNEUMOLENS_DATA_DIR", str(home))
     start_comparison(settings, folder, result.against)
     deadline = time.monotonic() + 300
-    while (state := read_comparison(settings, folder)).state == "running" and time.monotonic() < deadline:
+    while (state := read_comparison(folder)).state == "running" and time.monotonic() < deadline:
         time.sleep(0.2)
     assert state.state == "done" and state.result is not None, state
     again = dataclasses.replace(state.result, made_at=result.made_at, seconds_each=result.seconds_each)

@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import signal
-import threading
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,9 +19,10 @@ from tests.fake_trainer import CLINGS, MAKES, SLEEPS, is_alive, pid_of, trains_b
 from tests.phantoms import write_dataset
 from training.commands import jobs as commands
 from training.fitting.config import default_config
-from training.runs import jobs, preflight, processes
-from training.runs.jobs import Job, JobRequest
-from training.runs.request import RunRequest
+from training.runs import background, jobs, preflight, processes, run_queue
+from training.runs.jobs import Job
+from training.runs.request import RunRequest, announce_version, create_run
+from training.runs.run_queue import JobRequest
 
 WHO = "administrator"
 
@@ -56,7 +57,7 @@ def states(settings: Settings) -> list[tuple[str, int]]:
 
 def stop_all(settings: Settings) -> None:
     for job in jobs.list_jobs(settings):
-        (job.folder / jobs.CANCELLED).touch()
+        (job.folder / background.CANCELLED).touch()
         processes.stop(job.folder, patience=0.1)
 
 
@@ -64,7 +65,7 @@ def test_one_run_at_a_time_and_the_queue_moves_on(
     films: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trains_by(SLEEPS, tmp_path / "fake", monkeypatch)
-    first = jobs.enqueue(settings, a_request(films, note="from here"), WHO)
+    first = run_queue.enqueue(settings, a_request(films, note="from here"), WHO)
     assert (first.state, first.place, first.asked_by, first.preset, first.starting_point, first.data) == (
         "running",
         0,
@@ -73,62 +74,38 @@ def test_one_run_at_a_time_and_the_queue_moves_on(
         "random",
         films,
     )
-    others = [jobs.enqueue(settings, a_request(films), WHO).id for _ in range(3)]
+    others = [run_queue.enqueue(settings, a_request(films), WHO).id for _ in range(3)]
     assert states(settings) == [("running", 0), ("queued", 1), ("queued", 2), ("queued", 3)]
     assert [job.id for job in jobs.list_jobs(settings)] == [*reversed(others), first.id]
-    assert jobs.advance(settings) is None
+    assert run_queue.advance(settings) is None
     # Nothing is kept in memory: the same settings anew show the same.
     assert states(Settings(settings.data_dir)) == [("running", 0), ("queued", 1), ("queued", 2), ("queued", 3)]
-    assert jobs.cancel(settings, others[0], WHO).state == "cancelled"
+    assert run_queue.cancel(settings, others[0], WHO).state == "cancelled"
     trains_by(MAKES, tmp_path / "fake", monkeypatch)
-    assert jobs.cancel(settings, first.id, WHO).state == "cancelled"
+    assert run_queue.cancel(settings, first.id, WHO).state == "cancelled"
     assert not working_on(first.folder)
     wait_until(lambda: jobs.read_job(settings, others[1]).state == "done")
     wait_until(lambda: not processes.is_running(settings.runs_dir / others[1]))
     assert jobs.read_job(settings, others[1]).version == "2026.01.02-" + others[1][-1]
-    assert jobs.advance(settings) == others[2]
+    assert run_queue.advance(settings) == others[2]
     wait_until(lambda: states(settings) == [("cancelled", 0), ("cancelled", 0), ("done", 0), ("done", 0)])
     assert json.loads((first.folder / "run.json").read_text())["notes"] == ["from here"]
-
-
-def test_many_who_advance_at_once_start_one_run(
-    films: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trains_by(SLEEPS, tmp_path / "fake", monkeypatch)
-    with monkeypatch.context() as patched:
-        patched.setattr(jobs, "advance", lambda settings: None)
-        for _ in range(3):
-            jobs.enqueue(settings, a_request(films), WHO)
-    assert states(settings) == [("queued", 1), ("queued", 2), ("queued", 3)]
-    barrier, started = threading.Barrier(8), []
-
-    def one() -> None:
-        barrier.wait()
-        started.append(jobs.advance(settings))
-
-    threads = [threading.Thread(target=one) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len([id for id in started if id]) == 1
-    assert states(settings) == [("running", 0), ("queued", 1), ("queued", 2)]
 
 
 def test_a_killed_trainer_is_seen_to_have_failed_and_can_be_resumed(
     films: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trains_by(SLEEPS, tmp_path / "fake", monkeypatch)
-    job = jobs.enqueue(settings, a_request(films), WHO)
+    job = run_queue.enqueue(settings, a_request(films), WHO)
     with pytest.raises(RunError, match="Received: one that is running"):
-        jobs.resume(settings, job.id, WHO)
+        run_queue.resume(settings, job.id, WHO)
     wait_until(lambda: jobs.log_tail(job))
     os.kill(pid_of(job.folder), signal.SIGKILL)
     wait_until(lambda: jobs.read_job(settings, job.id).state == "failed", 10)
     failed = jobs.read_job(settings, job.id)
-    assert failed.failure is not None and failed.failure.last_words == ("epoch 1/3",) and failed.can_resume
-    assert jobs.advance(settings) is None, "what failed is not begun again by itself"
-    again = jobs.resume(settings, job.id, "somebody else")
+    assert failed.failure is not None and failed.failure.last_log_lines == ("epoch 1/3",) and failed.can_resume
+    assert run_queue.advance(settings) is None, "what failed is not begun again by itself"
+    again = run_queue.resume(settings, job.id, "somebody else")
     assert again.state == "running" and not again.can_resume and again.failure is None and again.asked_by == WHO
     wait_until(lambda: jobs.log_tail(job) == ("epoch 1/3", "epoch 1/3"))
 
@@ -138,23 +115,23 @@ def test_cancelling_ends_a_trainer_that_does_not_listen_and_its_children(
 ) -> None:
     trains_by(CLINGS, tmp_path / "fake", monkeypatch)
     monkeypatch.setattr(processes.stop, "__defaults__", (0.2,))
-    job = jobs.enqueue(settings, a_request(films), WHO)
+    job = run_queue.enqueue(settings, a_request(films), WHO)
     wait_until((job.folder / "pids").is_file)
-    assert jobs.cancel(settings, job.id, WHO).state == "cancelled"
+    assert run_queue.cancel(settings, job.id, WHO).state == "cancelled"
     assert not any(is_alive(int(pid)) for pid in (job.folder / "pids").read_text().split())
-    assert json.loads((job.folder / jobs.CANCELLED).read_text())["who"] == WHO
-    assert jobs.cancel(settings, job.id, WHO).state == "cancelled", "a second time is nothing"
+    assert json.loads((job.folder / background.CANCELLED).read_text())["who"] == WHO
+    assert run_queue.cancel(settings, job.id, WHO).state == "cancelled", "a second time is nothing"
 
 
 def test_a_run_that_is_done_stays_done(
     films: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trains_by(MAKES, tmp_path / "fake", monkeypatch)
-    job = jobs.enqueue(settings, a_request(films), WHO)
+    job = run_queue.enqueue(settings, a_request(films), WHO)
     wait_until(lambda: jobs.read_job(settings, job.id).state == "done")
-    assert jobs.cancel(settings, job.id, WHO).state == "done"
+    assert run_queue.cancel(settings, job.id, WHO).state == "done"
     with pytest.raises(RunError, match="one that is done"):
-        jobs.resume(settings, job.id, WHO)
+        run_queue.resume(settings, job.id, WHO)
     # Another run has since taken the name that was announced: this one has not made that version.
     (settings.versions_dir / f"2026.01.02-{job.id[-1]}" / "card.json").write_text('{"created_at": "later"}')
     wait_until(lambda: jobs.read_job(settings, job.id).state == "failed")
@@ -168,16 +145,16 @@ def test_an_end_between_launch_and_bookkeeping_starts_nothing_twice(
 
     monkeypatch.setattr(processes, "launch", end)
     with pytest.raises(KeyboardInterrupt):
-        jobs.enqueue(settings, a_request(films), WHO)
+        run_queue.enqueue(settings, a_request(films), WHO)
     (job,) = jobs.list_jobs(settings)
     assert job.state == "running" and job.phase == "starting"
-    assert jobs.advance(settings) is None
+    assert run_queue.advance(settings) is None
     asked = json.loads((job.folder / jobs.JOB).read_text())
     long_ago = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
     (job.folder / jobs.JOB).write_text(json.dumps(asked | {"launched_at": long_ago}))
     job = jobs.read_job(settings, job.id)
     assert job.state == "failed" and job.failure is not None and "never started" in job.failure.message
-    assert jobs.advance(settings) is None and job.can_resume
+    assert run_queue.advance(settings) is None and job.can_resume
 
 
 def test_a_run_cancelled_while_it_was_being_started_does_not_train(
@@ -186,8 +163,8 @@ def test_a_run_cancelled_while_it_was_being_started_does_not_train(
     monkeypatch.setattr(processes, "launch", lambda folder, arguments: None)
     monkeypatch.setattr(commands, "_train", lambda folder, settings: pytest.fail("it was cancelled"))
     monkeypatch.setattr(os, "nice", lambda by: 0)
-    job = jobs.enqueue(settings, a_request(films), WHO)
-    (job.folder / jobs.CANCELLED).write_text("{}")
+    job = run_queue.enqueue(settings, a_request(films), WHO)
+    (job.folder / background.CANCELLED).write_text("{}")
     assert run("_run", str(job.folder), settings=settings) == 0
     assert jobs.read_job(settings, job.id).state == "cancelled"
 
@@ -200,7 +177,7 @@ def test_what_cannot_work_is_refused_and_leaves_nothing(films: Path, settings: S
         (a_request(films, config="{"), RunError),
     ):
         with pytest.raises(error):
-            jobs.enqueue(settings, request, WHO)
+            run_queue.enqueue(settings, request, WHO)
     assert jobs.list_jobs(settings) == ()
     assert not settings.runs_dir.exists() or [p.name for p in settings.runs_dir.iterdir()] == [".queue.lock"]
 
@@ -213,13 +190,13 @@ def test_a_full_disk_is_told_when_a_run_is_asked_for(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ResourceError, match="disk is full"):
-        jobs.enqueue(settings, a_request(films), WHO)
+        run_queue.enqueue(settings, a_request(films), WHO)
     assert [p.name for p in settings.runs_dir.iterdir()] == [".queue.lock"]
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../films", "nothing", "a/b", ".queue.lock"])
 def test_only_runs_of_this_installation_can_be_named(name: str, settings: Settings) -> None:
-    for act in (jobs.cancel, jobs.resume):
+    for act in (run_queue.cancel, run_queue.resume):
         with pytest.raises(RunError, match="a run of this installation"):
             act(settings, name, WHO)
     with pytest.raises(RunError):
@@ -227,16 +204,56 @@ def test_only_runs_of_this_installation_can_be_named(name: str, settings: Settin
 
 
 def test_a_run_of_the_train_command_is_listed(films: Path, settings: Settings) -> None:
-    from training.runs.request import create_run
-
     config = default_config("cnn_2_1", epochs=3)
     create_run(settings.runs_dir / "mine", config, RunRequest(films, settings.versions_dir, "random"))
     (settings.runs_dir / "mine" / "log.txt").write_text("then reading radiographs: 24\n")
     (job,) = jobs.list_jobs(settings)
     assert job.state == "failed" and job.asked_by == "command line" and job.epochs == 3 and job.can_resume
-    assert job.failure is not None and job.failure.last_words == ("then reading radiographs: 24",)
+    assert job.failure is not None and job.failure.last_log_lines == ("then reading radiographs: 24",)
     with processes.alone(job.folder):
         assert jobs.read_job(settings, "mine").state == "running"
+
+
+def test_a_run_that_has_ended_is_read_once_until_it_changes(
+    films: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = default_config("cnn_2_1", epochs=3)
+    folders = []
+    for n in range(6):
+        folders.append(settings.runs_dir / f"2026.01.01-{n}")
+        create_run(folders[-1], config, RunRequest(films, settings.versions_dir, "random"))
+        (folders[-1] / "history.json").write_text('[{"epoch": 1, "seconds": 60.0, "val_auroc": 0.9}]')
+        version = settings.versions_dir / f"2026.01.01-{n}"
+        if n < 4:
+            version.mkdir(parents=True)
+            (version / "card.json").write_text('{"created_at": "then"}')
+            announce_version(folders[-1], version, "then")
+    (folders[5] / background.CANCELLED).write_text("{}")
+
+    def age(*paths: Path) -> None:
+        for path in paths:
+            os.utime(path, (1.7e9, 1.7e9))
+
+    age(*folders, *settings.versions_dir.iterdir(), *settings.versions_dir.glob("*/card.json"))
+    reads: Counter[Path] = Counter()
+    opened = Path.open
+
+    def counted(path: Path, *arguments: object, **named: object) -> object:
+        reads[path] += 1
+        return opened(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", counted)
+    first = jobs.list_jobs(settings)
+    assert [job.state for job in first] == ["cancelled", "failed", "done", "done", "done", "done"]
+    assert reads and max(reads.values()) == 1, "no file is read twice"
+    reads.clear()
+    assert jobs.list_jobs(settings) == first and run_queue.advance(settings) is None
+    assert not reads, "a poll of what has ended reads nothing"
+    (folders[0] / "history.json").unlink()
+    assert jobs.list_jobs(settings)[5].epochs_done == 0
+    assert {path.parent for path in reads} == {folders[0], settings.versions_dir / "2026.01.01-0"}
+    (settings.versions_dir / "2026.01.01-1" / "card.json").unlink()
+    assert jobs.list_jobs(settings)[4].state == "failed", "its version is gone"
 
 
 def needs(architecture: str, n: int, **others: object) -> tuple[float, float]:
@@ -270,7 +287,7 @@ def test_a_machine_that_is_too_small_is_told_before_anything_heavy(
     monkeypatch.setattr(os, "nice", lambda by: 0)
     monkeypatch.setattr(preflight, f"{what}_needed", lambda config, n: (1e15, 1e15) if what == "disk" else 1e15)
     monkeypatch.setattr("model.tf_startup.start_tensorflow", lambda **_: pytest.fail("too late"))
-    job = jobs.enqueue(settings, a_request(films), WHO)
+    job = run_queue.enqueue(settings, a_request(films), WHO)
     assert run("_run", str(job.folder), settings=settings) == 1
     job = jobs.read_job(settings, job.id)
     assert job.state == "failed" and job.failure is not None
@@ -340,20 +357,20 @@ def test_watching_in_a_pipe_says_each_epoch_once_and_how_it_ended(
     trains_by(write + MAKES.replace("\n    ", "\n"), tmp_path / "fake", monkeypatch)
     with pytest.raises(RunError, match="Received: none"):
         run("watch", settings=settings)
-    job = jobs.enqueue(settings, a_request(films), WHO)
+    job = run_queue.enqueue(settings, a_request(films), WHO)
     assert run("watch", settings=settings) == 0
     said = capsys.readouterr().out
     assert said.count("epoch 1/3") == said.count("epoch 2/3") == 1
     assert f"{job.id} is done: version" in said and "0.9000" in said
     trains_by("print('no luck', flush=True); sys.exit(1)", tmp_path / "fake", monkeypatch)
     wait_until(lambda: not processes.is_running(job.folder))
-    job = jobs.enqueue(settings, a_request(films), WHO)
+    job = run_queue.enqueue(settings, a_request(films), WHO)
     assert run("watch", job.id, settings=settings) == 1
     said = capsys.readouterr().err
     assert "no luck" in said and f"resume {job.id}" in said
     trains_by(SLEEPS, tmp_path / "fake", monkeypatch)
     wait_until(lambda: jobs.read_job(settings, job.id).state == "failed")
-    jobs.resume(settings, job.id, WHO)
+    run_queue.resume(settings, job.id, WHO)
 
     def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt
@@ -384,25 +401,25 @@ def wait_for_end(settings: Settings, id: str) -> Job:
 @pytest.mark.slow
 @pytest.mark.usefixtures("plain_environment")
 def test_a_real_training_is_cancelled_killed_resumed_and_done(films: Path, settings: Settings) -> None:
-    job = jobs.enqueue(settings, a_request(films, epochs=24), WHO)
-    second = jobs.enqueue(settings, a_request(films, epochs=1), WHO)
+    job = run_queue.enqueue(settings, a_request(films, epochs=24), WHO)
+    second = run_queue.enqueue(settings, a_request(films, epochs=1), WHO)
     wait_until(lambda: is_fitting(settings, job.id), 120)
-    assert second.place == 1 and jobs.cancel(settings, second.id, WHO).state == "cancelled"
+    assert second.place == 1 and run_queue.cancel(settings, second.id, WHO).state == "cancelled"
     assert len(working_on(job.folder)) == 1
-    assert jobs.cancel(settings, job.id, WHO).state == "cancelled"
+    assert run_queue.cancel(settings, job.id, WHO).state == "cancelled"
     assert not working_on(job.folder)
-    jobs.resume(settings, job.id, WHO)
+    run_queue.resume(settings, job.id, WHO)
     before = len(jobs.epochs(job))
     wait_until(lambda: len(jobs.epochs(jobs.read_job(settings, job.id))) > before, 120)
     os.kill(pid_of(job.folder), signal.SIGKILL)
     wait_until(lambda: jobs.read_job(settings, job.id).state == "failed", 10)
     failed = jobs.read_job(settings, job.id)
-    assert failed.failure is not None and any("epoch" in line for line in failed.failure.last_words)
+    assert failed.failure is not None and any("epoch" in line for line in failed.failure.last_log_lines)
     assert not settings.versions_dir.exists(), "nothing may be registered by a run that was killed"
     kept = jobs.epochs(failed)
-    jobs.resume(settings, job.id, WHO)
+    run_queue.resume(settings, job.id, WHO)
     # It hands on to the next in the queue by itself: nobody looks meanwhile.
-    third = jobs.enqueue(settings, a_request(films, epochs=1), WHO)
+    third = run_queue.enqueue(settings, a_request(films, epochs=1), WHO)
     assert wait_for_end(settings, third.id).state == "done"
     job = jobs.read_job(settings, job.id)
     assert job.state == "done" and job.version is not None, job.failure
@@ -438,13 +455,13 @@ def test_a_disk_that_fills_up_and_files_that_cannot_be_read(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "patch"))
     # The checkpoint does not fit at first, then the new version does not, and both times nothing fits that says so.
     monkeypatch.setenv("TEST_FULL_FOR", "checkpoint error.json")
-    job = jobs.enqueue(settings, a_request(films), WHO)
+    job = run_queue.enqueue(settings, a_request(films), WHO)
     for full in ("versions error.json", ""):
         job = wait_for_end(settings, job.id)
         assert job.state == "failed" and job.failure is not None and job.failure.message == "The disk is full."
         assert not list(settings.versions_dir.glob("*")), "nothing half registered"
         monkeypatch.setenv("TEST_FULL_FOR", full)
-        jobs.resume(settings, job.id, WHO)
+        run_queue.resume(settings, job.id, WHO)
     job = wait_for_end(settings, job.id)
     assert job.state == "done" and job.version is not None, job.failure
     card = card_from_json((settings.versions_dir / job.version / "card.json").read_text(encoding="utf-8"))
@@ -456,9 +473,9 @@ def test_films_that_vanish_are_told(settings: Settings, tmp_path: Path, monkeypa
     films = tmp_path / "own"
     write_dataset(films, 2)
     with monkeypatch.context() as patched:
-        patched.setattr(jobs, "advance", lambda settings: None)
-        job = jobs.enqueue(settings, a_request(films), WHO)
+        patched.setattr(run_queue, "advance", lambda settings: None)
+        job = run_queue.enqueue(settings, a_request(films), WHO)
     films.rename(tmp_path / "elsewhere")
-    assert jobs.advance(settings) == job.id
+    assert run_queue.advance(settings) == job.id
     failure = wait_for_end(settings, job.id).failure
     assert failure is not None and "Name a folder that exists" in failure.advice

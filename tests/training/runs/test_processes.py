@@ -32,7 +32,7 @@ def test_a_process_works_on_its_folder_and_speaks_into_its_log(
     processes.launch(folder, ["_run", str(folder)])
     assert processes.is_running(folder) and processes.was_started(folder)
     assert os.getsid(pid_of(folder)) == pid_of(folder), "it must not end with the terminal that started it"
-    wait_until(lambda: processes.last_words(folder) == ("epoch 1/3",))
+    wait_until(lambda: processes.last_log_lines(folder) == ("epoch 1/3",))
     processes.stop(folder)
     assert not processes.is_running(folder) and not is_alive(pid_of(folder))
 
@@ -52,11 +52,11 @@ def test_stopping_leaves_no_orphan_even_where_nobody_listens(
 def test_a_killed_process_leaves_its_last_words(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trains_by(SLEEPS, tmp_path / "fake", monkeypatch)
     processes.launch(folder, ["_run", str(folder)])
-    wait_until(lambda: processes.last_words(folder))
+    wait_until(lambda: processes.last_log_lines(folder))
     os.kill(pid_of(folder), signal.SIGKILL)
     wait_until(lambda: not processes.is_running(folder), 10)
     failure = processes.failure(folder)
-    assert failure is not None and failure.last_words == ("epoch 1/3",)
+    assert failure is not None and failure.last_log_lines == ("epoch 1/3",)
     assert "killed" in failure.message and "Resume" in failure.advice
 
 
@@ -82,7 +82,7 @@ def test_only_one_process_holds_a_folder_and_death_lets_go(folder: Path) -> None
         [
             sys.executable,
             "-c",
-            "import sys, time\nfrom pathlib import Path\nfrom training import processes\n"
+            "import sys, time\nfrom pathlib import Path\nfrom training.runs import processes\n"
             "with processes.alone(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)",
             str(folder),
         ],

@@ -1,0 +1,127 @@
+"""Result of comparing a run's version with the classifier in use: the values, and their JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from core.errors import DatasetError
+from model.card import Evaluation, Measure, evaluation_from
+from training.evaluation.compare import Comparison, DeLong, Disagreement, McNemar, Side
+from training.evaluation.evaluate import plain
+from training.evaluation.robustness import RobustnessRow
+from training.runs.held_out import Learned, Split
+
+
+@dataclass(frozen=True, slots=True)
+class DifferingFilm:
+    """A film on which the two differ: its place among those compared, its label, both probabilities, its pictures.
+
+    `film`, `map` and `map_against` name PNG files in the comparison's folder; an empty map means that no region of the
+    film raised the probability.
+    """
+
+    index: int
+    label: int
+    probability: float
+    probability_against: float
+    film: str
+    map: str
+    map_against: str
+    map_is_empty: bool = False
+    map_against_is_empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateComparison:
+    """A candidate beside the classifier in use, on the same films; in `comparison` a is the candidate.
+
+    `patients` counts patients without and with pneumonia. `films_digest` names the films, and the checksums the weights
+    that were compared. `seconds_each` is what one reading of a film by one classifier took.
+    """
+
+    candidate: str
+    against: str
+    candidate_sha256: str
+    against_sha256: str
+    split: Split
+    films_digest: str
+    n: int
+    left_out: int
+    patients: tuple[int, int]
+    comparison: Comparison
+    evaluation: Evaluation
+    evaluation_against: Evaluation
+    robustness: tuple[RobustnessRow, ...]
+    robustness_against: tuple[RobustnessRow, ...]
+    films: tuple[DifferingFilm, ...]
+    learned: Learned
+    learned_against: Learned
+    remarks: tuple[str, ...]
+    made_at: str
+    seconds_each: float
+
+
+def result_to_json(result: CandidateComparison) -> str:
+    """Return what was found as JSON that `result_from_json` reads back; an undefined figure is null."""
+    return json.dumps(plain(asdict(result)), indent=1, ensure_ascii=False)
+
+
+def result_from_json(text: str) -> CandidateComparison:
+    """Read what was found; raises DatasetError when the text is not that."""
+    try:
+        values = _nan_for_null(json.loads(text))
+        values["comparison"] = _comparison_from(values["comparison"])
+        for name in ("evaluation", "evaluation_against"):
+            values[name] = evaluation_from(values[name])
+        for name in ("robustness", "robustness_against"):
+            values[name] = tuple(_row_from(row) for row in values[name])
+        for name in ("learned", "learned_against"):
+            values[name] = Learned(int(values[name]["films"]), tuple(values[name]["unknown"]))
+        values["films"] = tuple(DifferingFilm(**film) for film in values["films"])
+        values["patients"] = (int(values["patients"][0]), int(values["patients"][1]))
+        values["remarks"] = tuple(values["remarks"])
+        return CandidateComparison(**values)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise DatasetError(
+            f"expected a comparison. Received: JSON that is not one ({type(error).__name__})",
+            advice="Start the comparison again.",
+        ) from error
+
+
+def _comparison_from(values: Mapping[str, Any]) -> Comparison:
+    def side(one: Mapping[str, Any]) -> Side:
+        return Side(one["version"], one["operating_point"], _measures(one["figures"]))
+
+    return Comparison(
+        **{
+            **values,
+            "a": side(values["a"]),
+            "b": side(values["b"]),
+            "delong": DeLong(**values["delong"]),
+            "mcnemar": McNemar(**values["mcnemar"]),
+            "differences": _measures(values["differences"]),
+            "disagreeing": tuple(Disagreement(**film) for film in values["disagreeing"]),
+        }
+    )
+
+
+def _row_from(row: Mapping[str, Any]) -> RobustnessRow:
+    fields: dict[str, Any] = {
+        name: Measure(**value) if isinstance(value, Mapping) else value for name, value in row.items()
+    }
+    return RobustnessRow(**fields)
+
+
+def _measures(values: Mapping[str, Any]) -> dict[str, Measure]:
+    return {name: Measure(**measure) for name, measure in values.items()}
+
+
+def _nan_for_null(value: Any) -> Any:
+    if value is None:
+        return float("nan")
+    if isinstance(value, dict):
+        return {name: _nan_for_null(one) for name, one in value.items()}
+    return [_nan_for_null(one) for one in value] if isinstance(value, list) else value
