@@ -30,7 +30,7 @@ def add_commands(acts: Any) -> None:
     background.set_defaults(act=_work)
 
 
-def _audit(options: argparse.Namespace, settings: Settings) -> int:
+def _audit(options: argparse.Namespace, _settings: Settings) -> int:
     from training.data.audit import audit_folder, audit_to_json, audit_to_text
     from training.data.dataset import scan_folder
 
@@ -44,7 +44,7 @@ def _audit(options: argparse.Namespace, settings: Settings) -> int:
     return 1 if audit.is_blocked else 0
 
 
-def _work(options: argparse.Namespace, settings: Settings) -> int:
+def _work(options: argparse.Namespace, _settings: Settings) -> int:
     from training.runs import audits, processes
 
     try:

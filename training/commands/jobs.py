@@ -102,7 +102,7 @@ def add_commands(acts: Any) -> None:
     work.set_defaults(act=_work)
 
 
-def _runs(options: argparse.Namespace, settings: Settings) -> int:
+def _runs(_options: argparse.Namespace, settings: Settings) -> int:
     run_queue.advance(settings)
     listed = jobs.list_jobs(settings)
     if not listed:

@@ -112,7 +112,7 @@ def _png(text: str) -> Path:
     return Path(text)
 
 
-def _preview(options: argparse.Namespace, settings: Settings) -> int:
+def _preview(options: argparse.Namespace, _settings: Settings) -> int:
     if not options.out.parent.is_dir():
         raise AppError(
             f"expected a folder to write into. Received: {options.out.parent}",

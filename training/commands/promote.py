@@ -112,7 +112,7 @@ def _say(decision: Promotion, settings: Settings) -> int:
     return 0
 
 
-def _history(options: argparse.Namespace, settings: Settings) -> int:
+def _history(_options: argparse.Namespace, settings: Settings) -> int:
     decisions = promotions(settings)
     if not decisions:
         print("No version was ever put into use here; the one that shipped serves.", file=sys.stderr)

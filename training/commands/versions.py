@@ -31,7 +31,7 @@ def add_commands(acts: Any) -> None:
     versions.set_defaults(act=_versions)
 
 
-def _architectures(options: argparse.Namespace, settings: Settings) -> int:
+def _architectures(options: argparse.Namespace, _settings: Settings) -> int:
     start_tensorflow(in_batches=True)
     from model.networks.build import count_parameters
 
@@ -65,7 +65,7 @@ def _architectures(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _versions(options: argparse.Namespace, settings: Settings) -> int:
+def _versions(_options: argparse.Namespace, settings: Settings) -> int:
     from model.registry import active_version, list_versions, load_card
 
     names = list_versions(settings)

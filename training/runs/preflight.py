@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -71,7 +70,7 @@ def check_resources(run_dir: Path, config: TrainingConfig, request: RunRequest) 
     # What an earlier sitting has written is there already.
     here -= sum(path.stat().st_size for path in run_dir.glob("*.npz"))
     out = _nearest(request.out)
-    if os.stat(run_dir).st_dev == os.stat(out).st_dev:
+    if run_dir.stat().st_dev == out.stat().st_dev:
         _refuse_less("disk", here + there, shutil.disk_usage(run_dir).free)
     else:
         _refuse_less("disk", here, shutil.disk_usage(run_dir).free)

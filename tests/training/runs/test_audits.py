@@ -66,7 +66,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Let processes be started on paper only; return the list that their folders go onto."""
     folders: list[Path] = []
 
-    def launch(folder: Path, arguments: tuple[str, ...]) -> None:
+    def launch(folder: Path, _arguments: tuple[str, ...]) -> None:
         folders.append(folder)
         processes.remember(folder, os.getpid())
 
@@ -138,7 +138,7 @@ def test_progress_is_written_with_the_time_left(
     waiting = read_audit(settings, folder.name)
     assert (waiting.state, waiting.phase, waiting.total) == ("running", audits.LISTING, 0)
     written: list[dict[str, object]] = []
-    monkeypatch.setattr(processes, "write_status", lambda folder, **values: written.append(values))
+    monkeypatch.setattr(processes, "write_status", lambda _folder, **values: written.append(values))
     monkeypatch.setattr(audits, "_BETWEEN_STATUS_SECONDS", 0.0)
     work(folder)
     assert [one["done"] for one in written] == [0, 1, 2, 3, 4, 5, 6]
@@ -150,7 +150,7 @@ def test_progress_is_written_with_the_time_left(
     assert [one["done"] for one in written] == [0, 6], "no more often than that, but the last one always"
 
 
-def test_a_changed_folder_has_another_key(settings: Settings, dataset: Dataset) -> None:
+def test_a_changed_folder_has_another_key(dataset: Dataset) -> None:
     film = next((dataset.path / "NORMAL").iterdir())
     before = film.stat()
     keys = [audit_key(dataset)]
@@ -210,7 +210,7 @@ def test_the_audits_of_a_deleted_dataset_are_forgotten(
     settings: Settings, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launched(monkeypatch)
-    monkeypatch.setattr(processes, "stop", lambda folder: None)
+    monkeypatch.setattr(processes, "stop", lambda _folder: None)
     key = start_audit(settings, dataset)
     forget_audits(settings, dataclasses.replace(dataset, path=dataset.path / "other"))
     assert read_audit(settings, key).key == key

@@ -108,7 +108,8 @@ def a_task(folder: Path, **changes: object) -> BackgroundTask:
     )
 
 
-def test_a_task_goes_through_its_states(tmp_path: Path, launched: list[Path]) -> None:
+@pytest.mark.usefixtures("launched")
+def test_a_task_goes_through_its_states(tmp_path: Path) -> None:
     task = a_task(tmp_path / "task")
     assert task.state() == "none" and task.failure() is None
     assert task.start(lambda: (task.folder / "request").touch()) and task.state() == "running"
@@ -127,7 +128,8 @@ def test_a_task_goes_through_its_states(tmp_path: Path, launched: list[Path]) ->
     assert task.state() == "failed"
 
 
-def test_only_a_task_that_can_be_resumed_advises_it(tmp_path: Path, launched: list[Path]) -> None:
+@pytest.mark.usefixtures("launched")
+def test_only_a_task_that_can_be_resumed_advises_it(tmp_path: Path) -> None:
     task = a_task(tmp_path / "task")
     task.start()
     wait_until(lambda: processes.last_log_lines(task.folder))
@@ -138,9 +140,8 @@ def test_only_a_task_that_can_be_resumed_advises_it(tmp_path: Path, launched: li
     assert "Resume" in resumable.advice
 
 
-def test_a_process_that_goes_on_is_not_called_cancelled(
-    tmp_path: Path, launched: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("launched")
+def test_a_process_that_goes_on_is_not_called_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = a_task(tmp_path / "task")
     task.start()
     with monkeypatch.context() as patched:
@@ -154,7 +155,7 @@ def test_a_task_that_is_being_started_counts_as_running(tmp_path: Path) -> None:
     task = a_task(tmp_path / "task")
     seen: list[str] = []
 
-    def launch(folder: Path, _: Sequence[str]) -> None:
+    def launch(_folder: Path, _: Sequence[str]) -> None:
         seen.append(task.state())
 
     assert task.start(launch=launch)

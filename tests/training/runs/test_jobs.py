@@ -140,7 +140,7 @@ def test_a_run_that_is_done_stays_done(
 def test_an_end_between_launch_and_bookkeeping_starts_nothing_twice(
     films: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def end(folder: Path, arguments: object) -> None:
+    def end(_folder: Path, _arguments: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(processes, "launch", end)
@@ -160,9 +160,9 @@ def test_an_end_between_launch_and_bookkeeping_starts_nothing_twice(
 def test_a_run_cancelled_while_it_was_being_started_does_not_train(
     films: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "launch", lambda folder, arguments: None)
-    monkeypatch.setattr(commands, "_train", lambda folder, settings: pytest.fail("it was cancelled"))
-    monkeypatch.setattr(os, "nice", lambda by: 0)
+    monkeypatch.setattr(processes, "launch", lambda _folder, _arguments: None)
+    monkeypatch.setattr(commands, "_train", lambda _folder, _settings: pytest.fail("it was cancelled"))
+    monkeypatch.setattr(os, "nice", lambda _by: 0)
     job = run_queue.enqueue(settings, a_request(films), WHO)
     (job.folder / background.CANCELLED).write_text("{}")
     assert run("_run", str(job.folder), settings=settings) == 0
@@ -185,7 +185,7 @@ def test_what_cannot_work_is_refused_and_leaves_nothing(films: Path, settings: S
 def test_a_full_disk_is_told_when_a_run_is_asked_for(
     films: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(descriptor: int) -> None:
+    def full(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
@@ -283,9 +283,9 @@ def test_parameters_are_those_of_the_networks() -> None:
 def test_a_machine_that_is_too_small_is_told_before_anything_heavy(
     what: str, advice: str, films: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "launch", lambda folder, arguments: None)
-    monkeypatch.setattr(os, "nice", lambda by: 0)
-    monkeypatch.setattr(preflight, f"{what}_needed", lambda config, n: (1e15, 1e15) if what == "disk" else 1e15)
+    monkeypatch.setattr(processes, "launch", lambda _folder, _arguments: None)
+    monkeypatch.setattr(os, "nice", lambda _by: 0)
+    monkeypatch.setattr(preflight, f"{what}_needed", lambda _config, _n: (1e15, 1e15) if what == "disk" else 1e15)
     monkeypatch.setattr("model.tf_startup.start_tensorflow", lambda **_: pytest.fail("too late"))
     job = run_queue.enqueue(settings, a_request(films), WHO)
     assert run("_run", str(job.folder), settings=settings) == 1
@@ -334,7 +334,7 @@ def test_commands_show_start_cancel_and_resume(
 def test_a_run_can_start_from_the_classifier_in_use(
     films: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "launch", lambda folder, arguments: None)
+    monkeypatch.setattr(processes, "launch", lambda _folder, _arguments: None)
     assert run("start", "--data", str(films), "--from", "in-use", "--preset", "quick", settings=settings) == 0
     (job,) = jobs.list_jobs(settings)
     version = json.loads((SHIPPED_WEIGHTS / "active.json").read_text())["version"]
@@ -372,7 +372,7 @@ def test_watching_in_a_pipe_says_each_epoch_once_and_how_it_ended(
     wait_until(lambda: jobs.read_job(settings, job.id).state == "failed")
     run_queue.resume(settings, job.id, WHO)
 
-    def interrupt(seconds: float) -> None:
+    def interrupt(_seconds: float) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -473,7 +473,7 @@ def test_films_that_vanish_are_told(settings: Settings, tmp_path: Path, monkeypa
     films = tmp_path / "own"
     write_dataset(films, 2)
     with monkeypatch.context() as patched:
-        patched.setattr(run_queue, "advance", lambda settings: None)
+        patched.setattr(run_queue, "advance", lambda _settings: None)
         job = run_queue.enqueue(settings, a_request(films), WHO)
     films.rename(tmp_path / "elsewhere")
     assert run_queue.advance(settings) == job.id

@@ -73,7 +73,7 @@ def test_a_clock_that_is_set_changes_nothing(folder: Path, monkeypatch: pytest.M
     processes.remember(folder, os.getpid())
     boot, created = psutil.boot_time(), psutil.Process().create_time()
     monkeypatch.setattr(psutil, "boot_time", lambda: boot + 3600)
-    monkeypatch.setattr(psutil.Process, "create_time", lambda self: created + 3600)
+    monkeypatch.setattr(psutil.Process, "create_time", lambda _self: created + 3600)
     assert processes.is_running(folder)
 
 
@@ -137,7 +137,7 @@ def test_errors_are_told_in_two_sentences_without_file_names(
 
 
 def test_an_error_is_told_on_a_disk_that_takes_no_whole_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(descriptor: int) -> None:
+    def full(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     processes.leave(folder)

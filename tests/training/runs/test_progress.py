@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 from core.progress import Progress, counted, ignore
@@ -93,7 +94,7 @@ def test_rows_are_thinned_evenly_and_the_newest_stays(tmp_path: Path) -> None:
     (tmp_path / POINTS).write_text("\n".join(lines) + "\n")
     rows = read_points(tmp_path, most=100)
     assert 95 <= len(rows) <= 100 and rows[-1]["step"] == 2500
-    assert {b["step"] - a["step"] for a, b in zip(rows, rows[1:], strict=False)} == {25}
+    assert {b["step"] - a["step"] for a, b in pairwise(rows)} == {25}
     assert read_points(tmp_path / "nowhere") == []
 
 

@@ -104,7 +104,7 @@ def test_other_films_than_it_learned_from_are_refused(
 ) -> None:
     settings, data, _ = trained
     change(data)
-    with pytest.raises(DatasetError, match="the radiographs that 2026.01.01-1 was trained with"):
+    with pytest.raises(DatasetError, match=r"the radiographs that 2026\.01\.01-1 was trained with"):
         module.recalibrate(settings, "2026.01.01-1", data, settings.versions_dir)
     assert [folder.name for folder in settings.versions_dir.iterdir()] == ["2026.01.01-1"]
 

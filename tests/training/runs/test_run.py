@@ -73,7 +73,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]
 
 @pytest.mark.slow
 def test_killed_run_resumes_and_makes_a_version_with_its_card(trained: tuple[Path, Path, Path]) -> None:
-    home, dataset, run_dir = trained
+    home, _dataset, run_dir = trained
     history = json.loads((run_dir / "history.json").read_text())
     assert [(row["epoch"], row["stage"], row["input_px"]) for row in history] == [(1, "head", 75), (2, "small", 75)]
     (folder,) = (home / "versions").iterdir()
