@@ -86,11 +86,13 @@ FOR_PAGES = {
     "training.fitting.config",
     "training.runs.audits",
     "training.runs.candidate",
+    "training.runs.candidate_result",
     "training.runs.estimate",
     "training.runs.held_out",
     "training.runs.jobs",
     "training.runs.processes",
     "training.runs.promotion",
+    "training.runs.run_queue",
 }
 
 

@@ -20,7 +20,7 @@ from core.errors import ClassifierError, DatasetError
 from core.progress import Report, counted, ignore
 from core.settings import Settings
 from imaging.radiograph import enlarge
-from model.card import ModelCard
+from model.card import Evaluation, ModelCard
 from model.engine import Classifier, wrap_network
 from model.population import TrainingPopulation, save_population
 from model.registry import add_version, next_version, verify, version_folder
@@ -90,10 +90,8 @@ def recalibrate(
         ),
     )
     rescaled = dataclasses.replace(classifier, card=renewed)
-    evaluations = dict(renewed.evaluations)
-    for name, evaluation in _evaluations(rescaled, loaded, extra, report):
-        evaluations[name] = evaluation
-    renewed = dataclasses.replace(renewed, evaluations=evaluations)
+    evaluations = _evaluations(rescaled, loaded, extra, report)
+    renewed = dataclasses.replace(renewed, evaluations={**renewed.evaluations, **evaluations})
     out.mkdir(parents=True, exist_ok=True)
     return add_version(
         out,
@@ -164,13 +162,12 @@ def _scorer(classifier: Classifier, total: int, report: Report) -> Callable[[Any
 
 def _evaluations(
     classifier: Classifier, loaded: LoadedFolder, extra: Sequence[tuple[str, Path]], report: Report
-) -> list[tuple[str, Any]]:
-    results: list[tuple[str, Any]] = []
+) -> dict[str, Evaluation]:
+    results = {}
     if test := labelled_test(loaded.folder):
-        results.append(
-            ("test", evaluate_samples(classifier, test, "test", counted(report, "evaluating on test", len(test)))[0])
-        )
+        tick = counted(report, "evaluating on test", len(test))
+        results["test"] = evaluate_samples(classifier, test, "test", tick)[0]
     for name, root in extra:
         tick = counted(report, f"evaluating on {name}", len(scan_folder(root).train))
-        results.append((name, evaluate_folder(classifier, root, name, tick)[0]))
+        results[name] = evaluate_folder(classifier, root, name, tick)[0]
     return results

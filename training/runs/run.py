@@ -100,10 +100,8 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
     )
     population = _population(network, config, loaded, report)
     classifier = wrap_network(network, card, population)
-    evaluations = dict(card.evaluations)
-    for name, evaluation in _further_evaluations(classifier, loaded.folder, request, report):
-        evaluations[name] = evaluation
-    card = dataclasses.replace(card, evaluations=evaluations)
+    evaluations = _further_evaluations(classifier, loaded.folder, request, report)
+    card = dataclasses.replace(card, evaluations={**card.evaluations, **evaluations})
     request.out.mkdir(parents=True, exist_ok=True)
     report(Progress("adding the version"))
     announce_version(run_dir, request.out / card.version, card.created_at)
@@ -204,12 +202,12 @@ def _population(
 
 def _further_evaluations(
     classifier: Classifier, folder: DatasetFolder, request: RunRequest, report: Report
-) -> list[tuple[str, Evaluation]]:
-    results = []
+) -> dict[str, Evaluation]:
+    results = {}
     if test := labelled_test(folder):
         tick = counted(report, "evaluating on test", len(test))
-        results.append(("test", evaluate_samples(classifier, test, "test", tick)[0]))
+        results["test"] = evaluate_samples(classifier, test, "test", tick)[0]
     for name, root in request.extra_evaluations:
         tick = counted(report, f"evaluating on {name}", len(scan_folder(root).train))
-        results.append((name, evaluate_folder(classifier, root, name, tick)[0]))
+        results[name] = evaluate_folder(classifier, root, name, tick)[0]
     return results
