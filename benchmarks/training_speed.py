@@ -55,7 +55,7 @@ def make_trainer(config: TrainingConfig, architecture: str) -> Any:
     """Return our trainer with a network from random weights; the weights' values do not change the speed."""
     from model.architectures import find_architecture
     from model.networks.build import build_network
-    from training.fitting.fit import Trainer
+    from training.fitting.trainer import Trainer
 
     size = None if find_architecture(architecture).any_size else config.input_px
     return Trainer(build_network(architecture, size, dropout=config.dropout), config, (1.0, 1.0))

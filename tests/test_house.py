@@ -65,6 +65,7 @@ TENSORFLOW = {
     "model.networks.small",
     "model.networks.weights",
     "training.fitting.fit",
+    "training.fitting.trainer",
     "training.fitting.head",
     "training.fitting.batch_norm",
     "training.fitting.initial_weights",

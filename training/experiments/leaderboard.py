@@ -15,12 +15,14 @@ from core.errors import AppError
 from core.progress import Tick
 from core.settings import Settings
 from model.architectures import ARCHITECTURES, find_architecture
+from model.calibration import probabilities
 from model.card import Evaluation, Measure, ModelCard
 from model.engine import Classifier
 from model.metrics import wilson
 from model.registry import active_version, list_versions, load_card
 from training.data.dataset import LoadedFolder
 from training.evaluation.evaluate import score_samples
+from training.fitting.schedule import seconds_of_fitting
 
 TRAIN_SAMPLE = 600
 TIMED = 15
@@ -100,9 +102,6 @@ def measure(
     train = loaded.side(False)
     chosen = np.random.default_rng(0).permutation(len(train))[:TRAIN_SAMPLE]
     used, logits, _ = score_samples(classifier, [train[i] for i in sorted(chosen)], tick)
-    from model.calibration import probabilities
-    from training.fitting.fit import seconds_of_fitting
-
     positive = probabilities(logits, card.calibration) >= card.operating_point.probability
     right = int((positive == np.array([s.label == 1 for s in used])).sum())
     square = np.full((1, classifier.input_px, classifier.input_px), 90, np.uint8)

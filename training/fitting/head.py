@@ -26,17 +26,10 @@ from model.networks.layers import POOL_LAYER
 from training.data.dataset import epoch_order
 from training.data.input_pipeline import batches
 from training.fitting.config import TrainingConfig
-from training.fitting.fit import (
-    CHECKPOINT,
-    History,
-    Trainer,
-    TrainingData,
-    balance,
-    learning_rate_at,
-    stage_recipe,
-    validation_row,
-)
+from training.fitting.fit import TrainingData, balance, stage_recipe, validation_row
 from training.fitting.progress import EpochEnd, FittingStep
+from training.fitting.schedule import learning_rate_at
+from training.fitting.trainer import CHECKPOINT, History, Trainer
 
 FEATURES = "features.npz"
 COMPUTING = "computing features"

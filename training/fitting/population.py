@@ -132,8 +132,8 @@ def fit_population(
 ) -> TrainingPopulation | None:
     """Fit the population of squashed pictures, uint8 (n, px, px); None where there are too few of them.
 
-    `extract` maps squashed pictures to what the layers say, as `model.networks.graphs.forward_function` does (the first of them
-    has `channels`), and to the mean of the last map. labels is int (n,), held_out bool (n,).
+    `extract` maps squashed pictures to the gate features of `layers`, as `model.networks.graphs.forward_function` does
+    (the first layer has `channels`), and to the mean of the last map. labels is int (n,), held_out bool (n,).
     """
     own, others = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     if not _is_enough(len(own), len(others)):

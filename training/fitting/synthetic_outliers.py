@@ -59,11 +59,11 @@ def _cloud(rng: Rng, px: int, slope: float) -> Canvas:
     return np.asarray(np.clip((cloud - low) / max(high - low, 1e-9), 0, 1), np.float32)
 
 
-def _noise(rng: Rng, films: Picture, px: int) -> Canvas:
+def _noise(rng: Rng, _films: Picture, px: int) -> Canvas:
     return _cloud(rng, px, rng.choice([0, 0.5, 1, 1.5, 2, 3]))
 
 
-def _ramp(rng: Rng, films: Picture, px: int) -> Canvas:
+def _ramp(rng: Rng, _films: Picture, px: int) -> Canvas:
     """Gradients, rings, bars and test patterns."""
     y, x = np.mgrid[-1 : 1 : px * 1j, -1 : 1 : px * 1j].astype(np.float32)
     angle, cycles = rng.uniform(0, 2 * np.pi), rng.uniform(0.2, 12)
@@ -97,7 +97,7 @@ def _ellipse(
     )
 
 
-def _leaves(rng: Rng, films: Picture, px: int) -> Canvas:
+def _leaves(rng: Rng, _films: Picture, px: int) -> Canvas:
     """Shapes of all sizes that hide one another, shaded and textured: the statistics of a photograph."""
     canvas = _cloud(rng, px, rng.uniform(1, 2))
     texture = _cloud(rng, px, 1.0)
@@ -135,7 +135,7 @@ def _write(canvas: Canvas, rng: Rng, box: tuple[int, int, int, int], grey: float
     canvas += (grey - canvas) * (ink / np.float32(255))
 
 
-def _page(rng: Rng, films: Picture, px: int) -> Canvas:
+def _page(rng: Rng, _films: Picture, px: int) -> Canvas:
     """A document or a program's window: paper, text, boxes, now and then a picture."""
     size = 2 * px
     paper = rng.choice([1.0, 0.96, 0.1, 0.0])
@@ -263,7 +263,7 @@ def _bone(canvas: Canvas, start: npt.NDArray[Any], end: npt.NDArray[Any], width:
     canvas += grey * (shape - 0.45 * marrow)
 
 
-def _limb(rng: Rng, films: Picture, px: int) -> Canvas:
+def _limb(rng: Rng, _films: Picture, px: int) -> Canvas:
     """An arm, a leg, a foot or a hand, on black or on the white of what no body covered."""
     soft, bones = _black(px), _black(px)
     centre, angle = px * rng.uniform(0.35, 0.65, 2), rng.uniform(-0.5, 0.5) + rng.choice([0, np.pi / 2])
@@ -294,7 +294,7 @@ def _limb(rng: Rng, films: Picture, px: int) -> Canvas:
     return np.asarray(1 - picture if rng.random() < 0.15 else picture, np.float32)
 
 
-def _slice(rng: Rng, films: Picture, px: int) -> Canvas:
+def _slice(rng: Rng, _films: Picture, px: int) -> Canvas:
     """A slice of a head or a trunk as CT or MR shows it: a ring on black, organs, a spine, a table."""
     picture = _black(px)
     centre = px * rng.uniform(0.45, 0.55, 2)
@@ -318,7 +318,7 @@ def _slice(rng: Rng, films: Picture, px: int) -> Canvas:
     return cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.5))
 
 
-def _round_field(rng: Rng, films: Picture, px: int) -> Canvas:
+def _round_field(rng: Rng, _films: Picture, px: int) -> Canvas:
     """What a round field shows: vessels, a fundus, cells under a microscope."""
     field = _black(px)
     _ellipse(field, (px / 2, px / 2), (px * rng.uniform(0.4, 0.75),) * 2, 0, 1.0)
@@ -346,7 +346,7 @@ def _round_field(rng: Rng, films: Picture, px: int) -> Canvas:
     return np.asarray(inside * field if rng.random() < 0.6 else inside, np.float32)
 
 
-def _fan(rng: Rng, films: Picture, px: int) -> Canvas:
+def _fan(rng: Rng, _films: Picture, px: int) -> Canvas:
     """An ultrasound picture: speckle in a sector, with its scale and some writing."""
     fan = _black(px)
     apex = (int(px * rng.uniform(0.4, 0.6)), int(px * rng.uniform(-0.15, 0.1)))
@@ -358,7 +358,7 @@ def _fan(rng: Rng, films: Picture, px: int) -> Canvas:
     return picture
 
 
-def _breast(rng: Rng, films: Picture, px: int) -> Canvas:
+def _breast(rng: Rng, _films: Picture, px: int) -> Canvas:
     """A mammogram: a bright half disc of fibrous texture at one edge of the film."""
     shape = _black(px)
     half = (px * rng.uniform(0.35, 0.8), px * rng.uniform(0.35, 0.55))
@@ -368,7 +368,7 @@ def _breast(rng: Rng, films: Picture, px: int) -> Canvas:
     return picture[:, ::-1].copy() if rng.random() < 0.5 else picture
 
 
-def _skull(rng: Rng, films: Picture, px: int) -> Canvas:
+def _skull(rng: Rng, _films: Picture, px: int) -> Canvas:
     """A head, a jaw or a pelvis: large bright arcs and dark holes over a grey field."""
     picture = rng.uniform(0.05, 0.3) * np.ones((px, px), np.float32)
     centre, half = px * rng.uniform(0.4, 0.6, 2), px * rng.uniform(0.25, 0.45, 2)

@@ -12,8 +12,8 @@ import tensorflow as tf
 from model.architectures import find_architecture
 from model.networks.graphs import logit_function
 from training.fitting.config import default_config
-from training.fitting.fit import Trainer
 from training.fitting.initial_weights import build_initial_network
+from training.fitting.trainer import Trainer
 from training.runs.estimate import Speed
 
 STEPS = 2

@@ -38,11 +38,12 @@ from training.data.audit import Audit, audit_folder, audit_to_json
 from training.data.dataset import DatasetFolder, LoadedFolder, digest, load_folder, scan_folder, write_manifest
 from training.evaluation.evaluate import evaluate_folder, evaluate_samples, labelled_test
 from training.fitting.config import TrainingConfig
-from training.fitting.fit import CHECKPOINT, TrainingData, fit, precision_policy, predict_logits
+from training.fitting.fit import TrainingData, fit, precision_policy, predict_logits
 from training.fitting.head import fit_head
 from training.fitting.initial_weights import build_initial_network, initial_weights_name
 from training.fitting.model_card import calibration_pictures, libraries, make_card
 from training.fitting.population import learn_population, population_pictures
+from training.fitting.trainer import CHECKPOINT
 from training.runs import processes
 from training.runs.progress import forget_points, recorded
 from training.runs.request import CONFIG, RunRequest, announce_version, finished_version, read_request

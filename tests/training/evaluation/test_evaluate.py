@@ -226,7 +226,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Run `python -m training …` with fake versions "a" and "b", of which "a" is in use."""
     versions = {"a": fake_classifier(replace(CARD, version="a")), "b": fake_classifier(fake_card("b"), cut=115)}
     monkeypatch.setattr(evaluate, "start_tensorflow", lambda **_: None)
-    monkeypatch.setattr(model.engine, "load_classifier", lambda folder, _: versions[folder.name])
+    monkeypatch.setattr(model.engine, "load_classifier", lambda folder, **_: versions[folder.name])
     monkeypatch.setattr(model.registry, "active_version", lambda _: "a")
     monkeypatch.setattr(model.registry, "version_folder", lambda _, version: tmp_path / version)
 

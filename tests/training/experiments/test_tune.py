@@ -341,7 +341,7 @@ def test_page_holds_every_plot_and_loads_nothing(tmp_path: Path) -> None:
         page, weights = study_page(study, standing), importances(study)
     assert page.count('class="plotly-graph-div"') == 5 and page.count("Needs more") == 0
     assert not re.search(r"<(script|link|img|iframe)[^>]*(src|href)=", page), "offline"
-    assert list(weights)[0] == "learning_rate" and sum(weights.values()) == pytest.approx(1)
+    assert next(iter(weights)) == "learning_rate" and sum(weights.values()) == pytest.approx(1)
     assert f"trial {standing.best.number}, log loss {standing.best.value:.4f}" in page
 
 
@@ -455,7 +455,7 @@ def test_command_stops_when_told_to_and_says_how_to_go_on(
     tune_trial = pytest.importorskip("training.experiments.trial")
 
     def stopped(*_: object) -> Any:
-        def objective(config: TrainingConfig, report: Report) -> Any:
+        def objective(*_: object) -> Any:
             raise KeyboardInterrupt
 
         return objective

@@ -96,8 +96,7 @@ def test_stages_without_epochs_are_left_out_and_full_size_has_its_own_schedule()
 
 
 def test_learning_rate_warms_up_then_falls_to_nothing() -> None:
-    pytest.importorskip("tensorflow")
-    from training.fitting.fit import learning_rate_at
+    from training.fitting.schedule import learning_rate_at
 
     rates = [learning_rate_at(step, 400, 2e-4, 60) for step in range(400)]
     assert rates[0] == pytest.approx(2e-4 / 60)
@@ -113,7 +112,7 @@ def test_averaged_weights_are_swapped_in_and_out_and_saved(tmp_path: object) -> 
     import numpy as np
     import tensorflow as tf
 
-    from training.fitting.fit import Trainer
+    from training.fitting.trainer import Trainer
 
     inputs = keras.Input((4, 4, 1))
     pooled = keras.layers.GlobalAveragePooling2D(name="pooled_features")(keras.layers.Conv2D(3, 3)(inputs))
@@ -232,7 +231,7 @@ def test_network_that_ends_in_bfloat16_learns_under_mixed_precision(pathogen_wei
 
 def test_second_output_learns_the_pathogen_and_leaves_no_trace_in_the_network() -> None:
     keras = pytest.importorskip("keras")
-    from training.fitting.fit import Trainer
+    from training.fitting.trainer import Trainer
 
     keras.utils.set_random_seed(1)
     network = _network()

@@ -20,9 +20,10 @@ from model.networks.weights import save_network
 from model.registry import file_sha256
 from training.fitting import head
 from training.fitting.config import Stage, TrainingConfig
-from training.fitting.fit import CHECKPOINT, TrainingData
+from training.fitting.fit import TrainingData
 from training.fitting.initial_weights import build_initial_network, check_initial_weights, initial_weights_name
 from training.fitting.progress import EpochEnd, FittingStep
+from training.fitting.trainer import CHECKPOINT
 
 PX = 32
 

@@ -73,8 +73,8 @@ def test_the_limit_is_where_both_shares_are_kept(
 ) -> None:
     features = {name: np.zeros((40, 1)) for name in ("held_out_varied", "outliers")}
     features |= {"held_out": np.linspace(0, 1, 40)[:, None], "held_out_recoded": np.linspace(0.5, 2, 40)[:, None]}
-    monkeypatch.setattr(TrainingPopulation, "distances", lambda self, features: features[:, 0].astype(float))
-    monkeypatch.setattr(TrainingPopulation, "scores", lambda self, features: np.zeros((len(features), len(HEADS))))
+    monkeypatch.setattr(TrainingPopulation, "distances", lambda _, features: features[:, 0].astype(float))
+    monkeypatch.setattr(TrainingPopulation, "scores", lambda _, features: np.zeros((len(features), len(HEADS))))
     labels = np.arange(40) % 2
     # Of forty films 1 % is none and 10 % are four.
     outside = choose_limits(population, features, labels).outside
