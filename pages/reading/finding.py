@@ -18,7 +18,7 @@ from pages.reading.probability_scale import probability_scale
 from pages.reading.source_cache import RELEASED
 from pages.reading.verdict import show_downloads, show_verdict
 from pages.shared import classifiers
-from pages.shared.measures import VALIDATION as VALIDATION
+from pages.shared.measures import VALIDATION
 from pages.shared.predictive_values import chosen_purpose, show_predictive_values, show_purpose, show_rates
 
 if TYPE_CHECKING:

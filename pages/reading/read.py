@@ -19,12 +19,13 @@ from model.engine import Classifier
 from model.pipeline import assess
 from pages.reading.exports import ReportContext, forget_printing, print_some, show_exports
 from pages.reading.films import Film, full_size, make_film
-from pages.reading.finding import VALIDATION, show_finding
+from pages.reading.finding import show_finding
 from pages.reading.queue import ARRIVAL, MOST_FILMS, PROBABILITY, FilmQueue, Order, Waiting
 from pages.reading.source_cache import RELEASED
 from pages.reading.table import film_row, header_summary, pressed, queued_row, show_table, sorted_by, summary
 from pages.reading.viewer import show_viewer
 from pages.shared import classifiers, frame
+from pages.shared.measures import VALIDATION
 from pages.shared.predictive_values import prevalence_as_set, requested_purpose
 from pages.shared.streamlit_patches import release_memory, take_upload
 from reports.drawing import Drawing

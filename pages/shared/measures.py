@@ -1,11 +1,8 @@
-"""Names of measures, evaluation sets, perturbations and training stages; predictive values at a prevalence."""
+"""Names of measures, evaluation sets, perturbations and training stages."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from model.card import Evaluation, Measure
-from model.metrics import ppv_npv
+from model.card import Evaluation
 
 MEASURE_NAMES = {
     "auroc": "AUROC",
@@ -28,32 +25,6 @@ STAGE_NAMES = {
     "fit": "all layers",
 }
 _WORDS = {"nih": "NIH", "rsna": "RSNA", "kermany": "Kermany", "a": "A", "b": "B", "c": "C"}
-
-
-@dataclass(frozen=True, slots=True)
-class PredictiveValues:
-    """PPV and NPV at one prevalence; the intervals run between the ends of both rates' intervals."""
-
-    ppv: Measure
-    npv: Measure
-
-
-def predictive_values(sensitivity: Measure, specificity: Measure, prevalence: float) -> PredictiveValues:
-    """Return PPV and NPV at a prevalence, by Bayes' rule.
-
-    Sensitivity and specificity, unlike PPV and NPV, do not depend on the prevalence in the evaluation set.
-
-    Parameters
-    ----------
-    sensitivity, specificity
-        With their 95 % confidence intervals.
-    prevalence
-        Share of patients with pneumonia, in (0, 1).
-    """
-    ends = [
-        ppv_npv(getattr(sensitivity, end), getattr(specificity, end), prevalence) for end in ("value", "low", "high")
-    ]
-    return PredictiveValues(ppv=Measure(*(ppv for ppv, _ in ends)), npv=Measure(*(npv for _, npv in ends)))
 
 
 def is_outside(name: str) -> bool:

@@ -3,17 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from html import escape
 
 import streamlit as st
 
 from core.formatting import format_interval, format_rate
-from model.card import Evaluation, ModelCard
+from model.card import Evaluation, Measure, ModelCard
+from model.metrics import ppv_npv
 from model.operating import AIMS, DEFAULT, NAMES, Rates, offered, operating_point, rates_at
 from pages.shared import charts, installation
-from pages.shared.measures import predictive_values
 
 _PURPOSE, _PREVALENCE = "read.purpose", "read.prevalence"
+
+
+@dataclass(frozen=True, slots=True)
+class PredictiveValues:
+    """PPV and NPV at one prevalence; the intervals run between the ends of both rates' intervals."""
+
+    ppv: Measure
+    npv: Measure
+
+
+def predictive_values(sensitivity: Measure, specificity: Measure, prevalence: float) -> PredictiveValues:
+    """Return PPV and NPV at a prevalence, by Bayes' rule.
+
+    Sensitivity and specificity, unlike PPV and NPV, do not depend on the prevalence in the evaluation set.
+
+    Parameters
+    ----------
+    sensitivity, specificity
+        With their 95 % confidence intervals.
+    prevalence
+        Share of patients with pneumonia, in (0, 1).
+    """
+    ends = [
+        ppv_npv(getattr(sensitivity, end), getattr(specificity, end), prevalence) for end in ("value", "low", "high")
+    ]
+    return PredictiveValues(ppv=Measure(*(ppv for ppv, _ in ends)), npv=Measure(*(npv for _, npv in ends)))
 
 
 def requested_purpose() -> str:

@@ -17,7 +17,8 @@ from model.engine import Classifier
 from model.metrics import evaluate
 from model.promotions import promote
 from model.registry import add_version
-from pages.shared.measures import predictive_values, split_name
+from pages.shared.measures import split_name
+from pages.shared.predictive_values import predictive_values
 from tests import ROOT
 
 PERFORMANCE = "pages/performance/performance.py"

@@ -16,7 +16,7 @@ from model.operating import operating_point, rates_at
 from model.pipeline import assess as really_assess
 from pages.reading import evidence
 from pages.reading.films import Film
-from pages.shared.measures import predictive_values
+from pages.shared.predictive_values import predictive_values
 from tests import ROOT
 from tests.dicoms import phantom_dicom
 from tests.fake_classifier import fake_card, fake_classifier
