@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from core.errors import AppError
 from core.settings import Settings, load_settings
-from imaging.orientation import inverted, turned
+from imaging.orientation import invert_grayscale, rotate
 from imaging.radiograph import Radiograph, decode_radiograph, to_uint8
 from model.assessment import Assessment
 from model.engine import Classifier, load_classifier, wrap_network
@@ -47,10 +47,10 @@ WARNINGS = (
     "AGE_OUTSIDE",
 )
 CHANGES: dict[str, Callable[[Radiograph], Radiograph]] = {
-    "inverted": inverted,
-    "90": lambda film: turned(film, 90),
-    "180": lambda film: turned(film, 180),
-    "270": lambda film: turned(film, 270),
+    "inverted": invert_grayscale,
+    "90": lambda film: rotate(film, 90),
+    "180": lambda film: rotate(film, 180),
+    "270": lambda film: rotate(film, 270),
 }
 
 

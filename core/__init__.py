@@ -1,4 +1,4 @@
-"""The ground floor: errors, files, settings and the purposes of reading."""
+"""What every room stands on: errors, files, settings, progress and the written form of figures."""
 
 from __future__ import annotations
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import SettingsError
-from core.purposes import PURPOSES
 
 # Of the tests and of CI, not of an installation.
 _OF_TESTS = ("PNEUMOLENS_TEST_", "PNEUMOLENS_NIGHTLY")
+# What a radiograph may be read for. "default" is the classifier version's own operating point; its card has the others.
+PURPOSES = ("default", "screening", "balanced", "rule_in")
 SHIPPED_WEIGHTS = Path(__file__).parent.parent / "model" / "weights"
 
 
@@ -60,7 +61,7 @@ SETTINGS = (
 class Settings:
     """The settings in force.
 
-    `purpose` is one of `core.purposes.PURPOSES`; `prevalence`, in (0, 1), is the site's share of pneumonia.
+    `purpose` is one of `core.settings.PURPOSES`; `prevalence`, in (0, 1), is the site's share of pneumonia.
     """
 
     data_dir: Path

@@ -1,4 +1,4 @@
-"""Sets a radiograph right: turned to stand upright, its greys exchanged. Every way it can be shown follows."""
+"""Rotation and grayscale inversion of a radiograph, with its header and all of its renderings."""
 
 from __future__ import annotations
 
@@ -8,17 +8,32 @@ import numpy as np
 
 from imaging.film import Pixels, Radiograph, Rendering
 
-TURNS = (0, 90, 180, 270)
+ROTATIONS = (0, 90, 180, 270)
 _BAND_ROWS = 256
 
 
-def turned(radiograph: Radiograph, degrees: int) -> Radiograph:
-    """Return the radiograph turned clockwise by 0, 90, 180 or 270 degrees; nothing is resampled.
+def rotate(radiograph: Radiograph, degrees: int) -> Radiograph:
+    """Rotate a radiograph clockwise, without resampling.
 
-    What the header says of directions and of the size of a pixel turns with it. Raises ValueError for another angle.
+    Parameters
+    ----------
+    radiograph
+        The radiograph as decoded.
+    degrees
+        One of `ROTATIONS`.
+
+    Returns
+    -------
+    Radiograph
+        The rotated copy. PatientOrientation and the pixel spacing of its header are rotated as well.
+
+    Raises
+    ------
+    ValueError
+        For another angle.
     """
-    if degrees not in TURNS:
-        raise ValueError(f"expected a turn of 0, 90, 180 or 270 degrees. Received: {degrees}")
+    if degrees not in ROTATIONS:
+        raise ValueError(f"expected a rotation of 0, 90, 180 or 270 degrees. Received: {degrees}")
     if not degrees:
         return radiograph
     quarters = degrees // 90
@@ -27,15 +42,15 @@ def turned(radiograph: Radiograph, degrees: int) -> Radiograph:
     if header is not None:
         directions, size = header.orientation, header.pixel_mm
         for _ in range(quarters):
-            # Along a row of the turned picture runs what ran up a column, and down a column what ran along a row.
+            # A row of the rotated picture is a column read upwards, and a column is a row.
             directions = None if directions is None else (_opposite(directions[1]), directions[0])
             size = None if size is None else (size[1], size[0])
         header = replace(header, orientation=directions, pixel_mm=size)
     return replace(radiograph, pixels=pixels, deep=deep, header=header)
 
 
-def inverted(radiograph: Radiograph) -> Radiograph:
-    """Return the radiograph with black and white exchanged, at the depth that it has."""
+def invert_grayscale(radiograph: Radiograph) -> Radiograph:
+    """Return the radiograph with black and white exchanged, at its own bit depth and in every rendering."""
     top = 2**radiograph.bits - 1
     pixels = _mirrored_greys(radiograph.pixels, top)
     if radiograph.deep is None or not radiograph.renderings:
@@ -58,7 +73,7 @@ def _inverted_rendering(rendering: Rendering, greatest: int) -> Rendering:
 
 
 def _mirrored_greys(pixels: Pixels, top: int) -> Pixels:
-    """Return top − pixels, in the pixels' own type; what lies above `top` becomes 0."""
+    """Return top − pixels, in the pixels' own type; values above `top` become 0."""
     result = np.empty(pixels.shape, pixels.dtype)
     for start in range(0, len(pixels), _BAND_ROWS):
         band = pixels[start : start + _BAND_ROWS]

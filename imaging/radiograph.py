@@ -18,7 +18,7 @@ from imaging.dicom.elements import is_dicom
 from imaging.film import Pixels as Pixels
 from imaging.film import Radiograph as Radiograph
 from imaging.limits import check_file_size
-from imaging.lookup import looked_up
+from imaging.lut import apply_lut
 from imaging.pictures import decode_picture
 
 DETAIL_PX = 224
@@ -51,7 +51,7 @@ def rendered(radiograph: Radiograph, k: int) -> Radiograph:
     rendering = radiograph.renderings[k]
     if radiograph.deep is None:
         raise IndexError("expected a radiograph with deep values. Received: one without")
-    pixels = looked_up(rendering.curve, radiograph.deep)
+    pixels = apply_lut(rendering.curve, radiograph.deep)
     pixels.flags.writeable = False
     return dataclasses.replace(radiograph, pixels=pixels, bits=16)
 
@@ -61,7 +61,7 @@ def to_uint8(radiograph: Radiograph) -> npt.NDArray[np.uint8]:
     if radiograph.pixels.dtype == np.uint8:
         return np.asarray(radiograph.pixels, np.uint8)
     values = np.arange(65536, dtype=np.float32) * np.float32(255.0 / (2**radiograph.bits - 1))
-    return looked_up(np.clip(np.round(values), 0, 255).astype(np.uint8), radiograph.pixels)
+    return apply_lut(np.clip(np.round(values), 0, 255).astype(np.uint8), radiograph.pixels)
 
 
 def network_input(

@@ -18,8 +18,7 @@ from tqdm import tqdm
 from core.errors import AppError, RadiographError
 from core.files import write_atomically
 from core.formatting import with_time_left
-from core.purposes import PURPOSES
-from core.settings import load_settings
+from core.settings import PURPOSES, load_settings
 from imaging.radiograph import to_uint8
 from model.assessment import Assessment
 from model.engine import Classifier, load_classifier

@@ -59,7 +59,7 @@ class Prediction:
     is_near
         Whether small perturbations of the radiograph could move the probability across the operating point.
     purpose
-        What the operating point is for, one of `core.purposes.PURPOSES`.
+        What the operating point is for, one of `core.settings.PURPOSES`.
     """
 
     logit: float

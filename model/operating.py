@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from core.errors import ClassifierError
-from core.purposes import PURPOSES
+from core.settings import PURPOSES
 from model.assessment import Assessment
 from model.calibration import predict, sigmoid
 from model.card import Evaluation, Measure, ModelCard, OperatingPoint

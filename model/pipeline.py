@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from core.errors import RadiographError
-from imaging.orientation import inverted, turned
+from imaging.orientation import invert_grayscale, rotate
 from imaging.radiograph import Radiograph, decode_radiograph
 from model.assessment import Assessment, InputIssue
 from model.calibration import predict
@@ -30,7 +30,7 @@ def assess(data: bytes, classifier: Classifier, *, turn: int = 0, purpose: str =
     started, now = time.perf_counter(), datetime.now(UTC)
     point = operating_point(classifier.card, purpose)
     try:
-        radiograph = turned(decode_radiograph(data), turn)
+        radiograph = rotate(decode_radiograph(data), turn)
     except RadiographError as error:
         return Assessment.refused(error, classifier.version, now, time.perf_counter() - started)
     corrections = (f"turned by {turn}°",) if turn else ()
@@ -125,8 +125,8 @@ def _set_right(film: _Looked, classifier: Classifier) -> _Looked:
     if not suspected or (quarters, is_inverted) == UPRIGHT:
         return as_it_is
     turn = 90 * (-quarters % 4)
-    shown = inverted(film.radiograph) if is_inverted else film.radiograph
-    upright = _look(turned(shown, turn), classifier)
+    shown = invert_grayscale(film.radiograph) if is_inverted else film.radiograph
+    upright = _look(rotate(shown, turn), classifier)
     found = upright.judgement
     if (
         found is None

@@ -57,7 +57,7 @@ PACKAGES: dict[str, dict[str, set[str]]] = {
     "pages": {"": set(), "shared": set(), "reading": {"shared"}, "retraining": {"shared"}, "performance": {"shared"}},
 }
 # `imaging.dicom` stands on these modules of `imaging`, and the rest of `imaging` stands on `imaging.dicom`.
-BELOW_DICOM = {"imaging.film", "imaging.jpeg", "imaging.limits", "imaging.lookup"}
+BELOW_DICOM = {"imaging.film", "imaging.jpeg", "imaging.limits", "imaging.lut"}
 TENSORFLOW = {
     "model.networks.build",
     "model.networks.graphs",

@@ -7,11 +7,11 @@ import hashlib
 from core.errors import RadiographError
 from imaging.dicom.elements import read_elements
 from imaging.dicom.grayscale import to_deep
-from imaging.dicom.header import read_header, refuse_files, refuse_modality, refuse_part_and_view
+from imaging.dicom.header import read_header, refuse_modality, refuse_part_and_view, refuse_unsupported
 from imaging.dicom.pixels import pixel_module, stored_words
 from imaging.film import Radiograph
 from imaging.limits import DAMAGED
-from imaging.lookup import looked_up
+from imaging.lut import apply_lut
 
 
 def decode_dicom(data: bytes) -> Radiograph:
@@ -26,7 +26,7 @@ def decode_dicom(data: bytes) -> Radiograph:
     """
     try:
         file = read_elements(data)
-        refuse_files(file)
+        refuse_unsupported(file)
         refuse_modality(file)
         module = pixel_module(file.dataset)
         refuse_part_and_view(file)
@@ -39,7 +39,7 @@ def decode_dicom(data: bytes) -> Radiograph:
         raise RadiographError(
             f"expected a complete DICOM file. Received: {type(error).__name__} while decoding", advice=DAMAGED
         ) from None
-    pixels = looked_up(renderings[0].curve, deep)
+    pixels = apply_lut(renderings[0].curve, deep)
     pixels.flags.writeable = False
     return Radiograph(
         pixels, hashlib.sha256(data).hexdigest(), "DICOM", 16, header=header, deep=deep, renderings=renderings

@@ -23,79 +23,77 @@ from imaging.limits import DAMAGED, LIMITS, too_large
 class Tag(IntEnum):
     """The elements that are read, by their keywords in PS3.6."""
 
-    MEDIA_STORAGE_SOP_CLASS_UID = 0x00020002
-    TRANSFER_SYNTAX_UID = 0x00020010
-    DIRECTORY_RECORD_SEQUENCE = 0x00041220
-    SPECIFIC_CHARACTER_SET = 0x00080005
-    SOP_CLASS_UID = 0x00080016
-    STUDY_DATE = 0x00080020
-    ACQUISITION_DATE = 0x00080022
-    MODALITY = 0x00080060
-    PRESENTATION_INTENT_TYPE = 0x00080068
-    CODE_VALUE = 0x00080100
-    CODE_MEANING = 0x00080104
-    STUDY_DESCRIPTION = 0x00081030
-    SERIES_DESCRIPTION = 0x0008103E
-    ANATOMIC_REGION_SEQUENCE = 0x00082218
-    PATIENT_BIRTH_DATE = 0x00100030
-    PATIENT_SEX = 0x00100040
-    PATIENT_AGE = 0x00101010
-    BODY_PART_EXAMINED = 0x00180015
-    PROTOCOL_NAME = 0x00181030
-    IMAGER_PIXEL_SPACING = 0x00181164
-    VIEW_POSITION = 0x00185101
-    PATIENT_ORIENTATION = 0x00200020
-    LATERALITY = 0x00200060
-    IMAGE_LATERALITY = 0x00200062
-    SAMPLES_PER_PIXEL = 0x00280002
-    PHOTOMETRIC_INTERPRETATION = 0x00280004
-    NUMBER_OF_FRAMES = 0x00280008
-    ROWS = 0x00280010
-    COLUMNS = 0x00280011
-    PIXEL_SPACING = 0x00280030
-    BITS_ALLOCATED = 0x00280100
-    BITS_STORED = 0x00280101
-    HIGH_BIT = 0x00280102
-    PIXEL_REPRESENTATION = 0x00280103
-    PIXEL_PADDING_VALUE = 0x00280120
-    PIXEL_PADDING_RANGE_LIMIT = 0x00280121
-    WINDOW_CENTER = 0x00281050
-    WINDOW_WIDTH = 0x00281051
-    RESCALE_INTERCEPT = 0x00281052
-    RESCALE_SLOPE = 0x00281053
-    WINDOW_EXPLANATION = 0x00281055
-    VOI_LUT_FUNCTION = 0x00281056
-    MODALITY_LUT_SEQUENCE = 0x00283000
-    LUT_DESCRIPTOR = 0x00283002
-    LUT_EXPLANATION = 0x00283003
-    LUT_DATA = 0x00283006
-    VOI_LUT_SEQUENCE = 0x00283010
-    ENCAPSULATED_DOCUMENT = 0x00420011
-    VIEW_CODE_SEQUENCE = 0x00540220
-    FLOAT_PIXEL_DATA = 0x7FE00008
-    DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00009
-    PIXEL_DATA = 0x7FE00010
+    MediaStorageSOPClassUID = 0x00020002
+    TransferSyntaxUID = 0x00020010
+    DirectoryRecordSequence = 0x00041220
+    SpecificCharacterSet = 0x00080005
+    SOPClassUID = 0x00080016
+    StudyDate = 0x00080020
+    AcquisitionDate = 0x00080022
+    Modality = 0x00080060
+    PresentationIntentType = 0x00080068
+    CodeValue = 0x00080100
+    CodeMeaning = 0x00080104
+    StudyDescription = 0x00081030
+    SeriesDescription = 0x0008103E
+    AnatomicRegionSequence = 0x00082218
+    PatientBirthDate = 0x00100030
+    PatientSex = 0x00100040
+    PatientAge = 0x00101010
+    BodyPartExamined = 0x00180015
+    ProtocolName = 0x00181030
+    ImagerPixelSpacing = 0x00181164
+    ViewPosition = 0x00185101
+    PatientOrientation = 0x00200020
+    Laterality = 0x00200060
+    ImageLaterality = 0x00200062
+    SamplesPerPixel = 0x00280002
+    PhotometricInterpretation = 0x00280004
+    NumberOfFrames = 0x00280008
+    Rows = 0x00280010
+    Columns = 0x00280011
+    PixelSpacing = 0x00280030
+    BitsAllocated = 0x00280100
+    BitsStored = 0x00280101
+    HighBit = 0x00280102
+    PixelRepresentation = 0x00280103
+    PixelPaddingValue = 0x00280120
+    PixelPaddingRangeLimit = 0x00280121
+    WindowCenter = 0x00281050
+    WindowWidth = 0x00281051
+    RescaleIntercept = 0x00281052
+    RescaleSlope = 0x00281053
+    WindowCenterWidthExplanation = 0x00281055
+    VOILUTFunction = 0x00281056
+    ModalityLUTSequence = 0x00283000
+    LUTDescriptor = 0x00283002
+    LUTExplanation = 0x00283003
+    LUTData = 0x00283006
+    VOILUTSequence = 0x00283010
+    EncapsulatedDocument = 0x00420011
+    ViewCodeSequence = 0x00540220
+    FloatPixelData = 0x7FE00008
+    DoubleFloatPixelData = 0x7FE00009
+    PixelData = 0x7FE00010
 
 
-_SEQUENCES = frozenset(
-    {Tag.ANATOMIC_REGION_SEQUENCE, Tag.MODALITY_LUT_SEQUENCE, Tag.VOI_LUT_SEQUENCE, Tag.VIEW_CODE_SEQUENCE}
-)
-_IN_ITEMS = frozenset({Tag.CODE_VALUE, Tag.CODE_MEANING, Tag.LUT_DESCRIPTOR, Tag.LUT_EXPLANATION, Tag.LUT_DATA})
-_INHERITED = (Tag.SPECIFIC_CHARACTER_SET,)
+_SEQUENCES = frozenset({Tag.AnatomicRegionSequence, Tag.ModalityLUTSequence, Tag.VOILUTSequence, Tag.ViewCodeSequence})
+_IN_ITEMS = frozenset({Tag.CodeValue, Tag.CodeMeaning, Tag.LUTDescriptor, Tag.LUTExplanation, Tag.LUTData})
+_INHERITED = (Tag.SpecificCharacterSet,)
 _WANTED = frozenset(Tag) - _IN_ITEMS
 # Binary in the dictionary, for files that leave the VR to it; all other numbers that are wanted are text.
 _BINARY = frozenset(
     {
-        Tag.SAMPLES_PER_PIXEL,
-        Tag.ROWS,
-        Tag.COLUMNS,
-        Tag.BITS_ALLOCATED,
-        Tag.BITS_STORED,
-        Tag.HIGH_BIT,
-        Tag.PIXEL_REPRESENTATION,
-        Tag.PIXEL_PADDING_VALUE,
-        Tag.PIXEL_PADDING_RANGE_LIMIT,
-        Tag.LUT_DESCRIPTOR,
+        Tag.SamplesPerPixel,
+        Tag.Rows,
+        Tag.Columns,
+        Tag.BitsAllocated,
+        Tag.BitsStored,
+        Tag.HighBit,
+        Tag.PixelRepresentation,
+        Tag.PixelPaddingValue,
+        Tag.PixelPaddingRangeLimit,
+        Tag.LUTDescriptor,
     }
 )
 _LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
@@ -154,7 +152,7 @@ class DataSet:
         element = self.elements.get(tag)
         if element is None or not element.value:
             return []
-        charset = self.elements.get(Tag.SPECIFIC_CHARACTER_SET)
+        charset = self.elements.get(Tag.SpecificCharacterSet)
         terms = () if charset is None else defined_terms(bytes(charset.value[:_MAX_TEXT]))
         words = _decoded(element.value, terms)
         values = [value.strip("\0 \t\r\n") for value in words.split("\\")]
@@ -231,7 +229,7 @@ def read_elements(data: bytes) -> DicomFile:
     for tag, vr, start, end, _ in _elements(view, position, coding, budget, last_group=2):
         dataset.elements.setdefault(tag, Element(vr, view[start:end], coding.is_little))
         position = end
-    syntax = dataset.text(Tag.TRANSFER_SYNTAX_UID)
+    syntax = dataset.text(Tag.TransferSyntaxUID)
     if syntax == _DEFLATED:
         view, position = memoryview(_inflated(view[position:])), 0
     fragments = _read(view, position, _coding_at(view, position), dataset, _WANTED, budget)
@@ -243,7 +241,7 @@ def _read(
 ) -> tuple[memoryview, ...] | None:
     """Read what is wanted into `dataset`, up to the pixel data, whose fragments are returned if it has any."""
     for tag, vr, start, end, is_open in _elements(view, position, coding, budget):
-        if tag == Tag.PIXEL_DATA and is_open:
+        if tag == Tag.PixelData and is_open:
             dataset.elements[tag] = Element(vr, view[:0], coding.is_little)
             return tuple(view[first:last] for first, last in _items(view[:end], start, coding, budget))[1:]
         if tag in wanted and tag in _SEQUENCES:
@@ -254,7 +252,7 @@ def _read(
                 _read(view[:last], first, inner, items[-1], _IN_ITEMS, budget)
         elif tag in wanted:
             dataset.elements.setdefault(tag, Element(vr, view[start:end], coding.is_little))
-        if tag == Tag.PIXEL_DATA:
+        if tag == Tag.PixelData:
             break
     return None
 
@@ -267,7 +265,7 @@ def _elements(
         tag, vr, start, length = _header(view, position, coding, budget)
         if tag >> 16 > last_group:
             return  # beyond 0xFFFD: the end of an item
-        if tag == Tag.PIXEL_DATA and length == _OPEN:
+        if tag == Tag.PixelData and length == _OPEN:
             end = position = len(view)
         elif length == _OPEN:
             end, position = _closing(view, start, _Coding(coding.is_little, coding.is_implicit or vr == "UN"), budget)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from imaging.dicom.elements import DataSet, Element, Tag
 from imaging.dicom.pixels import PixelModule, Words
 from imaging.film import Rendering
-from imaging.lookup import looked_up
+from imaging.lut import apply_lut
 
 Values = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
@@ -50,7 +50,7 @@ def to_deep(
     padding = _padding(words, whole, stored, module, dataset)
     if padding is not None:
         table[padding] = 0
-    deep = looked_up(table, words)
+    deep = apply_lut(table, words)
     counts = np.asarray(cv2.calcHist([deep], [0], None, [scale.modality.size], [0, scale.modality.size]), np.float64)
     counts = counts.reshape(-1)
     if padding is not None:
@@ -85,7 +85,7 @@ def _deep_table(stored: Whole, module: PixelModule, dataset: DataSet) -> tuple[n
     """Return the deep value of every possible word, and what the deep values mean."""
     lowest = -(2 ** (module.stored - 1)) if module.is_signed else 0
     most = 2**module.stored - 1
-    items = dataset.items.get(Tag.MODALITY_LUT_SEQUENCE, [])
+    items = dataset.items.get(Tag.ModalityLUTSequence, [])
     lut = _lut(items[0], module.is_signed) if items else None
     if lut is not None:
         first, entries, bits = lut
@@ -94,8 +94,8 @@ def _deep_table(stored: Whole, module: PixelModule, dataset: DataSet) -> tuple[n
         slope, intercept = 1.0, 0.0
     else:
         deep = stored - lowest
-        slope = next(iter(dataset.numbers(Tag.RESCALE_SLOPE)), 1.0)
-        intercept = next(iter(dataset.numbers(Tag.RESCALE_INTERCEPT)), 0.0)
+        slope = next(iter(dataset.numbers(Tag.RescaleSlope)), 1.0)
+        intercept = next(iter(dataset.numbers(Tag.RescaleIntercept)), 0.0)
         if not 1e-9 < abs(slope) < 1e9 or abs(intercept) > 1e9:
             slope, intercept = 1.0, 0.0
         intercept += slope * lowest
@@ -113,10 +113,10 @@ def _padding(
     The padding value may lie outside the stored bits, so whole words count as well. Padding fills the picture up to a
     rectangle: where none of it lies on the border the value is a grey like any other, whatever the header says.
     """
-    value = dataset.whole(Tag.PIXEL_PADDING_VALUE, signed=module.is_signed)
+    value = dataset.whole(Tag.PixelPaddingValue, signed=module.is_signed)
     if value is None:
         return None
-    limit = dataset.whole(Tag.PIXEL_PADDING_RANGE_LIMIT, signed=module.is_signed)
+    limit = dataset.whole(Tag.PixelPaddingRangeLimit, signed=module.is_signed)
     low, high = sorted((value, value if limit is None else limit))
     is_padding = (whole >= low) & (whole <= high) | (stored >= low) & (stored <= high)
     border = np.concatenate([words[0], words[-1], words[:, 0], words[:, -1]])
@@ -137,21 +137,21 @@ def _renderings(dataset: DataSet, scale: _Scale, counts: Values) -> tuple[Render
 def _table_renderings(dataset: DataSet, scale: _Scale) -> list[Rendering]:
     """The items of the VOI LUT Sequence (PS3.3 C.11.2.1.1)."""
     renderings = []
-    for number, item in enumerate(dataset.items.get(Tag.VOI_LUT_SEQUENCE, []), 1):
+    for number, item in enumerate(dataset.items.get(Tag.VOILUTSequence, []), 1):
         lut = _lut(item, is_signed=bool(scale.modality.min() < 0))
         if lut is not None:
             first, entries, bits = lut
             at = np.clip(np.round(scale.modality - first), 0, entries.size - 1).astype(np.int64)
             curve = _curve(entries[at] / (2**bits - 1), scale)
-            renderings.append(Rendering(_plain(item.text(Tag.LUT_EXPLANATION)) or f"Lookup table {number}", curve))
+            renderings.append(Rendering(_plain(item.text(Tag.LUTExplanation)) or f"Lookup table {number}", curve))
     return renderings
 
 
 def _window_renderings(dataset: DataSet, scale: _Scale) -> list[Rendering]:
     """The windows with their function (PS3.3 C.11.2.1.2 and C.11.2.1.3)."""
-    centres, widths = dataset.numbers(Tag.WINDOW_CENTER), dataset.numbers(Tag.WINDOW_WIDTH)
-    names = dataset.texts(Tag.WINDOW_EXPLANATION)
-    function = dataset.text(Tag.VOI_LUT_FUNCTION).upper()
+    centres, widths = dataset.numbers(Tag.WindowCenter), dataset.numbers(Tag.WindowWidth)
+    names = dataset.texts(Tag.WindowCenterWidthExplanation)
+    function = dataset.text(Tag.VOILUTFunction).upper()
     renderings = []
     for number, (centre, width) in enumerate(zip(centres, widths, strict=False)):
         narrowest = 1e-9 if function in ("LINEAR_EXACT", "SIGMOID") else 1
@@ -208,8 +208,8 @@ def _shown(curve: npt.NDArray[np.uint16], counts: Values) -> float:
 
 def _lut(item: DataSet, is_signed: bool) -> tuple[int, npt.NDArray[np.uint16], int] | None:
     """Read a lookup table (PS3.3 C.11.1.1): (first value mapped, entries, their bits), None where it makes no sense."""
-    element = item.elements.get(Tag.LUT_DATA)
-    unsigned, plain = item.numbers(Tag.LUT_DESCRIPTOR), item.numbers(Tag.LUT_DESCRIPTOR, signed=is_signed)
+    element = item.elements.get(Tag.LUTData)
+    unsigned, plain = item.numbers(Tag.LUTDescriptor), item.numbers(Tag.LUTDescriptor, signed=is_signed)
     if element is None or len(unsigned) != 3 or len(plain) != 3:
         return None
     count, first, bits = int(unsigned[0]) % 65536 or 65536, int(plain[1]), int(unsigned[2])

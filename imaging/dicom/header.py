@@ -11,10 +11,10 @@ from imaging.dicom.terms import (
     DOCUMENTS,
     MODALITIES,
     SOP_MODALITIES,
-    is_read,
+    is_supported,
     is_video,
-    named,
-    other_part,
+    other_body_part,
+    sop_class_name,
     view_of_code,
     view_position,
 )
@@ -30,17 +30,17 @@ _CHEST = "upload a frontal chest radiograph (PA or AP)."
 def read_header(file: DicomFile) -> FilmHeader:
     """Return what the header says of the film; what makes no sense is left out."""
     dataset = file.dataset
-    orientation = [value.upper() for value in dataset.texts(Tag.PATIENT_ORIENTATION)]
-    laterality = dataset.text(Tag.IMAGE_LATERALITY) or dataset.text(Tag.LATERALITY)
-    sex = dataset.text(Tag.PATIENT_SEX).upper()
+    orientation = [value.upper() for value in dataset.texts(Tag.PatientOrientation)]
+    laterality = dataset.text(Tag.ImageLaterality) or dataset.text(Tag.Laterality)
+    sex = dataset.text(Tag.PatientSex).upper()
     return FilmHeader(
-        modality=_term(dataset.text(Tag.MODALITY)),
+        modality=_term(dataset.text(Tag.Modality)),
         view_position=_view(dataset),
         body_part=_body_part(dataset),
         laterality=laterality.upper() if laterality.upper() in ("L", "R") else None,
         age_years=_age(dataset),
         sex=sex if sex in ("F", "M", "O") else None,
-        photometric=_term(dataset.text(Tag.PHOTOMETRIC_INTERPRETATION)),
+        photometric=_term(dataset.text(Tag.PhotometricInterpretation)),
         orientation=(orientation[0], orientation[1]) if _are_directions(orientation) else None,
         pixel_mm=_spacing(dataset),
         transfer_syntax=file.syntax if file.syntax.replace(".", "").isdecimal() else None,
@@ -48,24 +48,24 @@ def read_header(file: DicomFile) -> FilmHeader:
     )
 
 
-def refuse_files(file: DicomFile) -> None:
+def refuse_unsupported(file: DicomFile) -> None:
     """Refuse what holds no picture, or none that is read: documents, directories, videos, unknown compressions.
 
     Raises RadiographError with the code UNSUPPORTED.
     """
     dataset = file.dataset
-    sop_class = dataset.text(Tag.SOP_CLASS_UID) or dataset.text(Tag.MEDIA_STORAGE_SOP_CLASS_UID)
+    sop_class = dataset.text(Tag.SOPClassUID) or dataset.text(Tag.MediaStorageSOPClassUID)
     if is_video(file.syntax):
         raise _unsupported("a video")
-    if Tag.DIRECTORY_RECORD_SEQUENCE in dataset or sop_class.startswith("1.2.840.10008.1.3.10"):
+    if Tag.DirectoryRecordSequence in dataset or sop_class.startswith("1.2.840.10008.1.3.10"):
         raise _unsupported(DOCUMENTS["1.2.840.10008.1.3.10"])
-    if Tag.PIXEL_DATA not in dataset:
-        if Tag.ENCAPSULATED_DOCUMENT in dataset:
-            raise _unsupported(named(sop_class, DOCUMENTS) or "an encapsulated document")
-        if Tag.FLOAT_PIXEL_DATA in dataset or Tag.DOUBLE_FLOAT_PIXEL_DATA in dataset:
+    if Tag.PixelData not in dataset:
+        if Tag.EncapsulatedDocument in dataset:
+            raise _unsupported(sop_class_name(sop_class, DOCUMENTS) or "an encapsulated document")
+        if Tag.FloatPixelData in dataset or Tag.DoubleFloatPixelData in dataset:
             raise _unsupported("pixels in floating point")
-        raise _unsupported(named(sop_class, DOCUMENTS) or "a file without a picture")
-    if not is_read(file.syntax):
+        raise _unsupported(sop_class_name(sop_class, DOCUMENTS) or "a file without a picture")
+    if not is_supported(file.syntax):
         raise RadiographError(
             "expected a compression that is read. Received: a transfer syntax that is not",
             code="UNSUPPORTED",
@@ -78,8 +78,8 @@ def refuse_modality(file: DicomFile) -> None:
 
     Raises RadiographError with the code NOT_A_CHEST_RADIOGRAPH.
     """
-    sop_class = file.dataset.text(Tag.SOP_CLASS_UID) or file.dataset.text(Tag.MEDIA_STORAGE_SOP_CLASS_UID)
-    for modality in (file.dataset.text(Tag.MODALITY).upper(), named(sop_class, SOP_MODALITIES) or ""):
+    sop_class = file.dataset.text(Tag.SOPClassUID) or file.dataset.text(Tag.MediaStorageSOPClassUID)
+    for modality in (file.dataset.text(Tag.Modality).upper(), sop_class_name(sop_class, SOP_MODALITIES) or ""):
         if modality in MODALITIES:
             raise RadiographError(
                 f"expected a chest radiograph. Received: {MODALITIES[modality]}",
@@ -98,10 +98,10 @@ def refuse_part_and_view(file: DicomFile) -> None:
     """
     dataset = file.dataset
     coded = [
-        dataset.text(Tag.BODY_PART_EXAMINED),
-        *(item.text(Tag.CODE_MEANING) for item in dataset.items.get(Tag.ANATOMIC_REGION_SEQUENCE, [])),
+        dataset.text(Tag.BodyPartExamined),
+        *(item.text(Tag.CodeMeaning) for item in dataset.items.get(Tag.AnatomicRegionSequence, [])),
     ]
-    part = other_part(*(coded if any(coded) else _descriptions(dataset)))
+    part = other_body_part(*(coded if any(coded) else _descriptions(dataset)))
     if part is not None:
         raise RadiographError(
             f"expected a chest radiograph. Received: a radiograph of {part}",
@@ -122,36 +122,36 @@ def refuse_part_and_view(file: DicomFile) -> None:
 
 
 def _descriptions(dataset: DataSet) -> list[str]:
-    return [dataset.text(Tag.SERIES_DESCRIPTION), dataset.text(Tag.PROTOCOL_NAME)]
+    return [dataset.text(Tag.SeriesDescription), dataset.text(Tag.ProtocolName)]
 
 
 def _body_part(dataset: DataSet) -> str | None:
     """BodyPartExamined, or else the meaning of the Anatomic Region Sequence (PS3.3 C.7.3.1, section 10.5)."""
-    items = dataset.items.get(Tag.ANATOMIC_REGION_SEQUENCE, [])
-    texts = [dataset.text(Tag.BODY_PART_EXAMINED), *(item.text(Tag.CODE_MEANING) for item in items)]
+    items = dataset.items.get(Tag.AnatomicRegionSequence, [])
+    texts = [dataset.text(Tag.BodyPartExamined), *(item.text(Tag.CodeMeaning) for item in items)]
     return next((term for text in texts if (term := _term(text)) is not None), None)
 
 
 def _presentation_intent(dataset: DataSet) -> str | None:
     """PresentationIntentType (PS3.3 C.8.11.1), or else what the SOP class says."""
-    intent = dataset.text(Tag.PRESENTATION_INTENT_TYPE).upper()
+    intent = dataset.text(Tag.PresentationIntentType).upper()
     if intent in (FOR_PROCESSING, FOR_PRESENTATION):
         return intent
-    sop_class = dataset.text(Tag.SOP_CLASS_UID) or dataset.text(Tag.MEDIA_STORAGE_SOP_CLASS_UID)
+    sop_class = dataset.text(Tag.SOPClassUID) or dataset.text(Tag.MediaStorageSOPClassUID)
     return FOR_PROCESSING if sop_class == _DX_FOR_PROCESSING else None
 
 
 def _view(dataset: DataSet) -> str | None:
     """ViewPosition, or else the View Code Sequence (PS3.3 C.8.11.5)."""
-    view = view_position(dataset.text(Tag.VIEW_POSITION).upper())
-    for item in dataset.items.get(Tag.VIEW_CODE_SEQUENCE, []):
-        view = view or view_of_code(item.text(Tag.CODE_VALUE), item.text(Tag.CODE_MEANING))
+    view = view_position(dataset.text(Tag.ViewPosition).upper())
+    for item in dataset.items.get(Tag.ViewCodeSequence, []):
+        view = view or view_of_code(item.text(Tag.CodeValue), item.text(Tag.CodeMeaning))
     return view
 
 
 def _is_sagittal(dataset: DataSet) -> bool:
     """Whether rows run from front to back and columns from head to feet, as in a lateral view (PS3.3 C.7.6.1.1.1)."""
-    directions = [value.upper() for value in dataset.texts(Tag.PATIENT_ORIENTATION)]
+    directions = [value.upper() for value in dataset.texts(Tag.PatientOrientation)]
     return _are_directions(directions) and {directions[0][0], directions[1][0]} in (
         {"A", "F"},
         {"A", "H"},
@@ -171,7 +171,7 @@ def _term(text: str) -> str | None:
 
 
 def _spacing(dataset: DataSet) -> tuple[float, float] | None:
-    for tag in (Tag.PIXEL_SPACING, Tag.IMAGER_PIXEL_SPACING):
+    for tag in (Tag.PixelSpacing, Tag.ImagerPixelSpacing):
         values = dataset.numbers(tag)
         if len(values) == 2 and all(0.01 <= value <= 10 for value in values):
             return values[0], values[1]
@@ -183,15 +183,15 @@ def _age(dataset: DataSet) -> float | None:
 
     A number without its unit is taken as years, as many public sets have it.
     """
-    text = dataset.text(Tag.PATIENT_AGE).upper()
+    text = dataset.text(Tag.PatientAge).upper()
     unit = text[-1:] if not text[-1:].isdecimal() else ""
     digits = text.removesuffix(unit)
     if unit in _AGE_UNITS and digits.isdecimal() and len(digits) <= 4:
         years = _AGE_UNITS[unit](int(digits))
-        if years > 0 or not dataset.texts(Tag.PATIENT_BIRTH_DATE):
+        if years > 0 or not dataset.texts(Tag.PatientBirthDate):
             return years if years <= _OLDEST else None
-    born = _date(dataset.text(Tag.PATIENT_BIRTH_DATE))
-    taken = _date(dataset.text(Tag.ACQUISITION_DATE)) or _date(dataset.text(Tag.STUDY_DATE))
+    born = _date(dataset.text(Tag.PatientBirthDate))
+    taken = _date(dataset.text(Tag.AcquisitionDate)) or _date(dataset.text(Tag.StudyDate))
     if born is None or taken is None or taken < born:
         return None
     years = _years_between(born, taken)

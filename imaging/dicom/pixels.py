@@ -55,29 +55,29 @@ def pixel_module(dataset: DataSet) -> PixelModule:
     Raises RadiographError with the codes UNSUPPORTED (several frames, colour, other depths), UNREADABLE, TOO_SMALL or
     TOO_LARGE.
     """
-    frames = dataset.whole(Tag.NUMBER_OF_FRAMES)
+    frames = dataset.whole(Tag.NumberOfFrames)
     if frames is not None and frames > 1:
         raise _unsupported(f"a multi-frame file of {frames} pictures", "The file holds several pictures")
-    samples = dataset.whole(Tag.SAMPLES_PER_PIXEL)
-    photometric = dataset.text(Tag.PHOTOMETRIC_INTERPRETATION).upper()
+    samples = dataset.whole(Tag.SamplesPerPixel)
+    photometric = dataset.text(Tag.PhotometricInterpretation).upper()
     if photometric in _COLOURS or samples in (3, 4):
         raise _unsupported("a colour picture", "The picture is in colour")
     if samples not in (None, 1) or photometric not in ("", "MONOCHROME1", "MONOCHROME2"):
         raise damaged("pixels of no known interpretation")
-    rows, columns = dataset.whole(Tag.ROWS), dataset.whole(Tag.COLUMNS)
+    rows, columns = dataset.whole(Tag.Rows), dataset.whole(Tag.Columns)
     if rows is None or columns is None or rows < 1 or columns < 1:
         raise damaged("a picture without its number of rows and columns")
     check_picture_size(columns, rows)
-    stored = dataset.whole(Tag.BITS_STORED)
-    allocated = dataset.whole(Tag.BITS_ALLOCATED) or (16 if stored is not None and stored > 8 else 8)
+    stored = dataset.whole(Tag.BitsStored)
+    allocated = dataset.whole(Tag.BitsAllocated) or (16 if stored is not None and stored > 8 else 8)
     if allocated not in (8, 16):
         raise _unsupported(f"{allocated} bits a pixel", "The picture has a depth that no radiograph has")
     if stored is None or not 1 <= stored <= allocated:
         stored = allocated
-    high_bit = dataset.whole(Tag.HIGH_BIT)
+    high_bit = dataset.whole(Tag.HighBit)
     if high_bit is None or not stored - 1 <= high_bit < allocated:
         high_bit = stored - 1
-    is_signed = dataset.whole(Tag.PIXEL_REPRESENTATION) == 1
+    is_signed = dataset.whole(Tag.PixelRepresentation) == 1
     return PixelModule(rows, columns, allocated, stored, high_bit, is_signed, photometric == "MONOCHROME1")
 
 
@@ -101,7 +101,7 @@ def stored_words(file: DicomFile, module: PixelModule) -> tuple[Words, PixelModu
 
 def _native(file: DicomFile, module: PixelModule) -> Words:
     """View uncompressed pixels without a copy where the byte order is the machine's (PS3.5 section 8.1)."""
-    element = file.dataset.elements[Tag.PIXEL_DATA]
+    element = file.dataset.elements[Tag.PixelData]
     count = module.rows * module.columns
     if len(element.value) < count * module.allocated // 8:
         raise damaged("fewer pixels than rows and columns ask for")

@@ -141,7 +141,7 @@ _VIEW_CODES = {
 }
 
 
-def named(uid: str, names: dict[str, str]) -> str | None:
+def sop_class_name(uid: str, names: dict[str, str]) -> str | None:
     """Look up a SOP class UID by the longest beginning that `names` holds, whole components only."""
     matching = [key for key in names if uid == key or uid.startswith(f"{key}.")]
     return names[max(matching, key=len)] if matching else None
@@ -152,12 +152,12 @@ def is_video(syntax: str) -> bool:
     return syntax.startswith(_VIDEO) and len(syntax) > len(_VIDEO)
 
 
-def is_read(syntax: str) -> bool:
+def is_supported(syntax: str) -> bool:
     """Whether the transfer syntax UID, "" where the file names none, is one that is read (PS3.5 section 10)."""
     return syntax in _READ
 
 
-def other_part(*texts: str) -> str | None:
+def other_body_part(*texts: str) -> str | None:
     """Return the part of the body that the texts name, in plain words, if it is clearly not the chest."""
     words = [word for text in texts for word in _words(text)]
     if any(word.startswith(_CHEST) for word in words):

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from core.errors import RadiographError
 from imaging.film import FilmHeader, Pixels, Radiograph
-from imaging.orientation import inverted, turned
+from imaging.orientation import invert_grayscale, rotate
 from imaging.radiograph import decode_radiograph, to_uint8
 from model.assessment import Assessment, EvidenceRegions, Heatmap, Reading, Stability
 from model.explanation import evidence_map
@@ -193,10 +193,10 @@ def _decoded(film: Film) -> Radiograph | None:
     if data is None or film.kept.radiograph is None:
         return None
     try:
-        radiograph = turned(decode_radiograph(data), film.turn)
+        radiograph = rotate(decode_radiograph(data), film.turn)
     except RadiographError:  # it was decoded once; a codec that fails the second time leaves the small picture
         return None
-    return inverted(radiograph) if INVERTED in film.kept.corrections else radiograph
+    return invert_grayscale(radiograph) if INVERTED in film.kept.corrections else radiograph
 
 
 def annotate(

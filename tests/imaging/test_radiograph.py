@@ -180,7 +180,7 @@ def test_a_shallow_tiff_whose_zero_is_white_is_inverted():
     np.testing.assert_array_equal(decode_radiograph(stored).pixels, RAMP)
 
 
-def test_a_palette_is_looked_up():
+def test_a_palette_is_apply_lut():
     picture = grey(255 - RAMP).copy()
     picture = Image.frombytes("P", picture.size, picture.tobytes())
     picture.putpalette(bytes(v for i in range(256) for v in (255 - i,) * 3))  # a negative, shown right by its palette

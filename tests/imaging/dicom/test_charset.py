@@ -27,13 +27,13 @@ def as_stored(character_set: bytes, written: bytes) -> list[str]:
     padded = character_set + b" " * (len(character_set) % 2)
     head = struct.pack("<HH2sH", 0x0008, 0x0005, b"CS", len(padded)) + padded
     body = struct.pack("<HH2sHI", 0x0018, 0x1030, b"UT", 0, len(written)) + written
-    return read_elements(bytes(128) + b"DICM" + head + body).dataset.texts(Tag.PROTOCOL_NAME)
+    return read_elements(bytes(128) + b"DICM" + head + body).dataset.texts(Tag.ProtocolName)
 
 
 def series_description(**changes: object) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return read_elements(phantom_dicom(size=SIZE, **changes)).dataset.text(Tag.SERIES_DESCRIPTION)
+        return read_elements(phantom_dicom(size=SIZE, **changes)).dataset.text(Tag.SeriesDescription)
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ def test_descriptions_in_a_file_read_as_they_were_written(character_set: str | l
     assert series_description(SpecificCharacterSet=character_set, SeriesDescription=text) == text
     item = code("0", "99LOCAL", text)
     data = phantom_dicom(size=SIZE, SpecificCharacterSet=character_set, AnatomicRegionSequence=item)
-    (region,) = read_elements(data).dataset.items[Tag.ANATOMIC_REGION_SEQUENCE]
-    assert region.text(Tag.CODE_MEANING) == text, "an item inherits the character set of its data set"
+    (region,) = read_elements(data).dataset.items[Tag.AnatomicRegionSequence]
+    assert region.text(Tag.CodeMeaning) == text, "an item inherits the character set of its data set"
 
 
 def test_the_name_of_a_window_is_shown_in_its_own_script() -> None:

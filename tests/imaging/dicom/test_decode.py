@@ -211,7 +211,7 @@ def test_a_modality_table_comes_before_the_window():
     assert film.pixels[0, :6].tolist() == [0, 0, 50 * 257, 100 * 257, WHITE, WHITE]
 
 
-def test_a_voi_table_is_looked_up_and_monochrome1_turns_it_about():
+def test_a_voi_table_is_apply_lut_and_monochrome1_turns_it_about():
     item = lut_item(np.array([0, 16384, 65535]), first=100, explanation="BONE")
     for photometric, expected in (
         ("MONOCHROME2", [0, 0, 16384, WHITE, WHITE]),

@@ -8,7 +8,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
 from core.errors import RadiographError
-from imaging.dicom.terms import other_part, view_position
+from imaging.dicom.terms import other_body_part, view_position
 from imaging.film import FilmHeader
 from imaging.radiograph import decode_radiograph
 from tests.dicoms import as_file, code, dx_dicom, phantom_dicom
@@ -364,7 +364,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("part", CHESTS)
 def test_no_word_for_the_chest_and_no_unknown_word_refuses_a_film(part):
-    assert other_part(part) is None
+    assert other_body_part(part) is None
     assert decode_radiograph(phantom_dicom(size=SIZE, SpecificCharacterSet="ISO_IR 192", BodyPartExamined=part))
 
 

@@ -15,7 +15,7 @@ from imaging.dicom.elements import Tag, read_elements
 from imaging.dicom.grayscale import to_deep
 from imaging.dicom.pixels import pixel_module, stored_words
 from imaging.film import Rendering
-from imaging.lookup import looked_up
+from imaging.lut import apply_lut
 from tests.dicoms import lut_item, phantom_dicom
 
 pytestmark = pytest.mark.skipif(shutil.which("dcmj2pnm") is None, reason="DCMTK's dcmj2pnm is not installed")
@@ -53,10 +53,10 @@ def check_every_rendering(data: bytes, folder: Path) -> list[str]:
     words, module = stored_words(file, pixel_module(file.dataset))
     deep, renderings = to_deep(words, module, file.dataset)
     source = without_jpeg_2000(data)
-    tables = len(file.dataset.items.get(Tag.VOI_LUT_SEQUENCE, []))
+    tables = len(file.dataset.items.get(Tag.VOILUTSequence, []))
     given = [rendering for rendering in renderings if not rendering.name.startswith(("As stored", "Automatic"))]
     for rendering in renderings:
-        ours = looked_up(rendering.curve, deep)
+        ours = apply_lut(rendering.curve, deep)
         bits = 16
         if rendering.name.startswith("As stored"):
             options, bits = ["--no-windowing"], 8
@@ -65,7 +65,7 @@ def check_every_rendering(data: bytes, folder: Path) -> list[str]:
         elif given.index(rendering) < tables:
             number = given.index(rendering)
             options = ["--use-voi-lut", str(number + 1)]
-            bits = file.dataset.items[Tag.VOI_LUT_SEQUENCE][number].numbers(Tag.LUT_DESCRIPTOR)[2]
+            bits = file.dataset.items[Tag.VOILUTSequence][number].numbers(Tag.LUTDescriptor)[2]
         else:
             options = ["--use-window", str(given.index(rendering) - tables + 1)]
         if bits == 8:
@@ -82,12 +82,12 @@ def check_every_rendering(data: bytes, folder: Path) -> list[str]:
 def asked_for(rendering: Rendering, dataset: object, signed: bool, stored: int) -> list[str]:
     """Return centre and width of our automatic window as PS3.3's LINEAR has them, in the file's own values."""
     centre, width = rendering.window
-    if dataset.text(Tag.PHOTOMETRIC_INTERPRETATION) == "MONOCHROME1":
+    if dataset.text(Tag.PhotometricInterpretation) == "MONOCHROME1":
         centre = rendering.curve.size - 1 - centre
-    if Tag.MODALITY_LUT_SEQUENCE not in dataset:
+    if Tag.ModalityLUTSequence not in dataset:
         centre -= 2 ** (stored - 1) if signed else 0
-        slope = (dataset.numbers(Tag.RESCALE_SLOPE) or [1])[0]
-        centre = slope * centre + (dataset.numbers(Tag.RESCALE_INTERCEPT) or [0])[0]
+        slope = (dataset.numbers(Tag.RescaleSlope) or [1])[0]
+        centre = slope * centre + (dataset.numbers(Tag.RescaleIntercept) or [0])[0]
         width *= slope
     return [str(centre + 0.5), str(width + 1)]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from imaging.film import FilmHeader, Radiograph, Rendering
-from imaging.orientation import inverted, turned
+from imaging.orientation import invert_grayscale, rotate
 from imaging.radiograph import decode_radiograph
 from model.assessment import Assessment, Heatmap, InputIssue, Prediction, Reading, Stability
 from model.explanation import evidence_map
@@ -205,7 +205,7 @@ def test_what_is_taken_away_of_a_film_has_its_own_resolution_and_renderings() ->
 
 def test_what_is_taken_away_of_a_film_is_set_right_as_it_was_assessed() -> None:
     data = phantom_dicom(2, size=(400, 300))
-    right = inverted(turned(decode_radiograph(data), 90))
+    right = invert_grayscale(rotate(decode_radiograph(data), 90))
     answer = replace(assessed(data), corrections=("turned by 90°", "inverted"))
     film = make_film("x.dcm", data, replace(answer, radiograph=right), 90)
     source_cache.unpin(film.source)
