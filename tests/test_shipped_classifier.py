@@ -1,14 +1,17 @@
-"""The classifier that ships: its files, and what it says of forty real radiographs where there are any."""
+"""The classifier that ships: its files, and its assessments of forty real radiographs where there are any."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from core.settings import Settings
+from model.assessment import Assessment
 from model.engine import Classifier, load_classifier
 from model.pipeline import assess
 from model.registry import active_version, load_card, verify, version_folder
@@ -23,6 +26,19 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture(scope="module")
 def classifier(settings: Settings) -> Classifier:
     return load_classifier(version_folder(settings, active_version(settings)))
+
+
+@pytest.fixture(scope="module")
+def assessed(classifier: Classifier) -> Callable[[Path], Assessment]:
+    """Assesses a file, each once for all tests here."""
+    return functools.cache(lambda path: assess(path.read_bytes(), classifier))
+
+
+def twenty(test_data: Path, label: str) -> list[Path]:
+    """Twenty radiographs of a class, each fifth of its folder."""
+    files = sorted((test_data / "kermany" / "test_half" / label).iterdir())[::5][:20]
+    assert len(files) == 20
+    return files
 
 
 def test_shipped_files_are_whole_and_small_enough(settings: Settings) -> None:
@@ -73,14 +89,15 @@ def test_a_colour_photograph_is_refused(classifier: Classifier) -> None:
     assert [(issue.code, issue.blocking) for issue in answer.issues] == [("NOT_A_CHEST_RADIOGRAPH", True)]
 
 
-def test_forty_real_radiographs(classifier: Classifier, test_data: Path) -> None:
+def test_forty_real_radiographs(
+    classifier: Classifier, assessed: Callable[[Path], Assessment], test_data: Path
+) -> None:
     """Twenty of each class: most are right, and saving every third again as a JPEG changes little."""
     right, moved = 0, []
     for label in ("NORMAL", "PNEUMONIA"):
-        files = sorted((test_data / "kermany" / "test_half" / label).iterdir())[::5][:20]
-        assert len(files) == 20
+        files = twenty(test_data, label)
         for path in files:
-            answer = assess(path.read_bytes(), classifier)
+            answer = assessed(path)
             assert answer.prediction is not None and answer.heatmap is not None and answer.radiograph is not None
             right += answer.prediction.finding == ("PNEUMONIA" if label == "PNEUMONIA" else "NO_PNEUMONIA")
             if path not in files[::3]:
@@ -92,15 +109,16 @@ def test_forty_real_radiographs(classifier: Classifier, test_data: Path) -> None
     assert float(np.median(moved)) < 0.03
 
 
-def test_blurring_what_the_map_marks_lowers_the_score_more(classifier: Classifier, test_data: Path) -> None:
+def test_blurring_what_the_map_marks_lowers_the_score_more(
+    classifier: Classifier, assessed: Callable[[Path], Assessment], test_data: Path
+) -> None:
     """A deletion test (after Petsiuk et al. 2018): blur the marked 15 % of a film, or as much somewhere else."""
     import cv2
 
     rng = np.random.default_rng(0)
     marked, random = [], []
-    files = sorted((test_data / "kermany" / "test_half" / "PNEUMONIA").iterdir())[::19][:10]
-    for path in files:
-        answer = assess(path.read_bytes(), classifier)
+    for path in twenty(test_data, "PNEUMONIA")[::2]:
+        answer = assessed(path)
         assert answer.prediction and answer.heatmap and answer.radiograph
         pixels = answer.radiograph.pixels
         blurred = cv2.GaussianBlur(pixels, (0, 0), 12)
@@ -120,14 +138,11 @@ def test_drawn_films_are_unlike_the_training_films_and_still_read(classifier: Cl
     assert answer.population is not None and len(answer.population.neighbours) == 3
 
 
-def test_the_gate_on_children_adults_and_other_pictures(classifier: Classifier, test_data: Path) -> None:
+def test_the_gate_on_children_adults_and_other_pictures(
+    classifier: Classifier, assessed: Callable[[Path], Assessment], test_data: Path
+) -> None:
     """A sample of each; `python -m benchmarks.gate` counts all of them."""
-    children = [
-        path
-        for label in ("NORMAL", "PNEUMONIA")
-        for path in sorted((test_data / "kermany" / "test_half" / label).iterdir())[3::12][:12]
-    ]
-    found = [assess(path.read_bytes(), classifier) for path in children]
+    found = [assessed(path) for label in ("NORMAL", "PNEUMONIA") for path in twenty(test_data, label)[:12]]
     assert len(found) >= 20 and not any(one.is_refused for one in found)
     assert sum(one.is_outside for one in found) <= 2
     assert not any({"INVERTED", "ROTATED"} & {issue.code for issue in one.issues} for one in found)
@@ -144,11 +159,14 @@ def test_the_gate_on_children_adults_and_other_pictures(classifier: Classifier, 
 @pytest.mark.parametrize("quarters", [0, 1, 2, 3])
 @pytest.mark.parametrize("inverted", [False, True])
 def test_real_films_that_lie_or_are_inverted_are_set_right(
-    quarters: int, inverted: bool, classifier: Classifier, test_data: Path
+    quarters: int,
+    inverted: bool,
+    classifier: Classifier,
+    assessed: Callable[[Path], Assessment],
+    test_data: Path,
 ) -> None:
     for label in ("NORMAL", "PNEUMONIA"):
-        path = sorted((test_data / "kermany" / "test_half" / label).iterdir())[7]
-        upright = assess(path.read_bytes(), classifier)
+        upright = assessed(twenty(test_data, label)[1])
         assert upright.radiograph is not None and upright.population is not None
         lying = np.rot90(upright.radiograph.pixels, -quarters)
         answer = assess(as_png(np.ascontiguousarray(255 - lying if inverted else lying)), classifier)
