@@ -1,7 +1,4 @@
-"""The networks that can be trained and served, by name: what each is, and how it wants to be trained. No tensorflow.
-
-`model.networks` builds them.
-"""
+"""Architectures by name: what each network is and how it is trained. No tensorflow; `model.networks` builds them."""
 
 from __future__ import annotations
 
@@ -17,13 +14,30 @@ _OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """One network.
+    """One network that can be trained and served.
 
-    `claim` is what its authors or the write-ups that made it known report, in percent. `input_px` is the side of the
-    square it takes. A network with `train_after` is fine-tuned from ImageNet weights after that layer; one without
-    learns from random weights, as a whole and at `learning_rate`. `any_size` networks take pictures of any size while
-    they train. `augmentation` names the recipe of the published training, where there is one.
-    `gate_layers` are the layers that the gate reads: an early one, and one about half way.
+    Attributes
+    ----------
+    name
+        Name of the architecture.
+    summary
+        Description in a few words.
+    claim
+        Accuracy that its authors or publications on this data set report, in percent.
+    source
+        Publication.
+    input_px
+        Side of its square input.
+    train_after
+        With ImageNet weights, the layer after which it is fine-tuned; empty for networks trained from random weights.
+    any_size
+        Whether the input size may change during training.
+    learning_rate
+        Learning rate, if it is trained as a whole.
+    augmentation
+        Data augmentation recipe of the published training, where there is one.
+    gate_layers
+        The layers that the gate reads: an early one, and one about half way.
     """
 
     name: str
@@ -147,7 +161,7 @@ ARCHITECTURES = {
         ),
     )
 }
-# Where no ImageNet weights can be had, two cores need a smaller picture.
+# Side of the picture without ImageNet weights, for training on two cores.
 SCRATCH_PX = 150
 
 
@@ -157,9 +171,12 @@ def is_own(name: str) -> bool:
 
 
 def find_architecture(name: str) -> Architecture:
-    """Return the named network; one's own function gets the manners of a network that learns from random weights.
+    """Return the named network. A function of one's own gets the defaults of networks trained from random weights.
 
-    Raises ClassifierError for a name that is neither.
+    Raises
+    ------
+    ClassifierError
+        If the name is neither known nor a function.
     """
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
@@ -172,9 +189,14 @@ def find_architecture(name: str) -> Architecture:
 
 
 def refuse_untrusted(name: str, trusted: Collection[str]) -> None:
-    """Raise ClassifierError when `name` is a function of one's own that this installation has not been told to run.
+    """Refuse a function of one's own that this installation does not trust.
 
-    A card is data: without this, whoever can put a version into the data folder could name any function to be called.
+    A card is data: without this check, anyone who can add a version to the data folder could have any function called.
+
+    Raises
+    ------
+    ClassifierError
+        If `name` is a function and not among `trusted`.
     """
     if is_own(name) and name not in trusted:
         raise ClassifierError(

@@ -1,4 +1,4 @@
-"""Logits → probabilities that mean what they say, and the operating point at which they become a finding."""
+"""Calibration: logits to probabilities of pneumonia, and to predictions at an operating point."""
 
 from __future__ import annotations
 
@@ -21,12 +21,18 @@ def sigmoid(values: Array) -> npt.NDArray[np.float64]:
 
 
 def probabilities(logits: Array, calibration: Calibration) -> npt.NDArray[np.float64]:
-    """Return calibrated probabilities of pneumonia in [0, 1], of the shape of `logits`."""
+    """Return calibrated probabilities of pneumonia in [0, 1], float64, of the shape of `logits`."""
     return sigmoid(np.asarray(logits, np.float64) / calibration.temperature + calibration.bias)
 
 
 def predict(logit: float, calibration: Calibration, operating_point: OperatingPoint) -> Prediction:
-    """Return what a logit means for this classifier version; raises ValueError when it is not finite."""
+    """Return the prediction of a logit at an operating point.
+
+    Raises
+    ------
+    ValueError
+        If the logit is not finite.
+    """
     if not math.isfinite(logit):
         raise ValueError(f"expected a finite logit. Received: {logit}")
     probability = float(probabilities(np.array(logit), calibration))
@@ -35,14 +41,34 @@ def predict(logit: float, calibration: Calibration, operating_point: OperatingPo
 
 
 def fit_calibration(labels: Array, logits: Array, weights: Array | None = None) -> Calibration:
-    """Fit temperature and bias by maximum likelihood on held-out patients.
+    """Fit temperature and bias by maximum likelihood.
 
-    labels (n,) in {0, 1}, logits (n,); weights (n,) count a radiograph more or less than once. Newton's method on two
-    parameters, with Platt's target values: (n₁ + 1) / (n₁ + 2) instead of 1 and 1 / (n₀ + 2) instead of 0 keep the
-    temperature above zero when the classes are perfectly separated. Logits that do not rise with the label get
-    `MAX_TEMPERATURE`, which says that they are worth nothing: every probability is then near one half.
+    Newton's method on two parameters with Platt's targets, (n₁ + 1) / (n₁ + 2) and 1 / (n₀ + 2) instead of 1 and 0,
+    which keep the temperature positive when the classes are perfectly separated. Logits that do not rise with the label
+    get `MAX_TEMPERATURE`, so that every probability is near one half.
 
-    Raises ValueError when a class is missing. Platt 1999; Guo et al. 2017, https://arxiv.org/abs/1706.04599
+    Parameters
+    ----------
+    labels
+        (n,) in {0, 1}: held-out patients.
+    logits
+        (n,)
+    weights
+        (n,) ≥ 0: sample weights; 1 by default.
+
+    Returns
+    -------
+    Calibration
+        For the prevalence of the sample.
+
+    Raises
+    ------
+    ValueError
+        If a class is missing.
+
+    References
+    ----------
+    Platt 1999; Guo et al. 2017, https://arxiv.org/abs/1706.04599
     """
     y, x = np.asarray(labels, np.float64), np.asarray(logits, np.float64)
     if len(np.unique(y)) < 2:

@@ -1,4 +1,4 @@
-"""The model card that travels with a classifier version, as values and as JSON.
+"""Model card of a classifier version, as values and as JSON.
 
 After Mitchell et al. 2019, "Model Cards for Model Reporting", https://arxiv.org/abs/1810.03993
 """
@@ -27,7 +27,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
-    """One bin of a reliability diagram: mean probability, observed share of pneumonia, and how many radiographs."""
+    """One bin of a reliability diagram: mean probability, observed share of pneumonia, number of radiographs."""
 
     probability: float
     observed: float
@@ -36,11 +36,26 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How a classifier did on one set of radiographs, at its own operating point.
+    """Performance of a classifier on one set of radiographs, at its own operating point.
 
-    `measures` has the keys of `MEASURES`. `roc` and `precision_recall` hold (x, y) points, x being 1 − specificity and
-    recall. `histogram_normal` and `histogram_pneumonia` count calibrated probabilities in equal bins over [0, 1].
-    `unit` is what the intervals resample: "patient" or "radiograph".
+    Attributes
+    ----------
+    split
+        Name of the set.
+    n, tp, fp, tn, fn
+        Counts of radiographs.
+    operating_point
+        Probability from which a radiograph counts as pneumonia, in [0, 1].
+    measures
+        One `Measure` for each name of `MEASURES`.
+    roc, precision_recall
+        Points (x, y): x is 1 − specificity, and recall.
+    reliability
+        Bins of the reliability diagram.
+    histogram_normal, histogram_pneumonia
+        Counts of calibrated probabilities in equal bins over [0, 1].
+    unit
+        What the intervals resample: "patient" or "radiograph".
     """
 
     split: str
@@ -61,9 +76,20 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """probability = sigmoid(logit / temperature + bias); Guo et al. 2017, with Platt's (1999) intercept.
+    """Calibration: probability = sigmoid(logit / temperature + bias).
 
-    It holds where the share of pneumonia is `prevalence`, in (0, 1).
+    Attributes
+    ----------
+    temperature
+        Positive scale of the logit.
+    bias
+        Intercept after scaling.
+    prevalence
+        Share of pneumonia for which the probabilities are calibrated, in (0, 1).
+
+    References
+    ----------
+    Guo et al. 2017, https://arxiv.org/abs/1706.04599, with the intercept of Platt 1999
     """
 
     temperature: float
@@ -71,7 +97,7 @@ class Calibration:
     prevalence: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse a scale that would turn or blank the probabilities."""
+        """Check that the scale keeps the order of the logits."""
         if not (0 < self.temperature < math.inf and math.isfinite(self.bias) and 0 < self.prevalence < 1):
             raise ValueError(
                 f"expected a positive temperature, a finite bias and a prevalence in (0, 1). Received: {self}"
@@ -80,7 +106,17 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """The probability from which the finding is PNEUMONIA, how it was chosen, and the band that counts as near."""
+    """Probability from which the finding is PNEUMONIA, with the borderline band around it.
+
+    Attributes
+    ----------
+    probability
+        The threshold, in [0, 1].
+    near_low, near_high
+        Ends of the borderline band, in [0, 1].
+    chosen
+        How it was chosen, in words.
+    """
 
     probability: float
     near_low: float
@@ -88,16 +124,25 @@ class OperatingPoint:
     chosen: str
 
     def __post_init__(self) -> None:
-        """Refuse a point outside its band, or a band outside [0, 1]."""
+        """Check that the band is in [0, 1] and holds the point."""
         if not 0 <= self.near_low <= self.probability <= self.near_high <= 1:
             raise ValueError(f"expected 0 <= near_low <= probability <= near_high <= 1. Received: {self}")
 
 
 @dataclass(frozen=True, slots=True)
 class PurposePoint:
-    """The probability from which a film counts as pneumonia when it is read for one purpose, and how it was chosen.
+    """Operating point for one purpose.
 
-    `sensitivity` and `specificity` are those of the held-out radiographs that chose it, in [0, 1].
+    Attributes
+    ----------
+    purpose
+        One of `core.purposes.PURPOSES`.
+    probability
+        The threshold, in [0, 1].
+    sensitivity, specificity
+        On the held-out radiographs that it was chosen on, in [0, 1].
+    chosen
+        How it was chosen, in words.
     """
 
     purpose: str
@@ -107,22 +152,47 @@ class PurposePoint:
     chosen: str
 
     def __post_init__(self) -> None:
-        """Refuse anything but probabilities and rates."""
+        """Check that all values are in [0, 1]."""
         if not all(0 <= value <= 1 for value in (self.probability, self.sensitivity, self.specificity)):
             raise ValueError(f"expected a probability and two rates in [0, 1]. Received: {self}")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What a classifier version is, what it is for, what it learned from and how it did.
+    """Model card of a classifier version.
 
-    `sha256` is that of `weights_file`. `data` tells source, digest, counts and licences; `preprocessing` holds at least
-    input_px and detail_px; `training` the configuration and `history` one row per epoch. `evaluations` are keyed
-    "validation", and by the name of each further set. `purposes` are further operating points to choose from and
-    `robustness` one row per change to the films (`training.evaluation.robustness`); cards of older versions have
-    neither.
-    `population_sha256` is that of the file that tells how the training radiographs look (`model.population`), empty
-    where the version has none.
+    Attributes
+    ----------
+    version, parent
+        Names of the version and of the one that it was trained from.
+    created_at
+        UTC, ISO 8601.
+    weights_file, sha256
+        Name and checksum of the weights.
+    architecture, parameters
+        Name of the network and number of its parameters.
+    intended_use, limitations
+        Sentences for the reader.
+    data
+        Source, digest, counts and licences of the training data.
+    preprocessing
+        At least ``input_px`` and ``detail_px``.
+    training, history
+        Training configuration, and one row per epoch.
+    calibration, operating_point
+        From logit to probability to finding.
+    evaluations
+        By name of the set; "validation" is the held-out patients' set.
+    libraries
+        Library versions.
+    notes
+        Remarks.
+    purposes
+        Further operating points; empty on older cards.
+    robustness
+        One row per perturbation, see `training.evaluation.robustness`; empty on older cards.
+    population_sha256
+        Checksum of the file of the training population (`model.population`); empty where there is none.
     """
 
     version: str
@@ -154,7 +224,13 @@ def card_to_json(card: ModelCard) -> str:
 
 
 def card_from_json(text: str) -> ModelCard:
-    """Read a card; raises ClassifierError when the text is not one."""
+    """Read a card.
+
+    Raises
+    ------
+    ClassifierError
+        If the text is not a card.
+    """
     try:
         values = json.loads(text)
         values["calibration"] = Calibration(**values["calibration"])
@@ -173,7 +249,7 @@ def card_from_json(text: str) -> ModelCard:
 
 
 def evaluation_from(values: Mapping[str, Any]) -> Evaluation:
-    """Read one evaluation out of a parsed card."""
+    """Read one evaluation of a parsed card."""
     fields = dict(values)
     fields["measures"] = {name: Measure(**measure) for name, measure in fields["measures"].items()}
     fields["reliability"] = tuple(ReliabilityBin(**one) for one in fields["reliability"])

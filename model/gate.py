@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from core.formatting import format_age, format_percentage
 from imaging.film import FOR_PROCESSING, Radiograph
 from model.assessment import InputIssue
-from model.gate_measures import GreyMeasures, measure_greys, thinned
+from model.gate_measures import GreyMeasures, measure_greys, subsample
 from model.population import Judgement
 
 SMALLEST_PX = 200
@@ -32,8 +32,8 @@ _EXPORT = "Export the radiograph itself from the viewer, without anything around
 
 def check(radiograph: Radiograph) -> tuple[InputIssue, ...]:
     """Check header, size, grey values and colour of a radiograph; return the issues, blocking ones first."""
-    greys = measure_greys(thinned(radiograph))
-    return blocking_first(
+    greys = measure_greys(subsample(radiograph))
+    return sort_issues(
         (*_size(radiograph), *_greys(greys), *_colour(radiograph), *_intent(radiograph), *_age(radiograph))
     )
 
@@ -97,19 +97,19 @@ def rotated_issue(turn: int) -> InputIssue:
     )
 
 
-def blocking_first(issues: Iterable[InputIssue]) -> tuple[InputIssue, ...]:
+def sort_issues(issues: Iterable[InputIssue]) -> tuple[InputIssue, ...]:
     """Sort issues for the reader: blocking ones, then the training population, then the others."""
     return tuple(sorted(issues, key=lambda issue: (not issue.blocking, issue.code != _OUTSIDE)))
 
 
-def together(checked: Iterable[InputIssue], looks: Iterable[InputIssue]) -> tuple[InputIssue, ...]:
+def merge_issues(checked: Iterable[InputIssue], looks: Iterable[InputIssue]) -> tuple[InputIssue, ...]:
     """Merge the issues of `check` and `check_population`, sorted for the reader.
 
     When the header says that the patient is an adult, that is the only reason given for being outside the population.
     """
     checked = tuple(checked)
     is_outside = any(issue.code == _OUTSIDE for issue in checked)
-    return blocking_first((*(issue for issue in looks if not (is_outside and issue.code == _OUTSIDE)), *checked))
+    return sort_issues((*(issue for issue in looks if not (is_outside and issue.code == _OUTSIDE)), *checked))
 
 
 def _size(radiograph: Radiograph) -> Iterable[InputIssue]:

@@ -1,6 +1,6 @@
-"""What the grey values alone say of a picture: its spread, how much is clipped, which part of it is the field.
+"""Grey-value measures of a picture: spread, clipping, and the exposed field.
 
-Measured on a thinned copy, so that a film of 4,000 × 4,000 pixels costs what a small one does. NumPy and OpenCV only.
+Measured on a subsampled copy, so that the cost does not depend on the size of the radiograph. NumPy and OpenCV only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from imaging.film import Radiograph
 
 Grey = npt.NDArray[np.uint8]
 SAMPLE_PX = 384
-# JPEG moves what was exported as black or white by a grey level or two.
+# JPEG compression moves black and white by a grey level or two.
 _EXTREME = 2
 # A marker or a caption on the black beside the field is smaller than this share of the picture.
 _SMALLEST_PART = 0.02
@@ -23,12 +23,18 @@ _SMALLEST_PART = 0.02
 
 @dataclass(frozen=True, slots=True)
 class GreyMeasures:
-    """Measures of one picture's greys.
+    """Grey-value measures of one picture.
 
-    `spread` is the distance from the 2nd to the 98th percentile, in grey levels of 255: the outermost, because one
-    burnt-in letter must not make a blank picture look like a film. `black` and `white` are the shares of the field that
-    lie at the darkest and the brightest value, in [0, 1], and `field` the field's share of the picture: black outside
-    the rectangle around everything else is what a collimator or a viewer leaves, and says nothing.
+    Attributes
+    ----------
+    spread
+        Distance from the 2nd to the 98th percentile, in grey levels of 255; percentiles, because one burnt-in letter
+        must not make a blank picture look like a radiograph.
+    black, white
+        Shares of the field at the darkest and the brightest value, in [0, 1].
+    field
+        Share of the picture inside the rectangle around everything that is not black. Black outside it is left by a
+        collimator or a viewer and is ignored.
     """
 
     spread: float
@@ -38,14 +44,14 @@ class GreyMeasures:
 
     @property
     def clipped(self) -> float:
-        """The share of the field in which nothing can be told apart any more."""
+        """Share of the field that is black or white, so that structures there are lost."""
         return self.black + self.white
 
 
-def thinned(radiograph: Radiograph) -> Grey:
-    """Return every so many-th pixel, uint8 with at least `SAMPLE_PX` on the short side where there are as many."""
+def subsample(radiograph: Radiograph) -> Grey:
+    """Return every n-th pixel, uint8, with at least `SAMPLE_PX` on the short side where there are as many."""
     step = max(1, min(radiograph.pixels.shape) // SAMPLE_PX)
-    # Past 4 to 1 the long side is thinned as well: a strip of film has no more to say for being long.
+    # Beyond an aspect ratio of 4 to 1 the long side is subsampled further.
     along = max(step, max(radiograph.pixels.shape) // (4 * SAMPLE_PX))
     rows, columns = (step, along) if radiograph.height <= radiograph.width else (along, step)
     sample = radiograph.pixels[::rows, ::columns].astype(np.float32) * (255.0 / (2**radiograph.bits - 1))
@@ -53,7 +59,7 @@ def thinned(radiograph: Radiograph) -> Grey:
 
 
 def measure_greys(grey: Grey) -> GreyMeasures:
-    """Measure a thinned picture, uint8 (h, w)."""
+    """Measure a subsampled picture, uint8 (h, w)."""
     low, high = np.percentile(grey, (2, 98))
     black, white = grey <= _EXTREME, grey >= 255 - _EXTREME
     field = _field(~black)
@@ -69,7 +75,7 @@ def measure_greys(grey: Grey) -> GreyMeasures:
 
 
 def _field(lit: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Return the smallest rectangle, turned or not, around every sizeable part of `lit`: bool (h, w)."""
+    """Return the smallest rectangle, rotated or not, around every sizeable part of `lit`: bool (h, w)."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(lit.astype(np.uint8), connectivity=4)
     large = [part for part in range(1, count) if stats[part, cv2.CC_STAT_AREA] >= _SMALLEST_PART * lit.size]
     if not large:

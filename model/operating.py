@@ -45,7 +45,7 @@ class Rates:
         return self.positive + self.negative
 
 
-def offered(card: ModelCard) -> tuple[str, ...]:
+def available_purposes(card: ModelCard) -> tuple[str, ...]:
     """Return the purposes that a version has operating points for, its default first."""
     own = {one.purpose for one in card.purposes}
     return tuple(purpose for purpose in PURPOSES if purpose == DEFAULT or purpose in own)
@@ -67,7 +67,7 @@ def operating_point(card: ModelCard, purpose: str = DEFAULT) -> OperatingPoint:
     cuts = {one.purpose: one.probability for one in card.purposes if one.purpose in PURPOSES}
     if purpose not in cuts:
         raise ClassifierError(
-            f"expected a purpose of {', '.join(offered(card))}. Received: {purpose}",
+            f"expected a purpose of {', '.join(available_purposes(card))}. Received: {purpose}",
             advice=f"Version {card.version} has no operating point for this purpose; choose another purpose.",
         )
     every = (*cuts.values(), default.probability)

@@ -13,7 +13,7 @@ from model.assessment import Assessment, InputIssue
 from model.calibration import predict
 from model.engine import Classifier, Float
 from model.explanation import grad_cam
-from model.gate import check, check_population, inverted_issue, rotated_issue, together
+from model.gate import check, check_population, inverted_issue, merge_issues, rotated_issue
 from model.operating import operating_point
 from model.population import POSES, Judgement
 
@@ -50,7 +50,7 @@ def assess(data: bytes, classifier: Classifier, *, turn: int = 0, purpose: str =
     looked = _set_right(_look(radiograph, classifier), classifier)
     if looked.is_inverted:
         corrections, issues = (*corrections, "inverted"), check(looked.radiograph)
-    issues = together(issues, looked.issues)
+    issues = merge_issues(issues, looked.issues)
     judged = looked.judgement.population if looked.judgement else None
     if any(issue.blocking for issue in issues):
         return Assessment.refused(

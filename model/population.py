@@ -1,12 +1,11 @@
-"""How a picture looks beside the radiographs that a classifier version has learned from, in the network's own features.
+"""Training population: the distance of a picture from a version's training radiographs, in the network's own features.
 
-The first layers of a network see what kind of picture it is, the last ones little but the finding, so the distance is
-taken in early features, standardised, projected on the principal axes of the training radiographs and whitened: how far
-the nearest training radiographs lie (Sun et al. 2022, "Out-of-distribution detection with deep nearest neighbors",
-https://arxiv.org/abs/2204.06507). Their nearness says more than how far the middle of all lies, because a rare kind of
-film is not a strange one. Linear heads on the same features tell how a film lies, whether its greys are exchanged,
-whether much of it is missing, and whether it is a radiograph of a chest at all. `training.fitting.population` fits
-all of it; here it is read and applied. NumPy only.
+Early layers represent the kind of image, the last ones little but the finding, so the distance is taken in early
+features: standardised, projected on the principal axes of the training radiographs and whitened, it is the distance to
+the nearest of them (Sun et al. 2022, "Out-of-distribution detection with deep nearest neighbors",
+https://arxiv.org/abs/2204.06507). Nearest neighbours rather than the mean, because a rare kind of radiograph is not an
+outlier. Linear heads on the same features predict orientation, inverted grayscale, cropping, and whether the image is a
+chest radiograph. `training.fitting.population` fits them; this module reads and applies them. NumPy only.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ POPULATION = "population.npz"
 GRID = 3
 PARTS = GRID**2
 NEIGHBOURS = 3
-# The distance is the mean of so many nearest: one alone may be a film that should not have been learned from.
+# Number of nearest neighbours in the mean distance: a single one may be an outlier of the training set.
 NEAREST = 5
 LABELS = ("NORMAL", "PNEUMONIA")
-# How a film may lie: quarter turns clockwise, and whether black and white are exchanged. The first is upright.
+# Orientations: quarter turns clockwise, and whether the grayscale is inverted. The first is upright.
 POSES = tuple((quarters, inverted) for inverted in (False, True) for quarters in range(4))
 HEADS = (*(f"pose{i}" for i in range(len(POSES))), "outlier", "cropped")
-# A linear head rises without end along any axis; so far outside the training films it has nothing more to say.
+# A linear head is unbounded along any axis; features are clipped this far outside the training radiographs.
 BOUND = 8.0
 _REFERENCE_STEP = 1 / 24
 # What once more the limit of the population adds to the outlier's logit.
@@ -44,10 +43,16 @@ _PER_DISTANCE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """From where on something is said. Each was chosen on held-out patients by `training.fitting.population`.
+    """Thresholds of the gate, each chosen on held-out patients by `training.fitting.population`.
 
-    `outside` is a distance, `ood_score` a score as the function of that name returns it; `inverted`, `turned` and
-    `cropped` are probabilities.
+    Attributes
+    ----------
+    outside
+        Distance from which a radiograph is outside the training population.
+    ood_score
+        Score, see the function of this name, from which an image is not a chest radiograph.
+    inverted, turned, cropped
+        Probabilities, in [0, 1].
     """
 
     outside: float
@@ -59,10 +64,20 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judgement:
-    """What the features of one picture say of it: see `TrainingPopulation.judge`.
+    """Judgement of one picture by its features, see `TrainingPopulation.judge`.
 
-    `pose` holds the probability of each of `POSES`, float64 (8,), which add up to 1; `ood_score` tells how little the
-    picture has of a frontal chest radiograph, and `cropped` is the probability that much of the film is missing.
+    Attributes
+    ----------
+    population
+        Distance from the training population and nearest training cases.
+    limits
+        Thresholds of the version.
+    pose
+        (8,), float64: probability of each of `POSES`, adding up to 1.
+    ood_score
+        Out-of-distribution score; high for images that are not frontal chest radiographs.
+    cropped
+        Probability that much of the radiograph is missing, in [0, 1].
     """
 
     population: Population
@@ -73,40 +88,50 @@ class Judgement:
 
     @property
     def orientation(self) -> tuple[int, bool]:
-        """The most probable of `POSES`."""
+        """The most probable of `POSES`: (clockwise quarter turns, whether grayscale is inverted)."""
         return POSES[int(np.argmax(self.pose))]
 
     @property
     def is_inverted(self) -> bool:
-        """Whether black and white are exchanged beyond doubt."""
+        """Whether the grayscale is inverted, with high confidence."""
         return float(self.pose[4:].sum()) >= self.limits.inverted
 
     @property
     def is_turned(self) -> bool:
-        """Whether the picture does not stand upright, beyond doubt."""
+        """Whether the picture is rotated, with high confidence."""
         return float(1 - self.pose[0] - self.pose[4]) >= self.limits.turned
 
     @property
     def is_not_chest(self) -> bool:
-        """Whether this is not a frontal radiograph of a chest; a film like the training ones always is."""
+        """Whether this is not a frontal chest radiograph. Inside the training population it always is one."""
         return self.population.is_outside and self.ood_score >= self.limits.ood_score
 
     @property
     def is_cropped(self) -> bool:
-        """Whether so much of the film is missing that a lung may be cut off."""
+        """Whether so much is missing that a lung may be cut off."""
         return self.cropped >= self.limits.cropped
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingPopulation:
-    """What a classifier version knows of the radiographs that it has learned from.
+    """The training population of a classifier version, in the features of its own network.
 
-    `layers` names the gate layers: the first is seen in `PARTS` parts, all of them as a whole. The other arrays are
-    affine maps, each a mean, float32 (d,), and axes, float32 (d, k): `part` of one part of the first layer, `whole` of
-    the whole picture in all of them, `last` of the map that explains the logit. `heads` maps what these give to the
-    scores of `HEADS`: weights float32 (k, 10) and bias float32 (10,). `references` float32 (n, k) are training
-    radiographs by looks and finding, those whose `labels` int (m,) are known first, then some exposed and framed as
-    other hospitals do.
+    Attributes
+    ----------
+    layers
+        Names of the gate layers. The first is averaged over `PARTS` parts, each of them over the whole picture.
+    part, whole, last
+        Affine maps, each a mean, float32 (d,), and axes, float32 (d, k): of one part of the first gate layer, of all
+        gate layers over the whole picture, and of the feature map that explains the logit.
+    heads
+        Linear map to the scores of `HEADS`: weights, float32 (k, 10), and bias, float32 (10,).
+    limits
+        Thresholds of the gate.
+    references
+        (n, k), float32: training radiographs in appearance and finding; those with `labels` first, then some with
+        changed exposure and framing.
+    labels
+        (m,), int: 0 normal, 1 pneumonia.
     """
 
     layers: tuple[str, ...]
@@ -143,23 +168,29 @@ class TrainingPopulation:
         return Judgement(
             Population(float(distances[0]), self.limits.outside, self._neighbours(features, last)),
             self.limits,
-            probabilities(scores[:, : len(POSES)])[0],
+            softmax(scores[:, : len(POSES)])[0],
             float(ood_score(scores, distances, self.limits.outside)[0]),
             float(sigmoid(scores[0, -1])),
         )
 
     def features(self, gate_features: Float) -> Float:
-        """Return float32 (n, k): the picture as a whole, whitened, then each part of it."""
+        """Return float32 (n, k): the picture as a whole, whitened, then each part of it.
+
+        Raises
+        ------
+        ValueError
+            If the features are another network's.
+        """
         channels = len(self.part[0])
         if gate_features.ndim != 2 or gate_features.shape[1] != PARTS * channels + len(self.whole[0]) - channels:
-            raise ValueError(f"expected what {' and '.join(self.layers)} say. Received: {gate_features.shape}")
+            raise ValueError(f"expected the features of {' and '.join(self.layers)}. Received: {gate_features.shape}")
         parts = gate_features[:, : PARTS * channels].reshape(len(gate_features), PARTS, channels)
         whole = np.concatenate((parts.mean(1), gate_features[:, PARTS * channels :]), 1)
         local = ((parts - self.part[0]) @ self.part[1]).reshape(len(gate_features), PARTS * self.part[1].shape[1])
         return np.concatenate(((whole - self.whole[0]) @ self.whole[1], local), 1)
 
     def distances(self, features: Float) -> npt.NDArray[np.float64]:
-        """Return how far pictures lie from the nearest training films, float64 (n,): the root mean square over axes."""
+        """Return the distance to the nearest training radiographs, float64 (n,)."""
         looks = self.whole[1].shape[1]
         squares = [
             np.partition(((self.references[:, :looks] - one) ** 2).mean(1), NEAREST - 1)[:NEAREST].mean()
@@ -168,16 +199,17 @@ class TrainingPopulation:
         return np.sqrt(np.array(squares, np.float64))
 
     def scores(self, features: Float) -> npt.NDArray[np.float64]:
-        """Return the heads' scores, float64 (n, 10), in the order of `HEADS`."""
+        """Return the scores of the heads, float64 (n, 10), in the order of `HEADS`."""
         return np.asarray(np.clip(features, -BOUND, BOUND).astype(np.float64) @ self.heads[0] + self.heads[1])
 
-    def alike(self, features: Float, last: Float) -> Float:
-        """Return float32 (n, k) by which pictures are compared: their looks, and what the finding is made of."""
+    def neighbour_features(self, features: Float, last: Float) -> Float:
+        """Return the features that find nearest training cases, float32 (n, k): appearance and finding."""
         return np.concatenate((features[:, : self.whole[1].shape[1]], (last - self.last[0]) @ self.last[1]), 1)
 
     def _neighbours(self, features: Float, last: Float) -> tuple[Neighbour, ...]:
-        """Return the nearest training films, looks and finding counting the same."""
-        squares = (self.references[: len(self.labels)] - self.alike(features, last[: len(self.last[0])][None])) ** 2
+        """Return the nearest training cases; appearance and finding have equal weight."""
+        own = self.neighbour_features(features, last[: len(self.last[0])][None])
+        squares = (self.references[: len(self.labels)] - own) ** 2
         looks = self.whole[1].shape[1]
         distances = np.sqrt((squares[:, :looks].mean(1) + squares[:, looks:].mean(1)) / 2)
         nearest = np.argsort(distances, kind="stable")[:NEIGHBOURS]
@@ -187,22 +219,36 @@ class TrainingPopulation:
 def ood_score(
     scores: npt.NDArray[np.float64], distances: npt.NDArray[np.float64], outside: float
 ) -> npt.NDArray[np.float64]:
-    """Return how little pictures have of a chest radiograph, float64 (n,), from the heads' scores and the distances.
+    """Return the out-of-distribution score of pictures.
 
-    The head that tells films from drawn outliers is sure of what is like them and blind to what nobody drew; the
-    distance knows no example and takes an adult's film for half way to a photograph. Their sum errs less than either.
+    The head that was trained on synthetic outliers is certain of those that resemble them and blind to others; the
+    distance needs no examples but places an adult radiograph half way to a photograph. Their sum errs less than either.
+
+    Parameters
+    ----------
+    scores
+        (n, 10): of the heads.
+    distances
+        (n,): from the training population.
+    outside
+        Distance from which a picture is outside.
+
+    Returns
+    -------
+    ndarray
+        (n,), float64; higher for images that are not chest radiographs.
     """
     return np.asarray(scores[:, -2] + _PER_DISTANCE * (distances / outside - 1))
 
 
-def probabilities(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def softmax(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the softmax of scores (n, classes): each row adds up to 1."""
     powers = np.exp(scores - scores.max(1, keepdims=True))
     return np.asarray(powers / powers.sum(1, keepdims=True))
 
 
 def to_arrays(population: TrainingPopulation) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of a population's file; matrices are kept at half precision, references in steps of 1/24."""
+    """Return the arrays of the population file: matrices in half precision, references in steps of 1/24."""
     arrays: dict[str, npt.NDArray[Any]] = {"layers": np.array(population.layers)}
     for name in ("part", "whole", "last"):
         mean, axes = getattr(population, name)
@@ -219,7 +265,13 @@ def to_arrays(population: TrainingPopulation) -> dict[str, npt.NDArray[Any]]:
 
 
 def from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> TrainingPopulation:
-    """Read what `to_arrays` gave; raises KeyError or ValueError when the arrays do not fit one another."""
+    """Read the arrays of `to_arrays`.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If an array is missing or they do not fit one another.
+    """
 
     def single(name: str) -> Float:
         return np.asarray(arrays[name], np.float32)
@@ -260,6 +312,12 @@ def save_population(population: TrainingPopulation, path: Path) -> None:
 
 
 def read_population(path: Path) -> TrainingPopulation:
-    """Read a population's file; raises OSError, KeyError or ValueError when it is not one."""
+    """Read a population file.
+
+    Raises
+    ------
+    OSError, KeyError, ValueError
+        If the file is not one.
+    """
     with np.load(path, allow_pickle=False) as arrays:
         return from_arrays({name: arrays[name] for name in arrays.files})

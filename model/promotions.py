@@ -1,8 +1,8 @@
-"""Which version is in use, who decided so and why, and what goes on serving when its files are damaged.
+"""Promotion of classifier versions: which is in use, by whose decision, and which serves when its files are damaged.
 
-`active.json` names the version in use and carries the decision that put it there, so that one renaming commits both;
-`promotions.jsonl` keeps every decision, one to a line. A crash between the two loses neither: whoever reads the history
-adds the decision that the pointer carries, and whoever decides next writes it down first. No tensorflow here.
+`active.json` names the version in use and holds the decision that promoted it, so that one rename commits both;
+`promotions.jsonl` keeps every decision, one a line. A crash between the two loses neither: reading the history adds the
+decision of the pointer, and the next decision writes it down first. No tensorflow here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,23 @@ HISTORY = "promotions.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """A decision about the version in use: when (UTC, ISO 8601), by whom, what for, and which rules were overruled."""
+    """A decision about the version in use.
+
+    Attributes
+    ----------
+    at
+        UTC, ISO 8601.
+    who
+        Name of the administrator.
+    version, previous
+        The version promoted, and the one in use before.
+    why
+        Reason.
+    overruled
+        Names of the rules that were overridden.
+    act
+        "promote" or "rollback".
+    """
 
     at: str
     who: str
@@ -46,30 +62,54 @@ def promote(
     expected: str | None = None,
     act: Literal["promote", "rollback"] = "promote",
 ) -> Promotion:
-    """Put a version into use and write down who decided so.
+    """Promote a version and record the decision.
 
-    `expected` is the version that the decision was made against: when another one is in use by now, somebody else
-    decided meanwhile. Raises ClassifierError then, and when the version is missing or its weights are damaged.
+    Parameters
+    ----------
+    settings
+        Settings of the installation.
+    version
+        The version to promote.
+    who, why, overruled, act
+        As the attributes of `Promotion`.
+    expected
+        The version in use when the decision was made.
+
+    Returns
+    -------
+    Promotion
+        The recorded decision.
+
+    Raises
+    ------
+    ClassifierError
+        If another version than `expected` is in use by now, or the version is missing or damaged.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with locked(settings.data_dir / ACTIVE):
-        return _put_into_use(settings, version, who, why, overruled, expected, act)
+        return _promote(settings, version, who, why, overruled, expected, act)
 
 
 def rollback(settings: Settings, *, who: str, why: str = "", expected: str | None = None) -> Promotion:
-    """Put the version before the one in use back; raises ClassifierError as `promote` does, or when there is none."""
+    """Promote the version that was in use before the present one.
+
+    Raises
+    ------
+    ClassifierError
+        As `promote`, or if there was none.
+    """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with locked(settings.data_dir / ACTIVE):
         version = previous_version(settings)
         if version is None:
             raise ClassifierError(
                 "expected a version to go back to. Received: none was in use before",
-                advice="Promote the version that is to be in use.",
+                advice="Promote the version that should be in use.",
             )
-        return _put_into_use(settings, version, who, why, (), expected, "rollback")
+        return _promote(settings, version, who, why, (), expected, "rollback")
 
 
-def _put_into_use(
+def _promote(
     settings: Settings,
     version: str,
     who: str,
@@ -88,16 +128,16 @@ def _put_into_use(
         in_use = expected
     if expected is not None and in_use != expected:
         raise ClassifierError(
-            f"expected {expected} in use. Received: {in_use}, which was put into use meanwhile",
-            advice="Somebody else changed the version in use. Look at the page again, then decide.",
+            f"expected {expected} in use. Received: {in_use}, which was promoted meanwhile",
+            advice="Another administrator changed the version in use. Reload the page, then decide.",
         )
-    _write_down(settings, history)
+    _append(settings, history)
     decision = Promotion(
         datetime.now(UTC).isoformat(timespec="milliseconds"), who, version, previous, why, tuple(overruled), act
     )
     write_atomically(settings.data_dir / ACTIVE, json.dumps({"version": version, "decision": asdict(decision)}))
     try:
-        _write_down(settings, (*history, decision))
+        _append(settings, (*history, decision))
     except OSError:  # the version is in use, and the pointer carries the decision until the next one
         log.exception("the decision about %s could not be added to %s", version, HISTORY)
     return decision
@@ -108,19 +148,19 @@ def promotions(settings: Settings) -> tuple[Promotion, ...]:
     history = _history(settings)
     try:
         decision = read_pointer(settings).get("decision")
-    except ClassifierError:  # said by whoever asks for the version in use
+    except ClassifierError:  # raised again where the version in use is read
         decision = None
     last = None if decision is None else _promotion(decision)
     return history if last is None or last in history else (*history, last)
 
 
 def previous_version(settings: Settings) -> str | None:
-    """Return the version that `rollback` goes back to, None when no other was in use before this one."""
+    """Return the version that `rollback` goes back to, None where there is none."""
     return next(reversed(_before(promotions(settings))), None)
 
 
 def _before(history: tuple[Promotion, ...]) -> tuple[str, ...]:
-    """Return the versions that led to the one in use, oldest first; going back takes the last ones away again."""
+    """Return the versions that led to the one in use, oldest first; a rollback removes the last ones."""
     path: list[str] = []
     for one in history:
         if one.act == "rollback":
@@ -132,7 +172,7 @@ def _before(history: tuple[Promotion, ...]) -> tuple[str, ...]:
 
 
 def _history(settings: Settings) -> tuple[Promotion, ...]:
-    """Return the decisions that stand in the history; a line that a crash cut short is passed over."""
+    """Return the decisions in the history; a partial line left by a crash is skipped."""
     try:
         lines = (settings.data_dir / HISTORY).read_bytes().splitlines()
     except FileNotFoundError:
@@ -152,12 +192,12 @@ def _promotion(values: Any) -> Promotion | None:
     try:
         return Promotion(**{**values, "overruled": tuple(values["overruled"])})
     except (TypeError, KeyError):
-        log.warning("a line of %s is not a decision and was passed over", HISTORY)
+        log.warning("a line of %s is not a decision and was skipped", HISTORY)
         return None
 
 
-def _write_down(settings: Settings, decisions: tuple[Promotion, ...]) -> None:
-    """Add those of `decisions` that the history lacks; what stands in it is never written again."""
+def _append(settings: Settings, decisions: tuple[Promotion, ...]) -> None:
+    """Append those of `decisions` that the history lacks; existing lines are never rewritten."""
     path, known = settings.data_dir / HISTORY, _history(settings)
     missing = [one for one in decisions if one not in known]
     if not missing:
@@ -172,10 +212,20 @@ def _write_down(settings: Settings, decisions: tuple[Promotion, ...]) -> None:
 
 
 def serving_version(settings: Settings) -> tuple[str, ClassifierError | None]:
-    """Return the version to serve and, where that is not the one in use, the error that names and refuses the latter.
+    """Return the version to serve, and why it is not the one in use.
 
-    A version whose files are not whole is refused, and the last good one before it goes on serving. Cheap enough for
-    every rerun of a page. Raises ClassifierError when no version is whole.
+    A version with damaged files is refused by name, and the last intact one before it serves. Cheap enough for every
+    rerun of a page.
+
+    Returns
+    -------
+    tuple of str and ClassifierError or None
+        The version, and the error that refused the one in use.
+
+    Raises
+    ------
+    ClassifierError
+        If no version is intact.
     """
     candidates = [] if settings.classifier is None else [settings.classifier]
     refused = None
@@ -187,7 +237,7 @@ def serving_version(settings: Settings) -> tuple[str, ClassifierError | None]:
     candidates += reversed(_before(promotions(settings)))
     try:
         candidates += [read_pointer(Settings(settings.shipped_weights))["version"]]
-    except (ClassifierError, KeyError):  # nothing shipped; what is missing is said of the version in use
+    except (ClassifierError, KeyError):  # nothing shipped; the error names the version in use
         log.debug("no version shipped")
     for version in candidates:
         try:

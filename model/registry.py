@@ -1,8 +1,8 @@
-"""Classifier versions on disk: which there are, which is in use, and whether their files are what their cards say.
+"""Registry of classifier versions on disk: which are installed, which is in use, whether their files are intact.
 
 A version is a folder <version>/ with `card.json`, the weights file that the card names and, where the card has its
-checksum, `population.npz`: how the radiographs look that it has learned from. The product ships one; an installation
-adds its own below its data folder. No tensorflow here.
+checksum, `population.npz`, the training population. The product ships one; an installation adds its own below its data
+folder. No tensorflow here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from model.population import POPULATION
 
 CARD = "card.json"
 ACTIVE = "active.json"
-# A file changed twice within a tick of the clock looks unchanged; older ones are told apart by their times.
+# A file that changed twice within a tick of the clock looks unchanged, so recent files are not cached.
 _TICK_NS = 2_000_000_000
 _checksums: dict[Path, tuple[tuple[int, ...], str]] = {}
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
@@ -52,7 +52,13 @@ def _roots(settings: Settings) -> tuple[Path, Path]:
 
 
 def version_folder(settings: Settings, version: str) -> Path:
-    """Return the folder of a version; raises ClassifierError when there is none."""
+    """Return the folder of a version.
+
+    Raises
+    ------
+    ClassifierError
+        If the version is not installed.
+    """
     if _VERSION.fullmatch(version):
         for root in _roots(settings):
             if (root / version / CARD).is_file():
@@ -64,9 +70,12 @@ def version_folder(settings: Settings, version: str) -> Path:
 
 
 def active_version(settings: Settings) -> str:
-    """Return the version in use: the setting's, else the promoted one, else the one that shipped.
+    """Return the version in use: that of the settings, else the promoted one, else the one that ships.
 
-    Raises ClassifierError when there is none.
+    Raises
+    ------
+    ClassifierError
+        If there is none.
     """
     version = settings.classifier or read_pointer(settings).get("version")
     if version is None:
@@ -78,9 +87,12 @@ def active_version(settings: Settings) -> str:
 
 
 def read_pointer(settings: Settings) -> dict[str, Any]:
-    """Return what the pointer in force says, at least the version; empty when there is none.
+    """Return the content of `active.json`, at least the version; empty where there is none.
 
-    Raises ClassifierError when it is damaged.
+    Raises
+    ------
+    ClassifierError
+        If the file is damaged.
     """
     for root in (settings.data_dir, settings.shipped_weights):
         if (root / ACTIVE).is_file():
@@ -96,12 +108,24 @@ def read_pointer(settings: Settings) -> dict[str, Any]:
 
 
 def load_card(settings: Settings, version: str) -> ModelCard:
-    """Read a version's card; raises ClassifierError when it is missing or damaged."""
+    """Read the card of a version.
+
+    Raises
+    ------
+    ClassifierError
+        If it is missing or damaged.
+    """
     return read_card(version_folder(settings, version))
 
 
 def read_card(folder: Path) -> ModelCard:
-    """Read the card in a version's folder."""
+    """Read the card in a version's folder.
+
+    Raises
+    ------
+    ClassifierError
+        If it is missing or damaged.
+    """
     try:
         return card_from_json((folder / CARD).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -112,9 +136,12 @@ def read_card(folder: Path) -> ModelCard:
 
 
 def replace_card(folder: Path, card: ModelCard) -> None:
-    """Write a version's card anew, with more said of the same weights.
+    """Replace the card of a version, for the same weights and population.
 
-    Raises ClassifierError when the card is another version's, or names other weights or another population.
+    Raises
+    ------
+    ClassifierError
+        If the card is another version's, or names other weights or another population.
     """
     kept = verify(folder)
     if any(
@@ -129,15 +156,18 @@ def replace_card(folder: Path, card: ModelCard) -> None:
 
 
 def verify(folder: Path) -> ModelCard:
-    """Compare the version's files with the checksums on the card and return the card.
+    """Compare the files of a version with the checksums on its card, and return the card.
 
-    Raises ClassifierError when they differ: such files are never loaded.
+    Raises
+    ------
+    ClassifierError
+        If they differ. Such files are never loaded.
     """
     return _check(folder, file_sha256)
 
 
 def verify_again(folder: Path) -> ModelCard:
-    """Do as `verify` does, cheaply enough for every rerun of a page: files that have not changed are not read again."""
+    """Verify as `verify` does, but read only files that changed since: cheap enough for every rerun of a page."""
     return _check(folder, _known_sha256)
 
 
@@ -174,15 +204,15 @@ def _compare(
 
 
 def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file in hexadecimal."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _known_sha256(path: Path) -> str:
-    """Return `file_sha256(path)`, from memory while the file is the same by its number, size and times.
+    """Return `file_sha256(path)`, cached while inode, size and times of the file stay the same.
 
-    The time of the last change of any kind is among them, which nobody can set back as that of the content can be.
+    The change time is among them: unlike the modification time it cannot be set back.
     """
     about = path.stat()
     state = (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
@@ -196,7 +226,7 @@ def _known_sha256(path: Path) -> str:
 
 
 def next_version(root: Path, settings: Settings, today: date) -> str:
-    """Return the name after today's last, of the form 2026.11.20-2; one that has been given is not given again."""
+    """Return the next version name of the day, such as 2026.11.20-2; a name is never used twice."""
     taken = {*list_versions(settings), *(path.name for path in root.glob("*"))}
     day = f"{today:%Y.%m.%d}-"
     numbers = [
@@ -211,9 +241,26 @@ def add_version(
     write_weights: Callable[[Path], object],
     write_population: Callable[[Path], object] | None = None,
 ) -> Path:
-    """Create <root>/<version>/ whole or not at all; the card's checksums are filled in from what was written.
+    """Create the folder of a version, whole or not at all.
 
-    A version whose population is not written has none. Raises ClassifierError when the version exists.
+    Parameters
+    ----------
+    root
+        Folder of all versions.
+    card
+        The card; its checksums are filled in from the files that are written.
+    write_weights, write_population
+        Write the files to the path that they are called with. Without a population the version has none.
+
+    Returns
+    -------
+    Path
+        <root>/<version>
+
+    Raises
+    ------
+    ClassifierError
+        If the version exists.
     """
     folder = root / card.version
     if folder.exists():

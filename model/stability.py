@@ -55,7 +55,7 @@ def crossing(stability: Stability, prediction: Prediction) -> tuple[str, ...]:
     return tuple(name for name, probability in stability.changes if (probability >= point) != above)
 
 
-def most_moving(stability: Stability, prediction: Prediction) -> tuple[str, float]:
+def largest_change(stability: Stability, prediction: Prediction) -> tuple[str, float]:
     """Return the change that moved the probability most, and the probability under it."""
     return max(stability.changes, key=lambda change: abs(change[1] - prediction.probability))
 

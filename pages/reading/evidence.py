@@ -15,7 +15,7 @@ from imaging.film import Radiograph
 from model.assessment import EvidenceRegions, Population, Prediction
 from model.engine import Classifier
 from model.lung_zones import is_mirrored, locate_evidence, region_words
-from model.stability import measure_stability, most_moving, stability_words
+from model.stability import measure_stability, largest_change, stability_words
 from pages.reading.films import Film, annotate
 
 # A reader who steps quickly through the films does not wait for figures that are not read.
@@ -103,7 +103,7 @@ def _runs_by_itself() -> bool:
 def _show_stability(film: Film, prediction: Prediction) -> None:
     if film.stability is None:
         return
-    words, (name, moved) = stability_words(film.stability, prediction), most_moving(film.stability, prediction)
+    words, (name, moved) = stability_words(film.stability, prediction), largest_change(film.stability, prediction)
     if format_probability(film.stability.low) != format_probability(film.stability.high):
         words += f"; largest change when {name}, to {format_probability(moved)}"
     st.html(paragraphs([("Stability", f"{words}.")]))

@@ -18,7 +18,7 @@ from core.formatting import format_size, with_time_left
 from model.assessment import Assessment
 from model.card import ModelCard
 from model.listing import csv_text, line
-from model.operating import DEFAULT, at_purpose, offered
+from model.operating import DEFAULT, at_purpose, available_purposes
 from pages.reading.films import Film
 from reports.drawing import Drawing
 from reports.json_report import report_json, report_pdf
@@ -58,7 +58,7 @@ class ReportContext:
     def assessment(self, assessment: Assessment) -> Assessment:
         """Return the assessment at the chosen operating point, or at the version's default if it lacks that point."""
         card = self.card_of(assessment.classifier_version)
-        return at_purpose(assessment, card, self.purpose if self.purpose in offered(card) else DEFAULT)
+        return at_purpose(assessment, card, self.purpose if self.purpose in available_purposes(card) else DEFAULT)
 
 
 def films_csv(films: Sequence[Film], context: ReportContext, with_names: bool = False) -> str:

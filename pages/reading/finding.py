@@ -11,7 +11,7 @@ from core.formatting import format_probability
 from model.assessment import Assessment, Prediction
 from model.card import Evaluation, ModelCard
 from model.lung_zones import outside_warning
-from model.operating import NAMES, at_purpose, offered, operating_point, rates_at
+from model.operating import NAMES, at_purpose, available_purposes, operating_point, rates_at
 from pages.reading.evidence import evidence_regions, show_evidence
 from pages.reading.films import Film, reassess
 from pages.reading.probability_scale import probability_scale
@@ -139,7 +139,7 @@ def _show_scale(prediction: Prediction, card: ModelCard, evaluation: Evaluation,
     point = operating_point(card, prediction.purpose)
     others = {
         NAMES[purpose]: operating_point(card, purpose).probability
-        for purpose in offered(card)
+        for purpose in available_purposes(card)
         if purpose != prediction.purpose
     }
     figure = probability_scale(

@@ -11,7 +11,7 @@ import streamlit as st
 from core.formatting import format_interval, format_rate
 from model.card import Evaluation, Measure, ModelCard
 from model.metrics import ppv_npv
-from model.operating import AIMS, DEFAULT, NAMES, Rates, offered, operating_point, rates_at
+from model.operating import AIMS, DEFAULT, NAMES, Rates, available_purposes, operating_point, rates_at
 from pages.shared import charts, installation
 
 _PURPOSE, _PREVALENCE = "read.purpose", "read.prevalence"
@@ -51,7 +51,7 @@ def requested_purpose() -> str:
 def chosen_purpose(card: ModelCard) -> str:
     """Return the requested purpose, or the default where the version has no operating point for it."""
     purpose = requested_purpose()
-    return purpose if purpose in offered(card) else DEFAULT
+    return purpose if purpose in available_purposes(card) else DEFAULT
 
 
 def chosen_prevalence() -> float:
@@ -72,17 +72,17 @@ def prevalence_as_set() -> Callable[[], float]:
 
 def show_purpose(card: ModelCard) -> None:
     """Draw the choice of the operating point, which holds for every film of the visit."""
-    if len(offered(card)) == 1:
+    if len(available_purposes(card)) == 1:
         return
     if st.session_state.get(_PURPOSE) != chosen_purpose(card):  # setting it again would close the open list
         st.session_state[_PURPOSE] = chosen_purpose(card)
     st.selectbox(
         "Operating point",
-        offered(card),
+        available_purposes(card),
         key=_PURPOSE,
         on_change=_choose,
         format_func=lambda one: f"{NAMES[one]}, {operating_point(card, one).probability:.2f}",
-        help=" ".join(f"{NAMES[one]}: {AIMS[one]}" for one in offered(card)),
+        help=" ".join(f"{NAMES[one]}: {AIMS[one]}" for one in available_purposes(card)),
     )
     if chosen_purpose(card) != DEFAULT:
         st.html(f'<p class="pl-note">{escape(AIMS[chosen_purpose(card)])}</p>')

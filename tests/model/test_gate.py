@@ -12,8 +12,8 @@ from core.formatting import format_age
 from imaging.film import FilmHeader, Radiograph
 from imaging.radiograph import decode_radiograph
 from model.assessment import Population
-from model.gate import check, check_population, inverted_issue, rotated_issue, together
-from model.gate_measures import measure_greys, thinned
+from model.gate import check, check_population, inverted_issue, merge_issues, rotated_issue
+from model.gate_measures import measure_greys, subsample
 from model.population import Judgement, Limits
 from tests.dicoms import phantom_dicom
 from tests.phantoms import chest
@@ -77,7 +77,7 @@ def test_black_beside_the_collimated_field_does_not_count(tilt: int) -> None:
     turn = cv2.getRotationMatrix2D((300, 300), tilt, 1.0)
     picture = cv2.warpAffine(canvas, turn, (600, 600)).astype(np.uint8)
     picture[20:40, 20:50] = 255  # a marker in the dark is no field
-    greys = measure_greys(thinned(film(picture)))
+    greys = measure_greys(subsample(film(picture)))
     assert greys.field == pytest.approx(400 * 340 / 600**2, rel=0.06) and greys.clipped < 0.1
     assert codes(film(picture)) == []
 
@@ -96,11 +96,11 @@ def test_little_contrast_is_said_and_half_the_usual_is_little() -> None:
 
 def test_measures_are_those_of_the_whole_film_and_not_of_its_size() -> None:
     small, large = chest(5, (400, 400)), np.kron(chest(5, (400, 400)), np.ones((8, 8), np.uint8))
-    sample = thinned(film(large))
+    sample = subsample(film(large))
     assert sample.shape[0] < 600
-    one, other = measure_greys(thinned(film(small))), measure_greys(sample)
+    one, other = measure_greys(subsample(film(small))), measure_greys(sample)
     assert one.spread == pytest.approx(other.spread, abs=2) and one.black == pytest.approx(other.black, abs=0.01)
-    strip = thinned(film(np.tile(chest(5, (256, 256)), (1, 40))))
+    strip = subsample(film(np.tile(chest(5, (256, 256)), (1, 40))))
     assert strip.size < 4 * 384 * 384 + 384 * 400
 
 
@@ -175,14 +175,14 @@ def test_an_adult_by_the_header_is_outside_whatever_the_film_looks_like(age: flo
 def test_of_an_adult_s_film_the_header_is_the_one_reason_given() -> None:
     adult = check(film(chest(7, (300, 300)), header=FilmHeader(age_years=60.0)))
     looks = check_population(judged(distance=1.0, cropped=0.9))
-    found = together(adult, looks)
+    found = merge_issues(adult, looks)
     assert [issue.code for issue in found] == ["OUTSIDE_POPULATION", "CROPPED", "AGE_OUTSIDE"]
     assert found[0] == adult[0]
     child = check(film(chest(7, (300, 300)), header=FilmHeader(age_years=12.0)))
-    assert [issue.code for issue in together(child, looks)] == ["OUTSIDE_POPULATION", "CROPPED", "AGE_OUTSIDE"]
-    assert together(child, looks)[0] == looks[0]
+    assert [issue.code for issue in merge_issues(child, looks)] == ["OUTSIDE_POPULATION", "CROPPED", "AGE_OUTSIDE"]
+    assert merge_issues(child, looks)[0] == looks[0]
     other = check_population(judged(distance=1.5, ood=2.0))
-    assert [issue.code for issue in together(adult, other)] == [
+    assert [issue.code for issue in merge_issues(adult, other)] == [
         "NOT_A_CHEST_RADIOGRAPH",
         "OUTSIDE_POPULATION",
         "AGE_OUTSIDE",

@@ -12,7 +12,7 @@ from model.assessment import Assessment, InputIssue
 from model.calibration import predict
 from model.card import Calibration, Measure, ModelCard, OperatingPoint, PurposePoint
 from model.metrics import evaluate, wilson
-from model.operating import AIMS, DEFAULT, NAMES, at_purpose, offered, operating_point, rates_at
+from model.operating import AIMS, DEFAULT, NAMES, at_purpose, available_purposes, operating_point, rates_at
 from tests.fake_classifier import fake_card
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -40,9 +40,9 @@ def an_assessment(value: float | None, card: ModelCard) -> Assessment:
 def test_the_default_is_the_cards_own_point() -> None:
     card = a_card()
     assert operating_point(card) is card.operating_point
-    assert offered(card) == ("default", "screening", "balanced", "rule_in")
-    assert offered(fake_card()) == (DEFAULT,)
-    assert set(NAMES) == set(AIMS) == set(offered(card))
+    assert available_purposes(card) == ("default", "screening", "balanced", "rule_in")
+    assert available_purposes(fake_card()) == (DEFAULT,)
+    assert set(NAMES) == set(AIMS) == set(available_purposes(card))
 
 
 @pytest.mark.parametrize(("purpose", "cut"), [("screening", 0.2), ("balanced", 0.5), ("rule_in", 0.9)])
@@ -66,7 +66,7 @@ def test_a_band_without_end_stays_without_end() -> None:
 def test_screening_never_calls_fewer_films_than_ruling_in() -> None:
     """Where a classifier meets both targets between two cuts, either cut serves either purpose."""
     card = a_card(screening=0.08, balanced=0.10, rule_in=0.05)
-    cuts = {purpose: operating_point(card, purpose).probability for purpose in offered(card)}
+    cuts = {purpose: operating_point(card, purpose).probability for purpose in available_purposes(card)}
     assert cuts == {"default": 0.4, "screening": 0.05, "balanced": 0.10, "rule_in": 0.4}
     assert operating_point(card, "rule_in").chosen == (
         "target of rule_in; moved from 0.050 to keep the purposes in order"
@@ -92,7 +92,7 @@ def test_a_purpose_without_a_point_is_refused_by_name(purpose: str) -> None:
 def test_the_purpose_moves_the_finding_and_never_the_probability(value: float, findings: tuple[str, ...]) -> None:
     card = a_card()
     assessment = an_assessment(logit(value), card)
-    for purpose, finding in zip(offered(card), findings, strict=True):
+    for purpose, finding in zip(available_purposes(card), findings, strict=True):
         prediction = at_purpose(assessment, card, purpose).prediction
         assert prediction is not None
         assert prediction.probability == pytest.approx(value) and prediction.finding == finding
@@ -105,7 +105,7 @@ def test_the_purpose_moves_the_finding_and_never_the_probability(value: float, f
 def test_near_is_judged_at_the_purposes_own_band() -> None:
     card = a_card()
     assessment = an_assessment(logit(0.45), card)
-    near = {purpose: at_purpose(assessment, card, purpose).prediction for purpose in offered(card)}
+    near = {purpose: at_purpose(assessment, card, purpose).prediction for purpose in available_purposes(card)}
     assert {purpose for purpose, one in near.items() if one and one.is_near} == {"default", "balanced"}
 
 

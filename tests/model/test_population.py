@@ -16,9 +16,9 @@ from model.population import (
     TrainingPopulation,
     from_arrays,
     ood_score,
-    probabilities,
     read_population,
     save_population,
+    softmax,
     to_arrays,
 )
 
@@ -126,7 +126,7 @@ def test_features_of_another_network_are_refused() -> None:
 
 
 def test_probabilities_add_up_and_do_not_overflow() -> None:
-    found = probabilities(np.array([[1e4, 0.0], [0.0, 0.0]]))
+    found = softmax(np.array([[1e4, 0.0], [0.0, 0.0]]))
     assert found.sum(1) == pytest.approx([1, 1]) and found[1].tolist() == [0.5, 0.5]
 
 

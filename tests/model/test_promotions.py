@@ -170,7 +170,7 @@ def half_a_line(settings, decisions):
 if where == "after the pointer":
     model.promotions.write_atomically = write_then_die
 elif where == "half a line":
-    model.promotions._write_down = half_a_line
+    model.promotions._append = half_a_line
 else:
     setattr(model.promotions, where, die)
 promote(settings, sys.argv[3], who="Ada")
@@ -195,19 +195,19 @@ promote(settings, sys.argv[3], who="Ada")
 def test_a_full_disk_after_the_pointer_leaves_a_decision_that_is_known(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = model.promotions._write_down
+    write = model.promotions._append
 
     def full(_settings: Settings, decisions: tuple[object, ...]) -> None:
         if decisions:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(model.promotions, "_write_down", full)
+    monkeypatch.setattr(model.promotions, "_append", full)
     promote(settings, A, who="Ada")
     assert active_version(settings) == A and [one.who for one in promotions(settings)] == ["Ada"]
     with pytest.raises(OSError, match="No space"):
         promote(settings, B, who="Grace")
     assert active_version(settings) == A, "the next decision would lose the one that only the pointer knows"
-    monkeypatch.setattr(model.promotions, "_write_down", write)
+    monkeypatch.setattr(model.promotions, "_append", write)
     promote(settings, B, who="Grace")
     assert [one.who for one in promotions(settings)] == ["Ada", "Grace"]
 

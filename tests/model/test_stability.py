@@ -7,7 +7,7 @@ import pytest
 
 from imaging.film import Radiograph
 from model.assessment import Prediction, Stability
-from model.stability import CHANGES, crossing, measure_stability, most_moving, stability_words
+from model.stability import CHANGES, crossing, largest_change, measure_stability, stability_words
 from tests.fake_classifier import PX, ROWS, fake_card, fake_classifier
 from tests.phantoms import chest
 
@@ -93,7 +93,7 @@ def test_words_for_a_finding_that_holds() -> None:
     stability = Stability(0.91, 0.96, (("mirrored", 0.91), ("cropped", 0.96), ("brighter", 0.95)))
     assert stability_words(stability, a_prediction(0.94)) == "Stable: 0.91–0.96 under three small perturbations"
     assert crossing(stability, a_prediction(0.94)) == ()
-    assert most_moving(stability, a_prediction(0.94)) == ("mirrored", 0.91)
+    assert largest_change(stability, a_prediction(0.94)) == ("mirrored", 0.91)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from model.population import (
     TrainingPopulation,
     from_arrays,
     ood_score,
-    probabilities,
+    softmax,
     to_arrays,
 )
 from training.data.augment import DOMAIN_SHIFT, Augmentation, augment
@@ -210,7 +210,7 @@ def fit_gate_features(
     # What is chosen below is chosen with the numbers as the file keeps them.
     plain = from_arrays(to_arrays(plain))
     features = {name: plain.features(one.gate_features) for name, one in seen.items()}
-    references = [plain.alike(features[name], seen[name].last) for name in ("films", "varied")]
+    references = [plain.neighbour_features(features[name], seen[name].last) for name in ("films", "varied")]
     population = from_arrays(
         to_arrays(replace(plain, heads=_fit_heads(features, poses), references=np.concatenate(references)))
     )
@@ -336,7 +336,7 @@ def choose_limits(
 
     changed = np.concatenate((features["held_out"], features["held_out_varied"]))
     scores = population.scores(changed)
-    pose = probabilities(scores[:, : len(POSES)])
+    pose = softmax(scores[:, : len(POSES)])
     # Between films exposed strangely and what is no film there is room, and other people's films lie in it. Two thirds
     # of it are theirs: an outlier let in is still called unlike the training films, a film turned away is not read.
     films, outliers = np.quantile(strangeness("held_out_varied"), 0.99), np.quantile(strangeness("outliers"), 0.02)

@@ -171,7 +171,7 @@ def test_two_administrators_cannot_overwrite_each_other(settings: Settings) -> N
     assert not app.exception
     assert active_version(settings) == THIRD
     said = text(app)
-    assert "Somebody else changed the version in use." in said
+    assert "Another administrator changed the version in use." in said
     assert f"is one of {NEW} with {OLD}, but {THIRD} is in use now; compare again" in said
     assert app.button(key="decide.promote").disabled
 
@@ -215,7 +215,7 @@ def test_a_roll_back_that_somebody_else_has_done_is_not_done_twice(settings: Set
     add_version(settings.versions_dir, a_card(THIRD), lambda path: path.write_text(THIRD))
     promote(settings, THIRD, who="the other one")
     app = app.button(key="decide.rollback").click().run()
-    assert active_version(settings) == THIRD and "Somebody else changed the version in use." in text(app)
+    assert active_version(settings) == THIRD and "Another administrator changed the version in use." in text(app)
 
 
 def test_a_damaged_version_in_use_can_be_left_from_here(settings: Settings) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from model.card import card_to_json
-from model.population import HEADS, PARTS, POSES, TrainingPopulation, from_arrays, probabilities, to_arrays
+from model.population import HEADS, PARTS, POSES, TrainingPopulation, from_arrays, softmax, to_arrays
 from model.registry import file_sha256, read_card
 from tests.fake_classifier import fake_card
 from tests.phantoms import as_png, chest
@@ -168,7 +168,7 @@ def test_every_kind_of_outlier_is_drawn_and_none_is_blank(films: Pictures) -> No
 def test_parts_and_probabilities_agree_with_what_is_fitted(population: TrainingPopulation, films: Pictures) -> None:
     features = population.features(extract(films[:2])[0])
     assert features.shape[1] == population.whole[1].shape[1] + PARTS * population.part[1].shape[1]
-    assert probabilities(population.scores(features)[:, : len(POSES)]).sum(1) == pytest.approx([1, 1])
+    assert softmax(population.scores(features)[:, : len(POSES)]).sum(1) == pytest.approx([1, 1])
 
 
 def test_a_version_brings_its_population_and_is_judged_by_it(
