@@ -15,7 +15,7 @@ from imaging.film import Radiograph
 from model.assessment import EvidenceRegions, Population, Prediction
 from model.engine import Classifier
 from model.lung_zones import is_mirrored, locate_evidence, region_words
-from model.stability import measure_stability, largest_change, stability_words
+from model.stability import largest_change, measure_stability, stability_words
 from pages.reading.films import Film, annotate
 
 # A reader who steps quickly through the films does not wait for figures that are not read.
