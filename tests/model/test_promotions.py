@@ -105,7 +105,7 @@ def test_a_decision_against_another_version_than_the_one_in_use_is_refused(setti
     promote(settings, A, who="Ada", expected=FIRST)
     with pytest.raises(ClassifierError, match=A) as error:
         promote(settings, B, who="Grace", expected=FIRST)
-    assert "Somebody else" in error.value.advice
+    assert "Another administrator" in error.value.advice
     with pytest.raises(ClassifierError, match="meanwhile"):
         rollback(settings, who="Grace", expected=FIRST)
     assert active_version(settings) == A and len(promotions(settings)) == 1
@@ -128,7 +128,7 @@ except model.promotions.ClassifierError as error:
         one.stdin.write("\n")
         one.stdin.flush()
     said = [one.communicate(timeout=60)[0].strip() for one in both]
-    assert said.count("won") == 1 and sum("Somebody else" in words for words in said) == 2
+    assert said.count("won") == 1 and sum("Another administrator" in words for words in said) == 2
     winner = (A, B, C)[said.index("won")]
     assert active_version(settings) == winner
     assert [(one.who, one.version) for one in promotions(settings)] == [(winner, winner)]
