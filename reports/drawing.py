@@ -75,6 +75,11 @@ def draw_map(grey: Grey, heatmap: Heatmap, drawing: Drawing) -> npt.NDArray[np.u
         return np.repeat(grey[..., None], 3, axis=2)
     sized = cv2.resize(heatmap.values, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
     values: npt.NDArray[np.float32] = np.clip(sized, 0, 1).astype(np.float32)
-    return (
-        contour(grey, values, drawing.levels) if drawing.mode == "contour" else overlay(grey, values, drawing.opacity)
-    )
+    if drawing.mode == "contour":
+        return contour(grey, values, drawing.levels)
+    drawn = np.repeat(grey[..., None], 3, axis=2)
+    # Pixels without evidence stay as they are, so only the rectangle around the others is blended.
+    x, y, width, height = cv2.boundingRect((values > 0).astype(np.uint8))
+    box = slice(y, y + height), slice(x, x + width)
+    drawn[box] = overlay(grey[box], values[box], drawing.opacity)
+    return drawn

@@ -17,8 +17,21 @@ from model.card import ModelCard
 from model.overlay import colour_table
 from reports.drawing import Drawing, draw_film, draw_map, map_shown
 from reports.pdf_figures import ABOVE, BELOW, INDENT, draw_rates, draw_scale
-from reports.pdf_text import GREY, INK, LEADING, Colour, paragraph, rule, set_lines, shortened, stroke, text, wrapped
-from reports.pdf_text import unprintable as count_unprintable
+from reports.pdf_text import (
+    GREY,
+    INK,
+    LEADING,
+    Colour,
+    new_page,
+    paragraph,
+    rule,
+    set_lines,
+    shortened,
+    stroke,
+    text,
+    wrapped,
+)
+from reports.typefaces import REPLACEMENT, count_missing
 from reports.wording import (
     NOT_A_DIAGNOSIS,
     NOT_AN_OUTLINE,
@@ -80,14 +93,9 @@ def draw_page(
     pictures = _printed_pictures(assessment, drawing)
     notes = _rows(assessment, card, reading, drawing)
     texts = [[wrapped(item, _WIDTH - INDENT, note.size) for item in note.items] for note in notes]
+    draft = None
     for height in _HEIGHTS:
-        pdf = FPDF(format="A4")
-        pdf.core_fonts_encoding = "cp1252"  # what the core fonts hold; Latin-1 would lack dashes
-        pdf.set_auto_page_break(False)
-        pdf.set_creation_date(assessment.assessed_at.astimezone(UTC))
-        pdf.set_title("PneumoLens report")
-        pdf.set_lang("en-GB")
-        pdf.add_page()
+        pdf = draft = new_page("PneumoLens report", assessment.assessed_at.astimezone(UTC), draft)
         y = _head(pdf, assessment, card)
         y = _pictures(pdf, y, height, assessment, pictures, drawing)
         y = _finding(pdf, y, assessment, card)
@@ -100,7 +108,7 @@ def draw_page(
 
 def _head(pdf: FPDF, assessment: Assessment, card: ModelCard) -> float:
     text(pdf, _LEFT, _TOP + 5, "PneumoLens", 15, bold=True)
-    text(pdf, _LEFT + 35, _TOP + 5, "Chest radiograph report", 11, GREY)
+    text(pdf, _LEFT + 38, _TOP + 5, "Chest radiograph report", 11, GREY)
     text(pdf, _RIGHT, _TOP + 5, f"{assessment.assessed_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC", 9, GREY, align="R")
     rule(pdf, _LEFT, _TOP + 8, _WIDTH)
     text(pdf, _LEFT, _TOP + 13, NOT_A_DIAGNOSIS, 9, bold=True)
@@ -240,7 +248,7 @@ def _rows(assessment: Assessment, card: ModelCard, reading: Reading | None, draw
         _Note("Warnings", warnings(assessment), least=4),
         _Note("Reader", (VERDICTS[reading.verdict],) if reading and reading.verdict else ()),
         _Note("Remarks", remarks, least=3, is_one_text=True),
-        _Note("", _lost(remarks), colour=GREY),
+        _Note("", _replaced(remarks), colour=GREY),
         _Note("Corrections", (corrections_sentence(assessment.corrections),) if assessment.corrections else ()),
         _Note("Influence", (evidence_sentence(assessment.regions, drawing),) if assessment.regions else ()),
         _Note("Similar films", tuple(one for one in similar if one)),
@@ -254,13 +262,13 @@ def _remarks(reading: Reading | None) -> tuple[str, ...]:
     return (remarks[:_MOST_CHARACTERS],) if remarks else ()
 
 
-def _lost(remarks: tuple[str, ...]) -> tuple[str, ...]:
-    lost = sum(count_unprintable(remark) for remark in remarks)
-    if not lost:
+def _replaced(remarks: tuple[str, ...]) -> tuple[str, ...]:
+    missing = sum(count_missing(remark) for remark in remarks)
+    if not missing:
         return ()
     return (
-        f"Each “?” above may stand for a character that cannot be printed here ({lost} in all); the whole text is "
-        f"{_IN_JSON}.",
+        f"Each {REPLACEMENT} above stands for a character that cannot be printed here ({missing} in all); the whole "
+        f"text is {_IN_JSON}.",
     )
 
 
@@ -280,21 +288,22 @@ def _notes(pdf: FPDF, y: float, bottom: float, notes: list[_Note], texts: list[l
     for note, items, room in zip(notes, texts, given, strict=True):
         if room:
             text(pdf, _LEFT, y + 0.75 * 8.5 * LEADING, note.title, 8.5, bold=True)
-            y = set_lines(pdf, _LEFT + INDENT, y, _cut(pdf, items, room, note), note.size, note.colour) + 1.5
+            lines = _cut(items, room, note)
+            y = set_lines(pdf, _LEFT + INDENT, y, _WIDTH - INDENT, lines, note.size, note.colour) + 1.5
     return given == needed
 
 
-def _cut(pdf: FPDF, items: list[list[str]], room: int, note: _Note) -> list[str]:
+def _cut(items: list[list[str]], room: int, note: _Note) -> list[str]:
     """Return the lines of the items that fit into `room` lines, the last of which says what is missing."""
     lines = [line for item in items for line in item]
     if len(lines) <= room:
         return lines
     if note.is_one_text or len(items) == 1 or room == 1:
-        return shortened(pdf, _WIDTH - INDENT, lines[:room], note.size, f"… (the rest is {_IN_JSON})")
+        return shortened(_WIDTH - INDENT, lines[:room], note.size, f"… (the rest is {_IN_JSON})")
     kept: list[str] = []
     for position, item in enumerate(items):
         if len(kept) + len(item) >= room and not kept:
-            kept = shortened(pdf, _WIDTH - INDENT, item[: room - 1], note.size, "…")
+            kept = shortened(_WIDTH - INDENT, item[: room - 1], note.size, "…")
         elif len(kept) + len(item) >= room:
             return [*kept, f"and {len(items) - position} more, {_IN_JSON}"]
         else:

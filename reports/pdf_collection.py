@@ -16,7 +16,7 @@ from pypdf import PdfWriter
 from core.formatting import format_probability
 from model.assessment import Assessment
 from reports.drawing import Drawing
-from reports.pdf_text import GREY, paragraph, rule, text
+from reports.pdf_text import GREY, new_page, paragraph, rule, text
 from reports.wording import NOT_A_DIAGNOSIS, moved_words
 
 # The page is 210 × 297 mm. Lengths are in mm, type sizes in points.
@@ -76,20 +76,16 @@ def collection(entries: Sequence[Entry], drawing: Drawing = _AS_FIRST_SHOWN) -> 
 
 def _table(entries: tuple[Entry, ...], drawing: Drawing) -> bytes:
     """Draw the table, whose own number of pages moves the films' pages that it names."""
-    pages, done = 1, FPDF()
+    pages, pdf = 1, None
     while True:
-        done = _draw(entries, drawing, pages)
-        if done.page == pages:
-            return bytes(done.output())
-        pages = done.page
+        pdf = _draw(entries, drawing, pages, pdf)
+        if pdf.page == pages:
+            return bytes(pdf.output())
+        pages = pdf.page
 
 
-def _draw(entries: tuple[Entry, ...], drawing: Drawing, front: int) -> FPDF:
-    pdf = FPDF(format="A4")
-    pdf.core_fonts_encoding = "cp1252"
-    pdf.set_auto_page_break(False)
-    pdf.set_creation_date(max(entry.assessment.assessed_at for entry in entries).astimezone(UTC))
-    pdf.set_lang("en-GB")
+def _draw(entries: tuple[Entry, ...], drawing: Drawing, front: int, draft: FPDF | None) -> FPDF:
+    pdf = new_page("PneumoLens reports", max(entry.assessment.assessed_at for entry in entries).astimezone(UTC), draft)
     y = _head(pdf, entries, drawing)
     for position, entry in enumerate(entries):
         if y + _ROW > _BOTTOM:
@@ -109,12 +105,11 @@ def _draw(entries: tuple[Entry, ...], drawing: Drawing, front: int) -> FPDF:
 
 
 def _head(pdf: FPDF, entries: tuple[Entry, ...], drawing: Drawing) -> float:
-    pdf.add_page()
     times = sorted(entry.assessment.assessed_at.astimezone(UTC) for entry in entries)
     versions = sorted({entry.assessment.classifier_version for entry in entries})
     text(pdf, _LEFT, _TOP + 5, "PneumoLens", 15, bold=True)
     films = f"{len(entries)} film{'s' if len(entries) > 1 else ''}"
-    text(pdf, _LEFT + 35, _TOP + 5, f"Chest radiograph reports: {films}", 11, GREY)
+    text(pdf, _LEFT + 38, _TOP + 5, f"Chest radiograph reports: {films}", 11, GREY)
     text(pdf, _RIGHT, _TOP + 5, f"{times[-1]:%Y-%m-%d %H:%M} UTC", 9, GREY, align="R")
     rule(pdf, _LEFT, _TOP + 8, _RIGHT - _LEFT)
     text(pdf, _LEFT, _TOP + 13.2, NOT_A_DIAGNOSIS, 9, bold=True)

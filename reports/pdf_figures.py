@@ -44,7 +44,7 @@ def draw_scale(pdf: FPDF, x: float, y: float, width: float, prediction: Predicti
     this = f"this radiograph {format_probability(prediction.probability)}"
     text(pdf, here + (2 if here < half else -2), top - 3.6, this, 8, bold=True, align="L" if here < half else "R")
     label = f"operating point {prediction.operating_point:.2f}"
-    wide = width_of(pdf, label, 7.5) + 1.2
+    wide = width_of(label, 7.5) + 1.2
     if point + wide <= left + across and not point <= here <= point + wide:
         edge, rightwards = point, True
     elif point - wide >= x and not point - wide <= here <= point:

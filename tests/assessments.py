@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
-import zlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 
 import numpy as np
+from pypdf import PdfReader
+from pypdf.generic import DictionaryObject
 
 from imaging.film import FilmHeader
 from imaging.radiograph import Radiograph, decode_radiograph
@@ -121,32 +123,67 @@ def refused_assessment(*, decoded: bool = False) -> Assessment:
     return Assessment.refused((issue,), CARD.version, SEEN_AT, 0.1, radiograph=film)
 
 
+@dataclass(frozen=True)
+class Line:
+    """A printed line: its text in the order in which it is drawn, and its place in points from the lower left."""
+
+    text: str
+    size: float
+    left: float
+    baseline: float
+    right: float
+
+
 def drawn(pdf: bytes) -> bytes:
-    """The page's content stream."""
-    streams = re.findall(rb"/FlateDecode.{0,80}?stream\r?\n(.*?)\r?\nendstream", pdf, re.S)
-    return b"\n".join(s for s in (_inflated(stream) for stream in streams) if b" Tj" in s)
+    """The first page's content stream."""
+    return PdfReader(io.BytesIO(pdf)).pages[0].get_contents().get_data()
 
 
-def typed(pdf: bytes) -> list[tuple[float, str]]:
-    """What is printed with its size in points, one entry for each line: the operands of the text operators."""
-    size, found = 0.0, []
-    for named, text in re.findall(rb"/F\d+ ([\d.]+) Tf|\(((?:[^()\\]|\\.)*)\) Tj", drawn(pdf)):
-        if named:
-            size = float(named)
-        else:
-            found.append((size, re.sub(rb"\\(.)", rb"\1", text).decode("cp1252")))
+def typed(pdf: bytes) -> list[Line]:
+    """What is printed on the first page, one entry for each line, decoded as a viewer decodes it for copying."""
+    reader = PdfReader(io.BytesIO(pdf))
+    page = reader.pages[0]
+    fonts = {name: _glyphs(font.get_object()) for name, font in page["/Resources"]["/Font"].items()}
+    glyphs, size, kept, found = {}, 0.0, [], []
+    for operands, operator in page.get_contents().operations:
+        if operator == b"BT":
+            words, edges, pen, baseline = "", [], 0.0, 0.0
+        elif operator == b"q":
+            kept.append((glyphs, size))
+        elif operator == b"Q":
+            glyphs, size = kept.pop()
+        elif operator == b"Tf":
+            glyphs, size = fonts[operands[0]], float(operands[1])
+        elif operator in (b"Td", b"Tm"):
+            pen, baseline = map(float, operands[-2:])
+        elif operator == b"Tj":
+            codes = operands[0].original_bytes
+            edges.append(pen)
+            for code in (int.from_bytes(codes[k : k + 2], "big") for k in range(0, len(codes), 2)):
+                said, wide = glyphs[code]
+                words, pen = words + said, pen + wide * size / 1000
+            edges.append(pen)
+        elif operator == b"ET" and words:
+            found.append(Line(words, size, min(edges), baseline, max(edges)))
     return found
 
 
+def _glyphs(font: DictionaryObject) -> dict[int, tuple[str, float]]:
+    """Code → the characters that it stands for (ToUnicode) and its width in thousandths of the size (W)."""
+    widths, array = {}, list(font["/DescendantFonts"][0].get_object()["/W"])
+    while array:
+        first, second = int(array.pop(0)), array.pop(0)
+        if isinstance(second, list):
+            widths |= {first + k: float(wide) for k, wide in enumerate(second)}
+        else:
+            widths |= dict.fromkeys(range(first, int(second) + 1), float(array.pop(0)))
+    pairs = re.findall(rb"<([0-9A-F]{4})> <([0-9A-F]*)>\n", font["/ToUnicode"].get_object().get_data())
+    said = {int(code, 16): bytes.fromhex(units.decode()).decode("utf-16-be") for code, units in pairs}
+    return {code: (said.get(code, ""), wide) for code, wide in widths.items()}
+
+
 def lines(pdf: bytes) -> list[str]:
-    return [line for _, line in typed(pdf)]
-
-
-def _inflated(stream: bytes) -> bytes:
-    try:
-        return zlib.decompressobj().decompress(stream)  # which does not mind a last byte that looked like a line's end
-    except zlib.error:
-        return b""
+    return [line.text for line in typed(pdf)]
 
 
 def printed(pdf: bytes) -> str:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC
+from functools import cache
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
 
 from model.assessment import Assessment
 from model.card import ModelCard
 from model.overlay import colour_table
 from reports.drawing import Drawing, draw_film, draw_map, map_shown
-from reports.pdf_text import line_picture
+from reports.typefaces import Typeface, em_width, printable, runs
 from reports.wording import finding_words, map_name, moved_words, probability_sentence
 
 # Enough for any screen that shows a film whole; small films are enlarged so that the words below can be read.
 MOST_PX, LEAST_PX = 2048, 1024
 _BAND = 22
 _WHITE, _GREY = 235, 175
+# Height of a line and place of its baseline below the line's top, in sizes of type.
+_LINE, _BASELINE = 1.35, 1.02
 Picture = npt.NDArray[np.uint8]
 
 
@@ -101,3 +106,26 @@ def _colour_bar(width: int, size: int, margin: int) -> Picture:
         row[begins : begins + part.shape[0], x : x + part.shape[1]] = tinted
         x += part.shape[1] + size
     return row
+
+
+def line_picture(words: str, size_px: int) -> npt.NDArray[np.uint8]:
+    """Draw one line of text from left to right, for type of `size_px`.
+
+    Returns
+    -------
+    NDArray
+        (H, W), uint8: how much ink covers each pixel, 0–255, as wide as the words.
+    """
+    parts = runs(printable(words)) or runs(" ")
+    widths = [em_width(part.text) * size_px for part in parts]
+    ink = Image.new("L", (math.ceil(sum(widths)) + 2, round(_LINE * size_px)))
+    draw, x = ImageDraw.Draw(ink), 1.0
+    for part, wide in zip(parts, widths, strict=True):
+        draw.text((x, round(_BASELINE * size_px)), part.text, 255, _font(part.typeface, size_px), anchor="ls")
+        x += wide
+    return np.asarray(ink)
+
+
+@cache
+def _font(typeface: Typeface, size_px: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(typeface.path, size_px, layout_engine=ImageFont.Layout.BASIC)

@@ -4,7 +4,6 @@ import re
 from dataclasses import replace
 
 import pytest
-from fpdf import FPDF
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from model.assessment import EvidenceRegions, InputIssue, Neighbour, Population,
 from model.card import OperatingPoint
 from reports.drawing import Drawing
 from reports.json_report import report_json, report_pdf
+from reports.typefaces import REPLACEMENT
 from tests.assessments import (
     CARD,
     HEADER,
@@ -22,9 +22,9 @@ from tests.assessments import (
     pages,
     printed,
     refused_assessment,
+    typed,
 )
 
-_TEXT = re.compile(rb"/F\d+ ([\d.]+) Tf|BT ([\d.-]+) ([\d.-]+) Td.{0,60}?\(((?:[^()\\]|\\.)*)\) Tj", re.S)
 _IMAGE = re.compile(rb"q ([\d.-]+) 0 0 ([\d.-]+) ([\d.-]+) ([\d.-]+) cm /I\d+ Do Q")
 # A4 in points, and the margin that the page keeps.
 _WIDTH, _HEIGHT, _MARGIN = 595.3, 841.9, 28.0
@@ -32,17 +32,10 @@ _WIDTH, _HEIGHT, _MARGIN = 595.3, 841.9, 28.0
 
 def boxes(pdf: bytes) -> list[tuple[float, float, float, float]]:
     """(left, bottom, right, top) of every line of text and every picture, in points."""
-    content, ruler, size, found = drawn(pdf), FPDF(), 0.0, []
-    ruler.core_fonts_encoding = "cp1252"
-    for named, x, y, words in _TEXT.findall(content):
-        if named:
-            size = float(named)
-            continue
-        ruler.set_font("Helvetica", "B" if size > 9 else "", size)
-        shown = re.sub(rb"\\(.)", rb"\1", words).decode("cp1252")
-        wide = ruler.get_string_width(shown) * 72 / 25.4
-        found.append((float(x), float(y) - 0.25 * size, float(x) + wide, float(y) + 0.75 * size))
-    for wide, tall, x, y in _IMAGE.findall(content):
+    found = [
+        (one.left, one.baseline - 0.25 * one.size, one.right, one.baseline + 0.75 * one.size) for one in typed(pdf)
+    ]
+    for wide, tall, x, y in _IMAGE.findall(drawn(pdf)):
         low = min(float(y), float(y) + float(tall))
         found.append((float(x), low, float(x) + float(wide), low + abs(float(tall))))
     return found
@@ -156,13 +149,14 @@ def test_pictures_give_way_to_words_and_not_further_than_needed():
 @pytest.mark.parametrize(
     ("remarks", "shown"),
     [
-        ("التهاب رئوي", "“?” above may stand for a character that cannot be printed here (10 in all)"),
+        ("Hello 🫁🫁", f"Each {REPLACEMENT} above stands for a character that cannot be printed here (2 in all)"),
         ("Zagęszczenia w dolnym płacie", None),
+        ("التهاب رئوي", None),
     ],
 )
-def test_characters_that_cannot_be_printed_are_owned_up_to(remarks, shown):
+def test_characters_without_a_glyph_are_counted_below_the_remarks(remarks, shown):
     text = printed(report_pdf(full_assessment(), CARD, reading=Reading(None, remarks)))
-    assert ("cannot be printed" in text) == (shown is not None)
+    assert ("cannot be printed" in text) == (shown is not None) == (REPLACEMENT in text)
     assert shown is None or shown in text
 
 
@@ -170,12 +164,9 @@ def test_characters_that_cannot_be_printed_are_owned_up_to(remarks, shown):
 @pytest.mark.parametrize("probability", [0.0, 0.1, 0.16, 0.28, 0.45, 0.88, 0.97, 1.0])
 def test_the_label_of_the_operating_point_is_crossed_by_no_line(point, probability):
     assessment = replace(make_assessment(), prediction=Prediction(0.1, probability, point, False))
-    content = drawn(report_pdf(assessment, replace(CARD, operating_point=OperatingPoint(point, point, point, ""))))
-    words = f"operating point {point:.2f}".encode()
-    x = next(float(x) for _, x, _, text in _TEXT.findall(content) if text == words)
-    ruler = FPDF()
-    ruler.set_font("Helvetica", "", 7.5)
-    end = x + ruler.get_string_width(words.decode()) * 72 / 25.4
+    pdf = report_pdf(assessment, replace(CARD, operating_point=OperatingPoint(point, point, point, "")))
+    label = next(line for line in typed(pdf) if line.text == f"operating point {point:.2f}")
+    x, end = label.left, label.right
     assert x > 42 and end < _WIDTH - 42
     left, across = (15 + 27) * 72 / 25.4, (180 - 27 - 2) * 72 / 25.4
     assert all(not x < left + value * across < end for value in (probability, point))

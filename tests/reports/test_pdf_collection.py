@@ -81,5 +81,5 @@ def test_a_collection_is_whole_or_not_at_all() -> None:
         collection([])
     begun = collection([Entry(1, "ab" * 32, an_assessment(1)), Entry(2, "cd" * 32, an_assessment(2))])
     begun.add(report_pdf(an_assessment(1), CARD))
-    with pytest.raises(ValueError, match="expected 2 pages. Received: 1"):
+    with pytest.raises(ValueError, match=r"expected 2 pages\. Received: 1"):
         begun.content()
