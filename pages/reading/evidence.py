@@ -42,7 +42,17 @@ def evidence_regions(film: Film) -> EvidenceRegions | None:
 
 
 def show_evidence(film: Film, prediction: Prediction, classifier: Callable[[], Classifier]) -> None:
-    """Draw stability, lung zones and nearest training cases as three rows; `classifier` is called when it is needed."""
+    """Draw stability, lung zones and nearest training cases as three rows.
+
+    Parameters
+    ----------
+    film
+        The film on the screen.
+    prediction
+        Its prediction at the reader's operating point.
+    classifier
+        Returns the version that assessed the film; called only when the stability is measured.
+    """
     if not film.kept.is_outside:
         if film.stability is None and film.kept.radiograph is not None:
             _measure_when_idle(film, film.kept.radiograph, prediction, classifier)

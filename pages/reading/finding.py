@@ -28,7 +28,19 @@ ROTATIONS = {90: "90° clockwise", 180: "180°", 270: "90° counterclockwise"}
 
 
 def show_finding(film: Film, card: ModelCard, version_in_use: str, view: ViewerState) -> None:
-    """Draw the panel of a film that `card`'s version assessed; `view` is the viewer's state, for the report."""
+    """Draw the finding panel.
+
+    Parameters
+    ----------
+    film
+        The film on the screen.
+    card
+        The card of the version that assessed it.
+    version_in_use
+        Named on the panel where it is another one.
+    view
+        The viewer's state, for the report.
+    """
     assessment = at_purpose(film.kept, card, chosen_purpose(card))
     prediction, evaluation = assessment.prediction, card.evaluations.get(VALIDATION)
     answer, details = st.container(key="finding_answer"), st.container(key="finding_details")

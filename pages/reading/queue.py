@@ -25,7 +25,17 @@ PROBABILITY: Order = "probability"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
-    """A queued file. `read` returns its bytes or raises RadiographError; `source` is the file or archive it is in."""
+    """A queued file.
+
+    Attributes
+    ----------
+    name
+        As shown on the page.
+    read
+        Returns the file's bytes; raises RadiographError for an archive member that cannot be unpacked safely.
+    source
+        The uploaded file or archive that holds it in memory.
+    """
 
     name: str
     read: Callable[[], bytes]
@@ -80,7 +90,13 @@ class FilmQueue:
         return sum(sources.values())
 
     def drop(self, files: Sequence[tuple[str, bytes]]) -> None:
-        """Add files to the end of the queue, (name, bytes) each; an archive is replaced by the images in it."""
+        """Add files to the end of the queue; an archive is replaced by the images in it.
+
+        Parameters
+        ----------
+        files
+            (name, bytes) of each uploaded file.
+        """
         if not self.waiting:
             self.done = self.total = 0
         self.not_queued = self.skipped = self.stopped = 0

@@ -32,7 +32,7 @@ WHEN = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
 def assessed(data: bytes, probability: float = 0.8, *issues: InputIssue, **changes: object) -> Assessment:
-    """An assessment of a picture's bytes, with an influence map, by nobody's network."""
+    """An assessment of an image, with an evidence map, without a network."""
     radiograph = decode_radiograph(data)
     cells = np.array([[1, -1, 0], [0, 0.5, 0.2]], np.float32)
     heatmap = Heatmap(evidence_map(cells, (radiograph.height, radiograph.width)), "mixed10", False, cells)

@@ -178,7 +178,7 @@ def test_a_version_without_the_sites_purpose_speaks_at_its_own(tmp_path: Path, m
     assert "operating point, 0.40</span>" in panel(app)
 
 
-def test_influence_is_named_and_kept_with_the_film() -> None:
+def test_evidence_is_assigned_to_zones_and_kept_with_the_film() -> None:
     app = drop(open_read(), ("film.png", a_film()))
     film = film_shown(app)
     assert film.regions is not None
@@ -206,7 +206,7 @@ def test_where_the_thorax_was_not_found_no_zone_is_named(monkeypatch: pytest.Mon
     assert not any(words in said for words in ("zones are estimated", "nan", "no region raised")) and asked == [1]
 
 
-def test_most_of_the_influence_outside_the_thorax_is_a_warning(stand_in: StandIn) -> None:
+def test_most_of_the_evidence_outside_the_thorax_is_a_warning(stand_in: StandIn) -> None:
     features = np.zeros((1, 8, 8, 2), np.float32)
     features[0, 0, 0] = 1  # the corner, where a marker would lie
     stand_in.explain = lambda _pictures: (  # type: ignore[method-assign]
