@@ -8,7 +8,7 @@
     ├── RunError                 a training run is not there, or not in a state for what is asked
     ├── ResourceError            this machine lacks disk or memory
     ├── SignInError              a code or password is wrong, too weak, or asked too often
-    └── SettingsError            a setting has a value that makes no sense
+    └── SettingsError            a setting has an invalid value
 
 Each carries `advice`, one sentence that a clinician or administrator can act on; the message itself says what was
 expected and what was received. Neither holds a file name, since names can hold patient data.
@@ -62,4 +62,4 @@ class SignInError(AppError):
 
 
 class SettingsError(AppError):
-    """A setting has a value that makes no sense."""
+    """A setting has an invalid value."""

@@ -1,4 +1,4 @@
-"""Write files so that a reader finds the old content or the new one, never half of either; one writer at a time."""
+"""Atomic writing of files and locks between processes: a reader finds the old content or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ from typing import BinaryIO
 
 
 def write_atomically(path: Path, content: bytes | str | Callable[[BinaryIO], object], *, mode: int = 0o666) -> None:
-    """Write `content` (or let it write) to a temporary name beside `path`, fsync, then rename over it.
+    """Write to a temporary name beside `path`, fsync, then rename over it.
 
-    The file has `mode` less the umask from its first byte: 0o600 is for what only this user may read.
+    Parameters
+    ----------
+    path
+        The file to be made or replaced.
+    content
+        Its bytes, its text (written as UTF-8), or a function that writes to the open file.
+    mode
+        Permissions, less the umask, from the first byte on: 0o600 is for what only this user may read.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
@@ -33,14 +40,14 @@ def write_atomically(path: Path, content: bytes | str | Callable[[BinaryIO], obj
 
 
 def clear_left_over(folder: Path) -> None:
-    """Remove the temporary files of writers that were killed; those of processes that live are left alone."""
+    """Remove the temporary files of killed writers; those of running processes are kept."""
     for left in folder.glob(".*.tmp"):
         process = left.name.split(".")[-2].partition("-")[0]
-        if process.isdecimal() and not _lives(int(process)):
+        if process.isdecimal() and not _is_running(int(process)):
             left.unlink(missing_ok=True)
 
 
-def _lives(process: int) -> bool:
+def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
@@ -73,12 +80,12 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep every other thread and process that locks the same `path` out; the system lets go when a process dies.
+    """Keep out every other thread and process that locks the same `path`; the lock of a dead process ends with it.
 
-    What is locked is a hidden file beside `path`, which stays: `path` itself may be renamed over, and then two could
-    each hold the lock of a different file. Not to be nested for one path.
+    The lock is on a hidden file beside `path`, which stays: `path` itself may be renamed over, and then two could each
+    hold the lock of a different file. Do not nest it for one path.
     """
-    # For reading only, so that whoever may not write a lock of another user's can still wait for it.
+    # Opened for reading only, so that a user who may not write another user's lock can still wait for it.
     descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDONLY | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

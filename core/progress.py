@@ -16,7 +16,7 @@ from dataclasses import dataclass
 class Progress:
     """Progress of one phase: `done` of `total` units; a `total` of 0 means that the number is not known.
 
-    `detail` is a value of whoever reports, such as `training.fitting.progress.FittingStep`.
+    `detail` is a value of the reporting code, such as `training.fitting.progress.FittingStep`.
     """
 
     phase: str
@@ -31,7 +31,7 @@ Tick = Callable[[int], object]
 
 
 def ignore(_: Progress) -> None:
-    """Report to nobody."""
+    """Discard a report."""
 
 
 def counted(report: Report, phase: str, total: int) -> Tick:

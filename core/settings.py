@@ -75,7 +75,7 @@ class Settings:
 
     @property
     def versions_dir(self) -> Path:
-        """Where classifier versions made on this installation lie."""
+        """The folder of the classifier versions made on this installation."""
         return self.data_dir / "versions"
 
     @property
@@ -85,7 +85,7 @@ class Settings:
 
     @property
     def datasets_dir(self) -> Path:
-        """Where uploaded datasets lie, unpacked."""
+        """The folder of uploaded datasets, unpacked."""
         return self.data_dir / "datasets"
 
     @property
@@ -97,7 +97,7 @@ class Settings:
 def load_settings(environ: Mapping[str, str]) -> Settings:
     """Read the settings from `environ`.
 
-    Raises SettingsError for a PNEUMOLENS_ variable that does not exist, or a value that makes no sense.
+    Raises SettingsError for a PNEUMOLENS_ variable that does not exist, or an invalid value.
     """
     known = {setting.name: setting.default for setting in SETTINGS}
     for name in environ:

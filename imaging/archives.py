@@ -43,7 +43,7 @@ _DAMAGE = (
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file or folder as the archive's directory lists it: all of it claims, which bind the unpacking."""
+    """A file or folder as the archive's directory lists it. These are claims, and no more is unpacked than claimed."""
 
     info: zipfile.ZipInfo
 

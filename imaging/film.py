@@ -1,4 +1,4 @@
-"""The values of a decoded radiograph: its pixels, how else they can be shown, and what its header said."""
+"""A decoded radiograph: its pixels, its renderings and what its header says of the image."""
 
 from __future__ import annotations
 
@@ -18,13 +18,34 @@ FOR_PROCESSING, FOR_PRESENTATION = "FOR PROCESSING", "FOR PRESENTATION"
 
 @dataclass(frozen=True, slots=True)
 class FilmHeader:
-    """What a DICOM header says of the film that the gate and the report use. No name and no identifier.
+    """What a DICOM header says of the image, as far as gate and report use it. No name and no identifier.
 
-    Each is None where the header says nothing, or nothing that makes sense: `modality` ("CR", "DX" …), `view_position`
-    ("PA", "AP", "LL" …), `body_part` in capitals, `laterality` ("L", "R"), `age_years`, `sex` ("F", "M", "O"),
-    `photometric` as stored, `orientation` (PatientOrientation: the directions of rows and columns, e.g. ("L", "F")),
-    `pixel_mm` (vertical, horizontal) millimetres a pixel, `presentation_intent` (PresentationIntentType:
-    "FOR PROCESSING" for raw detector data, "FOR PRESENTATION" for the image that is read).
+    Each is None where the header has no valid value.
+
+    Attributes
+    ----------
+    modality
+        "CR", "DX" …
+    view_position
+        "PA", "AP", "LL" … from ViewPosition or ViewCodeSequence.
+    body_part
+        BodyPartExamined, or the meaning of AnatomicRegionSequence, in capitals.
+    laterality
+        "L" or "R".
+    age_years
+        PatientAge, or the time between PatientBirthDate and the study.
+    sex
+        "F", "M" or "O".
+    photometric
+        PhotometricInterpretation as stored.
+    orientation
+        PatientOrientation: the directions of rows and columns, such as ("L", "F").
+    pixel_mm
+        PixelSpacing or ImagerPixelSpacing: vertical and horizontal, in millimetres.
+    transfer_syntax
+        The transfer syntax UID.
+    presentation_intent
+        PresentationIntentType: "FOR PROCESSING" for raw detector data, "FOR PRESENTATION" for the image that is read.
     """
 
     modality: str | None = None
@@ -42,11 +63,17 @@ class FilmHeader:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rendering:
-    """One way in which the file asks to be shown: `curve`, uint16 (levels,), maps `Radiograph.deep` to 0–65535.
+    """One VOI transformation that the file asks for: a window, a lookup table, or an automatic window.
 
-    Every value of `deep` is below `levels`, a power of two. `name` is the header's own explanation, or a plain one.
-    `window` is (centre, width) in values of `deep` where the rendering is a linear window: black up to centre - width /
-    2, white from centre + width / 2. It is None where the rendering is a table, a sigmoid or a threshold.
+    Attributes
+    ----------
+    name
+        WindowCenterWidthExplanation or LUTExplanation, else a generic name.
+    curve
+        (levels,), uint16: maps each value of `Radiograph.deep`, all of them below `levels`, to 0–65535.
+    window
+        (centre, width) in values of `deep` where the rendering is a linear window: black up to centre - width / 2,
+        white from centre + width / 2. None where it is a table, a sigmoid or a threshold.
     """
 
     name: str
@@ -58,13 +85,26 @@ class Rendering:
 class Radiograph:
     """One decoded radiograph.
 
-    `pixels` is uint8 or uint16 (H, W), larger is brighter (MONOCHROME2); decoding makes it read-only. `bits` is how
-    many of a pixel's bits are used. `sha256` is that of the file's bytes, in hexadecimal. `colour_share` in [0, 1] is
-    how much of the picture has channels that differ by more than compression explains, and `is_tinted` tells that all
-    of it has one hue, as a film photographed or scanned in colour has.
-
-    Of a DICOM file, `header` is what it says of the film, `deep` its values before any window, uint16 (H, W), larger
-    is brighter, and `renderings` the ways in which it asks to be shown; `pixels` follow the first.
+    Attributes
+    ----------
+    pixels
+        (H, W), uint8 or uint16, MONOCHROME2: larger is brighter. Decoding makes it read-only.
+    sha256
+        Digest of the file's bytes, in hexadecimal.
+    source_format
+        "DICOM", "PNG", "JPEG" …
+    bits
+        How many bits of a pixel are used.
+    colour_share
+        In [0, 1]: the share of pixels whose channels differ by more than compression explains.
+    is_tinted
+        Whether all colours have one hue, as in a radiograph photographed or scanned in colour.
+    header
+        What a DICOM file says of the image; None for other formats.
+    deep
+        (H, W), uint16: the values of a DICOM file before any window, larger is brighter; None for other formats.
+    renderings
+        The VOI transformations of a DICOM file. `pixels` follow the first.
     """
 
     pixels: Pixels
@@ -78,7 +118,7 @@ class Radiograph:
     renderings: tuple[Rendering, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse pixels of another shape or type, and a depth that they cannot have."""
+        """Check the shape and type of the pixels, and their bit depth."""
         if self.pixels.ndim != 2 or not self.pixels.size or self.pixels.dtype not in (np.uint8, np.uint16):
             raise ValueError(
                 f"expected pixels as uint8 or uint16 (H, W). Received: {self.pixels.dtype} {self.pixels.shape}"

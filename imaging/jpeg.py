@@ -1,4 +1,4 @@
-"""JPEG streams, as files of their own and inside DICOM."""
+"""JPEG streams, in files of their own and inside DICOM."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from PIL import JpegImagePlugin
 
 
 class JpegFile(JpegImagePlugin.JpegImageFile):
-    """A JPEG whose EXIF is left alone: PIL would read a resolution from it and warn of every fault in it."""
+    """A JPEG whose EXIF is not parsed: PIL would read a resolution from it and warn of every fault in it."""
 
     def _read_dpi_from_exif(self) -> None:
         pass
 
 
 def jpeg_ends(data: bytes) -> bool:
-    """Whether an end-of-image marker follows the scan; what lies in the segments before, thumbnails too, is skipped."""
+    """Whether an end-of-image marker follows the scan; segments before it, thumbnails included, are skipped."""
     position = 2
     while 0 <= (position := data.find(b"\xff", position)) < len(data) - 3:
         marker = data[position + 1]
@@ -29,7 +29,7 @@ def jpeg_ends(data: bytes) -> bool:
 
 
 def grey_jpeg(stream: bytes) -> npt.NDArray[np.uint8]:
-    """Decode a bare JPEG of one component to uint8 (H, W), as it is stored; raises what PIL raises."""
+    """Decode a bare JPEG of one component to uint8 (H, W), without any rotation; raises what PIL raises."""
     with JpegFile(io.BytesIO(stream)) as image:
         if image.mode != "L":
             raise ValueError(f"expected one component. Received: {image.mode}")

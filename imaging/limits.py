@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from core.errors import RadiographError
 from core.formatting import format_size
 
-# What to do about a file that cannot be used; the end of many a sentence.
+# What to do about a file that cannot be used: the end of many pieces of advice.
 EXPORT = "export the radiograph from its viewer as PNG or JPEG and upload that file."
 DAMAGED = f"The file is damaged or incomplete; {EXPORT}"
 

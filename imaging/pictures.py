@@ -1,4 +1,4 @@
-"""JPEG, PNG, TIFF, BMP, WebP and GIF → `Radiograph`."""
+"""Decoding of JPEG, PNG, TIFF, BMP, WebP and GIF files into a `Radiograph`."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from imaging.film import Pixels, Radiograph
 from imaging.jpeg import JpegFile, jpeg_ends
 from imaging.limits import DAMAGED, EXPORT, check_picture_size, too_many_pixels
 
-# Opened by their first bytes and not through Image.open, which knows formats that are none of our business and have had
-# security bugs, and whose size check warns through a process-wide filter that threads cannot change safely.
+# Chosen by the first bytes and not by Image.open, which knows more formats, some with a history of security bugs, and
+# whose size check warns through a process-wide filter that threads cannot change safely.
 _OPENERS: tuple[tuple[bytes, Callable[[io.BytesIO], ImageFile.ImageFile]], ...] = (
     (b"\xff\xd8\xff", JpegFile),
     (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
@@ -45,11 +45,24 @@ _COLOURED_SPREAD, _GREY_SPREAD = 24, 6
 def decode_picture(data: bytes) -> Radiograph:
     """Decode a JPEG, PNG, TIFF, BMP, WebP or still GIF file into one grey radiograph.
 
-    EXIF orientation is applied, an alpha channel is laid over black, palette and CMYK become grey, 16-bit stays
-    16-bit; of a multi-picture JPEG (MPO) the first counts. Nothing is decoded before the header's size has passed
-    `Limits.pixels`, and nothing that lacks its end or fails its checksum is decoded at all.
+    EXIF orientation is applied, transparency is composed over black, palette and CMYK become grey, 16 bits stay 16
+    bits; of a multi-picture JPEG (MPO) the first counts. The size in the header is checked before anything is decoded,
+    and so is that the file is complete and its checksums are right.
 
-    Raises RadiographError with the codes UNREADABLE, UNSUPPORTED, TOO_SMALL or TOO_LARGE.
+    Parameters
+    ----------
+    data
+        The bytes of the file.
+
+    Returns
+    -------
+    Radiograph
+        Without header, `deep` and renderings.
+
+    Raises
+    ------
+    RadiographError
+        With the codes UNREADABLE, UNSUPPORTED, TOO_SMALL or TOO_LARGE.
     """
     try:
         with _open(data) as image:
@@ -91,7 +104,7 @@ def _open(data: bytes) -> ImageFile.ImageFile:
 
 
 def _other_format(data: bytes) -> str | None:
-    """Name what hospitals and phones export and this reader does not take."""
+    """Name a format that hospitals and phones export and that is not supported."""
     if data[4:8] == b"ftyp":
         return "HEIC" if data[8:11] in (b"hei", b"hev", b"mif", b"msf") else "Video or AVIF"
     for signature, name in (
@@ -119,9 +132,9 @@ def _check_header(image: ImageFile.ImageFile) -> None:
 
 
 def _check_complete(data: bytes) -> None:
-    """Refuse what the decoders would fill with grey: a JPEG without its end, a PNG whose checksums fail.
+    """Refuse a JPEG without its end and a PNG whose checksums fail, which the decoders would fill with grey.
 
-    A download that broke off often has its full length, in zeros.
+    An interrupted download often has its full length, filled with zeros.
     """
     if data.startswith(b"\xff\xd8"):
         complete = jpeg_ends(data)
@@ -209,7 +222,7 @@ def _to_grey(image: Image.Image) -> tuple[Pixels, int, _Hues]:
 
 
 def _flattened(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """Return RGB uint8 (H, W, 3), with what is transparent over black."""
+    """Return RGB uint8 (H, W, 3), with transparency composed over black."""
     if image.mode in ("LA", "PA", "La", "RGBa") or (image.mode == "P" and "transparency" in image.info):
         image = image.convert("RGBA")
     if image.mode == "RGBA" and image.getchannel("A").getextrema() != (255, 255):
@@ -230,14 +243,14 @@ def _deep_grey(image: Image.Image) -> tuple[npt.NDArray[np.uint16], int]:
         deep[rows] = values
     # Detectors store 10–16 bits in a 16-bit word; the smallest depth that holds the brightest pixel is the scale.
     bits = next(b for b in (8, 10, 12, 14, 15, 16) if int(deep.max()) < 2**b)
-    # TIFF's WhiteIsZero (tag 262, the MONOCHROME1 of TIFF): PIL inverts it at 8 bits and forgets it at 16.
+    # TIFF's WhiteIsZero (tag 262, the MONOCHROME1 of TIFF): PIL inverts it at 8 bits and not at 16.
     if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0:
         np.subtract(2**bits - 1, deep, out=deep)
     return deep, bits
 
 
 def _orientation(exif: bytes) -> int:
-    """Return EXIF's orientation, 0 or 1 where there is none; faults elsewhere in the metadata do not matter."""
+    """Return EXIF's orientation, 0 or 1 where there is none; faults elsewhere in the metadata have no effect."""
     tiff = exif.removeprefix(b"Exif\0\0")
     order: Literal["little", "big"] = "big" if tiff.startswith(b"MM") else "little"
 

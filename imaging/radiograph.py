@@ -1,6 +1,10 @@
-"""Bytes → `Radiograph`, and `Radiograph` → network input.
+"""Decoding of files into a `Radiograph`, and of a `Radiograph` into network input.
 
-Everything that reaches the network passes `network_input`, in training and in service alike.
+Training and service use the same `network_input`.
+
+>>> radiograph = decode_radiograph(data)                         # doctest: +SKIP
+>>> network_input(radiograph, 299).shape                         # doctest: +SKIP
+(299, 299)
 """
 
 from __future__ import annotations
@@ -27,11 +31,24 @@ DETAIL_PX = 224
 def decode_radiograph(data: bytes) -> Radiograph:
     """Decode a DICOM, JPEG, PNG, TIFF, BMP, WebP or still GIF file into one grey radiograph.
 
-    `imaging.dicom.decode.decode_dicom` and `imaging.pictures.decode_picture` say what is read of each. A DICOM file is
-    recognised by its first bytes and tried first, since its preamble may be the header of a TIFF.
+    The first bytes decide on the format, never the file's name. DICOM comes first, since its preamble may be the
+    header of a TIFF.
 
-    Raises RadiographError with the codes EMPTY, UNREADABLE, UNSUPPORTED, TOO_SMALL or TOO_LARGE and, by a DICOM
-    header, NOT_A_CHEST_RADIOGRAPH or NOT_FRONTAL.
+    Parameters
+    ----------
+    data
+        The bytes of the file.
+
+    Returns
+    -------
+    Radiograph
+        As `imaging.dicom.decode.decode_dicom` or `imaging.pictures.decode_picture` describes it.
+
+    Raises
+    ------
+    RadiographError
+        With the codes EMPTY, UNREADABLE, UNSUPPORTED, TOO_SMALL or TOO_LARGE and, by a DICOM header,
+        NOT_A_CHEST_RADIOGRAPH or NOT_FRONTAL.
     """
     if not data:
         raise RadiographError(
@@ -46,7 +63,10 @@ def decode_radiograph(data: bytes) -> Radiograph:
 def rendered(radiograph: Radiograph, k: int) -> Radiograph:
     """Return the radiograph with the pixels of its rendering `k`, an index into `renderings`.
 
-    Raises IndexError where there is no such rendering, as in pictures that are no DICOM files.
+    Raises
+    ------
+    IndexError
+        If there is no such rendering, as in files that are not DICOM.
     """
     rendering = radiograph.renderings[k]
     if radiograph.deep is None:
@@ -67,11 +87,26 @@ def to_uint8(radiograph: Radiograph) -> npt.NDArray[np.uint8]:
 def network_input(
     radiograph: Radiograph, input_px: int, detail_px: int = DETAIL_PX, fills_border: bool = False
 ) -> npt.NDArray[np.uint8]:
-    """Squash the whole radiograph to a square: uint8 (input_px, input_px) in [0, 255].
+    """Squash the whole radiograph to the square that the network takes.
 
     The picture first loses whatever is finer than `detail_px` along a side. How sharp a file is depends on the hospital
     and the export, and in the training data it depends on the label as well, so the network must not see it.
-    With `fills_border` the film's margin then continues over black around it (`imaging.border`).
+
+    Parameters
+    ----------
+    radiograph
+        The radiograph as decoded.
+    input_px
+        The side of the square.
+    detail_px
+        The side that it is first reduced to.
+    fills_border
+        Whether the margin continues over black borders (`imaging.border`).
+
+    Returns
+    -------
+    ndarray
+        (input_px, input_px), uint8.
     """
     square = squash(radiograph, detail_px)
     return enlarge(fill_border(square) if fills_border else square, input_px)
@@ -91,7 +126,7 @@ def _resize(pixels: npt.NDArray[np.uint8], px: int) -> npt.NDArray[np.uint8]:
     if pixels.shape == (px, px):
         return pixels
     height, width = pixels.shape
-    # INTER_AREA only averages when both sides shrink, so each axis gets the filter that suits it.
+    # INTER_AREA only averages when both sides shrink, so each axis has its own filter.
     if height > px:
         pixels = cv2.resize(pixels, (width, px), interpolation=cv2.INTER_AREA).astype(np.uint8)
     if width > px:

@@ -1,8 +1,8 @@
-"""Decode one compressed frame in a process of its own: run as a script by `imaging.dicom.codestreams`, never imported.
+"""Decoder process for one compressed frame: run as a script by `imaging.dicom.codestreams`, never imported.
 
-GDCM aborts or reads outside its memory on a good share of damaged code streams, and its decoders take whatever memory
-and time a stream asks for. Here that ends this process and nothing else: no core file, no file at all, bounded memory
-and processor time. Started as `python -I -S` with nothing but GDCM, it costs less than a tenth of a second.
+On some damaged code streams GDCM aborts, reads outside its memory, or takes as much memory and time as the stream asks
+for. In this process that harms nothing else: it may write no file, and memory and processor time are bounded. Started
+as `python -I -S` with GDCM alone, it costs less than a tenth of a second.
 
 Arguments: the folder that holds GDCM, then rows, columns, bits allocated, bits stored, transfer syntax UID, bytes of
 memory, seconds of processor time. The code stream comes on standard input, the pixels leave on standard output as

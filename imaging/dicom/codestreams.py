@@ -1,8 +1,8 @@
-"""A compressed frame → its words: JPEG, JPEG-LS and JPEG 2000 as DICOM encapsulates them (PS3.5 section A.4).
+"""Decoding of compressed frames: JPEG, JPEG-LS and JPEG 2000 as DICOM encapsulates them (PS3.5 section A.4).
 
-Which it is stands in the stream itself, so a wrong transfer syntax does no harm. Eight-bit JPEG is decoded by the
-library that decodes pictures; everything else by GDCM in a process of its own (`dicom_worker`), because no decoder of
-these survives every damaged stream.
+The stream itself says which it is, so a wrong transfer syntax does no harm. PIL decodes eight-bit JPEG, as it does in
+pictures; GDCM decodes everything else in a process of its own (`codec_worker`), because its decoders crash on some
+damaged streams.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _FRAMES = {
 _JPEG_2000 = "1.2.840.10008.1.2.4.91"
 _START = b"\xff\x4f\xff\x51"
 _WORKER = Path(__file__).with_name("codec_worker.py")
-_SECONDS = 9  # of processor time: a lossless JPEG 2000 film of 4,000 × 4,000 px at 16 bits takes five
-_WAIT = 60.0  # on a machine that does other things as well
+_SECONDS = 9  # of processor time; a lossless JPEG 2000 image of 4,000 × 4,000 px at 16 bits takes five
+_WAIT = 60.0  # of the clock, on a busy machine
 
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """What a stream says of itself; `syntax` is "" for what PIL decodes."""
+    """The frame header of a stream; `syntax` is "" where PIL decodes it."""
 
     rows: int
     columns: int
@@ -49,11 +49,26 @@ class _Frame:
 
 
 def decode_stream(stream: bytes, rows: int, columns: int) -> tuple[npt.NDArray[np.uint8] | npt.NDArray[np.uint16], int]:
-    """Decode one grey frame: its words, uint8 or uint16 (rows, columns), and their precision in bits.
+    """Decode one grey frame.
 
-    Signed values come as the bits they are stored in. Size, components and the stream's own end are checked first.
+    Parameters
+    ----------
+    stream
+        The fragments of the frame, joined.
+    rows, columns
+        What the header says; a stream of another size is refused.
 
-    Raises RadiographError with the codes UNREADABLE or UNSUPPORTED.
+    Returns
+    -------
+    words
+        (rows, columns), uint8 or uint16. Signed values are returned as their bits.
+    precision
+        Bits of a word that are used.
+
+    Raises
+    ------
+    RadiographError
+        With the codes UNREADABLE or UNSUPPORTED.
     """
     if stream.startswith(b"\xff\xd8"):
         frame, is_complete = _jpeg_frame(stream), jpeg_ends(stream)
@@ -74,8 +89,8 @@ def decode_stream(stream: bytes, rows: int, columns: int) -> tuple[npt.NDArray[n
     if not is_complete:
         raise damaged("a compressed picture that breaks off")
     if not frame.syntax:
-        return _by_pictures(stream, frame), 8
-    return _in_a_process(stream, frame), frame.precision
+        return _decode_with_pil(stream, frame), 8
+    return _decode_with_gdcm(stream, frame), frame.precision
 
 
 def _jpeg_frame(stream: bytes) -> _Frame:
@@ -88,7 +103,7 @@ def _jpeg_frame(stream: bytes) -> _Frame:
             if precision == 8 and marker == 0xC1:
                 syntax = ""
             if syntax is None or not 2 <= precision <= 16 or (not syntax and precision != 8):
-                raise _unknown("a JPEG of a kind that radiographs do not have")
+                raise _unsupported("a JPEG of a kind that radiographs do not have")
             return _Frame(rows, columns, components, precision, syntax)
         if marker == 0xDA:
             break
@@ -105,24 +120,24 @@ def _jpeg_2000_frame(stream: bytes) -> _Frame:
     components, depth, across, down = struct.unpack_from(">HBBB", stream, 40)
     precision = (depth & 0x7F) + 1
     if (across, down) != (1, 1) or precision > 16:
-        raise _unknown("a JPEG 2000 of a kind that radiographs do not have")
+        raise _unsupported("a JPEG 2000 of a kind that radiographs do not have")
     return _Frame(bottom - top, right - left, components, precision, _JPEG_2000)
 
 
-def _by_pictures(stream: bytes, frame: _Frame) -> npt.NDArray[np.uint8]:
+def _decode_with_pil(stream: bytes, frame: _Frame) -> npt.NDArray[np.uint8]:
     try:
         pixels = grey_jpeg(stream)
-    except Exception as error:  # PIL's decoders raise whatever comes to them
+    except Exception as error:  # PIL's decoders raise many kinds of errors
         raise damaged(f"{type(error).__name__} while decoding") from error
     if pixels.shape != (frame.rows, frame.columns):
         raise damaged("a compressed picture of another size than its header says")
     return pixels
 
 
-def _in_a_process(stream: bytes, frame: _Frame) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
-    found = importlib.util.find_spec("_gdcm")  # finds, and does not import
+def _decode_with_gdcm(stream: bytes, frame: _Frame) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+    found = importlib.util.find_spec("_gdcm")  # finds it without importing it
     if found is None or not found.submodule_search_locations:
-        raise _unknown("a compressed picture, and the library python-gdcm is not installed")
+        raise _unsupported("a compressed picture, and the library python-gdcm is not installed")
     folder = Path(next(iter(found.submodule_search_locations))).parent
     count = frame.rows * frame.columns
     allocated = 8 if frame.precision <= 8 else 16
@@ -150,9 +165,9 @@ def _in_a_process(stream: bytes, frame: _Frame) -> npt.NDArray[np.uint8] | npt.N
     return np.frombuffer(answer.stdout, np.uint8 if allocated == 8 else "<u2").reshape(frame.rows, frame.columns)
 
 
-def _unknown(received: str) -> RadiographError:
+def _unsupported(received: str) -> RadiographError:
     return RadiographError(
-        f"expected a compression that is read. Received: {received}",
+        f"expected a supported compression. Received: {received}",
         code="UNSUPPORTED",
-        advice=f"The picture is compressed in a way that cannot be read; {EXPORT}",
+        advice=f"The compression of the picture is not supported; {EXPORT}",
     )

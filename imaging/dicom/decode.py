@@ -1,4 +1,4 @@
-"""A DICOM file → `Radiograph`."""
+"""Decoding of a DICOM file into a `Radiograph`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,25 @@ from imaging.lut import apply_lut
 
 
 def decode_dicom(data: bytes) -> Radiograph:
-    """Decode a DICOM file of one grey frame, in any transfer syntax that radiographs have, into a radiograph.
+    """Decode a DICOM file of one grey frame, in any transfer syntax that radiographs have.
 
-    `pixels` is uint16 of 16 bits and follows the first of `renderings`; `deep`, `renderings` and `header` are filled.
-    What the header alone refuses is refused before a pixel is decoded. No message holds anything of the header but
-    numbers of the picture and names from our own tables.
+    The header is checked before a pixel is decoded. No message quotes the header, except for numbers of the picture and
+    names from our own tables, so that no identifier reaches a log.
 
-    Raises RadiographError with the codes UNREADABLE, UNSUPPORTED, TOO_SMALL, TOO_LARGE, NOT_A_CHEST_RADIOGRAPH or
-    NOT_FRONTAL.
+    Parameters
+    ----------
+    data
+        The bytes of the file.
+
+    Returns
+    -------
+    Radiograph
+        With header, `deep` and renderings; `pixels` have 16 bits and follow the first rendering.
+
+    Raises
+    ------
+    RadiographError
+        With the codes UNREADABLE, UNSUPPORTED, TOO_SMALL, TOO_LARGE, NOT_A_CHEST_RADIOGRAPH or NOT_FRONTAL.
     """
     try:
         file = read_elements(data)
@@ -35,7 +46,7 @@ def decode_dicom(data: bytes) -> Radiograph:
         header = read_header(file)
     except RadiographError:
         raise
-    except Exception as error:  # whatever a damaged header leads to that was not thought of; nothing of it is said
+    except Exception as error:  # a damaged header may raise anything; the message does not quote it
         raise RadiographError(
             f"expected a complete DICOM file. Received: {type(error).__name__} while decoding", advice=DAMAGED
         ) from None

@@ -1,8 +1,11 @@
-"""Bytes → the few elements of a DICOM file that a radiograph needs (PS3.5 section 7, PS3.10 section 7).
+"""Reader of the elements of a DICOM file that a radiograph needs (PS3.5 section 7, PS3.10 section 7).
 
-Everything else is stepped over and never held, so that no name and no identifier can reach a message or a log. Being
-small it can bound what it does: a fixed number of elements, no copies of values, no recursion, one inflation whose
-size is limited. It warns of nothing and raises only RadiographError.
+All other elements are skipped and never kept, so that no name and no identifier can reach a message or a log. Its work
+is bounded: a fixed number of elements, no copies of values, no recursion, one inflation of limited size. It gives no
+warnings and raises only RadiographError.
+
+>>> read_elements(data).dataset.text(Tag.Modality)               # doctest: +SKIP
+'DX'
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from imaging.limits import DAMAGED, LIMITS, too_large
 
 
 class Tag(IntEnum):
-    """The elements that are read, by their keywords in PS3.6."""
+    """The elements that are read, by their keywords (PS3.6)."""
 
     MediaStorageSOPClassUID = 0x00020002
     TransferSyntaxUID = 0x00020010
@@ -81,7 +84,7 @@ _SEQUENCES = frozenset({Tag.AnatomicRegionSequence, Tag.ModalityLUTSequence, Tag
 _IN_ITEMS = frozenset({Tag.CodeValue, Tag.CodeMeaning, Tag.LUTDescriptor, Tag.LUTExplanation, Tag.LUTData})
 _INHERITED = (Tag.SpecificCharacterSet,)
 _WANTED = frozenset(Tag) - _IN_ITEMS
-# Binary in the dictionary, for files that leave the VR to it; all other numbers that are wanted are text.
+# Binary by the dictionary, for files in implicit VR; all other wanted numbers are text.
 _BINARY = frozenset(
     {
         Tag.SamplesPerPixel,
@@ -129,7 +132,7 @@ _MAX_TEXT = 10_240
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element as stored: `vr` is "" where the file leaves it to the dictionary."""
+    """One element as stored; `vr` is "" in implicit VR."""
 
     vr: str
     value: memoryview
@@ -138,17 +141,17 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """The wanted elements of a data set or of an item; `items` are those of its wanted sequences."""
+    """The wanted elements of a data set or an item; `items` are the items of its wanted sequences."""
 
     elements: dict[int, Element] = field(default_factory=dict)
     items: dict[int, list[DataSet]] = field(default_factory=dict)
 
     def __contains__(self, tag: int) -> bool:
-        """Whether the element is there, even if empty."""
+        """Whether the element is present, even if empty."""
         return tag in self.elements or tag in self.items
 
     def texts(self, tag: int) -> list[str]:
-        """Return the values of a text element, without what surrounds them; [] where it is absent or empty."""
+        """Return the values of a text element without their padding; [] where it is absent or empty."""
         element = self.elements.get(tag)
         if element is None or not element.value:
             return []
@@ -163,7 +166,7 @@ class DataSet:
         return next(iter(self.texts(tag)), "")
 
     def numbers(self, tag: int, *, signed: bool = False) -> list[float]:
-        """Return the finite values of a numeric element whatever its VR; [] where there is none or it makes no sense.
+        """Return the finite values of a numeric element, whatever its VR; [] where there is no valid one.
 
         `signed` reads binary values of 16 bits as signed.
         """
@@ -186,9 +189,16 @@ class DataSet:
 
 @dataclass(frozen=True, slots=True)
 class DicomFile:
-    """What was read of a file: `syntax` is the transfer syntax UID, "" where the file names none.
+    """The wanted elements of a file.
 
-    `fragments` are those of encapsulated pixel data without the offset table, None where the pixels are native.
+    Attributes
+    ----------
+    dataset
+        Its elements, those of the file meta information included.
+    syntax
+        The transfer syntax UID, "" where the file names none.
+    fragments
+        The fragments of encapsulated pixel data without the offset table; None where the pixels are native.
     """
 
     dataset: DataSet
@@ -203,7 +213,7 @@ class _Coding:
 
 
 def damaged(received: str) -> RadiographError:
-    """The refusal of a file that breaks off or contradicts itself."""
+    """Return the refusal of a file that is incomplete or contradicts itself."""
     return RadiographError(f"expected a complete DICOM file. Received: {received}", advice=DAMAGED)
 
 
@@ -218,8 +228,18 @@ def is_dicom(data: bytes) -> bool:
 def read_elements(data: bytes) -> DicomFile:
     """Read the wanted elements up to the pixel data.
 
-    Whether values carry their VR and which byte comes first is seen in the data set itself, because files lie about it.
-    Raises RadiographError with the codes UNREADABLE or TOO_LARGE.
+    Explicit or implicit VR and the byte order are found from the data set itself, because transfer syntaxes are often
+    wrong.
+
+    Parameters
+    ----------
+    data
+        The bytes of the file, with its preamble and file meta information or without.
+
+    Raises
+    ------
+    RadiographError
+        With the codes UNREADABLE or TOO_LARGE.
     """
     view = memoryview(data)
     position = 132 if data[128:132] == b"DICM" else 4 if data[:4] == b"DICM" else 0
@@ -272,7 +292,7 @@ def _elements(
         else:
             end = position = start + length
         if end > len(view):
-            raise damaged("an element that reaches beyond the end of the file")
+            raise damaged("an element that extends beyond the end of the file")
         yield tag, vr, start, end, length == _OPEN
 
 
@@ -281,17 +301,17 @@ def _header(view: memoryview, position: int, coding: _Coding, budget: Iterator[i
     if next(budget, None) is None:
         raise damaged(f"more than {LIMITS.dicom_elements:,} elements")
     if position + 8 > len(view):
-        raise damaged("a file that breaks off within an element")
+        raise damaged("a file that ends within an element")
     order = "<" if coding.is_little else ">"
     group, element = struct.unpack_from(f"{order}HH", view, position)
     tag = group << 16 | element
     vr = bytes(view[position + 4 : position + 6])
-    if group == 0xFFFE or coding.is_implicit or not _is_vr(vr):  # some writers go over to implicit VR half-way
+    if group == 0xFFFE or coding.is_implicit or not _is_vr(vr):  # some writers change to implicit VR half-way
         return tag, "", position + 8, struct.unpack_from(f"{order}I", view, position + 4)[0]
     # A VR that is not known here has the long form (PS3.5 section 7.1.2) unless its reserved bytes hold a length.
     if vr in _LONG or (vr not in _SHORT and bytes(view[position + 6 : position + 8]) == b"\0\0"):
         if position + 12 > len(view):
-            raise damaged("a file that breaks off within an element")
+            raise damaged("a file that ends within an element")
         return tag, vr.decode("ascii"), position + 12, struct.unpack_from(f"{order}I", view, position + 8)[0]
     return tag, vr.decode("ascii"), position + 8, struct.unpack_from(f"{order}H", view, position + 6)[0]
 
@@ -304,12 +324,12 @@ def _items(view: memoryview, position: int, coding: _Coding, budget: Iterator[in
             return
         end, position = _closing(view, start, coding, budget) if length == _OPEN else (start + length, start + length)
         if end > len(view):
-            raise damaged("an item that reaches beyond the end of the file")
+            raise damaged("an item that extends beyond the end of the file")
         yield start, end
 
 
 def _closing(view: memoryview, position: int, coding: _Coding, budget: Iterator[int]) -> tuple[int, int]:
-    """Return where a value of open length ends and where the next element begins; what is nested is stepped over."""
+    """Return where a value of open length ends and where the next element begins; nested items are skipped."""
     nested = [coding]
     while True:
         tag, vr, start, length = _header(view, position, nested[-1], budget)
@@ -327,7 +347,7 @@ def _closing(view: memoryview, position: int, coding: _Coding, budget: Iterator[
 
 
 def _coding_at(view: memoryview, position: int) -> _Coding:
-    """See how the first element is written: group numbers begin low, and a VR is two capital letters."""
+    """Find byte order and VR from the first element: group numbers begin low, and a VR is two capital letters."""
     head = bytes(view[position : position + 6])
     return _Coding(int.from_bytes(head[:2], "little") <= int.from_bytes(head[:2], "big"), not _is_vr(head[4:6]))
 
@@ -346,7 +366,7 @@ def _inflated(packed: memoryview) -> bytes:
     if unpacker.unconsumed_tail:
         raise too_large("a deflated file that inflates to more", f"at most {format_size(LIMITS.inflated_bytes)}")
     if not unpacker.eof:
-        raise damaged("a deflated data set that breaks off")
+        raise damaged("an incomplete deflated data set")
     return data
 
 
@@ -363,7 +383,7 @@ def _decoded(value: memoryview, terms: tuple[str, ...]) -> str:
 
 
 def _decimals(texts: list[str]) -> Iterator[float]:
-    """Yield what reads as a finite number; a decimal comma, which some devices write, is none."""
+    """Yield the texts that are finite numbers; a decimal comma, which some devices write, is not accepted."""
     for text in texts:
         try:
             value = float(text)

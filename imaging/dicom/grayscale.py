@@ -1,7 +1,7 @@
-"""Stored words → values that grow with brightness, and the ways in which a file asks for them to be shown.
+"""The grayscale pipeline of DICOM: stored words to values that grow with brightness, and the file's renderings.
 
 Stored value → Modality LUT or rescale → VOI LUT or window → negative for MONOCHROME1 (PS3.3 C.11.1, C.11.2, C.7.6.3;
-PS3.4 annex N). All of it is a function of one word, so it is worked out once per word and never per pixel.
+PS3.4 annex N). All of it depends on one word, so it is computed once per word and never per pixel.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _MAX_RENDERINGS = 32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scale:
-    """What each of the `deep` values means to the file: `modality`, float64 (levels,), is what the modality step gives.
+    """The values before the VOI step: `modality`, float64 (levels,), is `slope` · deep + `intercept`.
 
-    It is `slope` · deep + `intercept`. `is_negative` tells that what a window makes of it is shown as its negative.
+    `is_negative` is true where the output of the VOI step is shown as its negative.
     """
 
     modality: Values
@@ -40,10 +40,24 @@ class _Scale:
 def to_deep(
     words: Words, module: PixelModule, dataset: DataSet
 ) -> tuple[npt.NDArray[np.uint16], tuple[Rendering, ...]]:
-    """Return the values before any window, uint16 (H, W), larger is brighter, and their renderings, the first first.
+    """Apply the modality step and list the VOI transformations.
 
-    The renderings are those of the file in its own order, tables before windows, and an automatic one at the end. It
-    comes first where the file names none or where the file's first shows nothing. Padding is 0 and black in all.
+    Parameters
+    ----------
+    words
+        (H, W), uint8 or uint16: the stored words.
+    module
+        How they are stored.
+    dataset
+        The elements of the file.
+
+    Returns
+    -------
+    deep
+        (H, W), uint16: the values before any window, larger is brighter. Padding (PixelPaddingValue) is 0.
+    renderings
+        The file's lookup tables, then its windows, then an automatic window, which comes first where the file has none
+        or its first rendering shows nothing. Padding is black in all of them.
     """
     whole, stored = _values_of_words(8 * words.dtype.itemsize, module)
     table, scale = _deep_table(stored, module, dataset)
@@ -65,9 +79,9 @@ def to_deep(
 
 
 def _values_of_words(bits: int, module: PixelModule) -> tuple[Whole, Whole]:
-    """Return what every word of `bits` bits means, int64 (2**bits,): taken whole, and as the stored value it holds.
+    """Return the value of every word of `bits` bits, int64 (2**bits,): of the whole word, and of its stored bits.
 
-    Bits beyond those stored may hold an overlay, as the standard once allowed; they are no part of the value.
+    Other bits may hold an overlay, as the standard once allowed; they are not part of the value.
     """
     words = np.arange(2**bits)
     kept = (words >> (module.high_bit + 1 - module.stored)) & (2**module.stored - 1)
@@ -82,7 +96,7 @@ def _from_twos_complement(values: Whole, bits: int) -> Whole:
 
 
 def _deep_table(stored: Whole, module: PixelModule, dataset: DataSet) -> tuple[npt.NDArray[np.uint16], _Scale]:
-    """Return the deep value of every possible word, and what the deep values mean."""
+    """Return the deep value of every possible word, and the scale of the deep values."""
     lowest = -(2 ** (module.stored - 1)) if module.is_signed else 0
     most = 2**module.stored - 1
     items = dataset.items.get(Tag.ModalityLUTSequence, [])
@@ -110,8 +124,8 @@ def _padding(
 ) -> npt.NDArray[np.bool_] | None:
     """Return which words are padding (PS3.3 C.7.5.1.1.2), bool (words,), or None.
 
-    The padding value may lie outside the stored bits, so whole words count as well. Padding fills the picture up to a
-    rectangle: where none of it lies on the border the value is a grey like any other, whatever the header says.
+    The padding value may be outside the stored bits, so whole words count as well. Padding fills the picture up to a
+    rectangle: where no pixel of the border has it, the value is an ordinary grey, whatever the header says.
     """
     value = dataset.whole(Tag.PixelPaddingValue, signed=module.is_signed)
     if value is None:
@@ -172,9 +186,9 @@ def _window_renderings(dataset: DataSet, scale: _Scale) -> list[Rendering]:
 
 
 def _automatic(counts: Values) -> Rendering:
-    """Return a window over what the picture holds, but for the darkest and the brightest half per cent of it.
+    """Return a window from the 0.5th to the 99.5th percentile of the pixels.
 
-    Eight bits that are used are shown as they are, as every other picture of eight bits is.
+    Eight bits whose range is used are shown unchanged, as in other pictures of eight bits.
     """
     total = np.cumsum(counts)
     low, high = (int(np.searchsorted(total, share * total[-1])) for share in (0.005, 0.995))
@@ -190,7 +204,7 @@ def _automatic(counts: Values) -> Rendering:
 
 
 def _linear(values: Values, centre: float, width: float) -> Values:
-    """Return 0–1 over a window whose edges are exact; one without width is a threshold."""
+    """Map a window with exact edges to 0–1; a window without width is a threshold."""
     if width <= 0:
         return (values > centre).astype(np.float64)
     return np.clip((values - centre) / width + 0.5, 0, 1)
@@ -207,7 +221,7 @@ def _shown(curve: npt.NDArray[np.uint16], counts: Values) -> float:
 
 
 def _lut(item: DataSet, is_signed: bool) -> tuple[int, npt.NDArray[np.uint16], int] | None:
-    """Read a lookup table (PS3.3 C.11.1.1): (first value mapped, entries, their bits), None where it makes no sense."""
+    """Read a lookup table (PS3.3 C.11.1.1): (first value mapped, entries, their bits), None if invalid."""
     element = item.elements.get(Tag.LUTData)
     unsigned, plain = item.numbers(Tag.LUTDescriptor), item.numbers(Tag.LUTDescriptor, signed=is_signed)
     if element is None or len(unsigned) != 3 or len(plain) != 3:
@@ -230,12 +244,12 @@ def _entries(element: Element, count: int) -> npt.NDArray[np.uint16] | None:
 
 
 def _plain(text: str) -> str:
-    """Return an explanation as a name on the screen: one line of at most 64 characters that can be printed."""
+    """Return an explanation as a name for the screen: one line of at most 64 printable characters."""
     return "".join(char for char in text if char.isprintable()).strip()[:64]
 
 
 def _distinct(renderings: list[Rendering]) -> list[Rendering]:
-    """Number what bears the same name."""
+    """Number renderings of the same name."""
     names = [rendering.name for rendering in renderings]
     return [
         rendering if names.count(name) == 1 else replace(rendering, name=f"{name} ({names[:k].count(name) + 1})")

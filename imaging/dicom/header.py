@@ -1,4 +1,4 @@
-"""What a DICOM header says of the film, and the films and files that it alone refuses by name."""
+"""The DICOM header of a radiograph: what it says of the image, and the files that it is enough to refuse."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CHEST = "upload a frontal chest radiograph (PA or AP)."
 
 
 def read_header(file: DicomFile) -> FilmHeader:
-    """Return what the header says of the film; what makes no sense is left out."""
+    """Return what the header says of the image; invalid values are left out."""
     dataset = file.dataset
     orientation = [value.upper() for value in dataset.texts(Tag.PatientOrientation)]
     laterality = dataset.text(Tag.ImageLaterality) or dataset.text(Tag.Laterality)
@@ -49,9 +49,12 @@ def read_header(file: DicomFile) -> FilmHeader:
 
 
 def refuse_unsupported(file: DicomFile) -> None:
-    """Refuse what holds no picture, or none that is read: documents, directories, videos, unknown compressions.
+    """Refuse documents, directories, videos and unsupported compressions.
 
-    Raises RadiographError with the code UNSUPPORTED.
+    Raises
+    ------
+    RadiographError
+        With the code UNSUPPORTED.
     """
     dataset = file.dataset
     sop_class = dataset.text(Tag.SOPClassUID) or dataset.text(Tag.MediaStorageSOPClassUID)
@@ -67,16 +70,19 @@ def refuse_unsupported(file: DicomFile) -> None:
         raise _unsupported(sop_class_name(sop_class, DOCUMENTS) or "a file without a picture")
     if not is_supported(file.syntax):
         raise RadiographError(
-            "expected a compression that is read. Received: a transfer syntax that is not",
+            "expected a supported compression. Received: an unsupported transfer syntax",
             code="UNSUPPORTED",
-            advice=f"The picture is compressed in a way that cannot be read; {EXPORT}",
+            advice=f"The compression of the picture is not supported; {EXPORT}",
         )
 
 
 def refuse_modality(file: DicomFile) -> None:
-    """Refuse what is no projection radiograph of the body by its modality or its SOP class.
+    """Refuse other modalities than projection radiography, by Modality or SOP class.
 
-    Raises RadiographError with the code NOT_A_CHEST_RADIOGRAPH.
+    Raises
+    ------
+    RadiographError
+        With the code NOT_A_CHEST_RADIOGRAPH.
     """
     sop_class = file.dataset.text(Tag.SOPClassUID) or file.dataset.text(Tag.MediaStorageSOPClassUID)
     for modality in (file.dataset.text(Tag.Modality).upper(), sop_class_name(sop_class, SOP_MODALITIES) or ""):
@@ -89,12 +95,15 @@ def refuse_modality(file: DicomFile) -> None:
 
 
 def refuse_part_and_view(file: DicomFile) -> None:
-    """Refuse a film of another part of the body and a lateral or oblique view, where the header is clear about it.
+    """Refuse other parts of the body and lateral or oblique views, where the header is clear about it.
 
-    The free descriptions of series and protocol count only where the coded elements are silent, and the description of
-    the study never does: it names what was asked for, not what this film shows.
+    SeriesDescription and ProtocolName count only where the coded elements are empty. StudyDescription never counts: it
+    names what was requested, not what this image shows.
 
-    Raises RadiographError with the codes NOT_A_CHEST_RADIOGRAPH or NOT_FRONTAL.
+    Raises
+    ------
+    RadiographError
+        With the codes NOT_A_CHEST_RADIOGRAPH or NOT_FRONTAL.
     """
     dataset = file.dataset
     coded = [
@@ -106,7 +115,7 @@ def refuse_part_and_view(file: DicomFile) -> None:
         raise RadiographError(
             f"expected a chest radiograph. Received: a radiograph of {part}",
             code="NOT_A_CHEST_RADIOGRAPH",
-            advice=f"By its header this film shows {part}; {_CHEST}",
+            advice=f"By its header this radiograph shows {part}; {_CHEST}",
         )
     view = _view(dataset)
     if view is None and view_position(" ".join(_descriptions(dataset)).upper()) == "LATERAL":
@@ -117,7 +126,7 @@ def refuse_part_and_view(file: DicomFile) -> None:
         raise RadiographError(
             f"expected a frontal view. Received: {_LATERAL[view]}",
             code="NOT_FRONTAL",
-            advice=f"By its header this film is {_LATERAL[view]}; {_CHEST}",
+            advice=f"By its header this radiograph is {_LATERAL[view]}; {_CHEST}",
         )
 
 
@@ -165,7 +174,7 @@ def _are_directions(values: list[str]) -> bool:
 
 
 def _term(text: str) -> str | None:
-    """Return a coded term in capitals if it looks like one; what is longer is free text and might name somebody."""
+    """Return a coded term in capitals, None for longer or other text, which might name a person."""
     term = text.upper()
     return term if 0 < len(term) <= 32 and all(char.isalnum() or char in " _-,/" for char in term) else None
 

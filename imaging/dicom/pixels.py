@@ -1,4 +1,4 @@
-"""The Image Pixel module (PS3.3 C.7.6.3): what the pixels are, and the words that they are stored in."""
+"""The Image Pixel module (PS3.3 C.7.6.3): how the pixels are stored, and the stored words."""
 
 from __future__ import annotations
 
@@ -37,7 +37,20 @@ _COLOURS = {
 class PixelModule:
     """How a grey frame is stored.
 
-    `allocated` is 8 or 16 bits a word, `stored` how many of them are used, and `high_bit` the highest of these.
+    Attributes
+    ----------
+    rows, columns
+        Rows and Columns.
+    allocated
+        BitsAllocated: 8 or 16.
+    stored
+        BitsStored: how many bits are used.
+    high_bit
+        HighBit: the highest of these.
+    is_signed
+        PixelRepresentation 1.
+    is_negative
+        MONOCHROME1: the lowest value is white.
     """
 
     rows: int
@@ -46,14 +59,16 @@ class PixelModule:
     stored: int
     high_bit: int
     is_signed: bool
-    is_negative: bool  # MONOCHROME1: the lowest value is white
+    is_negative: bool
 
 
 def pixel_module(dataset: DataSet) -> PixelModule:
-    """Read how the pixels are stored; what can be made good of a sloppy header is.
+    """Read how the pixels are stored. Missing or contradictory bit depths get their usual values.
 
-    Raises RadiographError with the codes UNSUPPORTED (several frames, colour, other depths), UNREADABLE, TOO_SMALL or
-    TOO_LARGE.
+    Raises
+    ------
+    RadiographError
+        UNSUPPORTED for several frames, colour and other bit depths; UNREADABLE, TOO_SMALL or TOO_LARGE.
     """
     frames = dataset.whole(Tag.NumberOfFrames)
     if frames is not None and frames > 1:
@@ -63,7 +78,7 @@ def pixel_module(dataset: DataSet) -> PixelModule:
     if photometric in _COLOURS or samples in (3, 4):
         raise _unsupported("a colour picture", "The picture is in colour")
     if samples not in (None, 1) or photometric not in ("", "MONOCHROME1", "MONOCHROME2"):
-        raise damaged("pixels of no known interpretation")
+        raise damaged("pixels of no known photometric interpretation")
     rows, columns = dataset.whole(Tag.Rows), dataset.whole(Tag.Columns)
     if rows is None or columns is None or rows < 1 or columns < 1:
         raise damaged("a picture without its number of rows and columns")
@@ -71,7 +86,7 @@ def pixel_module(dataset: DataSet) -> PixelModule:
     stored = dataset.whole(Tag.BitsStored)
     allocated = dataset.whole(Tag.BitsAllocated) or (16 if stored is not None and stored > 8 else 8)
     if allocated not in (8, 16):
-        raise _unsupported(f"{allocated} bits a pixel", "The picture has a depth that no radiograph has")
+        raise _unsupported(f"{allocated} bits a pixel", "The picture has an unusual bit depth")
     if stored is None or not 1 <= stored <= allocated:
         stored = allocated
     high_bit = dataset.whole(Tag.HighBit)
@@ -82,16 +97,33 @@ def pixel_module(dataset: DataSet) -> PixelModule:
 
 
 def stored_words(file: DicomFile, module: PixelModule) -> tuple[Words, PixelModule]:
-    """Return the frame as it is stored, uint8 or uint16 (rows, columns), and its module as the code stream has it.
+    """Return the stored words of the frame.
 
-    Raises RadiographError with the codes UNREADABLE or UNSUPPORTED.
+    Parameters
+    ----------
+    file
+        The file as `read_elements` returns it.
+    module
+        What its header says of the pixels.
+
+    Returns
+    -------
+    words
+        (rows, columns), uint8 or uint16.
+    module
+        The module as the compressed stream has it.
+
+    Raises
+    ------
+    RadiographError
+        With the codes UNREADABLE or UNSUPPORTED.
     """
     if file.fragments is None:
         return _native(file, module), module
     if file.syntax == RLE_LOSSLESS:
         return _run_lengths(b"".join(file.fragments), module), module
     words, precision = decode_stream(b"".join(file.fragments), module.rows, module.columns)
-    # A stream of fewer bits than the header promises has its sign where it ends itself.
+    # A stream of fewer bits than BitsStored has its sign in its own highest bit.
     stored = min(module.stored, precision)
     high_bit = module.high_bit if module.high_bit < precision else stored - 1
     return words, PixelModule(
@@ -104,7 +136,7 @@ def _native(file: DicomFile, module: PixelModule) -> Words:
     element = file.dataset.elements[Tag.PixelData]
     count = module.rows * module.columns
     if len(element.value) < count * module.allocated // 8:
-        raise damaged("fewer pixels than rows and columns ask for")
+        raise damaged("fewer pixels than Rows and Columns say")
     shape = module.rows, module.columns
     if module.allocated == 16:
         words = np.frombuffer(element.value, "<u2" if element.is_little else ">u2", count)
@@ -113,7 +145,7 @@ def _native(file: DicomFile, module: PixelModule) -> Words:
     if not element.is_little and element.vr == "OW":  # bytes in pairs, each pair turned about (PS3.5 section A.3)
         pixels = pixels[: len(pixels) // 2 * 2].view(">u2").astype("<u2").view(np.uint8)
     if pixels.size < count:
-        raise damaged("fewer pixels than rows and columns ask for")
+        raise damaged("fewer pixels than Rows and Columns say")
     return pixels[:count].reshape(shape)
 
 

@@ -1,6 +1,6 @@
-"""What DICOM headers call kinds of files, parts of the body and views, and what these are in plain words.
+"""Terms of DICOM headers for kinds of files, parts of the body and views, and their plain words.
 
-Only words that clearly name another part refuse a film: many a chest film has a word of its own hospital, or none.
+Only words that clearly name another part lead to a refusal: many chest radiographs have a local term, or none.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# Modality (PS3.3 C.7.3.1.1.1) → what it is; those of projection radiography and the unclear ones are left out.
+# Modality (PS3.3 C.7.3.1.1.1) → plain words, without those of projection radiography and ambiguous ones.
 MODALITIES = {
     "CT": "computed tomography (CT)",
     "MR": "magnetic resonance (MR)",
@@ -142,7 +142,7 @@ _VIEW_CODES = {
 
 
 def sop_class_name(uid: str, names: dict[str, str]) -> str | None:
-    """Look up a SOP class UID by the longest beginning that `names` holds, whole components only."""
+    """Look up a SOP class UID by the longest of the prefixes in `names`; prefixes end with a component of the UID."""
     matching = [key for key in names if uid == key or uid.startswith(f"{key}.")]
     return names[max(matching, key=len)] if matching else None
 
@@ -153,12 +153,12 @@ def is_video(syntax: str) -> bool:
 
 
 def is_supported(syntax: str) -> bool:
-    """Whether the transfer syntax UID, "" where the file names none, is one that is read (PS3.5 section 10)."""
+    """Whether a transfer syntax UID, "" where the file names none, is supported (PS3.5 section 10)."""
     return syntax in _READ
 
 
 def other_body_part(*texts: str) -> str | None:
-    """Return the part of the body that the texts name, in plain words, if it is clearly not the chest."""
+    """Return the part of the body that the texts name, in plain words; None for the chest and for unknown words."""
     words = [word for text in texts for word in _words(text)]
     if any(word.startswith(_CHEST) for word in words):
         return None
@@ -168,7 +168,7 @@ def other_body_part(*texts: str) -> str | None:
 def view_position(text: str) -> str | None:
     """Return a view in DICOM's own terms, "PA", "AP", "LL", "RL", "LATERAL", "OBLIQUE" …; None if it names none or two.
 
-    A decubitus film is taken from the front, whatever side the patient lies on.
+    A decubitus view is frontal, whichever side is down.
     """
     words = set(_words(text.replace(".", "").replace("POSTERO-", "POSTERO").replace("ANTERO-", "ANTERO")))
     frontal = {_FRONTAL[word] for word in words if word in _FRONTAL}

@@ -222,9 +222,9 @@ def test_what_holds_no_single_grey_picture_is_refused_by_name(data, received):
         ("1.2.840.10008.1.2.4.100", "a video"),
         ("1.2.840.10008.1.2.4.102", "a video"),
         ("1.2.840.10008.1.2.4.107", "a video"),
-        ("1.2.840.10008.1.2.4.201", "a transfer syntax that is not"),
-        ("1.2.840.113619.5.2", "a transfer syntax that is not"),
-        ("nonsense", "a transfer syntax that is not"),
+        ("1.2.840.10008.1.2.4.201", "an unsupported transfer syntax"),
+        ("1.2.840.113619.5.2", "an unsupported transfer syntax"),
+        ("nonsense", "an unsupported transfer syntax"),
     ],
 )
 def test_what_is_compressed_in_ways_that_are_not_read_is_refused_by_name(uid, received):
