@@ -66,7 +66,7 @@ def _show(settings: Settings, run_id: str) -> None:
     other = state.result.against if state.result else in_use
     st.html(f'<h2 class="pl-title">{escape(version)} vs. {escape(other)}</h2>')
     if state.state == "running":
-        _show_progress(settings, folder)
+        _show_progress(folder)
     elif state.state == "failed":
         show_failure(state)
         _start_button(settings, folder, in_use, "Restart comparison")
@@ -102,7 +102,7 @@ def _start_button(settings: Settings, folder: Path, in_use: str, label: str) -> 
 
 
 @st.fragment(run_every=1)
-def _show_progress(settings: Settings, folder: Path) -> None:
+def _show_progress(folder: Path) -> None:
     """Draw the progress of the comparison, and the whole page again once it has ended."""
     still_administrator()
     state = candidate.read_comparison(folder)

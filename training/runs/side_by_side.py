@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from core.errors import ClassifierError, DatasetError
 from core.files import write_atomically
+from core.formatting import format_count
 from core.progress import Progress, Report, ignore
 from core.settings import Settings
 from imaging.radiograph import decode_radiograph, to_uint8
@@ -219,53 +220,51 @@ def remarks(
     left_out: int,
     robust_n: int,
 ) -> tuple[str, ...]:
-    """Say in sentences what the figures rest on and what speaks against them."""
-    films = f"{comparison.n} films of {comparison.n_patients} patients"
+    """Return the remarks on a comparison: its radiographs, and what may bias the figures."""
+    sample = f"{comparison.n} radiographs of {comparison.n_patients} patients"
     same_data = own.data.get("digest") is not None and own.data.get("digest") == other.data.get("digest")
     same_split = same_data and own.data.get("validation") == other.data.get("validation")
-    said = (
-        [f"Compared on the test part of the data, {films}."]
+    found = (
+        [f"Compared on the test split: {sample}."]
         if held.split == "test"
         else [
-            f"Compared on the patients that the training of {own.version} held out, {films}, since the data has no "
-            f"test part with both classes. The operating point and the calibration of {own.version} were chosen on "
-            "these very films, which favours it."
+            f"Compared on the held-out validation patients of {own.version}: {sample}. The data has no test split with "
+            f"both classes. The operating point and the calibration of {own.version} were chosen on these radiographs, "
+            "which biases the comparison in its favour."
         ]
     )
     if same_data:
-        said.append(
-            "Both versions were made from the same data, "
-            + ("with as many films held out." if same_split else "split in different ways.")
+        found.append(
+            "Both versions were trained on the same dataset, "
+            + ("with the same number of radiographs held out." if same_split else "with different splits.")
         )
     if learned_against.films:
-        said.append(
-            f"{other.version} has learned from {learned_against.films} of these films, or started from a "
-            "version that has; its figures here are too good."
+        found.append(
+            f"{learned_against.films} of these radiographs were used to train {other.version} or a version it was "
+            "initialized from; its figures are optimistic."
         )
     elif learned_against.unknown:
-        said.append(
-            f"Whether {other.version} has learned from some of these films is not known, since the films "
-            f"behind {' and '.join(learned_against.unknown)} are not on record here. If it has, its figures "
-            "here are too good."
+        found.append(
+            f"It is unknown whether these radiographs were used to train {other.version}: the training data of "
+            f"{' and '.join(learned_against.unknown)} is not on record. If so, its figures are optimistic."
         )
     elif held.split == "validation" and same_split:
-        said.append(f"{other.version} has learned from none of these films either, but was calibrated on them too.")
+        found.append(f"None of these radiographs was used to train {other.version}, but it was calibrated on them too.")
     else:
-        said.append(f"{other.version} has learned from none of these films.")
+        found.append(f"None of these radiographs was used to train {other.version}.")
     if learned.films:
-        said.append(
-            f"{own.version} started from a version that has learned from {learned.films} of these films, or "
-            "was trained on copies of them; its figures here are too good."
+        found.append(
+            f"{learned.films} of these radiographs were used to train a version from which {own.version} was "
+            "initialized, or are copies of its training radiographs; its figures are optimistic."
         )
     elif learned.unknown:
-        said.append(
-            f"{own.version} started from {' and '.join(learned.unknown)}, whose films are not on record here; "
-            "if some of these films were among them, its figures here are too good."
+        found.append(
+            f"{own.version} was initialized from {' and '.join(learned.unknown)}, whose training data is not on "
+            "record. If it included these radiographs, the figures are optimistic."
         )
     if left_out:
-        said.append(
-            f"{left_out} {'films' if left_out > 1 else 'film'} could not be read and "
-            f"{'are' if left_out > 1 else 'is'} left out."
+        found.append(
+            f"{format_count(left_out, 'radiograph')} {'was' if left_out == 1 else 'were'} unreadable and excluded."
         )
-    said.append(f"The changes to the films were tried on {robust_n} of them, in the same shares of both classes.")
-    return tuple(said)
+    found.append(f"Robustness was measured on {robust_n} of them, with the same share of both classes.")
+    return tuple(found)

@@ -84,7 +84,7 @@ def test_without_a_comparison_the_button_is_shut_and_the_way_is_shown(settings: 
     a_run(settings)
     app = open_step("decide")
     assert not app.exception
-    assert f"{NEW} has not been compared with {OLD}; do that first." in text(app)
+    assert f"{NEW} has not been compared with {OLD}; run the comparison first." in text(app)
     assert app.button(key="decide.promote").disabled
     app = app.button(key="decide.compare").click().run()
     assert app.query_params["step"] == "compare" and app.query_params["run"] == RUN

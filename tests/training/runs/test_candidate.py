@@ -253,21 +253,24 @@ def test_the_remarks_say_what_speaks_against_the_figures(home: tuple[Settings, P
     settings, run, films = home
     asked(settings, run)
     said = " ".join(compare_run(settings, run, load=load).remarks)
-    assert f"the training of {NEW} held out" in said and "which favours it" in said
-    assert f"Whether {OLD} has learned from some of these films is not known" in said
-    assert f"tried on {len(held_out_films(run).samples)} of them" in said
+    assert f"the held-out validation patients of {NEW}" in said and "in its favour" in said
+    assert f"It is unknown whether these radiographs were used to train {OLD}" in said
+    assert f"measured on {len(held_out_films(run).samples)} of them" in said
     third = "2026.01.04-1"
     make_run(settings, films, third, "other", seed=2)
     asked(settings, run, third)
     result = compare_run(settings, run, load=load)
     said = " ".join(result.remarks)
-    assert f"{third} has learned from {result.learned_against.films} of these films" in said
-    assert "made from the same data" in said
+    assert f"{result.learned_against.films} of these radiographs were used to train {third}" in said
+    assert "trained on the same dataset" in said
     twin = "2026.01.05-1"
     make_run(settings, films, twin, "twin", seed=1)
     asked(settings, run, twin)
     said = " ".join(compare_run(settings, run, load=load).remarks)
-    assert "with as many films held out" in said and f"{twin} has learned from none of these films either" in said
+    assert (
+        "with the same number of radiographs held out" in said
+        and f"used to train {twin}, but it was calibrated" in said
+    )
 
 
 def test_an_unreadable_film_is_left_out_and_said(
@@ -280,8 +283,8 @@ def test_an_unreadable_film_is_left_out_and_said(
     asked(settings, run)
     result = compare_run(settings, run, load=load)
     assert (result.n, result.left_out, result.split) == (12, 1, "test")
-    assert any("1 film could not be read and is left out." in one for one in result.remarks)
-    assert result.remarks[0].startswith("Compared on the test part of the data, 12 films of ")
+    assert any("1 radiograph was unreadable and excluded." in one for one in result.remarks)
+    assert result.remarks[0].startswith("Compared on the test split: 12 radiographs of ")
 
 
 def test_starting_clears_the_earlier_result_and_never_runs_twice(home: tuple[Settings, Path, Path]) -> None:
@@ -382,7 +385,7 @@ def test_the_command_prints_what_the_page_shows_and_makes_it_once(
     out = settings.data_dir / "compared.json"
     assert compare_run_and_print(RUN, None, out, settings) == 0
     said = capsys.readouterr().out
-    assert f"A {NEW}" in said and f"B {OLD}" in said and "brightness -20 %" in said and "which favours it" in said
+    assert f"A {NEW}" in said and f"B {OLD}" in said and "brightness -20 %" in said and "in its favour" in said
     assert "person" not in said and "IM-" not in said
     assert result_from_json(out.read_text()).against == OLD
     assert compare_run_and_print(RUN, OLD, None, settings) == 0
