@@ -1,11 +1,9 @@
-"""Where the thorax lies in a frontal chest radiograph, from the picture alone.
+"""Anatomy: position of the lungs in a frontal chest radiograph, from the image alone.
 
-Two schematic lung fields are moved, scaled and tilted until they are dark and what surrounds them is bright. A lung
-that is white with disease, or missing, does not mislead the fit as it would a threshold: the other lung, the
-mediastinum, the chest wall and the domes of the diaphragm still say where it must be, and where nothing does, the
-usual framing of a chest film within the body's outline decides. It is an estimate for words such as "right lower
-zone", not a segmentation. Where both lungs are white there is no dark field to be found: `find_lungs` tells, and then
-nothing should be said of zones.
+Two schematic lung fields are moved, scaled and tilted until they are dark and their surroundings bright. Unlike a
+threshold, the fit is not misled by an opaque or missing lung: the other lung, the mediastinum, the chest wall and the
+diaphragm constrain it, and otherwise the usual framing of a chest radiograph. It is an estimate for terms such as
+"right lower zone" and not a segmentation. Where both lungs are opaque, `find_lungs` finds none.
 """
 
 from __future__ import annotations
@@ -59,11 +57,20 @@ _MOST = np.array((0.8, 0.5, 0.6, 0.6, 1.1, 0.5))
 
 @dataclass(frozen=True, slots=True)
 class Thorax:
-    """Where the thorax lies, in shares of the picture's width and height, and by how much it is tilted.
+    """Position of the thorax in a radiograph, in shares of its width and height.
 
-    `middle` is the column between the lungs at half their height, `top` the row of their apices, `left` and `right`
-    how far the lung on the picture's left and right reaches from the middle, `height` from the apices to the
-    costophrenic angles, `tilt` in radians, clockwise.
+    Attributes
+    ----------
+    middle
+        Column between the lungs at half their height.
+    top
+        Row of the apices.
+    left, right
+        Reach of the lung on the image's left and right, from the middle.
+    height
+        From the apices to the costophrenic angles.
+    tilt
+        In radians, clockwise.
     """
 
     middle: float
@@ -74,22 +81,35 @@ class Thorax:
     tilt: float
 
     def coordinates(self, rows: int, columns: int) -> tuple[Array, Array]:
-        """Return (across, down) for each pixel of a grid over the picture, both float32 (rows, columns).
+        """Return the anatomical coordinates of each pixel of a grid over the radiograph.
 
-        `across` is −1 at the outermost edge of the lung on the picture's left, 0 in the middle, 1 at the right;
-        `down` is 0 at the apices and 1 at the costophrenic angles.
+        Returns
+        -------
+        tuple of ndarray
+            (rows, columns), float32: across, −1 at the outer edge of the lung on the image's left, 0 in the middle, 1
+            at the right; and down, 0 at the apices and 1 at the costophrenic angles.
         """
         across, down = _coordinates(np.array([astuple(self)]), rows, columns)
         return across[0], down[0]
 
     def lungs(self, rows: int, columns: int) -> Mask:
-        """Return the schematic lung fields on a grid over the picture, bool (rows, columns)."""
+        """Return the schematic lung fields on a grid over the radiograph, bool (rows, columns)."""
         return np.asarray(_lungs(*self.coordinates(rows, columns))[0], np.bool_)
 
     def mask(self, rows: int, columns: int, margin: float = 0.03) -> Mask:
-        """Return the thorax, bool (rows, columns): both lungs, what lies between them, and the chest wall.
+        """Return the thorax on a grid over the radiograph: the convex hull of the lungs, widened to the chest wall.
 
-        It is the lungs' convex hull, wider all around by `margin`, a share of the picture's shorter side.
+        Parameters
+        ----------
+        rows, columns
+            Shape of the grid.
+        margin
+            Width of the chest wall, as a share of the shorter side.
+
+        Returns
+        -------
+        ndarray
+            (rows, columns), bool
         """
         lungs = self.lungs(rows, columns).astype(np.uint8)
         outlines = cv2.findContours(lungs, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
@@ -101,24 +121,31 @@ class Thorax:
 
 
 def find_thorax(pixels: npt.NDArray[np.uint8]) -> Thorax:
-    """Estimate where the thorax lies in an upright frontal radiograph, uint8 (H, W), larger is brighter.
+    """Estimate the position of the thorax in an upright frontal radiograph.
 
-    Where nothing looks like lungs it is about the usual framing within the body's outline: see `find_lungs`.
+    Where nothing looks like lungs it is about the usual framing within the outline of the body; see `find_lungs`.
+
+    Parameters
+    ----------
+    pixels
+        (H, W), uint8, MONOCHROME2.
+
+    Returns
+    -------
+    Thorax
+        The best fit.
     """
     return _best(pixels)[0]
 
 
 def find_lungs(pixels: npt.NDArray[np.uint8]) -> Thorax | None:
-    """Return the same estimate, None where no dark lungs within brighter surroundings were found.
-
-    So it is on a film with both lungs white, and on what is no chest.
-    """
+    """Return the same estimate, or None where no dark lungs in brighter surroundings were found."""
     thorax, correlation = _best(pixels)
     return thorax if correlation >= _FOUND else None
 
 
 def _best(pixels: npt.NDArray[np.uint8]) -> tuple[Thorax, float]:
-    """Return the place that fits best, and its correlation in [−1, 1] with dark lungs in bright surroundings."""
+    """Return the best fit, and its correlation in [−1, 1] with dark lungs in bright surroundings."""
     fine, body = _prepared(pixels)
     coarse = np.asarray(cv2.resize(fine, (_COARSE, _COARSE), interpolation=cv2.INTER_AREA), np.float32)
     usual = _usual(body)
@@ -132,7 +159,7 @@ def _best(pixels: npt.NDArray[np.uint8]) -> tuple[Thorax, float]:
 
 
 def _refined(picture: Array, start: npt.NDArray[Any], usual: npt.NDArray[Any]) -> tuple[float, npt.NDArray[Any]]:
-    """Climb from a start in ever smaller steps; return (how well it fits, the place)."""
+    """Climb from a start in ever smaller steps; return (fit, position)."""
     place, steps = start, _STEPS.copy()
     fit = float(_fit(picture, place[None], usual)[0])
     both = np.array((0, 0, 1, 1, 0, 0))  # both lungs wider or narrower at once
@@ -148,7 +175,7 @@ def _refined(picture: Array, start: npt.NDArray[Any], usual: npt.NDArray[Any]) -
 
 
 def _prepared(pixels: npt.NDArray[np.uint8]) -> tuple[Array, Mask]:
-    """Return the picture as brightness beside its surroundings, float32 (64, 64) about −2.5 to 2.5, and the body."""
+    """Return brightness relative to the surroundings, float32 (64, 64) in about [−2.5, 2.5], and the body."""
     small = np.asarray(cv2.resize(pixels, (_FINE, _FINE), interpolation=cv2.INTER_AREA), np.float32)
     small = np.asarray(cv2.GaussianBlur(small, (0, 0), 1.0), np.float32)
     body = _body(small)
@@ -162,7 +189,7 @@ def _prepared(pixels: npt.NDArray[np.uint8]) -> tuple[Array, Mask]:
 
 
 def _body(small: Array) -> Mask:
-    """Return what is not black background that reaches the picture's border."""
+    """Return what is not black background that reaches the image's border."""
     low, high = np.percentile(small, (1, 99))
     dark = (small < low + 0.18 * (high - low)).astype(np.uint8)
     parts = cv2.connectedComponents(dark)[1]
@@ -171,7 +198,7 @@ def _body(small: Array) -> Mask:
 
 
 def _usual(body: Mask) -> npt.NDArray[Any]:
-    """Return where a thorax usually lies within a body's outline: middle, top, reach, height."""
+    """Return the usual position of the thorax within the outline of the body: middle, top, reach, height."""
     rows = np.flatnonzero(body.mean(1) > 0.15)
     if not len(rows):
         return np.array((0.5, _USUAL_TOP, _USUAL_REACH, _USUAL_HEIGHT))

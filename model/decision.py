@@ -1,4 +1,4 @@
-"""What a probability is good for: operating points for a purpose, and the net benefit of acting on it.
+"""Decision analysis: operating points for a purpose, decision curves, and probabilities at another prevalence.
 
 Everything that is chosen here is chosen on held-out validation patients, never on a test set.
 """
@@ -17,16 +17,24 @@ Array = npt.NDArray[Any]
 SCREENING_SENSITIVITY = 0.98
 RULE_IN_SPECIFICITY = 0.95
 THRESHOLDS = tuple(round(t / 100, 2) for t in range(1, 100))
-# Weighted rates are sums of fractions; a target must not be missed by what rounding leaves over.
+# Weighted rates are sums of fractions; rounding error must not miss a target.
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionCurve:
-    """Net benefit at threshold probabilities in [0, 1), in true positives per radiograph.
+    """Decision curve: net benefit at threshold probabilities, in true positives per radiograph.
 
-    `treat_all` calls every radiograph pneumonia and `treat_none` none; a classifier is worth using where its curve lies
-    above both. All of it is for the share of pneumonia that `prevalence` says.
+    A classifier is useful where its curve is above both `treat_all` and `treat_none`.
+
+    Attributes
+    ----------
+    prevalence
+        Share of pneumonia that the curve holds for, in [0, 1].
+    thresholds
+        Threshold probabilities, in [0, 1).
+    classifier, treat_all, treat_none
+        Net benefit of the classifier, of calling every radiograph pneumonia, and of calling none.
     """
 
     prevalence: float
@@ -37,10 +45,28 @@ class DecisionCurve:
 
 
 def at_prevalence(probabilities: Array, known: float, wanted: float) -> npt.NDArray[np.float64]:
-    """Carry probabilities in [0, 1], calibrated where `known` is the share of pneumonia, to where it is `wanted`.
+    """Convert probabilities to another prevalence, by Bayes' rule on the odds.
 
-    Bayes' rule on the odds, for populations that differ in nothing but that share (Saerens et al. 2002, doi
-    10.1162/089976602753284446). Raises ValueError unless both shares lie in (0, 1).
+    Parameters
+    ----------
+    probabilities
+        In [0, 1], calibrated for the prevalence `known`.
+    known, wanted
+        Prevalence before and after, in (0, 1).
+
+    Returns
+    -------
+    ndarray
+        float64, of the shape of `probabilities`.
+
+    Raises
+    ------
+    ValueError
+        If a prevalence is not in (0, 1).
+
+    References
+    ----------
+    Saerens et al. 2002, doi 10.1162/089976602753284446
     """
     if not (0 < known < 1 and 0 < wanted < 1):
         raise ValueError(f"expected shares in (0, 1). Received: {known} and {wanted}")
@@ -57,13 +83,35 @@ def decision_curve(
 ) -> DecisionCurve:
     """Return the net benefit of calling pneumonia from each threshold probability on.
 
-    labels (n,) in {0, 1}; probabilities (n,) in [0, 1]; thresholds (t,) in [0, 1). Who acts from a threshold of 0.2 on
-    accepts four false alarms for one pneumonia found, so a false alarm costs threshold / (1 − threshold) of what a
-    found one is worth. With `prevalence`, in [0, 1], the classes are weighted to that share of pneumonia;
-    probabilities should then hold there, too (`at_prevalence`).
+    Acting from a threshold of 0.2 on accepts four false alarms for one pneumonia found: a false alarm costs
+    threshold / (1 − threshold) of the benefit of a true positive.
 
-    Raises ValueError for thresholds outside [0, 1), arrays that are empty or differ in length, and a prevalence that
-    gives weight to a class without radiographs. Vickers & Elkin 2006, doi 10.1177/0272989X06295361
+    Parameters
+    ----------
+    labels
+        (n,) in {0, 1}
+    probabilities
+        (n,) in [0, 1]
+    thresholds
+        (t,) in [0, 1)
+    prevalence
+        Share of pneumonia to which the classes are weighted, in [0, 1]; that of the sample by default. The
+        probabilities should be calibrated for it, see `at_prevalence`.
+
+    Returns
+    -------
+    DecisionCurve
+        One point for each threshold.
+
+    Raises
+    ------
+    ValueError
+        If thresholds are outside [0, 1), arrays are empty or differ in length, or the prevalence weights a class
+        without radiographs.
+
+    References
+    ----------
+    Vickers & Elkin 2006, doi 10.1177/0272989X06295361
     """
     y, p = _checked(labels, probabilities)
     t = np.asarray(thresholds, np.float64)
@@ -73,13 +121,13 @@ def decision_curve(
     counts = {1: int((y == 1).sum()), 0: int((y == 0).sum())}
     if not 0 <= share <= 1 or (share > 0 and not counts[1]) or (share < 1 and not counts[0]):
         raise ValueError(
-            f"expected a prevalence in [0, 1] of classes that are there. Received: {share} with "
+            f"expected a prevalence in [0, 1] of classes with radiographs. Received: {share} with "
             f"{counts[1]} radiographs with pneumonia and {counts[0]} without"
         )
     cost = t / (1 - t)
 
     def called(label: int) -> Array:
-        """Return the share of a class that lies at or above each threshold; 0 for a class that carries no weight."""
+        """Return the share of a class at or above each threshold; 0 for a class without weight."""
         scores = np.sort(p[y == label])
         return 1 - np.searchsorted(scores, t, "left") / len(scores) if len(scores) else np.zeros(len(t))
 
@@ -92,16 +140,37 @@ def decision_curve(
 def operating_points_by_purpose(
     labels: Array, probabilities: Array, weights: Array | None = None, sample: str = ""
 ) -> tuple[PurposePoint, ...]:
-    """Choose operating points for screening, for both classes alike, and for ruling pneumonia in, in this order.
+    """Choose the operating points for screening, balanced reading and ruling in, in this order.
 
-    labels (n,) in {0, 1} and probabilities (n,) in [0, 1] of held-out patients; `weights` (n,) ≥ 0 count a radiograph
-    more or less than once; `sample` says in words what they are. "screening" is the highest probability whose
-    sensitivity is at least `SCREENING_SENSITIVITY`, "rule_in" the lowest whose specificity is at least
-    `RULE_IN_SPECIFICITY`, "balanced" the one with the largest Youden's J (1950), the more sensitive of equals. Points
-    lie midway between neighbouring scores; where a target cannot be met, or only by calling all radiographs the same,
-    `chosen` says so.
+    "screening" is the highest probability with a sensitivity of at least `SCREENING_SENSITIVITY`, "rule_in" the lowest
+    with a specificity of at least `RULE_IN_SPECIFICITY`, "balanced" the one with the largest Youden index, the more
+    sensitive of equals. Points are midway between neighbouring scores. Where a target cannot be met, or only by calling
+    all radiographs the same, `chosen` says so.
 
-    Raises ValueError when a class is missing or has no weight, or the arrays do not fit.
+    Parameters
+    ----------
+    labels
+        (n,) in {0, 1}: held-out patients.
+    probabilities
+        (n,) in [0, 1]
+    weights
+        (n,) ≥ 0: sample weights; 1 by default.
+    sample
+        Description of the sample for the card.
+
+    Returns
+    -------
+    tuple of PurposePoint
+        The three operating points.
+
+    Raises
+    ------
+    ValueError
+        If a class is missing or has no weight, or the arrays do not fit.
+
+    References
+    ----------
+    Youden 1950, doi 10.1002/1097-0142(1950)3:1<32::AID-CNCR2820030106>3.0.CO;2-3
     """
     y, p = _checked(labels, probabilities)
     weight = np.ones(len(y)) if weights is None else np.asarray(weights, np.float64)
@@ -126,7 +195,7 @@ def operating_points_by_purpose(
     specific = np.flatnonzero(specificity >= RULE_IN_SPECIFICITY - _ROUNDING)
     if len(specific):
         rule_in = point("rule_in", int(specific[0]), f"lowest probability of specificity ≥ {RULE_IN_SPECIFICITY:g}")
-    else:  # more of them than the target allows have probability 1, above which no threshold lies
+    else:  # more of them than the target allows have probability 1, which no threshold exceeds
         rule_in = point(
             "rule_in",
             int(specificity.argmax()),
@@ -153,14 +222,14 @@ def _checked(labels: Array, probabilities: Array) -> tuple[npt.NDArray[np.int_],
 
 
 def _between(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return rising thresholds, one for each way in which ascending scores in [0, 1] can be parted.
+    """Return ascending thresholds, one for each way to separate ascending scores in [0, 1].
 
-    The first lies at or below all scores. The last lies above all of them, unless the highest is 1, which no
-    probability exceeds.
+    The first is at or below all scores, the last above all of them, unless the highest is 1, which no probability
+    exceeds.
     """
     ends = np.concatenate(([0.0], scores, [1.0] if scores[-1] < 1 else []))
     middle = (ends[:-1] + ends[1:]) / 2
-    # Between two neighbouring floating-point numbers there is no third; the upper one parts them as well.
+    # Between neighbouring floating-point numbers there is no third; the upper one separates them as well.
     return np.asarray(np.where(middle > ends[:-1], middle, ends[1:]), np.float64)
 
 

@@ -1,4 +1,4 @@
-"""Runs a classifier version on a batch; callers need not know which runtime does it."""
+"""Engine: runs a classifier version on a batch of network inputs, independent of the runtime."""
 
 from __future__ import annotations
 
@@ -25,11 +25,20 @@ Pictures = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ForwardPass:
-    """What one pass of the network says of n pictures.
+    """Output of one pass of the network for n pictures.
 
-    logits float32 (n,), feature maps float32 (n, rows, columns, channels) and their channels' weights float32
-    (n, channels); `gate_features` float32 (n, d) are the pooled activations of the gate's layers, and `last`
-    float32 (n, channels) the mean of the feature maps, both of the picture as it is and not of its mirror image.
+    Attributes
+    ----------
+    logits
+        (n,), float32
+    features
+        (n, rows, columns, channels), float32: the feature maps of the evidence.
+    weights
+        (n, channels), float32: the weights of their channels.
+    gate_features
+        (n, d), float32: pooled activations of the gate layers, of the picture without its mirror image.
+    last
+        (n, channels), float32: mean of the feature maps, of the picture without its mirror image.
     """
 
     logits: Float
@@ -43,10 +52,21 @@ class ForwardPass:
 class Classifier:
     """A loaded classifier version. Safe to share between threads.
 
-    `run` maps network input, uint8 (n, input_px, input_px), to logits float32 (n,). `explain` maps it to (logits,
-    feature maps float32 (n, rows, columns, channels), weights float32 (n, channels)), of which
-    `model.explanation` makes the evidence map; `layer` names the layer of the feature maps. A version with a training
-    population has `population`, and `forward`, which returns in one pass what `explain` and the gate need.
+    Attributes
+    ----------
+    card
+        The card of the version.
+    layer
+        Name of the layer of the feature maps.
+    run
+        From network input, uint8 (n, input_px, input_px), to logits, float32 (n,).
+    explain
+        From network input to logits, feature maps, float32 (n, rows, columns, channels), and the weights of their
+        channels, float32 (n, channels); `model.explanation` makes the evidence map of them.
+    forward
+        From network input to all that `explain` and the gate need, in one pass; None without a population.
+    population
+        The training population; None for versions without one.
     """
 
     card: ModelCard
@@ -63,7 +83,7 @@ class Classifier:
 
     @property
     def input_px(self) -> int:
-        """Side of the square that the network takes."""
+        """Side of the network's square input."""
         return int(self.card.preprocessing["input_px"])
 
     @property
@@ -73,24 +93,39 @@ class Classifier:
 
     @property
     def fills_border(self) -> bool:
-        """Whether the film's margin continues over black around it; versions before there was this do not."""
+        """Whether black borders are filled from the margin of the radiograph; older versions do not."""
         return bool(self.card.preprocessing.get("fills_border", False))
 
     def input_of(self, radiograph: Radiograph) -> Pictures:
-        """Return what the network sees of a radiograph: uint8 (input_px, input_px)."""
+        """Return the network input of a radiograph: uint8 (input_px, input_px)."""
         return network_input(radiograph, self.input_px, self.detail_px, self.fills_border)
 
     def input_of_square(self, square: Pictures) -> Pictures:
-        """Return what the network sees of a film squashed to uint8 (detail_px, detail_px), perhaps changed since."""
+        """Return the network input of a radiograph that was reduced to uint8 (detail_px, detail_px)."""
         return enlarge(fill_border(square) if self.fills_border else square, self.input_px)
 
 
 def load_classifier(folder: Path, architectures: Collection[str] = ()) -> Classifier:
-    """Load the version in `folder` after checking its checksum, and run it once so that the first film is not slow.
+    """Load the version in a folder after verifying its checksums.
 
-    `architectures` names the functions of one's own that a version may call for (`Settings.architectures`).
+    It is run once, so that the first radiograph is not slow.
 
-    Raises ClassifierError when it is missing, damaged or made for another network.
+    Parameters
+    ----------
+    folder
+        Folder of the version.
+    architectures
+        Functions of one's own that a version may call, see `Settings.architectures`.
+
+    Returns
+    -------
+    Classifier
+        Ready to assess.
+
+    Raises
+    ------
+    ClassifierError
+        If the version is missing, damaged or made for another network.
     """
     card = verify(folder)
     from model.networks.weights import load_network  # lazy: tensorflow takes seconds and hundreds of MB
@@ -109,7 +144,7 @@ def load_classifier(folder: Path, architectures: Collection[str] = ()) -> Classi
 
 
 def _population(folder: Path, card: ModelCard) -> TrainingPopulation | None:
-    """Read what the version knows of its training population; its checksum was verified with that of the weights."""
+    """Read the training population of a version; its checksum was verified with that of the weights."""
     if not card.population_sha256:
         return None
     try:
@@ -164,7 +199,7 @@ def wrap_network(network: Any, card: ModelCard, population: TrainingPopulation |
     mirror = bool(card.preprocessing.get("mirror", False))
     lock = threading.Lock()
 
-    # One at a time: two passes side by side take as long as one after the other and twice the memory.
+    # One at a time: two concurrent passes take as long as two in sequence, and twice the memory.
     def run(pictures: Pictures) -> Float:
         with lock:
             return mirrored_mean(logits, pictures) if mirror else logits(pictures)
@@ -190,5 +225,5 @@ def wrap_network(network: Any, card: ModelCard, population: TrainingPopulation |
 
 
 def mirrored_mean(logits: Callable[[Pictures], Float], pictures: Pictures) -> Float:
-    """Average the logits, float32 (n,), of the pictures and of their mirror images."""
+    """Return the mean logits, float32 (n,), of the pictures and their mirror images."""
     return np.asarray((logits(pictures) + logits(np.ascontiguousarray(pictures[:, :, ::-1]))) / 2, np.float32)

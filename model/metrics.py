@@ -1,4 +1,4 @@
-"""How well scores separate the classes, and how true the probabilities are, with bootstrap intervals."""
+"""Metrics of discrimination and calibration, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -25,9 +25,23 @@ _PROPORTIONS = {
 
 
 def auroc(labels: Array, scores: Array) -> float:
-    """Area under the ROC curve in [0, 1], ties counted half; nan when a class is missing.
+    """Return the area under the ROC curve, the Mann–Whitney statistic with ties counted half.
 
-    labels (n,) in {0, 1}; scores (n,), higher for 1. The Mann–Whitney statistic (Hanley & McNeil 1982).
+    Parameters
+    ----------
+    labels
+        (n,) in {0, 1}
+    scores
+        (n,), higher for 1.
+
+    Returns
+    -------
+    float
+        In [0, 1]; nan when a class is missing.
+
+    References
+    ----------
+    Hanley & McNeil 1982, doi 10.1148/radiology.143.1.7063747
     """
     positive, negative = (
         np.asarray(scores)[np.asarray(labels) == 1],
@@ -40,7 +54,12 @@ def auroc(labels: Array, scores: Array) -> float:
 
 
 def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson 1927); (nan, nan) when n is 0."""
+    """Return the Wilson interval of a proportion, 95 % by default; (nan, nan) when n is 0.
+
+    References
+    ----------
+    Wilson 1927, doi 10.1080/01621459.1927.10502953
+    """
     if n == 0:
         return float("nan"), float("nan")
     centre = (successes + z * z / 2) / (n + z * z)
@@ -59,12 +78,34 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate calibrated probabilities at an operating point.
 
-    labels (n,) in {0, 1}; probabilities (n,) in [0, 1]; `groups` (n,) names each radiograph's patient, and patients
-    rather than radiographs are then resampled, since two films of one child are not two observations. Intervals are
-    2.5th to 97.5th percentiles of `resamples` bootstrap samples; a proportion without a single error has Wilson's
+    Intervals are the 2.5th to 97.5th percentiles of bootstrap samples. A proportion without a single error has Wilson's
     interval instead, because every bootstrap sample would repeat it.
 
-    Raises ValueError when the arrays are empty or differ in length.
+    Parameters
+    ----------
+    split
+        Name of the set.
+    labels
+        (n,) in {0, 1}
+    probabilities
+        (n,) in [0, 1]
+    operating_point
+        Probability from which a radiograph counts as pneumonia, in [0, 1].
+    groups
+        (n,): the patient of each radiograph. Patients are then resampled rather than radiographs, because radiographs
+        of one patient are not independent.
+    seed, resamples
+        Of the bootstrap.
+
+    Returns
+    -------
+    Evaluation
+        Counts, measures with intervals, curves and histograms.
+
+    Raises
+    ------
+    ValueError
+        If the arrays are empty or differ in length.
     """
     y, p = np.asarray(labels).astype(int), np.asarray(probabilities, np.float64)
     if not len(y) or len(y) != len(p):
@@ -101,7 +142,7 @@ def evaluate(
 
 
 def ppv_npv(sensitivity: float, specificity: float, prevalence: float) -> tuple[float, float]:
-    """Predictive values at a prevalence in [0, 1], by Bayes' theorem; nan where undefined."""
+    """Return PPV and NPV at a prevalence in [0, 1], by Bayes' theorem; nan where undefined."""
     with np.errstate(invalid="ignore", divide="ignore"):
         ppv = np.float64(sensitivity * prevalence) / (sensitivity * prevalence + (1 - specificity) * (1 - prevalence))
         npv = np.float64(specificity * (1 - prevalence)) / (
@@ -111,9 +152,19 @@ def ppv_npv(sensitivity: float, specificity: float, prevalence: float) -> tuple[
 
 
 def resampled(groups: Sequence[Any], seed: int, resamples: int = RESAMPLES) -> Iterator[Array]:
-    """Draw bootstrap samples of whole groups, in blocks of (b, n): how often each radiograph is in each sample.
+    """Draw bootstrap samples of whole groups, in blocks.
 
-    `groups` (n,) names each radiograph's patient. Two classifiers measured on the same blocks are compared in pairs.
+    Parameters
+    ----------
+    groups
+        (n,): the patient of each radiograph.
+    seed, resamples
+        Of the bootstrap. Two classifiers that are measured on the same blocks are compared in pairs.
+
+    Yields
+    ------
+    ndarray
+        (b, n), float64: how often each radiograph is in each sample.
     """
     member = np.unique(np.asarray(groups), return_inverse=True)[1]
     n = member.max() + 1
@@ -124,9 +175,19 @@ def resampled(groups: Sequence[Any], seed: int, resamples: int = RESAMPLES) -> I
 
 
 def percentile_interval(value: float, sampled: Array) -> Measure:
-    """Return a figure with the 2.5th to 97.5th percentile of its bootstrap samples (b,).
+    """Return a figure with the 2.5th to 97.5th percentile of its bootstrap samples.
 
-    Samples that do not define it are left out; the limits are nan when all are, or the value itself is.
+    Parameters
+    ----------
+    value
+        The figure.
+    sampled
+        (b,): its bootstrap samples; nan is left out.
+
+    Returns
+    -------
+    Measure
+        Limits are nan when `value` or all samples are.
     """
     usable = sampled[np.isfinite(sampled)]
     if not np.isfinite(value) or not len(usable):
@@ -136,9 +197,23 @@ def percentile_interval(value: float, sampled: Array) -> Measure:
 
 
 def measures(y: Array, p: Array, operating_point: float, counts: Array) -> dict[str, Array]:
-    """Compute every measure, (b,), for each row of `counts` (b, n), which says how often each radiograph was drawn.
+    """Compute every measure for each bootstrap sample.
 
-    y (n,) in {0, 1}; p (n,) in [0, 1]; nan where a sample does not define a measure.
+    Parameters
+    ----------
+    y
+        (n,) in {0, 1}
+    p
+        (n,) in [0, 1]
+    operating_point
+        In [0, 1].
+    counts
+        (b, n): how often each radiograph is in each sample.
+
+    Returns
+    -------
+    dict
+        (b,) for each measure; nan where a sample does not define it.
     """
     positive, ones = counts * (y == 1), counts * (y == 0)
     above = p >= operating_point
@@ -199,7 +274,7 @@ def _precision_recall(y: Array, p: Array) -> Array:
 
 
 def _thin(points: Array, most: int = 300) -> tuple[tuple[float, float], ...]:
-    """Keep the corners of a curve and, if there are more than `most`, an even choice of them."""
+    """Keep the corners of a curve and, if there are more than `most`, an even selection of them."""
     steps = np.diff(points, axis=0)
     turns = np.abs(steps[:-1, 0] * steps[1:, 1] - steps[:-1, 1] * steps[1:, 0]) > 1e-12
     kept = points[np.concatenate(([True], turns, [True]))] if len(points) > 2 else points

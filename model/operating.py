@@ -1,6 +1,6 @@
-"""Operating points by purpose: the same probability read for screening, balanced, or for ruling pneumonia in.
+"""Operating points by purpose: one probability read for screening, balanced, or to rule pneumonia in.
 
-A purpose moves the cut, never the probability, so it is applied after the network and without it.
+A purpose moves the threshold and not the probability, so it is applied after the network and without it.
 """
 
 from __future__ import annotations
@@ -21,18 +21,26 @@ from model.metrics import wilson
 DEFAULT = PURPOSES[0]
 NAMES = {"default": "Default", "screening": "Screening", "balanced": "Balanced", "rule_in": "Rule in"}
 AIMS = {
-    "default": "The version’s own point: few missed and few false alarms, also on films exported differently.",
-    "screening": "Misses as few as possible, at the price of more false alarms. For a first look at many films.",
-    "balanced": "A missed pneumonia and a false alarm count alike.",
-    "rule_in": "Few false alarms. For confirming a suspicion; a film below it does not rule pneumonia out.",
+    "default": "The version’s own point: few misses and few false alarms, also on radiographs exported differently.",
+    "screening": "High sensitivity at the cost of more false alarms. For a first look at many radiographs.",
+    "balanced": "A missed pneumonia and a false alarm count the same.",
+    "rule_in": "High specificity. For confirming a suspicion; a radiograph below it does not rule pneumonia out.",
 }
-# Of a point at 0 or 1 the logit is infinite, and a band around it would be undefined.
+# At 0 or 1 the logit is infinite, and a band around it undefined.
 _SMALLEST = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Sensitivity and specificity at one cut, of `positive` films with pneumonia and `negative` without."""
+    """Sensitivity and specificity at one threshold.
+
+    Attributes
+    ----------
+    sensitivity, specificity
+        With 95 % intervals.
+    positive, negative
+        Number of radiographs with and without pneumonia.
+    """
 
     sensitivity: Measure
     specificity: Measure
@@ -41,7 +49,7 @@ class Rates:
 
     @property
     def n(self) -> int:
-        """Radiographs behind both."""
+        """Number of radiographs."""
         return self.positive + self.negative
 
 
@@ -52,14 +60,28 @@ def available_purposes(card: ModelCard) -> tuple[str, ...]:
 
 
 def operating_point(card: ModelCard, purpose: str = DEFAULT) -> OperatingPoint:
-    """Return a version's operating point for a purpose, with the band that counts as near.
+    """Return a version's operating point for a purpose, with its borderline band.
 
-    The default's band is as wide as slight changes move its films' logits, so around another cut it is as wide on the
-    logit scale. Screening never cuts above the other points and ruling in never below: where a classifier meets both
-    targets over a range of cuts, the card's points for them may stand in the wrong order, and moved to the range's
-    other end each still meets its own.
+    The band has the same width on the logit scale for every purpose. The screening point is never above the other
+    points and the rule-in point never below: where a classifier meets both targets over a range of thresholds, the
+    points on the card may be in the wrong order, and each still meets its target at the other end of that range.
 
-    Raises ClassifierError for a purpose that the version has no point for.
+    Parameters
+    ----------
+    card
+        The card of the version.
+    purpose
+        One of `core.purposes.PURPOSES`.
+
+    Returns
+    -------
+    OperatingPoint
+        Threshold and band.
+
+    Raises
+    ------
+    ClassifierError
+        If the version has no point for the purpose.
     """
     default = card.operating_point
     if purpose == DEFAULT:
@@ -80,9 +102,14 @@ def operating_point(card: ModelCard, purpose: str = DEFAULT) -> OperatingPoint:
 
 
 def at_purpose(assessment: Assessment, card: ModelCard, purpose: str = DEFAULT) -> Assessment:
-    """Return the assessment with its prediction read at the purpose's operating point; a refusal stays as it is.
+    """Return the assessment with its prediction at the operating point of a purpose; a refusal is unchanged.
 
-    Raises ClassifierError for a purpose that the version has no point for, ValueError for another version's card.
+    Raises
+    ------
+    ClassifierError
+        If the version has no point for the purpose.
+    ValueError
+        If the card is another version's.
     """
     if assessment.classifier_version != card.version:
         raise ValueError(f"expected the card of version {assessment.classifier_version}. Received: {card.version}")
@@ -94,11 +121,23 @@ def at_purpose(assessment: Assessment, card: ModelCard, purpose: str = DEFAULT) 
 
 
 def rates_at(evaluation: Evaluation, cut: float) -> Rates:
-    """Return sensitivity and specificity of an evaluated set at a cut in [0, 1].
+    """Return sensitivity and specificity of an evaluated set at a threshold.
 
-    At the evaluation's own operating point they are the card's, with its intervals. Elsewhere they are counted from
-    the histograms of probabilities, in proportion within the bin that the cut parts, and the intervals are Wilson's
-    (1927) from the fewest to the most radiographs that this bin allows.
+    At the evaluation's own operating point they are the card's. Elsewhere they are counted from the histograms of
+    probabilities, interpolated within the bin of the threshold; the Wilson intervals range from the fewest to the most
+    radiographs that this bin allows.
+
+    Parameters
+    ----------
+    evaluation
+        An evaluation of a card.
+    cut
+        Threshold, in [0, 1].
+
+    Returns
+    -------
+    Rates
+        nan where a class has no radiographs.
     """
     positive, negative = evaluation.tp + evaluation.fn, evaluation.tn + evaluation.fp
     if cut == evaluation.operating_point:
@@ -112,14 +151,14 @@ def rates_at(evaluation: Evaluation, cut: float) -> Rates:
 
 
 def _share(counts: Sequence[int], cut: float, above: bool) -> Measure:
-    """Return which share of binned probabilities over [0, 1] lies at or above the cut, or below it."""
+    """Return which share of binned probabilities over [0, 1] is at or above the threshold, or below it."""
     n, position = sum(counts), cut * len(counts)
     if n == 0:
         return Measure(math.nan, math.nan, math.nan)
     parted = min(int(position), len(counts) - 1)
     below = sum(counts[:parted])
     fewest, within, most = below, below + round((position - parted) * counts[parted]), below + counts[parted]
-    if position == parted:  # the cut lies on the bin's edge and parts nothing
+    if position == parted:  # the threshold is on the edge of a bin
         most = below
     if above:
         fewest, within, most = n - most, n - within, n - fewest
@@ -127,8 +166,8 @@ def _share(counts: Sequence[int], cut: float, above: bool) -> Measure:
 
 
 def _moved(end: float, cut: float, to: float) -> float:
-    """Carry a probability to where it lies as far from `to` as it lay from `cut`, on the logit scale."""
-    if end in (0.0, 1.0):  # as far away as can be
+    """Return the probability that is as far from `to` as `end` is from `cut`, on the logit scale."""
+    if end in (0.0, 1.0):  # stays at the end of the range
         return end
     return float(sigmoid(np.array(_logit(end) - _logit(cut) + _logit(to))))
 

@@ -1,4 +1,7 @@
-"""The one call that the page, the command line and every other reader make: bytes in, `Assessment` out."""
+"""Assessment pipeline: bytes in, `Assessment` out. Pages, command line and training call the same function.
+
+Example: ``assess(path.read_bytes(), load_classifier(folder)).prediction.probability``
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,32 @@ UPRIGHT = POSES[0]
 
 
 def assess(data: bytes, classifier: Classifier, *, turn: int = 0, purpose: str = "default") -> Assessment:
-    """Assess the bytes of one file, turned clockwise by `turn` degrees first, at the operating point for `purpose`.
+    """Assess the bytes of one file.
 
-    A file that cannot be read or assessed gives an `Assessment` with a blocking issue whose message a clinician can act
-    on, never an exception. Raises ValueError for a turn other than 0, 90, 180 and 270, ClassifierError for a purpose
-    that the version has no operating point for.
+    A file that cannot be read or assessed gives an assessment with a blocking issue, never an exception.
+
+    Parameters
+    ----------
+    data
+        Content of a DICOM or image file.
+    classifier
+        The classifier version.
+    turn
+        Clockwise rotation to apply first: 0, 90, 180 or 270 degrees.
+    purpose
+        Purpose of the operating point, one of `core.purposes.PURPOSES`.
+
+    Returns
+    -------
+    Assessment
+        A prediction with its evidence map, or blocking issues.
+
+    Raises
+    ------
+    ValueError
+        If `turn` is another angle.
+    ClassifierError
+        If the version has no operating point for the purpose.
     """
     started, now = time.perf_counter(), datetime.now(UTC)
     point = operating_point(classifier.card, purpose)
@@ -36,8 +60,8 @@ def assess(data: bytes, classifier: Classifier, *, turn: int = 0, purpose: str =
     corrections = (f"turned by {turn}°",) if turn else ()
     issues = check(radiograph)
     blocking = {issue.code for issue in issues if issue.blocking}
-    # Of a clipped picture the network is still asked what it is: half of a bone film is black, and half of an inverted
-    # film may be a white border.
+    # A clipped picture is still judged by the network: half of a bone radiograph is black, and half of an inverted
+    # radiograph may be a white border.
     if blocking and (blocking != {"CLIPPED"} or classifier.population is None):
         return Assessment.refused(
             issues,
@@ -47,7 +71,7 @@ def assess(data: bytes, classifier: Classifier, *, turn: int = 0, purpose: str =
             radiograph=radiograph,
             corrections=corrections,
         )
-    looked = _set_right(_look(radiograph, classifier), classifier)
+    looked = _corrected(_examine(radiograph, classifier), classifier)
     if looked.is_inverted:
         corrections, issues = (*corrections, "inverted"), check(looked.radiograph)
     issues = merge_issues(issues, looked.issues)
@@ -80,12 +104,23 @@ def assess(data: bytes, classifier: Classifier, *, turn: int = 0, purpose: str =
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Looked:
-    """A radiograph that the network has seen and what that says of the picture.
+class _Examined:
+    """A radiograph with the output of the network for it.
 
-    `explained` holds the logit, the feature map and its channels' weights. `turn` is by how many degrees clockwise the
-    film should be turned; `judgement` is that of the film set right, None for versions that do not know their
-    population.
+    Attributes
+    ----------
+    radiograph
+        The radiograph that the network read.
+    explained
+        Logit, feature map and the weights of its channels.
+    judgement
+        Judgement of the upright radiograph; None for versions without a population.
+    issues
+        Issues from the judgement and the corrections.
+    is_inverted
+        Whether the grayscale was inverted.
+    turn
+        Clockwise rotation that would bring it upright, in degrees.
     """
 
     radiograph: Radiograph
@@ -96,37 +131,37 @@ class _Looked:
     turn: int = 0
 
 
-def _look(radiograph: Radiograph, classifier: Classifier) -> _Looked:
+def _examine(radiograph: Radiograph, classifier: Classifier) -> _Examined:
     square = classifier.input_of(radiograph)[None]
     if classifier.forward is None or classifier.population is None:
         logits, features, weights = classifier.explain(square)
-        return _Looked(radiograph, (float(logits[0]), features[0], weights[0]), None)
+        return _Examined(radiograph, (float(logits[0]), features[0], weights[0]), None)
     seen = classifier.forward(square)
-    return _Looked(
+    return _Examined(
         radiograph,
         (float(seen.logits[0]), seen.features[0], seen.weights[0]),
         classifier.population.judge(seen.gate_features[0], seen.last[0]),
     )
 
 
-def _set_right(film: _Looked, classifier: Classifier) -> _Looked:
-    """Find out how the film lies, exchange its greys where they are inverted, and judge it as it would stand upright.
+def _corrected(film: _Examined, classifier: Classifier) -> _Examined:
+    """Correct inverted grayscale, find the orientation, and judge the radiograph as it would be upright.
 
-    How far a film lies from the training population can only be told of one that is upright. What the first look
-    suspects is therefore looked at again, set right; when that looks no better the picture stays what it was.
+    The distance from the training population only holds for upright radiographs. A suspected correction is therefore
+    applied and examined again, and rejected when it does not bring the radiograph nearer to the population.
     """
     judgement = film.judgement
     if judgement is None:
         return film
     as_it_is = replace(film, issues=check_population(judgement))
     quarters, is_inverted = judgement.orientation
-    # Of a picture that is about to be refused the slightest suspicion is followed: it may only lie on its side.
+    # Before a refusal the slightest suspicion is examined: the picture may only be rotated.
     suspected = judgement.is_inverted or judgement.is_turned or (judgement.is_not_chest and judgement.pose[0] < 0.5)
     if not suspected or (quarters, is_inverted) == UPRIGHT:
         return as_it_is
     turn = 90 * (-quarters % 4)
     shown = invert_grayscale(film.radiograph) if is_inverted else film.radiograph
-    upright = _look(rotate(shown, turn), classifier)
+    upright = _examine(rotate(shown, turn), classifier)
     found = upright.judgement
     if (
         found is None
@@ -138,5 +173,5 @@ def _set_right(film: _Looked, classifier: Classifier) -> _Looked:
     issues = (*check_population(found), *((inverted_issue(film.radiograph),) if is_inverted else ()))
     if not turn:
         return replace(upright, issues=issues, is_inverted=is_inverted)
-    lying = _look(shown, classifier) if is_inverted else film
+    lying = _examine(shown, classifier) if is_inverted else film
     return replace(lying, judgement=found, issues=(*issues, rotated_issue(turn)), is_inverted=is_inverted, turn=turn)

@@ -1,7 +1,7 @@
-"""Start TensorFlow without its native start-up lines on the terminal.
+"""TensorFlow start-up without its native messages on the terminal.
 
-They come from C++ before any logging level is read ("Could not find cuda drivers …"), so a command whose output people
-read can only hold back the file descriptor. For command lines; a server keeps its log whole.
+They come from C++ before any logging level is read ("Could not find cuda drivers …"), so only the file descriptor can
+be held back. For command lines; a server keeps its whole log.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ import tempfile
 
 
 def start_tensorflow(in_batches: bool = False) -> None:
-    """Import tensorflow and let it look for devices, showing what it printed only if that fails.
+    """Import tensorflow and let it look for devices; its output is shown only if that fails.
 
-    `in_batches` tells that what follows gives the network many pictures at a time, as training does.
+    Parameters
+    ----------
+    in_batches
+        Whether the network will read many pictures at a time, as in training.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if in_batches:
@@ -29,7 +32,7 @@ def start_tensorflow(in_batches: bool = False) -> None:
         try:
             tensorflow = importlib.import_module("tensorflow")
             tensorflow.config.list_logical_devices()
-            # A command that trains network after network is told that each is traced anew, as it must be.
+            # Training several networks warns that each is traced anew, which is expected.
             tensorflow.get_logger().setLevel("ERROR")
         except BaseException:
             held_back.seek(0)
