@@ -17,7 +17,6 @@ LIMIT_BYTES = 2.5e9
 @pytest.mark.parametrize(
     ("path", "drawn"),
     [
-        ("", "[data-testid=stFileUploader]"),
         ("read", "[data-testid=stFileUploader]"),
         ("performance", ".pl-tiles"),
         ("retrain", "input[type=password]"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.visit import drop, open_page, press, save, sideways
+from tests.browser.visit import choose, drop, fits, open_page, press, save
 from tests.dicoms import phantom_dicom
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -38,11 +38,7 @@ def test_a_reader_judges_a_dicom_file_and_saves_its_reports(browser: Any, app: t
 
     before = finding.inner_text()
     page.get_by_role("button", name="Undo last change").wait_for(state="detached")
-    press(page, "Shift")
-    page.get_by_role("combobox").fill("Screen")
-    page.get_by_role("option", name=re.compile("^Screening")).wait_for()
-    page.keyboard.press("Enter")
-    finding.get_by_text("(screening)").wait_for()
+    choose(page, page.get_by_role("combobox"), "Screening", finding.get_by_text("(screening)"))
     assert before.split("Probability")[1].split()[:2] == finding.inner_text().split("Probability")[1].split()[:2]
 
     page.get_by_role("slider", name="Prevalence of pneumonia among your patients").press("ArrowRight")
@@ -57,5 +53,5 @@ def test_a_reader_judges_a_dicom_file_and_saves_its_reports(browser: Any, app: t
     for label, ending in (("DICOM SR", "-sr.dcm"), ("DICOM SC", "-sc.dcm")):
         name, content = save(page, label)
         assert name.endswith(ending) and content[128:132] == b"DICM"
-    assert sideways(page) <= 0
+    fits(page)
     page.close()

@@ -14,10 +14,13 @@ from pypdf import PdfReader
 
 from tests.browser.visit import (
     FINDINGS,
+    HEIGHT,
+    WIDTHS,
     a_film,
     all_assessed,
     done,
     drop,
+    fits,
     open_page,
     press,
     running_app,
@@ -66,11 +69,10 @@ def value(probability: str) -> float:
     return {"–": -1.0, "< 0.01": 0.0, "> 0.99": 1.0}.get(probability) or float(probability.strip("<>– ") or -1)
 
 
-@pytest.mark.parametrize("width", [1280, 1024])
-def test_a_visit(browser: Any, app: tuple[str, int], width: int) -> None:
-    page = open_page(browser, app[0], width, 768)
+def test_a_visit_at_two_widths(browser: Any, app: tuple[str, int]) -> None:
+    page = open_page(browser, app[0])
     page.get_by_text(WELCOME).wait_for()
-    assert sideways(page) == 0
+    fits(page)
     page.evaluate(COUNT_UPLOADERS)
     drop(page, ("one.png", a_film(1)))
     finding = page.locator(".pl-finding")
@@ -80,9 +82,11 @@ def test_a_visit(browser: Any, app: tuple[str, int], width: int) -> None:
     assert re.search(r"Probability\s+([<>] )?0\.\d\d", finding.inner_text())
     page.get_by_text("Evidence map, not a lesion outline").wait_for()
     page.locator(".js-plotly-plot").first.wait_for()
-    page.wait_for_function(FINDING_IS_PLACED, arg=width < 1100)
-    stage = page.locator(".stage").bounding_box()
-    assert stage["width"] > 600 and stage["height"] > 300 and sideways(page) == 0
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": HEIGHT})
+        page.wait_for_function(FINDING_IS_PLACED, arg=width < 1100)
+        stage = page.locator(".stage").bounding_box()
+        assert stage["width"] > 600 and stage["height"] > 300 and sideways(page) == 0
     for button, ending in (("PDF", ".pdf"), ("JSON", ".json")):
         name, content = save(page, button)
         assert re.fullmatch(rf"pneumolens-[0-9a-f]{{8}}\{ending}", name)
@@ -114,12 +118,12 @@ def test_a_visit(browser: Any, app: tuple[str, int], width: int) -> None:
     page.get_by_role("button", name="100 %").click()
     press(page, "n")
     shows(page, "notes.png")
-    assert sideways(page) == 0
+    fits(page)
 
     page.get_by_role("link", name="Performance").click()
     page.locator(".pl-tiles").wait_for()
     page.locator(".js-plotly-plot").nth(5).wait_for()
-    assert sideways(page) == 0
+    fits(page)
     page.get_by_role("link", name="Read").click()
     all_assessed(page, 3)
     page.get_by_role("button", name="Start over").click()
@@ -162,7 +166,7 @@ def check_queue(browser: Any, app: tuple[str, int], data_dir: Path, loose: int, 
     refused = [one["file"] for one in arrived if one["finding"] == "Not assessed"]
     assert refused == ["ward/again.zip", "=bad.jpg"] and "archive inside an archive" in arrived[-3]["warnings"]
     assert page.get_by_text("1 file in the archive skipped").count() == 1
-    assert sideways(page) == 0
+    fits(page)
 
     page.get_by_role("button", name="Probability").click()
     page.locator("th[aria-sort=descending]").wait_for()

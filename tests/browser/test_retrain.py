@@ -12,7 +12,7 @@ import pytest
 from core.settings import Settings, load_settings
 from model.promotions import promotions
 from model.registry import active_version
-from tests.browser.visit import SAFETY, a_film, drop, open_page, running_app, settle, sideways
+from tests.browser.visit import SAFETY, a_film, choose, drop, fits, open_page, running_app
 from tests.phantoms import write_dataset
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -58,14 +58,6 @@ def enter(page: Any, settings: Settings, log: Path) -> None:
     page.get_by_text("Signed in as").wait_for()
 
 
-def fits(page: Any) -> None:
-    """Check that nothing scrolls sideways at either width."""
-    for width in (1024, 1280):
-        page.set_viewport_size({"width": width, "height": 768})
-        settle(page)
-        assert sideways(page) == 0, width
-
-
 def points_drawn(page: Any) -> int:
     """How many points the learning curves have, over all lines."""
     return int(
@@ -85,10 +77,8 @@ def train(page: Any, settings: Settings, log: Path, architecture: str | None) ->
     step(page, "Training preset")
     if architecture is not None:
         page.get_by_text("Advanced settings").click()
-        page.get_by_role("combobox", name=re.compile("Architecture")).fill(architecture)
-        page.get_by_role("option", name=re.compile(f"^{architecture}")).wait_for()
-        page.keyboard.press("Enter")
-        page.get_by_text("Random weights").wait_for()
+        box = page.get_by_role("combobox", name=re.compile("Architecture"))
+        choose(page, box, architecture, page.get_by_text("Random weights"))
     fits(page)
     page.get_by_role("button", name="Start training").click()
     page.get_by_role("button", name="Cancel training").wait_for()

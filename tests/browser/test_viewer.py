@@ -18,7 +18,7 @@ from PIL import Image
 from model.explanation import evidence_map
 from model.overlay import colour_table, overlay
 from tests.browser.viewer_page import cells, deep_film
-from tests.browser.visit import PATIENCE_MS, done, press, running_app, sideways
+from tests.browser.visit import HEIGHT, PATIENCE_MS, WIDTHS, done, fits, press, running_app
 from tests.phantoms import chest
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -44,10 +44,10 @@ def address(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield started
 
 
-def open_film(browser: Any, address: str, name: str, renderer: str = "2d", width: int = 1280) -> Any:
+def open_film(browser: Any, address: str, name: str, renderer: str = "2d") -> Any:
     """Open a film and wait until it is there at full size."""
     page = browser.new_page()
-    page.set_viewport_size({"width": width, "height": 800})
+    page.set_viewport_size({"width": WIDTHS[-1], "height": HEIGHT})
     page.set_default_timeout(PATIENCE_MS)
     if renderer == "webgl":
         page.add_init_script(AS_IF_ON_A_CARD)
@@ -342,12 +342,12 @@ def test_mouse_and_fingers_zoom_and_pan(browser, address):
     page.close()
 
 
-@pytest.mark.parametrize("width", [1280, 1024])
-def test_settings_last_for_the_visit_and_window_and_zoom_for_the_image(browser, address, width):
-    page = open_film(browser, address, "small", width=width)
+def test_settings_last_for_the_visit_and_window_and_zoom_for_the_image(browser, address):
+    page = open_film(browser, address, "small")
     key(page, "?")
     help_ = page.get_by_role("dialog", name="Keyboard and mouse")
-    assert "next, previous image" in help_.inner_text() and sideways(page) == 0
+    assert "next, previous image" in help_.inner_text()
+    fits(page)
     key(page, "Escape")
     assert help_.is_hidden()
     for button in page.locator(".viewer button").all():
@@ -368,7 +368,7 @@ def test_settings_last_for_the_visit_and_window_and_zoom_for_the_image(browser, 
     assert runs(page) == run + 1, "R is Streamlit's own key for running the page again"
     key(page, "x", "c", "o", "a", "[")
     state(page, "opacity=0.4, rendering=0, against=True, layout='one'")
-    assert sideways(page) == 0
+    fits(page)
     key(page, "i", "r", "+", "Shift+ArrowLeft")
 
     # With the focus in the viewer, where it stays between two images.

@@ -26,6 +26,8 @@ from tests.phantoms import as_png, chest
 SAFETY = "Decision support, not a diagnosis. Intended for frontal chest radiographs of children aged 1–5."
 FINDINGS = r"Pneumonia likely|Pneumonia unlikely|Borderline \(near the threshold\)"
 PATIENCE_MS = 180_000
+# Of the window: one column below 1100 px, two above.
+WIDTHS, HEIGHT = (1024, 1280), 800
 
 
 def find_chromium() -> str:
@@ -93,10 +95,10 @@ def running_app(folder: Path, script: str = "app.py", **environment: str) -> Ite
         process.wait(30)
 
 
-def open_page(browser: Any, address: str, width: int = 1280, height: int = 800) -> Any:
+def open_page(browser: Any, address: str) -> Any:
     """Open a page and wait until it is drawn."""
     page = browser.new_page()
-    page.set_viewport_size({"width": width, "height": height})
+    page.set_viewport_size({"width": WIDTHS[-1], "height": HEIGHT})
     page.set_default_timeout(PATIENCE_MS)
     page.goto(address)
     page.get_by_text(SAFETY).wait_for()
@@ -128,6 +130,26 @@ def press(page: Any, key: str) -> None:
     page.keyboard.press(key)
 
 
+def choose(page: Any, box: Any, name: str, chosen: Any) -> None:
+    """Choose an option of a box by the start of its name, until `chosen` is on the page.
+
+    A run of the page, which can begin at any time, closes the list of options.
+    """
+    from playwright.sync_api import TimeoutError
+
+    for _ in range(20):
+        settle(page)
+        box.fill(name)
+        try:
+            page.get_by_role("option", name=re.compile(f"^{name}")).first.wait_for(timeout=5_000)
+            page.keyboard.press("Enter")
+            chosen.wait_for(timeout=10_000)
+            return
+        except TimeoutError:
+            page.keyboard.press("Escape")
+    pytest.fail(f"{name} could not be chosen")
+
+
 def save(page: Any, name: str | re.Pattern[str]) -> tuple[str, bytes]:
     """Press the button and return name and bytes of what it gives; a run of the page in between would take it away."""
     settle(page)
@@ -136,8 +158,16 @@ def save(page: Any, name: str | re.Pattern[str]) -> tuple[str, bytes]:
     return download.value.suggested_filename, Path(download.value.path()).read_bytes()
 
 
+def fits(page: Any) -> None:
+    """Check that nothing scrolls sideways at either width; leaves the wider one."""
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": HEIGHT})
+        settle(page)
+        assert sideways(page) == 0, width
+
+
 def sideways(page: Any) -> int:
-    """How many pixels of the page lie beyond its right edge."""
+    """How many pixels of the page are beyond its right edge."""
     return page.evaluate(
         "() => Math.max(...['html', '[data-testid=stMain]'].map(one => {"
         " const box = document.querySelector(one); return box.scrollWidth - box.clientWidth }))"
