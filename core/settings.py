@@ -26,33 +26,36 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("PNEUMOLENS_DATA_DIR", "var", "Folder for what the app keeps: classifier versions, the active one."),
-    Setting("PNEUMOLENS_CLASSIFIER", "", "Classifier version to serve, whatever is active; empty: the active one."),
+    Setting(
+        "PNEUMOLENS_DATA_DIR",
+        "var",
+        "Folder for the app's data: classifier versions, training runs, uploaded datasets.",
+    ),
+    Setting("PNEUMOLENS_CLASSIFIER", "", "Classifier version to serve instead of the active one."),
     Setting(
         "PNEUMOLENS_BACKBONE_WEIGHTS",
         "imagenet",
-        "Starting weights of training: a local file, or imagenet to let Keras download its own.",
+        "Initial weights of training: a local file, or imagenet to let Keras download them.",
     ),
     Setting(
         "PNEUMOLENS_ARCHITECTURES",
         "",
-        "Network functions of your own that a version may call for, package.module:function, with commas between.",
+        "Network functions of your own that versions may use, package.module:function, separated by commas.",
     ),
     Setting(
         "PNEUMOLENS_DATA_ROOTS",
         "",
-        "Folders, separated as in PATH; only what lies below them, and uploads, can be trained on in the browser.",
+        "Folders, separated as in PATH. Only datasets below them, and uploads, can be trained on in the browser.",
     ),
     Setting(
         "PNEUMOLENS_PURPOSE",
         "default",
-        "Operating point that films are read at until a reader chooses another: default, screening, balanced or "
-        "rule_in.",
+        "Operating point until a reader chooses another: default, screening, balanced or rule_in.",
     ),
     Setting(
         "PNEUMOLENS_PREVALENCE",
         "20",
-        "How many of 100 children filmed here have pneumonia, 1 to 90; PPV and NPV start from it.",
+        "Prevalence of pneumonia among the children imaged here, in percent, 1 to 90, for PPV and NPV.",
     ),
 )
 
@@ -61,7 +64,12 @@ SETTINGS = (
 class Settings:
     """The settings in force.
 
-    `purpose` is one of `core.settings.PURPOSES`; `prevalence`, in (0, 1), is the site's share of pneumonia.
+    Attributes
+    ----------
+    purpose
+        One of `PURPOSES`.
+    prevalence
+        In (0, 1): the site's share of pneumonia.
     """
 
     data_dir: Path
@@ -95,9 +103,17 @@ class Settings:
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
-    """Read the settings from `environ`.
+    """Read the settings.
 
-    Raises SettingsError for a PNEUMOLENS_ variable that does not exist, or an invalid value.
+    Parameters
+    ----------
+    environ
+        The environment variables.
+
+    Raises
+    ------
+    SettingsError
+        For a PNEUMOLENS_ variable that does not exist, and for an invalid value.
     """
     known = {setting.name: setting.default for setting in SETTINGS}
     for name in environ:

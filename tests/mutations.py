@@ -7,6 +7,7 @@ import random
 import re
 import struct
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,8 @@ _TEXTS = (
 _WORDS = (0, 1, 2, 7, 8, 9, 12, 15, 16, 17, 32, 255, 256, 1023, 4096, 32767, 32768, 65534, 65535)
 
 
-def drawn_seeds() -> list[bytes]:
+@cache
+def drawn_seeds() -> tuple[bytes, ...]:
     """Return small files of drawn radiographs: DICOM in every transfer syntax and with every kind of grey, pictures."""
     film = chest(3, SIZE)
     files: list[bytes] = []
@@ -119,7 +121,7 @@ def drawn_seeds() -> list[bytes]:
         target = io.BytesIO()
         Image.fromarray(colour if format_ == "WEBP" else film).save(target, format_, **options)
         files.append(target.getvalue())
-    return files
+    return tuple(files)
 
 
 def real_seeds(folder: Path) -> tuple[list[bytes], list[bytes]]:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import DatasetError
+from core.formatting import format_percentage
 from imaging.radiograph import DETAIL_PX, enlarge
 from training.data.augment import Augmentation, augment
 from training.data.dataset import CLASSES, Sample, read_samples
@@ -51,7 +52,7 @@ def in_words(recipe: Augmentation) -> str:
     """Say what a recipe does, in one line."""
 
     def percent(p: float) -> str:
-        return f"{100 * p:.0f} %"
+        return format_percentage(p)
 
     def times(pair: tuple[float, float]) -> str:
         return f"×{pair[0]:.2f}–{pair[1]:.2f}"

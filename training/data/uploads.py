@@ -1,7 +1,7 @@
-"""Pictures that come in through the browser become a dataset folder, or nothing at all.
+"""Datasets uploaded through the browser, as a zip archive or a directory.
 
-What comes in is not trusted: neither its names nor the sizes that it claims. Everything goes into a hidden folder
-beside the uploads, which is renamed once all of it is there; whatever is wrong, nothing is left behind.
+An upload is not trusted: neither its names nor the sizes that it claims. It is written to a hidden folder, which is
+renamed once it is complete. If anything is wrong, nothing remains.
 """
 
 from __future__ import annotations
@@ -63,9 +63,25 @@ class _Entry:
 def unpack_zip(
     settings: Settings, file: IO[bytes], name: str, report: Report = ignore, limits: Limits = UPLOAD_LIMITS
 ) -> Stored:
-    """Unpack an uploaded zip into a dataset folder; `name` is its file's. `report` gets the files stored so far.
+    """Unpack an uploaded zip archive into a dataset folder.
 
-    Raises DatasetError when it is no zip, holds no dataset, or is unsafe to unpack; then nothing is left behind.
+    Parameters
+    ----------
+    settings
+        They name the folder of the datasets.
+    file
+        The archive, open for reading.
+    name
+        Its file name, which the dataset is called after.
+    report
+        Called with the number of files stored so far.
+    limits
+        How much the archive may hold.
+
+    Raises
+    ------
+    DatasetError
+        If it is no zip archive, holds no dataset, or is unsafe to unpack; then nothing remains.
     """
     size = file.seek(0, os.SEEK_END)
     archive = Archive(file, limits)
@@ -92,9 +108,25 @@ def store_files(
     report: Report = ignore,
     limits: Limits = UPLOAD_LIMITS,
 ) -> Stored:
-    """Store the files of an uploaded directory as a dataset folder: (path below it, contents) each.
+    """Store the files of an uploaded directory as a dataset folder.
 
-    The dataset is called `name`, or like the directory. Raises DatasetError when it is none, or unsafe.
+    Parameters
+    ----------
+    settings
+        They name the folder of the datasets.
+    files
+        (path in the directory, open file) of each.
+    name
+        Name of the dataset; else that of the directory.
+    report
+        Called with the number of files stored so far.
+    limits
+        How much the upload may hold.
+
+    Raises
+    ------
+    DatasetError
+        If it is no dataset, or unsafe to store; then nothing remains.
     """
     if len(files) > limits.entries:
         raise _refused(f"at most {limits.entries} files", str(len(files)), "Upload the data in smaller parts.")
@@ -107,9 +139,12 @@ def store_files(
 
 
 def safe_parts(name: str) -> tuple[str, ...]:
-    """Return the parts of a path that comes from outside, none of which can lead out of a folder.
+    """Split an untrusted path into parts that cannot lead out of a folder.
 
-    Raises DatasetError for a name that is absolute, climbs, names a drive, or cannot be a file's everywhere.
+    Raises
+    ------
+    DatasetError
+        For a path that is absolute, climbs, names a drive, or is no valid name on some file system.
     """
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     reasons = {
@@ -175,7 +210,7 @@ def _store(
 def _choose(entries: Sequence[_Entry]) -> tuple[list[tuple[tuple[str, ...], _Entry]], int]:
     """Return the pictures of a dataset, each with its path in the folder to be, and how many files were left out.
 
-    A top folder that holds all the rest is taken off. Hidden files are passed over in silence.
+    A single top folder is removed. Hidden files are skipped and not counted.
     """
     visible = [
         (parts, entry)
