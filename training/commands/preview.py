@@ -15,7 +15,7 @@ from core.formatting import format_count
 from core.settings import Settings
 from training.data.augment import MAX_STRENGTH, RECIPES, current_name, resolve
 from training.data.dataset import scan_folder
-from training.data.preview import MOST_COPIES, MOST_FILMS, TILE_PX, contact_sheet, pick_films
+from training.data.preview import MAX_COPIES, MAX_FILMS, TILE_PX, contact_sheet, pick_films
 
 EXAMPLES = """examples:
   python -m training preview-augmentation --data chest_xray
@@ -60,14 +60,14 @@ def add_commands(acts: Any) -> None:
     )
     parser.add_argument(
         "--films",
-        type=_between(int, 1, MOST_FILMS),
+        type=_between(int, 1, MAX_FILMS),
         default=4,
         metavar="N",
         help="radiographs, both classes in turn (%(default)s)",
     )
     parser.add_argument(
         "--copies",
-        type=_between(int, 1, MOST_COPIES),
+        type=_between(int, 1, MAX_COPIES),
         default=5,
         metavar="N",
         help="changed copies of each (%(default)s)",

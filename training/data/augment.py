@@ -1,7 +1,8 @@
-"""Random changes to a training picture that a film may undergo and the finding must survive.
+"""Data augmentation: random changes of framing, exposure, sharpness, compression and noise.
 
-What is varied is what is known to differ between hospitals, exports and the two halves of the public data: framing,
-aspect, exposure, contrast curve, sharpness, compression and noise. NumPy and cv2 only.
+They cover what differs between hospitals, exports and the two halves of the public data.
+
+>>> augmented = augment(picture, np.random.default_rng(1), resolve("strong"), 299)
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ import numpy.typing as npt
 
 from imaging.radiograph import enlarge
 
-# field: (smallest, largest, the value that changes nothing). A recipe may ask for what lies between the first two, and
-# `scaled` stops there: beyond them nobody would call the picture a radiograph.
+# field: (minimum, maximum, neutral value). `scaled` stops at the bounds; beyond them a picture is no radiograph.
 BOUNDS: dict[str, tuple[float, float, float]] = {
     "area": (0.08, 1.0, 1.0),
     "aspect": (0.25, 4.0, 1.0),
@@ -44,13 +44,41 @@ MAX_STRENGTH = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """A named recipe. Pairs are ranges, drawn uniformly (area, degrees …) or log-uniformly (aspect, gamma).
+    """A named augmentation recipe; pairs are ranges, drawn uniformly or (aspect, gamma) log-uniformly.
 
-    `area` is the share of the picture that the crop keeps; `zoom` then stretches the crop's width and height, each on
-    its own, and above 1 beyond the picture's border into black; `shift` moves it, by at most that share of the
-    picture's side. `contrast` is a factor about the mean grey, `brightness` grey levels; `jpeg_quality` and `noise`
-    (standard deviation in grey levels) apply with probability `p_jpeg`, `p_noise`. What a turn or a window beyond the
-    picture shows of nothing is black, or with `fills_border` the margin continued, as `imaging.border` does in service.
+    Parameters
+    ----------
+    name
+        1 to 60 characters.
+    area
+        Share of the picture that the crop keeps.
+    aspect
+        Ratio of the crop's width to its height.
+    degrees
+        Largest rotation either way.
+    p_flip
+        Probability of a horizontal mirror image.
+    contrast
+        Factor about the mean grey value.
+    brightness
+        Largest offset in grey levels.
+    gamma
+        Exponent of grey values in [0, 1].
+    p_equalise, p_blur, p_sharpen, p_jpeg, p_noise, p_erase
+        Probabilities of local histogram equalisation, blur, sharpening, JPEG compression, noise, and a painted
+        rectangle. `p_blur` and `p_sharpen` add up to at most 1.
+    blur_sigma
+        In pixels at a side of 224 px.
+    jpeg_quality
+        Whole numbers.
+    noise
+        Standard deviation in grey levels.
+    zoom
+        Factors that stretch the crop's width and height independently, above 1 beyond the picture's border.
+    shift
+        Largest shift of the crop, as a share of the picture's side.
+    fills_border
+        Whether the margin continues beyond the border, as `imaging.border` does in service; else it is black.
     """
 
     name: str
@@ -75,13 +103,13 @@ class Augmentation:
     fills_border: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a recipe that cannot be drawn from; numbers may come from a file, so their types are looked at too."""
+        """Raise ValueError for values out of bounds."""
         if not isinstance(self.name, str) or not 0 < len(self.name) <= 60:
             raise ValueError(f"expected a name of 1 to 60 characters. Received: {self.name!r}")
         for field in fields(self)[1:]:
             if field.name in BOUNDS:
                 _check(field.name, getattr(self, field.name), field.default)
-        # One random number decides between the two; the last digit is for sums such as 0.7 + 0.3.
+        # One random number decides between the two; the tolerance is for sums such as 0.7 + 0.3.
         if self.p_blur + self.p_sharpen > 1 + 1e-9:
             raise ValueError(
                 f"expected p_blur and p_sharpen to add up to at most 1. Received: {self.p_blur} + {self.p_sharpen}"
@@ -89,12 +117,12 @@ class Augmentation:
 
     @property
     def changes_tone(self) -> bool:
-        """Whether exposure, contrast or its curve change."""
+        """Whether brightness, contrast or gamma change."""
         return bool(self.brightness) or self.contrast != (1, 1) or self.gamma != (1, 1)
 
     @property
     def changes(self) -> bool:
-        """Whether a picture can come out other than it went in."""
+        """Whether the recipe changes pictures at all."""
         return (
             self.changes_tone
             or any(pair != (1, 1) for pair in (self.area, self.aspect, self.zoom))
@@ -115,7 +143,7 @@ class Augmentation:
 
 
 def _check(name: str, value: object, default: object) -> None:
-    """Raise ValueError unless `value` is what the field takes: a number or, like its default, a pair in order."""
+    """Raise ValueError unless `value` is a number within bounds or, like the default, an ascending pair of them."""
     smallest, largest, _ = BOUNDS[name]
     wanted = (int,) if name == "jpeg_quality" else (int, float)
     is_pair = isinstance(default, tuple)
@@ -152,15 +180,15 @@ STRONG = Augmentation(
     p_noise=0.3,
     p_erase=0.25,
 )
-# The last epochs: crops of a sixth of a film show everything larger than a reader's whole film does, and a network that
-# saw only those has its scale wrong in service (Touvron et al. 2019, https://arxiv.org/abs/1906.06423).
+# The last epochs. Small crops show structures larger than a whole radiograph does in service, so the scale has to be
+# corrected at the end (Touvron et al. 2019, https://arxiv.org/abs/1906.06423).
 FINETUNE = replace(STRONG, name="finetune", area=(0.5, 1.0), aspect=(0.8, 1.25), p_erase=0.15)
-# How a film is framed and held must not count: specificity fell by 30 points when films were turned by 10° or cropped
-# to 80 % of a side, while the ranking stayed. Further turns, and windows larger than the film, whose border is black.
+# Against the sensitivity to framing: specificity fell by 30 points under rotation by 10° or cropping to 80 % of a side,
+# while the ranking stayed. Larger rotations, and windows beyond the border of the radiograph.
 FRAMING = replace(FINETUNE, name="framing", degrees=15.0, zoom=(0.8, 1.25), shift=0.05)
-# All but the changes of sharpness, noise and compression: shows in comparison what those are worth.
+# For the ablation of the changes of sharpness, noise and compression.
 ONE_ENCODING = replace(STRONG, name="one_encoding", p_equalise=0.0, p_blur=0.0, p_sharpen=0.0, p_jpeg=0.0, p_noise=0.0)
-# What another hospital's films plausibly look like; calibration and the operating point have to hold under it.
+# Plausible radiographs of another hospital; calibration and the operating point have to hold under it.
 DOMAIN_SHIFT = Augmentation(
     "domain_shift",
     area=(0.6, 1.0),
@@ -177,7 +205,7 @@ DOMAIN_SHIFT = Augmentation(
     p_noise=0.2,
     noise=(1.0, 6.0),
 )
-# Changes that no reader would notice; how far they move the logit says what "near the operating point" means.
+# Changes that no reader would notice; the shift of the logit under them defines the borderline range.
 JITTER = Augmentation(
     "jitter",
     area=(0.92, 1.0),
@@ -188,8 +216,8 @@ JITTER = Augmentation(
     brightness=8.0,
     gamma=(0.94, 1.06),
 )
-# What the well-known Keras notebooks for this data set do: ImageDataGenerator with rotation_range=30, zoom_range=0.2,
-# width_shift_range=height_shift_range=0.1 and horizontal_flip. Here to be compared with; the border is black.
+# For comparison: the well-known Keras notebooks for this data set use ImageDataGenerator with rotation_range=30,
+# zoom_range=0.2, width_shift_range=height_shift_range=0.1 and horizontal_flip; the border is black.
 KERAS_NOTEBOOK = Augmentation("keras_notebook", degrees=30.0, p_flip=0.5, zoom=(0.8, 1.2), shift=0.1)
 RECIPES = {
     recipe.name: recipe
@@ -212,12 +240,25 @@ def resolve(name: str, strength: float = 1.0) -> Augmentation:
 
 
 def scaled(recipe: Augmentation, strength: float) -> Augmentation:
-    """Return a weaker or stronger recipe: 0 changes nothing, 1 is `recipe` itself, 2 goes twice as far.
+    """Return a weaker or stronger recipe.
 
-    Every range and probability lies on a line from the value that changes nothing (on a logarithmic scale for ratios)
-    and stops at its bounds. The name says so: "strong×0.50".
+    Parameters
+    ----------
+    recipe
+        Strength 1.
+    strength
+        In [0, 2]: 0 changes nothing. Every range and probability is interpolated from its neutral value, on a
+        logarithmic scale for ratios, and clipped to its bounds.
 
-    Raises ValueError unless 0 <= strength <= 2.
+    Returns
+    -------
+    Augmentation
+        With the strength in its name, such as "strong×0.50".
+
+    Raises
+    ------
+    ValueError
+        If the strength is out of range.
     """
     if isinstance(strength, bool) or not 0 <= strength <= MAX_STRENGTH:
         raise ValueError(f"expected a strength from 0 to {MAX_STRENGTH:g}. Received: {strength!r}")
@@ -226,7 +267,7 @@ def scaled(recipe: Augmentation, strength: float) -> Augmentation:
 
     def moved(name: str, value: float) -> float:
         smallest, largest, neutral = BOUNDS[name]
-        if name == "p_flip":  # half of the pictures mirrored is as varied as it gets
+        if name == "p_flip":  # the variety is largest with half of the pictures mirrored
             largest = max(value, 0.5)
         far = value**strength if name in LOGARITHMIC else neutral + strength * (value - neutral)
         return min(max(round(far) if name == "jpeg_quality" else far, smallest), largest)
@@ -243,7 +284,24 @@ def scaled(recipe: Augmentation, strength: float) -> Augmentation:
 def augment(
     picture: npt.NDArray[np.uint8], rng: np.random.Generator, recipe: Augmentation, output_px: int
 ) -> npt.NDArray[np.uint8]:
-    """Return a changed copy of a square picture: uint8 (px, px) → uint8 (output_px, output_px)."""
+    """Return an augmented copy of a square picture.
+
+    Parameters
+    ----------
+    picture
+        uint8 (px, px); unchanged.
+    rng
+        Source of all random numbers.
+    recipe
+        What to change.
+    output_px
+        Side of the result.
+
+    Returns
+    -------
+    npt.NDArray[np.uint8]
+        (output_px, output_px).
+    """
     if not recipe.changes:
         return enlarge(picture, output_px)
     changed = _frame(picture, rng, recipe, output_px)
@@ -273,7 +331,7 @@ def augment(
 
 
 def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """Return what `rng.uniform` does, in a third of its time: it is made for arrays, and a picture asks ten times."""
+    """Return the same as `rng.uniform` for scalars, in a third of the time."""
     return low + (high - low) * rng.random()
 
 
@@ -284,12 +342,12 @@ def _log_uniform(rng: np.random.Generator, bounds: tuple[float, float]) -> float
 def _frame(
     picture: npt.NDArray[np.uint8], rng: np.random.Generator, recipe: Augmentation, output_px: int
 ) -> npt.NDArray[np.uint8]:
-    """Crop, stretch, turn, flip and resample in a single interpolation."""
+    """Crop, stretch, rotate, flip and resample in a single interpolation."""
     px = picture.shape[0]
     area, aspect = _uniform(rng, *recipe.area), _log_uniform(rng, recipe.aspect)
     width, height = min(1.0, (area * aspect) ** 0.5) * px, min(1.0, (area / aspect) ** 0.5) * px
     centre_x, centre_y = _uniform(rng, width / 2, px - width / 2), _uniform(rng, height / 2, px - height / 2)
-    # Drawn only by a recipe that asks for them: runs under way must draw on what they drew before there were these two.
+    # Drawn only where used, so that interrupted runs of earlier versions continue with the same random numbers.
     if recipe.zoom != (1, 1):
         width, height = width * _uniform(rng, *recipe.zoom), height * _uniform(rng, *recipe.zoom)
     if recipe.shift:
@@ -297,7 +355,7 @@ def _frame(
         centre_y += px * _uniform(rng, -recipe.shift, recipe.shift)
     angle = math.radians(_uniform(rng, -recipe.degrees, recipe.degrees))
     mirror = -1.0 if rng.random() < recipe.p_flip else 1.0
-    # Output pixel → source pixel: scale to the crop, turn about its centre, move there. Pixel centres are at +0.5.
+    # Output pixel → source pixel: scale to the crop, rotate about its centre, translate. Pixel centres are at +0.5.
     across, down, middle = mirror * width / output_px, height / output_px, (output_px - 1) / 2
     cos, sin = math.cos(angle), math.sin(angle)
     linear = np.array(
@@ -323,7 +381,7 @@ def _tone_curve(
 
 
 def _erase(picture: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Paint one rectangle in one grey, so that no single corner marker can carry the finding."""
+    """Paint one rectangle in one grey value, so that the finding cannot depend on a single marker."""
     px = picture.shape[0]
     height, width = (int(px * rng.uniform(0.08, 0.35)) for _ in range(2))
     top, left = int(rng.integers(0, px - height)), int(rng.integers(0, px - width))

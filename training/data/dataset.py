@@ -1,4 +1,9 @@
-"""A folder of radiographs → samples → a split by patient → the order of an epoch."""
+"""A dataset folder: labelled samples, split by patient, and the order of an epoch.
+
+>>> folder = scan_folder(Path("chest_xray"))
+>>> folder.train[0].patient
+'IM-115'
+"""
 
 from __future__ import annotations
 
@@ -26,7 +31,7 @@ Part = Literal["train", "val", "test"]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled file: `label` is 1 for pneumonia; `patient` is the best guess that the file name allows."""
+    """One labelled file; `label` is 1 for pneumonia, `patient` is derived from the file name."""
 
     path: Path
     label: int
@@ -38,7 +43,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class DatasetFolder:
-    """What a dataset folder holds, by the parts that its sub-folders name."""
+    """The samples of a dataset folder by split."""
 
     root: Path
     train: tuple[Sample, ...]
@@ -47,10 +52,10 @@ class DatasetFolder:
 
 
 def patient_of(name: str) -> tuple[str, bool]:
-    """Read the patient from an official file name; an unknown name is its own patient.
+    """Return (patient, whether the file name is of a known form); an unknown name is its own patient.
 
-    "person12_bacteria_47" is patient person12. "IM-0115-0001" and "NORMAL2-IM-0115-0001" are taken for the same
-    patient: nothing proves it, and holding both out together costs nothing.
+    "person12_bacteria_47" is patient person12. "IM-0115-0001" and "NORMAL2-IM-0115-0001" count as one patient: whether
+    they are is unknown, and holding both out together is harmless.
     """
     if match := re.match(r"person(\d+)_", name):
         return f"person{int(match[1])}", True
@@ -60,9 +65,17 @@ def patient_of(name: str) -> tuple[str, bool]:
 
 
 def scan_folder(root: Path) -> DatasetFolder:
-    """List the radiographs below `root`, which holds NORMAL/ and PNEUMONIA/, or train/ [val/] [test/] above them.
+    """List the radiographs of a dataset folder.
 
-    Raises DatasetError when the folder or a class is missing.
+    Parameters
+    ----------
+    root
+        Holds NORMAL/ and PNEUMONIA/, or train/ and optionally val/ and test/ with these in each.
+
+    Raises
+    ------
+    DatasetError
+        If the folder or a class is missing.
     """
     if not root.is_dir():
         raise DatasetError(f"expected a folder. Received: {root}", advice="Name a folder that exists on this machine.")
@@ -101,10 +114,26 @@ def read_samples(
     workers: int = 2,
     fills_border: bool = False,
 ) -> tuple[list[Sample], npt.NDArray[np.uint8], list[tuple[Path, str]]]:
-    """Decode every sample once: (readable samples with their sha256, uint8 (n, detail_px, detail_px), failures).
+    """Decode every sample once.
 
-    `tick` is called with 1 after each file. With `fills_border` the film's margin continues over black
-    around it. A failure is (path, message).
+    Parameters
+    ----------
+    samples
+        Files to read.
+    detail_px
+        Side to which each radiograph is squashed.
+    tick
+        Called with 1 after each file.
+    workers
+        Threads that read and decode.
+    fills_border
+        Whether the radiograph's margin continues over a black border.
+
+    Returns
+    -------
+    tuple
+        Readable samples with their sha256, pictures uint8 (n, detail_px, detail_px), and (path, reason) of each
+        failure.
     """
 
     def one(sample: Sample) -> tuple[str, npt.NDArray[np.uint8]] | str:
@@ -131,12 +160,20 @@ def read_samples(
 
 
 def split_by_patient(samples: Sequence[Sample], fraction: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Choose which samples are held out: bool (n,), about `fraction` of the patients of each class.
+    """Hold out about `fraction` of the patients of each class.
 
-    No patient lies on both sides, and neither do byte-identical files under two patients' names. The same samples and
-    seed give the same split, in whatever order they come.
+    No patient is on both sides, and neither are byte-identical files of two patients. The split depends on the set of
+    samples and the seed, not on their order.
 
-    Raises ValueError unless 0 < fraction < 1.
+    Returns
+    -------
+    npt.NDArray[np.bool_]
+        (n,), True for held-out samples.
+
+    Raises
+    ------
+    ValueError
+        Unless 0 < fraction < 1.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"expected a fraction between 0 and 1. Received: {fraction}")
@@ -172,8 +209,8 @@ def _joined_groups(samples: Sequence[Sample]) -> dict[str, str]:
 def hold_out(train: Sequence[Sample], val: Sequence[Sample], fraction: float, seed: int) -> npt.NDArray[np.bool_]:
     """Mark the validation radiographs among [*train, *val]: bool (len(train) + len(val),).
 
-    Validation is carved out of `train` by patient; an existing `val`, which may be 16 pictures, joins it, and so do the
-    films in `train` of the patients that it shows.
+    Validation consists of patients held out from `train`, of `val`, which may be 16 radiographs, and of the radiographs
+    in `train` of patients in `val`.
     """
     everything = [*train, *val]
     group = _joined_groups(everything)
@@ -184,7 +221,7 @@ def hold_out(train: Sequence[Sample], val: Sequence[Sample], fraction: float, se
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedFolder:
-    """A dataset folder in memory: `pictures` are squashed, uint8 (n, detail_px, detail_px), `held_out` is bool (n,)."""
+    """A dataset folder in memory: squashed pictures, uint8 (n, detail_px, detail_px), and `held_out`, bool (n,)."""
 
     folder: DatasetFolder
     samples: list[Sample]
@@ -199,7 +236,7 @@ class LoadedFolder:
 
     @property
     def virus(self) -> npt.NDArray[np.int_]:
-        """1 for a viral pneumonia, 0 for a bacterial one, −1 where the file name does not say; int (n,)."""
+        """1 for viral, 0 for bacterial pneumonia, −1 where the file name gives no pathogen; int (n,)."""
         return np.array([{"virus": 1, "bacteria": 0}.get(sample.pathogen, -1) for sample in self.samples])
 
     def side(self, held_out: bool) -> list[Sample]:
@@ -241,7 +278,7 @@ def load_folder(
 
 
 def digest(samples: Iterable[Sample]) -> str:
-    """Name a set of samples: sha256 over the sorted (file digest, label) pairs."""
+    """Return the digest of a set of samples: sha256 over the sorted (file digest, label) pairs."""
     lines = sorted(f"{s.sha256} {s.label}" for s in samples)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -265,9 +302,12 @@ def write_manifest(path: Path, samples: Sequence[Sample], held_out: npt.NDArray[
 
 
 def epoch_order(labels: npt.NDArray[np.int_], max_ratio: float, rng: np.random.Generator) -> npt.NDArray[np.int_]:
-    """Draw one epoch: every sample of the smaller class and at most `max_ratio` times as many of the larger one.
+    """Draw one epoch: all samples of the smaller class and at most `max_ratio` times as many of the larger one.
 
-    int (m,), indices in random order. Which ones of the larger class are drawn changes from epoch to epoch.
+    Returns
+    -------
+    npt.NDArray[np.int_]
+        (m,), indices in random order. The draw from the larger class changes from epoch to epoch.
     """
     by_class = [np.flatnonzero(labels == label) for label in (0, 1)]
     smaller = min(len(members) for members in by_class)

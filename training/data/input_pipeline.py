@@ -1,9 +1,8 @@
-"""Augmented batches, drawn beside the step that uses them and out of its way.
+"""The input pipeline: augmented batches, drawn by threads of low priority while the network trains.
 
-On two processors the step of a small network keeps both busy, and whatever draws the next batch takes from it: each of
-TensorFlow's operations waits for the half that was held up. So the pictures are drawn by threads of low priority, which
-live on the moments in which a step leaves a processor idle. Threads of Python are enough for that, since OpenCV lets go
-of the interpreter while it works; a call of Python from a tf.data pipeline cost a small network 15 % of its speed.
+With few cores a training step uses all of them, and a pipeline of equal priority delays each of its operations. Python
+threads suffice because OpenCV releases the interpreter lock; calling Python from a tf.data pipeline cost a small
+network 15 % of its speed.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ import numpy.typing as npt
 
 from training.data.augment import Augmentation, augment
 
-# A tenth of the processor that an equal would get. Beside programs that keep every processor busy even this makes the
-# smallest network wait for its pictures (1.3 times as long a step), and less would make it wait longer.
+# A tenth of the processor time at equal priority. Lower priorities make a small network wait for its pictures on a busy
+# machine.
 NICENESS = 10
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
@@ -37,11 +36,29 @@ def batches(
     batch_size: int,
     seed: int,
 ) -> Iterator[Batch]:
-    """Yield one epoch of augmented batches: float32 (b, input_px, input_px, 1) in [0, 255], float32 (b, k).
+    """Yield the augmented batches of one epoch.
 
-    labels is (n,) for k = 1, or (n, k). Each picture's random numbers come from (seed, position in the epoch), so a
-    resumed run draws what the interrupted one would have drawn. What is left undrawn is given up when the iterator is
-    closed.
+    Parameters
+    ----------
+    pictures
+        uint8 (n, px, px).
+    labels
+        int (n,) or (n, k).
+    order
+        int (m,): indices of the pictures of the epoch.
+    recipe
+        Augmentation.
+    input_px
+        Side of the augmented pictures.
+    batch_size
+        Pictures in a batch; the last one may be smaller.
+    seed
+        With the position in the epoch it seeds each picture's random numbers, so that a resumed run draws the same.
+
+    Yields
+    ------
+    tuple
+        Pictures float32 (b, input_px, input_px, 1) in [0, 255], and labels float32 (b, 1) or (b, k).
     """
     targets = labels[order].astype(np.float32)
     if targets.ndim == 1:
@@ -67,7 +84,7 @@ def batches(
 
 @contextmanager
 def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Hold threads of low priority; what they have not begun in the end is not begun any more."""
+    """Provide threads of low priority; batches not yet begun at the end are cancelled."""
     pool = ThreadPoolExecutor(workers, "draw", initializer=_give_way)
     try:
         yield pool
@@ -76,7 +93,7 @@ def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def _give_way() -> None:
-    """Lower the calling thread's priority. Only Linux has one for each thread; elsewhere nothing changes."""
+    """Lower the calling thread's priority on Linux; other systems have no priority per thread."""
     if sys.platform == "linux":
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, 0, min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS))
@@ -84,7 +101,7 @@ def _give_way() -> None:
 
 @contextmanager
 def _opencv_alone() -> Iterator[None]:
-    """Keep OpenCV from threads of its own: for pictures of this size they double the work."""
+    """Limit OpenCV to one thread: more of them double the work for pictures of this size."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

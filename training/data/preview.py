@@ -1,4 +1,4 @@
-"""A contact sheet of radiographs before and after augmentation, so that a person can see what a network learns from."""
+"""A contact sheet of radiographs before and after augmentation, to inspect a recipe before training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.data.dataset import CLASSES, Sample, read_samples
 
 Grey = npt.NDArray[np.uint8]
 TILE_PX = 224
-MOST_FILMS, MOST_COPIES = 20, 12
+MAX_FILMS, MAX_COPIES = 20, 12
 _PAPER, _INK, _FAINT = 250, 25, 95
 _EDGE, _GAP, _MARGIN = 24, 8, 118
 _TITLE, _TEXT, _LINE = 26, 16, 23
@@ -30,13 +30,32 @@ def contact_sheet(
     seed: int,
     px: int,
 ) -> Grey:
-    """Lay out radiographs and changed copies of them, in one block for each recipe: uint8 (H, W).
+    """Lay out radiographs and augmented copies of them, one block for each recipe.
 
-    pictures is uint8 (n, detail_px, detail_px), squashed; names are the captions of their rows. A row shows the picture
-    as the network gets it, enlarged to (px, px), and then `copies` changed ones. The copies depend on seed, row and
-    column alone, so two recipes change a picture by the same random numbers. The captions fit from 200 px on.
+    Parameters
+    ----------
+    pictures
+        uint8 (n, detail_px, detail_px), squashed.
+    names
+        Captions of the rows, one for each picture.
+    recipes
+        One block each, changed by the same random numbers.
+    copies
+        Augmented copies in a row, after the network input itself.
+    seed
+        With row and column it determines the random numbers.
+    px
+        Side of a tile; the captions need 200 px.
 
-    Raises ValueError unless there is a picture, a recipe, a copy, and a name for every picture.
+    Returns
+    -------
+    npt.NDArray[np.uint8]
+        (H, W).
+
+    Raises
+    ------
+    ValueError
+        Without pictures, recipes or copies, or with another number of names than pictures.
     """
     if not (len(pictures) == len(names) > 0) or not recipes or copies < 1:
         raise ValueError(
@@ -49,7 +68,7 @@ def contact_sheet(
 
 
 def in_words(recipe: Augmentation) -> str:
-    """Say what a recipe does, in one line."""
+    """Return the description of a recipe in one line."""
 
     def percent(p: float) -> str:
         return format_percentage(p)
@@ -74,8 +93,8 @@ def in_words(recipe: Augmentation) -> str:
         (recipe.p_jpeg, f"{percent(recipe.p_jpeg)} JPEG of quality {recipe.jpeg_quality[0]}–{recipe.jpeg_quality[1]}"),
         (recipe.p_erase, f"{percent(recipe.p_erase)} with a rectangle painted over"),
     ]
-    said = ", ".join(phrase for applies, phrase in phrases if applies) or "nothing is changed"
-    return said + (", margins continued over black" if recipe.fills_border else "")
+    said = ", ".join(phrase for applies, phrase in phrases if applies) or "no changes"
+    return said + (", margins continued over black borders" if recipe.fills_border else "")
 
 
 def _block(
@@ -87,15 +106,15 @@ def _block(
     px: int,
     width: int,
 ) -> Grey:
-    """Draw one recipe's rows under its header, uint8 (H, width)."""
+    """Return one recipe's rows below its header, uint8 (H, width)."""
     lines = _wrapped(in_words(recipe), width - 2 * _EDGE)
     top = _EDGE + _TITLE + 10 + len(lines) * _LINE + 36
     sheet = np.full((top + len(pictures) * (px + _GAP), width), _PAPER, np.uint8)
     _write(sheet, recipe.name, _EDGE, _EDGE + _TITLE, _TITLE, _INK, 700)
     for i, line in enumerate(lines):
         _write(sheet, line, _EDGE, _EDGE + _TITLE + 6 + (i + 1) * _LINE, _TEXT, _FAINT)
-    _write(sheet, "as the network gets it", _EDGE + _MARGIN, top - 10, _TEXT, _INK, 600)
-    _write(sheet, "changed at random", _EDGE + _MARGIN + px + _GAP, top - 10, _TEXT, _INK, 600)
+    _write(sheet, "network input", _EDGE + _MARGIN, top - 10, _TEXT, _INK, 600)
+    _write(sheet, "augmented", _EDGE + _MARGIN + px + _GAP, top - 10, _TEXT, _INK, 600)
     for row, (picture, name) in enumerate(zip(pictures, names, strict=True)):
         y = top + row * (px + _GAP)
         for i, line in enumerate(name.split("\n")):
@@ -109,7 +128,7 @@ def _block(
 
 
 def _write(sheet: Grey, text: str, x: int, y: int, size: int, grey: int, weight: int = 400) -> None:
-    # OpenCV 5 brings a typeface of its own; its older strokes know neither × nor °.
+    # OpenCV's own typeface; its stroke fonts lack × and °.
     cv2.putText(sheet, text, (x, y), (grey,), cv2.FontFace("sans"), size, weight)
 
 
@@ -129,9 +148,28 @@ def _wrapped(text: str, width: int) -> list[str]:
 def pick_films(
     samples: Sequence[Sample], n: int, seed: int, fills_border: bool = False
 ) -> tuple[npt.NDArray[np.uint8], list[str]]:
-    """Draw `n` readable radiographs, the classes in turn: (uint8 (n, DETAIL_PX, DETAIL_PX), captions without names).
+    """Draw `n` readable radiographs, the classes in turn.
 
-    With `fills_border` their margins continue over black around them. Raises DatasetError when fewer can be read.
+    Parameters
+    ----------
+    samples
+        Drawn from at random.
+    n
+        Number of radiographs.
+    seed
+        Of the draw.
+    fills_border
+        Whether margins continue over black borders.
+
+    Returns
+    -------
+    tuple
+        Pictures uint8 (n, DETAIL_PX, DETAIL_PX), and captions without file names.
+
+    Raises
+    ------
+    DatasetError
+        If fewer can be read.
     """
     rng = np.random.default_rng(seed)
     pictures: list[Grey] = []
@@ -147,7 +185,7 @@ def pick_films(
         names += [f"Film {len(pictures)}\n{CLASSES[label]}" for _ in read]
     if len(pictures) < n:
         raise DatasetError(
-            f"expected {n} radiographs that can be read. Received: {len(pictures)}",
-            advice="Ask for fewer with --films, or name a folder that holds more.",
+            f"expected {n} readable radiographs. Received: {len(pictures)}",
+            advice="Request fewer with --films, or name a folder with more radiographs.",
         )
     return np.stack(pictures), names

@@ -1,6 +1,6 @@
-"""Which folders of this machine may be trained on: those below the configured data roots, and uploads.
+"""The datasets that may be used for training: folders below the configured data roots, and uploads.
 
-A page names a dataset by its id, never by its path, so that no address can make the app read another folder.
+Pages identify a dataset by its id and never by a path, so that no URL can make the app read another folder.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from core.settings import Settings
 from training.data.dataset import CLASSES, SUFFIXES
 
 PARTS = ("train", "val", "test")
-MOST_DEPTH = 3
-# Bounds, so that a data root with a hospital's archive below it is listed in a blink.
-MOST_DATASETS = 200
-MOST_FOLDERS = 2_000
-MOST_ENTRIES = 2_000
-_NOT_THERE = "Choose the data again. Folders must lie below the data roots that this installation allows."
+MAX_DEPTH = 3
+# Bounds, so that a data root above a hospital's archive is listed at once.
+MAX_DATASETS = 200
+MAX_FOLDERS = 2_000
+MAX_ENTRIES = 2_000
+_NOT_THERE = "Select the data again. Folders must be below the data roots of this installation."
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A folder that can be trained on. `id` is a short hash of the resolved path; `n` is counted only when asked for.
+    """A folder that can be used for training; `id` is a short hash of the resolved path.
 
-    `n` is radiographs by part and class, as {"train": {"NORMAL": 12, "PNEUMONIA": 30}}.
+    `n` is the number of radiographs by split and class, {"train": {"NORMAL": 12, "PNEUMONIA": 30}}, or None before
+    `with_counts`.
     """
 
     id: str
@@ -41,29 +42,29 @@ class Dataset:
 
 
 def data_roots(settings: Settings) -> tuple[Path, ...]:
-    """Return the folders below which datasets are looked for, resolved; the last one holds the uploads."""
+    """Return the folders below which datasets are searched, resolved; the last one holds the uploads."""
     return tuple(dict.fromkeys(root.resolve() for root in (*settings.data_roots, settings.datasets_dir)))
 
 
 def list_datasets(settings: Settings) -> tuple[Dataset, ...]:
-    """Return the folders below the data roots that look like a dataset, without counting or listing pictures.
+    """Return the folders below the data roots that look like a dataset, without counting radiographs.
 
-    The walk is bounded in depth and in number, so an immense tree is listed in part.
+    The search is bounded in depth and number, so a very large tree is listed in part.
     """
     roots = data_roots(settings)
     found: dict[Path, Dataset] = {}
     seen = 0
     waiting = [(root, 0) for root in reversed(roots)]
-    while waiting and len(found) < MOST_DATASETS and seen < MOST_FOLDERS:
+    while waiting and len(found) < MAX_DATASETS and seen < MAX_FOLDERS:
         folder, depth = waiting.pop()
         seen += 1
         if not _lies_below(folder, roots):
             continue
         if is_dataset(folder):
             found.setdefault(folder.resolve(), _describe(settings, folder))
-        if _is_folder(folder / CLASSES[0]) or depth == MOST_DEPTH:
+        if _is_folder(folder / CLASSES[0]) or depth == MAX_DEPTH:
             continue
-        # A dataset with parts is gone into as well, since its train/ can be trained on alone.
+        # Sub-folders of a dataset with splits are searched as well: its train/ is a dataset of its own.
         waiting += [(child, depth + 1) for child in reversed(_folders(folder))]
     return tuple(found.values())
 
@@ -73,19 +74,17 @@ def find_dataset(settings: Settings, dataset_id: str) -> Dataset:
     for dataset in list_datasets(settings):
         if dataset.id == dataset_id:
             return dataset
-    raise DatasetError(
-        "expected the id of a dataset below the data roots. Received: one of no such folder", advice=_NOT_THERE
-    )
+    raise DatasetError("expected the id of a dataset below the data roots. Received: an unknown id", advice=_NOT_THERE)
 
 
 def dataset_at(settings: Settings, path: Path) -> Dataset:
-    """Return the dataset at `path`; raises DatasetError when it is none, or lies outside the data roots."""
+    """Return the dataset at `path`; raises DatasetError when it is none, or outside the data roots."""
     if not _lies_below(path, data_roots(settings)):
-        raise DatasetError("expected a folder below the data roots. Received: another one", advice=_NOT_THERE)
+        raise DatasetError("expected a folder below the data roots. Received: a folder outside", advice=_NOT_THERE)
     if not is_dataset(path):
         raise DatasetError(
-            f"expected a folder with {' and '.join(CLASSES)}. Received: another one, or none any more",
-            advice="Look whether the folder is still where it was, or choose the data again.",
+            f"expected a folder with {' and '.join(CLASSES)}. Received: a folder without them, or a deleted one",
+            advice="Check that the folder still exists, or select the data again.",
         )
     return _describe(settings, path)
 
@@ -105,7 +104,7 @@ def is_dataset(folder: Path) -> bool:
 
 
 def pictures(folder: Path) -> Iterator[tuple[str, str, Path]]:
-    """Yield (part, class, path) of every file that training would read, by name alone."""
+    """Yield (split, class, path) of every file that training would read, judged by its name."""
     parts = [(name, folder / name) for name in PARTS] if _is_folder(folder / PARTS[0]) else [(PARTS[0], folder)]
     for part, above in parts:
         for label in CLASSES:
@@ -118,22 +117,34 @@ def pictures(folder: Path) -> Iterator[tuple[str, str, Path]]:
 
 
 def delete_dataset(settings: Settings, dataset_id: str, in_use: Collection[Path]) -> None:
-    """Delete an uploaded dataset for good; `in_use` are the folders that runs and audits read, or wait to read.
+    """Delete an uploaded dataset permanently.
 
-    Raises DatasetError when it is none of the uploads, or in use.
+    Parameters
+    ----------
+    settings
+        Data roots and uploads.
+    dataset_id
+        Of an upload.
+    in_use
+        Folders that running or queued trainings and audits read.
+
+    Raises
+    ------
+    DatasetError
+        If it is not an upload, or in use.
     """
     dataset = find_dataset(settings, dataset_id)
     if not dataset.is_upload:
         raise DatasetError(
             "expected an upload. Received: a folder of the server",
-            advice="Only uploads can be deleted here; other folders belong to whoever put them there.",
+            advice="Only uploads can be deleted here. Delete other folders on the server.",
         )
     if any(one.resolve().is_relative_to(dataset.path) for one in in_use):
         raise DatasetError(
-            "expected an upload that nothing reads. Received: one that an audit or a training uses",
-            advice="Wait until the audit or the training is done, or cancel it; then delete the upload.",
+            "expected an unused upload. Received: one that an audit or a training uses",
+            advice="Wait until the audit or the training has finished, or cancel it. Then delete the upload.",
         )
-    # Renamed first, so that it is gone from every list at once and a deletion that is cut short is not half a dataset.
+    # Renamed first, so that it leaves every list at once and an interrupted deletion leaves no partial dataset.
     grave = Path(tempfile.mkdtemp(prefix=".deleted-", dir=dataset.path.parent))
     dataset.path.rename(grave / "dataset")
     shutil.rmtree(grave)
@@ -152,7 +163,7 @@ def _describe(settings: Settings, folder: Path) -> Dataset:
 
 
 def _lies_below(folder: Path, roots: Collection[Path]) -> bool:
-    """Whether a folder, and the folders of it that training goes into, lie below a root once links are followed."""
+    """Whether a folder and its class folders are below a root after symbolic links are resolved."""
     inner = [folder / part / label for part in ("", *PARTS) for label in CLASSES]
     reached = [folder.resolve(), *(one.resolve() for one in inner if _is_folder(one))]
     return all(any(one.is_relative_to(root) for root in roots) for one in reached)
@@ -166,13 +177,13 @@ def _is_folder(path: Path) -> bool:
 
 
 def _folders(folder: Path) -> list[Path]:
-    """Return the folders in a folder by name; looks at the first `MOST_ENTRIES` entries only."""
+    """Return the sub-folders by name, among the first `MAX_ENTRIES` entries."""
     found = []
     try:
         with os.scandir(folder) as entries:
-            for _, entry in zip(range(MOST_ENTRIES), entries, strict=False):
+            for _, entry in zip(range(MAX_ENTRIES), entries, strict=False):
                 if not entry.name.startswith(".") and entry.is_dir():
                     found.append(Path(entry.path))
-    except OSError:  # a folder that may not be read holds no dataset for us
+    except OSError:  # not readable
         return []
     return sorted(found)

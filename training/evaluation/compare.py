@@ -27,7 +27,7 @@ from training.evaluation.evaluate import Failures, plain, score_side_by_side
 
 Array = npt.NDArray[Any]
 COMPARED = ("auroc", "accuracy", "sensitivity", "specificity", "ece")
-MOST_DISAGREEING = 12
+MAX_DISAGREEING = 12
 _Z = 1.959964
 # Shares of a class are multiples of half a film; below this, what varies is their rounding.
 _NO_VARIANCE = 1e-28
@@ -193,7 +193,7 @@ def compare_classifiers(
     b: Classifier,
     samples: Sequence[Sample],
     tick: Tick | None = None,
-    most: int = MOST_DISAGREEING,
+    most: int = MAX_DISAGREEING,
 ) -> tuple[Comparison, list[Sample], Failures]:
     """Compare two classifiers on the radiographs of samples that can be read.
 
@@ -235,7 +235,7 @@ def compare_scores(
     patients: Sequence[str],
     a: Scores,
     b: Scores,
-    most: int = MOST_DISAGREEING,
+    most: int = MAX_DISAGREEING,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Comparison:

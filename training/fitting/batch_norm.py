@@ -1,9 +1,8 @@
-"""The statistics of batch normalisations under averaged weights.
+"""Batch normalisation statistics of averaged weights.
 
-A normalisation that learns keeps running statistics of the weights that were trained. Averaged weights were never
-trained with: under them the running statistics are those of another network, and a good one can rank like a coin. So
-the statistics are taken again, from some training pictures (Izmailov et al. 2018, https://arxiv.org/abs/1803.05407,
-section 3.2). Frozen normalisations, as those of the default classifier, keep theirs.
+Running statistics belong to the weights that were trained. Averaged weights need their own, recomputed from some
+training pictures (Izmailov et al. 2018, https://arxiv.org/abs/1803.05407, section 3.2); otherwise AUROC can fall to
+0.5. Frozen layers, such as those of the default classifier, keep theirs.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import tensorflow as tf
 
 
 def trainable_batch_norms(network: keras.Model) -> list[keras.layers.BatchNormalization]:
-    """Return the batch normalisations whose statistics follow the training."""
+    """Return the BatchNormalization layers whose statistics are updated in training."""
     return [
         layer
         for layer in network._flatten_layers()
@@ -26,20 +25,25 @@ def trainable_batch_norms(network: keras.Model) -> list[keras.layers.BatchNormal
     ]
 
 
-def recompute_batch_norms(network: keras.Model, feed: Iterable[tuple[tf.Tensor, Any]]) -> None:
-    """Give the network's learning normalisations the statistics of its weights as they are now.
+def recompute_batch_norms(network: keras.Model, batches: Iterable[tuple[tf.Tensor, Any]]) -> None:
+    """Recompute the statistics of the trainable BatchNormalization layers for the present weights, in place.
 
-    `feed` holds batches of (pictures float32 (b, rows, columns, 1), anything); means and variances are averaged over
-    them. Without learning normalisations `feed` is not read.
+    Parameters
+    ----------
+    network
+        Layers are found at any depth.
+    batches
+        (pictures float32 (b, rows, columns, 1), anything); means and variances are averaged over them. Not read where
+        no layer needs it.
     """
-    norms = trainable_batch_norms(network)
-    if not norms:
+    layers = trainable_batch_norms(network)
+    if not layers:
         return
-    statistics = [variable for norm in norms for variable in (norm.moving_mean, norm.moving_variance)]
+    statistics = [variable for layer in layers for variable in (layer.moving_mean, layer.moving_variance)]
     sums, count = [np.zeros(variable.shape, np.float64) for variable in statistics], 0
-    with _each_batch_alone(norms):
+    with _each_batch_alone(layers):
         look = tf.function(lambda pictures: network(pictures, training=True), reduce_retracing=True)
-        for pictures, _ in feed:
+        for pictures, _ in batches:
             look(pictures)
             for total, variable in zip(sums, statistics, strict=True):
                 total += variable.numpy()
@@ -50,13 +54,13 @@ def recompute_batch_norms(network: keras.Model, feed: Iterable[tuple[tf.Tensor, 
 
 
 @contextmanager
-def _each_batch_alone(norms: list[keras.layers.BatchNormalization]) -> Iterator[None]:
-    """Let each batch leave its own statistics instead of moving the running ones by a hundredth."""
-    momenta = [norm.momentum for norm in norms]
+def _each_batch_alone(layers: list[keras.layers.BatchNormalization]) -> Iterator[None]:
+    """Set momentum to 0, so that each batch leaves its own statistics."""
+    momenta = [layer.momentum for layer in layers]
     try:
-        for norm in norms:
-            norm.momentum = 0.0
+        for layer in layers:
+            layer.momentum = 0.0
         yield
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum

@@ -1,8 +1,7 @@
-"""Give a fitted network its scale: temperature, operating point, and the band in which to read with care.
+"""Calibration of a fitted network: temperature and bias, operating point, and borderline range.
 
-Everything here uses held-out patients only. The pictures are looked at as they are and as another hospital might have
-exported them, because a threshold chosen on clean pictures of one source lands in the wrong place elsewhere while the
-ranking survives.
+Everything is chosen on held-out patients, on their radiographs as they are and perturbed as another hospital might
+export them: an operating point chosen on one source alone is wrong elsewhere even where the ranking holds.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ NEAR_QUANTILE = 0.9
 
 
 def perturbed(pictures: npt.NDArray[np.uint8], recipe: Augmentation, copies: int, seed: int) -> npt.NDArray[np.uint8]:
-    """Return `copies` changed versions of each squashed picture: uint8 (copies · n, px, px), copy by copy."""
+    """Return augmented copies, uint8 (copies · n, px, px), of squashed pictures, uint8 (n, px, px), copy by copy."""
     px = pictures.shape[1]
     return np.stack(
         [
@@ -35,16 +34,28 @@ def perturbed(pictures: npt.NDArray[np.uint8], recipe: Augmentation, copies: int
 
 
 def class_balance(labels: Array) -> npt.NDArray[np.float64]:
-    """Return weights (n,) with which each class counts the same, of mean 1."""
+    """Return weights (n,) of mean 1 that give both classes the same total weight; labels int (n,)."""
     share = np.bincount(labels, minlength=2) / len(labels)
     return np.asarray(1 / (2 * share[labels]))
 
 
 def calibrate(labels: Array, logits: Array, shifted: Array) -> Calibration:
-    """Fit temperature and bias on clean logits (n,) and shifted ones (copies, n) together, half the weight each.
+    """Fit temperature and bias on clean and perturbed logits, half the weight each.
 
-    Each class counts the same, so that a probability does not inherit the mix of a public data set: it holds at a
-    prevalence of one half.
+    Both classes have the same weight: probabilities hold at a prevalence of 0.5, not at that of the data set.
+
+    Parameters
+    ----------
+    labels
+        int (n,) in {0, 1}.
+    logits
+        (n,), of the radiographs as they are.
+    shifted
+        (copies, n), with the recipe `domain_shift`.
+
+    References
+    ----------
+    Guo et al. 2017, "On Calibration of Modern Neural Networks", https://arxiv.org/abs/1706.04599.
     """
     copies = len(shifted)
     pooled = np.concatenate((logits, shifted.ravel()))
@@ -62,12 +73,26 @@ def choose_operating_point(
     calibration: Calibration,
     min_sensitivity: float = MIN_SENSITIVITY,
 ) -> OperatingPoint:
-    """Choose the probability with the best balanced accuracy over clean and shifted pictures of held-out patients.
+    """Choose the probability with the best balanced accuracy over clean and perturbed radiographs.
 
-    Among points within half a percentage point of the best, the middle is taken: the maximum of a finite sample sits
-    on a single radiograph. Points whose sensitivity, averaged over clean and shifted pictures, falls below
-    `min_sensitivity` are not considered: clean ones are one hospital's, and deserve no more weight than the others.
-    `jittered` (copies, n) are logits after changes that no reader would notice; 90 % of them stay inside the near band.
+    Among points within half a percentage point of the best the median is taken, since the maximum of a finite sample
+    depends on a single radiograph.
+
+    Parameters
+    ----------
+    labels
+        int (n,) in {0, 1}.
+    logits
+        (n,), of the radiographs as they are.
+    shifted
+        (copies, n), with the recipe `domain_shift`.
+    jittered
+        (copies, n), with the recipe `jitter`, which no reader would notice; 90 % of these shifts near the operating
+        point stay within the borderline range.
+    calibration
+        Maps logits to probabilities.
+    min_sensitivity
+        Smallest sensitivity, the mean over clean and perturbed radiographs, of a point that is considered.
     """
     clean = probabilities(logits, calibration)
     moved = probabilities(shifted, calibration)
@@ -106,6 +131,6 @@ def logits_by_copy(
     copies: int,
     seed: int,
 ) -> npt.NDArray[np.float32]:
-    """Return logits (copies, n) of changed versions of the pictures."""
+    """Return the logits of augmented copies of pictures, uint8 (n, px, px): float32 (copies, n)."""
     changed = perturbed(pictures, recipe, copies, seed)
     return np.asarray(predict(changed), np.float32).reshape(copies, len(pictures))

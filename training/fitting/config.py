@@ -1,4 +1,9 @@
-"""What a training run is asked to do, as a value that is stored beside its result."""
+"""The configuration of a training: stages, optimiser, augmentation, calibration; stored as JSON beside the result.
+
+>>> config = default_config("inception_v3", "standard", seed=1)
+>>> TrainingConfig.from_json(config.to_json()) == config
+True
+"""
 
 from __future__ import annotations
 
@@ -10,8 +15,8 @@ from typing import Any
 from model.architectures import SCRATCH_PX, Architecture, find_architecture
 from training.data.augment import RECIPES, Augmentation, current_name
 
-# (epochs of the head, on small pictures, at full size; epochs of a network that starts from random weights). With the
-# head alone, its features are computed once for each of CACHED_COPIES copies.
+# (epochs of the head, on small pictures, at full size; epochs of a network that starts from random weights). Where only
+# the head is trained, its features are computed once for each of CACHED_COPIES copies.
 PRESETS = {"quick": (20, 0, 0, 6), "standard": (1, 10, 3, 20), "thorough": (1, 24, 8, 60)}
 CACHED_COPIES = 2
 PRECISIONS = ("auto", "float32", "mixed_bfloat16")
@@ -20,12 +25,25 @@ OPTIMIZERS = ("adamw", "adam", "rmsprop", "sgd")
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Some epochs at one picture size with one part of the network trainable.
+    """Epochs at one picture size with one part of the network trainable.
 
-    `train_after` names the last frozen layer; empty: everything is trained, BatchNormalization too. `learning_rate` is
-    the peak. Consecutive stages with the same `train_after` share one optimiser and one average of the weights; those
-    with the same peak as well share one warm-up and cosine. `augmentation` names a recipe for this stage alone; empty:
-    the configuration's.
+    Consecutive stages with the same `train_after` share one optimiser and one average of the weights; those with the
+    same learning rate as well share one warm-up and cosine.
+
+    Parameters
+    ----------
+    name
+        Shown while training.
+    epochs
+        At least 1.
+    input_px
+        Side of the pictures.
+    train_after
+        Last frozen layer; empty trains everything, BatchNormalization included.
+    learning_rate
+        Peak.
+    augmentation
+        Recipe of this stage; empty for the configuration's.
     """
 
     name: str
@@ -37,25 +55,53 @@ class Stage:
 
     @property
     def schedule(self) -> tuple[str, float]:
-        """What stages have in common that share one warm-up and cosine."""
+        """Key of the stages that share one warm-up and cosine."""
         return self.train_after, self.learning_rate
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """Everything that decides the result of a run, apart from the data. Fractions lie in (0, 1).
+    """Everything that determines the result of a training, apart from the data.
 
-    `max_class_ratio` bounds how many of the larger class an epoch draws for each of the smaller one. `detail_px` is the
-    resolution to which every picture is reduced before anything else. `augmentation_strength` scales the recipe's
-    ranges. `pathogen_weight` is the share of the loss that goes to telling bacterial from viral films where file names
-    say which; that second output is thrown away afterwards. `mirror` averages each film with its mirror image in
-    service. `budget_minutes` bounds the time of fitting, validation not counted; 0 means no bound: epochs are then cut
-    short so that the whole schedule fits. `copies` are how many shifted and slightly changed copies of the held-out
-    radiographs calibration looks at. `cached_copies` above 0 trains the head alone, on features computed once: for the
-    radiographs as they are, and for each further copy changed by the recipe. `fills_border` lets the network see films
-    whose margin continues over black around them, in training and in service; earlier runs lack it.
-    `learns_population` is whether the version learns how its training radiographs look, which takes longer than the
-    calibration; without it the gate can judge films by their pixels alone.
+    Parameters
+    ----------
+    architecture
+        Name of an architecture, or ``package.module:function``.
+    seed
+        Of split, order, augmentation and random weights.
+    validation_fraction
+        Share of the patients held out, in [0.01, 0.9].
+    batch_size
+        Radiographs in one step.
+    max_class_ratio
+        Largest number of radiographs of the larger class in an epoch for each of the smaller one.
+    detail_px
+        Side to which every radiograph is reduced first.
+    input_px
+        Side of the network input in service.
+    augmentation, augmentation_strength
+        Recipe and strength, see `training.data.augment`.
+    optimizer, label_smoothing, dropout, weight_decay, ema_momentum, warmup_steps
+        As usual; a momentum of 0 averages no weights.
+    pathogen_weight
+        Weight in the loss of a second output, virus or bacteria, where file names give it; removed after training.
+    mirror
+        Whether a radiograph is averaged with its mirror image in service.
+    budget_minutes
+        Time limit of fitting, without validation; 0 for none. Epochs are shortened so that the schedule completes.
+    copies
+        Numbers of `domain_shift` and `jitter` copies of the held-out radiographs for calibration.
+    cached_copies
+        Above 0 trains the classification head only, on features computed once: of the radiographs as they are, and of
+        each further augmented copy.
+    fills_border
+        Whether margins continue over black borders, in training and in service; early runs lack it.
+    learns_population
+        Whether the version learns the training population for the gate.
+    precision
+        "auto", "float32" or "mixed_bfloat16".
+    stages
+        At least one.
     """
 
     architecture: str = "inception_v3"
@@ -84,7 +130,7 @@ class TrainingConfig:
     stages: tuple[Stage, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a configuration that cannot run."""
+        """Raise ValueError for a configuration that cannot run."""
         for recipe in (self.augmentation, *(s.augmentation for s in self.stages if s.augmentation)):
             if recipe not in RECIPES:
                 raise ValueError(f"expected an augmentation of {sorted(RECIPES)}. Received: {recipe!r}")
@@ -119,8 +165,8 @@ class TrainingConfig:
             len(self.stages) > 1 or self.pathogen_weight or self.stages[0].train_after != "pooled_features"
         ):
             raise ValueError(
-                "expected one stage of the head alone, without pathogens, where features are computed "
-                f"once. Received: {[stage.train_after for stage in self.stages]}, {self.pathogen_weight}"
+                "expected one stage that trains the head alone, without pathogens, for cached "
+                f"features. Received: {[stage.train_after for stage in self.stages]}, {self.pathogen_weight}"
             )
 
     @property
@@ -134,19 +180,22 @@ class TrainingConfig:
 
     @classmethod
     def from_json(cls, text: str) -> TrainingConfig:
-        """Read what `to_json` wrote, or a part of it; raises ValueError or TypeError when it was not."""
+        """Read the output of `to_json`, or a part of it; raises ValueError or TypeError for anything else."""
         return config_from(json.loads(text))
 
 
 def as_served(recipe: Augmentation, config: TrainingConfig) -> Augmentation:
-    """Return the recipe with borders as the network will see them in service."""
+    """Return the recipe with borders filled as in service."""
     return replace(recipe, fills_border=config.fills_border)
 
 
 def config_from(values: Mapping[str, Any]) -> TrainingConfig:
-    """Build a configuration from parsed JSON; what is not named keeps its default, former recipe names are understood.
+    """Build a configuration from parsed JSON; missing fields keep their defaults, former recipe names are understood.
 
-    Raises ValueError for a name that no configuration has, and for values that cannot run.
+    Raises
+    ------
+    ValueError
+        For unknown fields, and for values that cannot run.
     """
     known = {field.name for field in fields(TrainingConfig)}
     if not isinstance(values, Mapping) or (unknown := set(values) - known):
@@ -175,24 +224,27 @@ def fine_tuning_stages(
     train_after: str = "mixed3",
     learning_rate: float = 2e-4,
 ) -> tuple[Stage, ...]:
-    """Return the head, then fine-tuning on small pictures, then at full size; stages of zero epochs are left out.
+    """Return the stages of fine-tuning: the head, then small pictures, then full size; none of zero epochs.
 
-    Most of what is to be learned does not need the full size, and an epoch at 192 px costs less than half of one at
-    299 px. The last epochs put the scale right (Touvron et al. 2019, https://arxiv.org/abs/1906.06423).
+    An epoch at 192 px costs less than half of one at 299 px, and the last epochs adapt to the full size.
+
+    References
+    ----------
+    Touvron et al. 2019, "Fixing the train-test resolution discrepancy", https://arxiv.org/abs/1906.06423.
     """
     stages = (
         Stage("head", head_epochs, small_px, "pooled_features", 1e-3),
         Stage("small", small_epochs, small_px, train_after, learning_rate),
-        # Warmed up anew: at the tail of the small pictures' cosine it could not follow the change of scale.
+        # With a warm-up of its own: at the end of the small pictures' cosine the rate is too low for the new size.
         Stage("full", full_epochs, full_px, train_after, learning_rate / 2),
     )
     return tuple(stage for stage in stages if stage.epochs)
 
 
 def scratch_stages(architecture: Architecture, epochs: int, input_px: int, learning_rate: float) -> tuple[Stage, ...]:
-    """Return one stage in which everything is trained, for a network that starts from random weights.
+    """Return the stages of a network that starts from random weights; all layers are trained.
 
-    A network of any size sees most epochs at three quarters of its side.
+    Where the architecture takes any size, most epochs have pictures of three quarters of the side.
     """
     if not architecture.any_size or epochs < 4:
         return (Stage("fit", epochs, input_px, "", learning_rate),) if epochs else ()
@@ -218,12 +270,28 @@ def default_config(
     learning_rate: float | None = None,
     **others: Any,
 ) -> TrainingConfig:
-    """Return how an architecture is trained by default; None stands for the preset's or the architecture's own.
+    """Return the default configuration of an architecture.
 
-    `has_weights` says whether ImageNet weights are at hand; a transfer network without them is trained as a whole from
-    random ones, on smaller pictures, unless its stages are asked for by name. `others` are fields of `TrainingConfig`.
+    Parameters
+    ----------
+    architecture
+        Name, or ``package.module:function``.
+    preset
+        "quick" trains the classification head only, "standard" and "thorough" fine-tune.
+    has_weights
+        Whether ImageNet weights are available. Without them a transfer network is trained as a whole on smaller
+        pictures, unless epochs of single stages are given.
+    head_epochs, small_epochs, full_epochs, epochs, small_px, input_px, train_after, learning_rate
+        None for the value of the preset or architecture.
+    others
+        Further fields of `TrainingConfig`.
 
-    Raises ClassifierError for an unknown architecture, ValueError for what cannot run.
+    Raises
+    ------
+    ClassifierError
+        For an unknown architecture.
+    ValueError
+        For values that cannot run.
     """
     network, (head, small, full, scratch) = find_architecture(architecture), PRESETS[preset]
     by_stage = any(given is not None for given in (head_epochs, small_epochs, full_epochs, train_after))
@@ -272,7 +340,7 @@ def default_config(
 
 
 def rescaled(stages: tuple[Stage, ...], epochs: int) -> tuple[Stage, ...]:
-    """Return the stages with `epochs` epochs in total, shared out in proportion, none left without one."""
+    """Return the stages with `epochs` epochs in total, divided in proportion, at least one each."""
     total, given, result = sum(stage.epochs for stage in stages), 0, []
     for position, stage in enumerate(stages, 1):
         upto = epochs * sum(s.epochs for s in stages[:position]) / total

@@ -1,7 +1,6 @@
-"""Fit only the head, on features that the frozen network computed once: minutes instead of hours.
+"""The fit of the classification head only, on features that the frozen network computes once.
 
-Every picture goes through the network once for each changed copy of it; the head then sees those features in every
-epoch, which costs milliseconds.
+Each radiograph passes through the network once for each augmented copy; an epoch of the head then takes milliseconds.
 """
 
 from __future__ import annotations
@@ -44,11 +43,30 @@ def fit_head(
     run_dir: Path,
     report: Report,
 ) -> History:
-    """Train the dense layer of `network` in place; return one history row per epoch.
+    """Train the dense layer of `network` in place.
 
-    `report` gets the pictures whose features are done, then an `EpochEnd` after each epoch. Features and checkpoint lie
-    in `run_dir`, so that an interrupted run goes on. Raises ClassifierError for a network whose head is not one dense
-    layer on pooled features.
+    Parameters
+    ----------
+    network
+        With one dense layer on pooled features as its head.
+    config
+        With one stage and `cached_copies` above 0.
+    data
+        Training and validation pictures.
+    run_dir
+        Holds features and checkpoint, from which an interrupted run continues.
+    report
+        Gets the number of pictures with features, then an `EpochEnd` after each epoch.
+
+    Returns
+    -------
+    History
+        One row per epoch.
+
+    Raises
+    ------
+    ClassifierError
+        If the head is not one dense layer on pooled features.
     """
     if POOL_LAYER not in {layer.name for layer in network.layers}:
         raise ClassifierError(
@@ -124,7 +142,7 @@ def fit_head(
 
 
 def _head(network: keras.Model, config: TrainingConfig) -> keras.Model:
-    """Return the network's dense layer alone, on features (N, channels), starting from its weights."""
+    """Return a network of the dense layer alone, on features (N, channels), with its present weights."""
     dense = network.layers[-1]
     inputs = keras.Input((dense.kernel.shape[0],), name=POOL_LAYER)
     logit = keras.layers.Dense(1, dtype="float32", name="logit")
@@ -143,8 +161,8 @@ def _features(
 ) -> tuple[Float, npt.NDArray[np.int_], Float]:
     """Return (training features (m, channels), their labels (m,), validation features (n, channels)).
 
-    The first copy is the radiographs as they are, the others are changed at random. Where time is bounded, what was
-    computed in that time is used: its order is random.
+    The first copy is the radiographs as they are, the others are augmented. With a time limit the features computed
+    until then are used; their order is random.
     """
     path = run_dir / FEATURES
     if path.is_file():

@@ -1,6 +1,6 @@
-"""What a training starts from: ImageNet weights, random ones, or those of a classifier version.
+"""Initial weights of a training: ImageNet, random, or a classifier version.
 
-Only `build_initial_network`, the last function, needs tensorflow.
+Only `build_initial_network` imports tensorflow.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def is_version(weights: str) -> bool:
-    """Whether `weights` names the file of a classifier version, which has its card beside it."""
+    """Whether `weights` is the weights file of a classifier version, which has a card beside it."""
     return (Path(weights).with_name(CARD)).is_file()
 
 
 def initial_weights_name(weights: str) -> str:
-    """Return what a card says of the starting weights: a version's name, a file's name without its folder, a word."""
+    """Return the name for a card: "version NAME", a file name without its folder, "imagenet" or "random"."""
     return f"version {Path(weights).parent.name}" if is_version(weights) else Path(weights).name
 
 
@@ -33,22 +33,31 @@ def check_initial_weights(weights: str, config: TrainingConfig) -> None:
         return
     if not Path(weights).is_file():
         raise ClassifierError(
-            f"expected a file with starting weights. Received: {weights}",
+            f"expected a file with initial weights. Received: {weights}",
             advice='Name a file that exists, or "imagenet" to let Keras download its own.',
         )
     if is_version(weights) and (card := read_card(Path(weights).parent)).architecture != config.architecture:
         raise ClassifierError(
-            f"expected a version of {config.architecture} to start from. Received: {card.version}, {card.architecture}",
+            f"expected initial weights of {config.architecture}. Received: {card.version}, {card.architecture}",
             advice="Choose the same architecture as the version's, or start from ImageNet.",
         )
 
 
 def build_initial_network(weights: str, config: TrainingConfig) -> keras.Model:
-    """Build the configuration's network from `weights`.
+    """Build the configuration's network.
 
-    These are "imagenet", "random", a local file of a backbone in Keras's layout, or the file of a classifier version
-    of the same architecture, whose head is kept as well and whose checksum is compared first. Raises ClassifierError
-    when it cannot be done.
+    Parameters
+    ----------
+    weights
+        "imagenet", "random", a file with a backbone's weights in Keras's layout, or the weights file of a classifier
+        version of the same architecture. Of a version the head is kept as well; its checksum is verified first.
+    config
+        Architecture, input size and dropout.
+
+    Raises
+    ------
+    ClassifierError
+        If the weights are missing or do not fit the architecture.
     """
     from model.networks.build import build_network
     from model.networks.weights import read_weights

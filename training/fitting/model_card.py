@@ -1,4 +1,4 @@
-"""A fitted network → the card of a version: its scale from held-out patients, and all that has to be said of it."""
+"""The card of a new version: calibration and operating points on held-out patients, data, training, limitations."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LIMITATIONS = (
 
 @dataclass(frozen=True, slots=True)
 class HeldOutCalibration:
-    """What the held-out patients say of a network's logits: what they mean, where to decide, and how well that does."""
+    """Calibration, operating points and evaluations of a network on held-out patients."""
 
     calibration: Calibration
     operating_point: OperatingPoint
@@ -53,7 +53,7 @@ class HeldOutCalibration:
 
 
 def calibration_pictures(config: TrainingConfig, held_out: int) -> int:
-    """Return how many pictures `make_card` lets the network score, for a progress bar."""
+    """Return the number of pictures that `make_card` scores, for a progress bar."""
     return held_out * (1 + sum(config.copies))
 
 
@@ -71,9 +71,26 @@ def make_card(
     source: str,
     notes: tuple[str, ...],
 ) -> ModelCard:
-    """Choose calibration and operating points on the held-out patients and write the card, still without a checksum.
+    """Choose calibration and operating points on the held-out patients and return the card, without a checksum.
 
-    `predict` maps squashed pictures, uint8 (n, detail_px, detail_px), to logits (n,) of the network as it will serve.
+    Parameters
+    ----------
+    predict
+        Maps squashed pictures, uint8 (n, detail_px, detail_px), to logits (n,) of the network as it will serve.
+    version
+        Name of the new version.
+    config, loaded, audit, history
+        Of the run.
+    parameters
+        Number of the network's weights.
+    precision
+        Keras precision policy of the run.
+    backbone_weights
+        Name of the initial weights.
+    source
+        Description of the data.
+    notes
+        Further statements of the card.
     """
     scale = calibrate_held_out(predict, loaded, config)
     return ModelCard(
@@ -108,9 +125,9 @@ def make_card(
 
 
 def calibrate_held_out(predict: Predict, loaded: LoadedFolder, config: TrainingConfig) -> HeldOutCalibration:
-    """Choose calibration and operating points on the held-out patients' pictures, as they are and changed.
+    """Choose calibration and operating points on the held-out patients' pictures, as they are and perturbed.
 
-    `predict` as in `make_card`; it scores `calibration_pictures` pictures.
+    `predict` is that of `make_card`; it scores `calibration_pictures` pictures.
     """
     pictures, labels = loaded.pictures[loaded.held_out], loaded.labels[loaded.held_out]
     shift_copies, jitter_copies = config.copies
@@ -137,9 +154,9 @@ def calibrate_held_out(predict: Predict, loaded: LoadedFolder, config: TrainingC
 
 
 def _purposes(labels: Array, clean: Array, shifted: Array) -> tuple[PurposePoint, ...]:
-    """Choose further operating points where the default one is chosen: on clean and shifted pictures, half and half.
+    """Choose further operating points on clean and perturbed pictures, half the weight each.
 
-    On clean pictures of one source alone, a bound on the specificity is met so low that it breaks anywhere else.
+    On pictures of one source alone a bound on the specificity would not hold elsewhere.
     """
     copies = len(shifted)
     weights = np.concatenate((np.full(len(labels), 0.5), np.full(copies * len(labels), 0.5 / copies)))
@@ -182,6 +199,6 @@ def _describe_data(loaded: LoadedFolder, audit: Audit, source: str) -> dict[str,
 
 
 def libraries() -> dict[str, str]:
-    """Return the versions of python and of the libraries that decide a result."""
+    """Return the versions of Python and of the libraries that determine results."""
     names = ("tensorflow", "keras", "numpy", "opencv-python", "pillow")
     return {"python": platform.python_version(), **{name: library_version(name) for name in names}}

@@ -1,9 +1,8 @@
-"""Draws pictures that are not a frontal chest radiograph, as a hospital drops them by mistake. NumPy and cv2 only.
+"""Synthetic outliers: drawn pictures that are not frontal chest radiographs, from which the gate learns what to refuse.
 
-The gate learns from them what to refuse, beside the distance from the training films, which knows no example. Nothing
-of anybody's is needed: photographs are stood in for by overlapping textured shapes (Lee, Mumford & Huang 2001,
-"Occlusion models for natural images", https://doi.org/10.1023/A:1011109015675), other radiographs by limbs, skulls and
-slices drawn from ellipses, and figures, screens and fragments by the training films themselves.
+Overlapping textured shapes replace photographs (Lee, Mumford & Huang 2001, "Occlusion models for natural images",
+https://doi.org/10.1023/A:1011109015675), limbs, skulls and slices made of ellipses replace other examinations, and
+figures, screens and fragments contain the training radiographs themselves. No outside data is needed.
 """
 
 from __future__ import annotations
@@ -16,14 +15,29 @@ import numpy as np
 import numpy.typing as npt
 
 Picture = npt.NDArray[np.uint8]
-# Greys on 0–1, float32 (h, w); OpenCV does not say so.
+# Grey values in [0, 1], float32 (h, w); Any because of OpenCV's type stubs.
 Canvas = npt.NDArray[Any]
 Rng = np.random.Generator
 _LETTERS = list("abcdefghiklmnoprstuvwxyzAEHIMNRT0123456789:/.-")
 
 
 def draw_synthetic_outliers(count: int, films: Picture, seed: int) -> Picture:
-    """Draw `count` pictures, every kind as often: uint8 (count, px, px), where films is uint8 (n, px, px)."""
+    """Draw synthetic outliers, all kinds equally often.
+
+    Parameters
+    ----------
+    count
+        Number of pictures.
+    films
+        uint8 (n, px, px): training radiographs that some kinds contain.
+    seed
+        Of the random numbers.
+
+    Returns
+    -------
+    npt.NDArray[np.uint8]
+        (count, px, px).
+    """
     px = films.shape[1]
     drawn = []
     for i in range(count):
@@ -33,7 +47,7 @@ def draw_synthetic_outliers(count: int, films: Picture, seed: int) -> Picture:
 
 
 def _finished(canvas: Canvas, rng: Rng, px: int) -> Picture:
-    """Give a drawing on 0–1 its exposure, sharpness and grain."""
+    """Apply random exposure, sharpness and noise to a drawing in [0, 1]."""
     picture = cv2.resize(canvas.astype(np.float32), (px, px), interpolation=cv2.INTER_AREA)
     if rng.random() < 0.4:
         picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 1.2))
@@ -50,7 +64,7 @@ def _black(px: int) -> Canvas:
 
 
 def _cloud(rng: Rng, px: int, slope: float) -> Canvas:
-    """Noise whose amplitude falls with frequency to the power of `slope`, on 0–1; 1 is that of photographs."""
+    """Return noise in [0, 1] with amplitude 1 / frequency ** slope; photographs have a slope of 1."""
     frequency = np.hypot(np.fft.fftfreq(px)[:, None], np.fft.rfftfreq(px)[None])
     frequency[0, 0] = 1
     spectrum = np.fft.rfft2(rng.normal(0, 1, (px, px))) / frequency**slope
@@ -98,7 +112,7 @@ def _ellipse(
 
 
 def _leaves(rng: Rng, _films: Picture, px: int) -> Canvas:
-    """Shapes of all sizes that hide one another, shaded and textured: the statistics of a photograph."""
+    """Overlapping shapes of all sizes, shaded and textured: the statistics of a photograph."""
     canvas = _cloud(rng, px, rng.uniform(1, 2))
     texture = _cloud(rng, px, 1.0)
     largest, count = rng.uniform(0.2, 0.7) * px, int(rng.integers(8, 120))
@@ -136,7 +150,7 @@ def _write(canvas: Canvas, rng: Rng, box: tuple[int, int, int, int], grey: float
 
 
 def _page(rng: Rng, _films: Picture, px: int) -> Canvas:
-    """A document or a program's window: paper, text, boxes, now and then a picture."""
+    """A document or the window of a program: paper, text, boxes."""
     size = 2 * px
     paper = rng.choice([1.0, 0.96, 0.1, 0.0])
     canvas = np.full((size, size), paper, np.float32)
@@ -165,7 +179,7 @@ def _film(rng: Rng, films: Picture) -> Canvas:
 
 
 def _figure(rng: Rng, films: Picture, px: int) -> Canvas:
-    """Films inside something else: a figure with axes, a viewer with its tools, a collage of several."""
+    """Radiographs within a figure with axes, a viewer with its tools, or a collage."""
     size = 2 * px
     paper = float(rng.choice([1.0, 0.95, 0.2, 0.0]))
     canvas = np.full((size, size), paper, np.float32)
@@ -194,7 +208,7 @@ def _figure(rng: Rng, films: Picture, px: int) -> Canvas:
 
 
 def _on_a_screen(rng: Rng, films: Picture, px: int) -> Canvas:
-    """A film photographed on its screen: seen askew, with what stands around it."""
+    """A radiograph photographed on a screen, in perspective and with its surroundings."""
     size = 2 * px
     canvas = cv2.resize(_leaves(rng, films, px), (size, size)) * np.float32(rng.uniform(0.2, 0.8))
     film = cv2.resize(_film(rng, films), (size, size))
@@ -208,14 +222,14 @@ def _on_a_screen(rng: Rng, films: Picture, px: int) -> Canvas:
 
 
 def _fragment(rng: Rng, films: Picture, px: int) -> Canvas:
-    """A small part of a film, far too little to be one."""
+    """A small fragment of a radiograph."""
     film, side = _film(rng, films), int(px * rng.uniform(0.12, 0.28))
     top, left = (int(v) for v in rng.integers(0, px - side, 2))
     return cv2.resize(film[top : top + side, left : left + side], (px, px), interpolation=cv2.INTER_CUBIC)
 
 
 def _shuffled(rng: Rng, films: Picture, px: int) -> Canvas:
-    """A film whose pieces lie in another order."""
+    """A radiograph with its pieces in random order."""
     film, n = _film(rng, films), int(rng.integers(2, 6))
     side = px // n
     pieces = [film[r * side : (r + 1) * side, c * side : (c + 1) * side] for r in range(n) for c in range(n)]
@@ -226,7 +240,7 @@ def _shuffled(rng: Rng, films: Picture, px: int) -> Canvas:
 
 
 def _swirled(rng: Rng, films: Picture, px: int) -> Canvas:
-    """A film bent out of all anatomy."""
+    """A radiograph distorted beyond anatomy."""
     y, x = np.mgrid[0:px, 0:px].astype(np.float32)
     amplitude, wave = px * rng.uniform(0.06, 0.2), px * rng.uniform(0.1, 0.5)
     phase = rng.uniform(0, 2 * np.pi, 2)
@@ -252,7 +266,7 @@ def _stroke(canvas: Canvas, start: npt.NDArray[Any], end: npt.NDArray[Any], widt
 
 
 def _bone(canvas: Canvas, start: npt.NDArray[Any], end: npt.NDArray[Any], width: float, grey: float) -> None:
-    """Lay one long bone with its cortex and its two ends over a canvas."""
+    """Add one long bone with cortex and two ends to a canvas."""
     shape = np.zeros_like(canvas)
     _stroke(shape, start, end, width)
     for point in (start, end):
@@ -264,7 +278,7 @@ def _bone(canvas: Canvas, start: npt.NDArray[Any], end: npt.NDArray[Any], width:
 
 
 def _limb(rng: Rng, _films: Picture, px: int) -> Canvas:
-    """An arm, a leg, a foot or a hand, on black or on the white of what no body covered."""
+    """An arm, a leg, a foot or a hand, on black or inverted."""
     soft, bones = _black(px), _black(px)
     centre, angle = px * rng.uniform(0.35, 0.65, 2), rng.uniform(-0.5, 0.5) + rng.choice([0, np.pi / 2])
     along, across = np.array([np.sin(angle), np.cos(angle)]), np.array([np.cos(angle), -np.sin(angle)])
@@ -295,7 +309,7 @@ def _limb(rng: Rng, _films: Picture, px: int) -> Canvas:
 
 
 def _slice(rng: Rng, _films: Picture, px: int) -> Canvas:
-    """A slice of a head or a trunk as CT or MR shows it: a ring on black, organs, a spine, a table."""
+    """A CT or MR slice of a head or trunk: a ring on black, organs, a spine, a table."""
     picture = _black(px)
     centre = px * rng.uniform(0.45, 0.55, 2)
     half = px * np.array([rng.uniform(0.3, 0.48), rng.uniform(0.25, 0.45)])
@@ -319,7 +333,7 @@ def _slice(rng: Rng, _films: Picture, px: int) -> Canvas:
 
 
 def _round_field(rng: Rng, _films: Picture, px: int) -> Canvas:
-    """What a round field shows: vessels, a fundus, cells under a microscope."""
+    """A round field: vessels, a fundus, cells under a microscope."""
     field = _black(px)
     _ellipse(field, (px / 2, px / 2), (px * rng.uniform(0.4, 0.75),) * 2, 0, 1.0)
     inside = np.full((px, px), rng.uniform(0.2, 0.9), np.float32) + 0.4 * (_cloud(rng, px, 2) - 0.5)
@@ -347,7 +361,7 @@ def _round_field(rng: Rng, _films: Picture, px: int) -> Canvas:
 
 
 def _fan(rng: Rng, _films: Picture, px: int) -> Canvas:
-    """An ultrasound picture: speckle in a sector, with its scale and some writing."""
+    """An ultrasound image: speckle in a sector, with a scale and text."""
     fan = _black(px)
     apex = (int(px * rng.uniform(0.4, 0.6)), int(px * rng.uniform(-0.15, 0.1)))
     cv2.ellipse(fan, apex, (int(px * 0.95),) * 2, 90, -rng.uniform(25, 50), rng.uniform(25, 50), 1.0, -1)

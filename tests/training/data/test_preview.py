@@ -88,13 +88,13 @@ def test_no_word_of_any_header_runs_out_of_the_sheet(recipe: object, copies: int
 
 
 def test_recipe_in_words_names_what_is_varied_and_nothing_else() -> None:
-    assert in_words(PLAIN) == "nothing is changed"
+    assert in_words(PLAIN) == "no changes"
     assert in_words(resolve("keras_notebook")) == "crop's sides ×0.80–1.20, shift ±10 %, rotation ±30°, 50 % mirrored"
     words = in_words(STRONG)
     for part in ("crop of 15–100 % of the area", "aspect ×0.70–1.43", "35 % JPEG of quality 30–95", "25 % with a rect"):
         assert part in words
     assert "shift" not in words and "sides" not in words and "margins" not in words
-    assert in_words(replace(STRONG, fills_border=True)) == f"{words}, margins continued over black"
+    assert in_words(replace(STRONG, fills_border=True)) == f"{words}, margins continued over black borders"
 
 
 def test_borders_are_shown_as_a_training_fills_them_unless_it_is_asked_not_to(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_damaged_films_are_passed_over_and_too_few_are_refused(tmp_path: Path) -
         "Film 2\nPNEUMONIA",
         "Film 3\nPNEUMONIA",
     ]
-    with pytest.raises(DatasetError, match=r"expected 4 radiographs that can be read\. Received: 3"):
+    with pytest.raises(DatasetError, match=r"expected 4 readable radiographs\. Received: 3"):
         pick_films(scan_folder(tmp_path).train, 4, seed=0)
 
 

@@ -128,9 +128,9 @@ def test_another_folder_cannot_be_had_by_path_or_by_id(settings: Settings, tmp_p
 def test_the_list_is_bounded(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(9):
         folder_of(tmp_path / "server" / f"set{number}", "NORMAL/a.png", "PNEUMONIA/b.png")
-    monkeypatch.setattr(sources, "MOST_DATASETS", 5)
+    monkeypatch.setattr(sources, "MAX_DATASETS", 5)
     assert len(list_datasets(settings)) == 5
-    monkeypatch.setattr(sources, "MOST_ENTRIES", 3)
+    monkeypatch.setattr(sources, "MAX_ENTRIES", 3)
     assert len(list_datasets(settings)) == 3
 
 
@@ -362,7 +362,7 @@ def test_what_a_killed_upload_left_is_cleared_a_day_later(settings: Settings) ->
 def test_an_upload_can_be_deleted_and_nothing_else(settings: Settings, tmp_path: Path) -> None:
     upload = unpack_zip(settings, a_zip(*(f"train/{name.split('/', 1)[1]}" for name in GOOD)), "films.zip").dataset
     kept = folder_of(tmp_path / "server" / "films", "NORMAL/a.png", "PNEUMONIA/b.png")
-    with pytest.raises(DatasetError, match="nothing reads"):
+    with pytest.raises(DatasetError, match="unused upload"):
         delete_dataset(settings, upload.id, [upload.path / "train"])
     for path in (kept, upload.path / "train"):
         with pytest.raises(DatasetError, match=r"expected an upload\. Received: a folder"):
