@@ -120,10 +120,22 @@ class Thorax:
         return np.asarray(cv2.dilate(drawn, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (wall, wall))) > 0, np.bool_)
 
 
-def find_thorax(pixels: npt.NDArray[np.uint8]) -> Thorax:
-    """Estimate the position of the thorax in an upright frontal radiograph.
+def find_lungs(pixels: npt.NDArray[np.uint8]) -> Thorax | None:
+    """Return the position of the thorax, or None where no dark lungs in brighter surroundings were found.
 
-    Where nothing looks like lungs it is about the usual framing within the outline of the body; see `find_lungs`.
+    Parameters
+    ----------
+    pixels
+        (H, W), uint8, MONOCHROME2: an upright frontal radiograph.
+    """
+    thorax, correlation = fit_thorax(pixels)
+    return thorax if correlation >= _FOUND else None
+
+
+def fit_thorax(pixels: npt.NDArray[np.uint8]) -> tuple[Thorax, float]:
+    """Fit the position of the thorax in an upright frontal radiograph.
+
+    Where nothing looks like lungs it is about the usual framing within the outline of the body.
 
     Parameters
     ----------
@@ -132,20 +144,9 @@ def find_thorax(pixels: npt.NDArray[np.uint8]) -> Thorax:
 
     Returns
     -------
-    Thorax
-        The best fit.
+    tuple of Thorax and float
+        The best fit, and its correlation in [−1, 1] with dark lungs in bright surroundings.
     """
-    return _best(pixels)[0]
-
-
-def find_lungs(pixels: npt.NDArray[np.uint8]) -> Thorax | None:
-    """Return the same estimate, or None where no dark lungs in brighter surroundings were found."""
-    thorax, correlation = _best(pixels)
-    return thorax if correlation >= _FOUND else None
-
-
-def _best(pixels: npt.NDArray[np.uint8]) -> tuple[Thorax, float]:
-    """Return the best fit, and its correlation in [−1, 1] with dark lungs in bright surroundings."""
     fine, body = _prepared(pixels)
     coarse = np.asarray(cv2.resize(fine, (_COARSE, _COARSE), interpolation=cv2.INTER_AREA), np.float32)
     usual = _usual(body)

@@ -11,8 +11,6 @@ from typing import Any
 import keras
 from keras import layers
 
-CNN_77K_PARAMETERS = 77_633
-
 
 def _start(px: int) -> tuple[Any, Any]:
     inputs = keras.Input((px, px, 1), name="radiograph")
