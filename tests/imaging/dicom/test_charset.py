@@ -5,7 +5,9 @@ from __future__ import annotations
 import doctest
 import struct
 import warnings
+from pathlib import Path
 
+import pydicom
 import pytest
 
 from imaging.dicom import charset
@@ -178,3 +180,17 @@ def test_the_longest_value_is_cut_and_still_decoded() -> None:
     """Only the beginning of a long value is decoded, and that may end within a character."""
     (text,) = as_stored(b"ISO_IR 192", "胸部".encode() * 5_000)
     assert set(text) == set("胸部") and len(text) > 3_000
+
+
+# Those named "chrSQ…" have no name outside of sequences.
+CHARSET_FILES = sorted((Path(pydicom.__file__).parent / "data" / "charset_files").glob("chr[!S]*.dcm"))
+
+
+@pytest.mark.parametrize("path", CHARSET_FILES, ids=[path.stem for path in CHARSET_FILES])
+@pytest.mark.filterwarnings("ignore")  # of pydicom, about sets that are misspelt
+def test_names_in_pydicoms_own_files_read_as_pydicom_reads_them(path: Path) -> None:
+    named = read_elements(path.read_bytes()).dataset.elements[Tag.SpecificCharacterSet].value
+    dataset = pydicom.dcmread(path)
+    stored = pydicom.dcmread(path).get_item("PatientName")
+    name = decode_text(bytes(stored.value).rstrip(b" "), defined_terms(bytes(named)), b"^=\\")
+    assert name is not None and name.rstrip("=") == str(dataset.PatientName)
