@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,8 +24,9 @@ from pages.reading.viewer import ViewerState
 from pages.shared import installation
 from tests.assessments import printed
 from tests.dicoms import phantom_dicom
-from tests.pages.performance.test_performance import a_card
+from tests.pages.performance.test_performance import a_card, install
 from tests.pages.reading.test_read import StandIn, a_film, drop, open_read
+from tests.pages.reading.test_read import network_of_module as network_of_module
 from tests.pages.reading.test_read import stand_in as stand_in
 
 TWO_WINDOWS: dict[str, Any] = {
@@ -133,12 +135,13 @@ def test_the_csv_holds_file_names_exactly_when_they_were_asked_for(offered: dict
     assert not app.exception and "file" not in columns()
 
 
-@pytest.mark.usefixtures("stand_in")
 def test_a_film_that_another_version_assessed_meanwhile_is_listed_and_exported(
-    offered: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, offered: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the page's start and its list, a promotion takes effect and a film is assessed again."""
-    newer = "2026.01.03-1"
+    card, newer = a_card(), "2026.01.03-1"
+    install(card, tmp_path, monkeypatch)
+    monkeypatch.setattr("pages.shared.classifiers.load_classifier", StandIn(card).load)
     app = drop(open_read(), ("a.png", a_film(1)), ("b.png", a_film(2)))
     settings = installation.settings()
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from tests import ROOT
 from tests.dicoms import phantom_dicom
 from tests.fake_classifier import fake_card, fake_classifier
 from tests.pages.performance.test_performance import a_card, charts, install, text
-from tests.pages.reading.test_read import StandIn, a_film, column, drop, open_read
+from tests.pages.reading.test_read import StandIn, a_film, column, drop, installed, open_read
+from tests.pages.reading.test_read import stand_in as stand_in
 
 PURPOSES = (
     PurposePoint("screening", 0.2, 0.99, 0.8, "a"),
@@ -33,16 +35,10 @@ PURPOSES = (
 pytestmark = pytest.mark.usefixtures("stand_in")
 
 
-@pytest.fixture
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    card = a_card(purposes=PURPOSES)
-    install(card, tmp_path, monkeypatch)
-    network = StandIn()
-    monkeypatch.setattr(
-        "pages.shared.classifiers.load_classifier",
-        lambda folder, _architectures=(): replace(network.load(folder), card=card),
-    )
-    return network
+@pytest.fixture(scope="module")
+def network_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
+    with installed(a_card(purposes=PURPOSES), tmp_path_factory.mktemp("installation")) as network:
+        yield network
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, *issues: InputIssue, **changes: Any) -> None:
@@ -170,8 +166,9 @@ def test_the_site_sets_purpose_and_prevalence(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_version_without_the_sites_purpose_speaks_at_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(a_card("2026.01.04-1"), tmp_path, monkeypatch)
-    monkeypatch.setattr("pages.shared.classifiers.load_classifier", StandIn().load)
+    card = a_card("2026.01.04-1")
+    install(card, tmp_path, monkeypatch)
+    monkeypatch.setattr("pages.shared.classifiers.load_classifier", StandIn(card).load)
     monkeypatch.setenv("PNEUMOLENS_PURPOSE", "rule_in")
     app = drop(open_read(), ("film.png", a_film()))
     assert not app.exception and not app.selectbox

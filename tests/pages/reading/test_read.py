@@ -4,6 +4,8 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -17,6 +19,7 @@ from streamlit.runtime.scriptrunner.script_runner import _clean_problem_modules
 from streamlit.testing.v1 import AppTest
 
 from model.assessment import Assessment, InputIssue
+from model.card import ModelCard
 from model.engine import Classifier
 from pages.reading.films import reassess
 from pages.reading.queue import ARRIVAL, PROBABILITY
@@ -25,7 +28,7 @@ from pages.shared import streamlit_patches
 from tests import ROOT
 from tests.dicoms import phantom_dicom
 from tests.imaging.test_archives import zipped
-from tests.pages.performance.test_performance import PERFORMANCE, a_card, install, refuse_to_load, text
+from tests.pages.performance.test_performance import PERFORMANCE, a_card, install, text
 from tests.phantoms import as_jpeg, as_png, chest
 
 FILM = (240, 288)
@@ -35,6 +38,7 @@ FILM = (240, 288)
 class StandIn:
     """Stands in for the network: answers with `logits` in turn, the last for ever, and counts the questions."""
 
+    card: ModelCard
     logits: list[float] = field(default_factory=lambda: [2.0])
     evidence: float = 1.0
     asked: int = 0
@@ -48,20 +52,41 @@ class StandIn:
         features[0, 2:4, 5:7] = self.evidence
         return np.array([logit], np.float32), features, np.ones((1, 2), np.float32)
 
-    def load(self, folder: Path, _architectures: tuple[str, ...] = ()) -> Classifier:
+    def reset(self) -> None:
+        """Answer again as at first; `loaded` counts for the whole module."""
+        self.logits, self.evidence, self.asked = [2.0], 1.0, 0
+        vars(self).pop("explain", None)
+
+    def load(self, _folder: Path, _architectures: tuple[str, ...] = ()) -> Classifier:
         self.loaded += 1
-        return Classifier(a_card(folder.name), "mixed10", lambda pictures: self.explain(pictures)[0], self.explain)
+        return Classifier(
+            self.card, "mixed10", lambda pictures: self.explain(pictures)[0], lambda pictures: self.explain(pictures)
+        )
 
 
 pytestmark = pytest.mark.usefixtures("stand_in")
 
 
+@contextmanager
+def installed(card: ModelCard, folder: Path) -> Iterator[StandIn]:
+    """Install a version for all tests of a module, so that the page loads it once."""
+    with pytest.MonkeyPatch.context() as patch:
+        install(card, folder, patch)
+        network = StandIn(card)
+        patch.setattr("pages.shared.classifiers.load_classifier", network.load)
+        yield network
+
+
+@pytest.fixture(scope="module")
+def network_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
+    with installed(a_card(), tmp_path_factory.mktemp("installation")) as network:
+        yield network
+
+
 @pytest.fixture
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    install(a_card(), tmp_path, monkeypatch)
-    network = StandIn()
-    monkeypatch.setattr("pages.shared.classifiers.load_classifier", network.load)
-    return network
+def stand_in(network_of_module: StandIn) -> StandIn:
+    network_of_module.reset()
+    return network_of_module
 
 
 def open_read() -> AppTest:
@@ -268,8 +293,8 @@ def test_downloads_are_named_after_the_content() -> None:
     assert all("Doe" not in str(button) for button in buttons)
 
 
-def test_a_classifier_that_does_not_load_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pages.shared.classifiers.load_classifier", refuse_to_load)
+def test_a_classifier_that_does_not_load_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(a_card(), tmp_path, monkeypatch)
     app = open_read()
     assert not app.exception
     assert "The weights are missing." in text(app) and "Decision support" in text(app)
