@@ -1,4 +1,4 @@
-"""A study as one page that opens anywhere, offline: what was tried, what came of it, what mattered."""
+"""The report of a tuning study: one HTML page with plots and trials that works offline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.experiments.study_values import Standing
 
 VALUE = "log loss"
 _SIDE_BY_SIDE = 4
-# For the forest that estimates importances: the same study gives the same figures.
+# Of the random forest that estimates importances, so that results are reproducible.
 _SEED = 0
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1b2530; background: #fff; margin: 2rem auto; max-width: 1180px;
@@ -28,9 +28,11 @@ tr.best td { background: #e6f2ec; font-weight: 600 } tr.other td { color: #6b788
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
-    """Return the share of the value's variance that each parameter explains, largest first; {} from too few trials.
+    """Return the share of the variance explained by each parameter, largest first; {} for fewer than four trials.
 
-    fANOVA (Hutter et al. 2014) on the finished trials; from twenty trials it is a rough guess.
+    References
+    ----------
+    Hutter et al. 2014, fANOVA; on the finished trials, a rough estimate from twenty of them.
     """
     finished = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     if len({trial.value for trial in finished}) < 4:
@@ -43,39 +45,39 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
 
 def study_page(study: optuna.Study, standing: Standing) -> str:
-    """Return the page as HTML; plotly.js is inside, and nothing is loaded from anywhere."""
+    """Return the page as HTML with plotly.js embedded; it loads nothing."""
     finished = [row for row in standing.counted if row.status == "finished"]
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=_SEED)
     names = list(dict.fromkeys(name for row in finished for name in row.parameters))
     drawn: list[tuple[str, str, Callable[[], list[Any]], bool]] = [
         (
             "History",
-            "Each dot is a trial that ran to its end; the line is the best so far. Trial 0 has the default recipe.",
+            "Dots: finished trials. Line: best so far. Trial 0 has the default recipe.",
             lambda: [visualization.plot_optimization_history(study, target_name=VALUE)],
             bool(finished),
         ),
         (
             "Importance",
-            "Share of the differences between finished trials that each setting explains (fANOVA). A rough "
-            "guess from few trials; what was searched in a narrow range looks unimportant.",
+            "Share of the variance between finished trials that each parameter explains (fANOVA). A rough "
+            "estimate from few trials; a narrow range lowers the importance.",
             lambda: [visualization.plot_param_importances(study, evaluator=evaluator, target_name=VALUE)],
             bool(importances(study)),
         ),
         (
-            "Settings together",
-            "One line is one finished trial; dark lines are the good ones.",
+            "Parallel coordinates",
+            "One line per finished trial; darker lines have a lower log loss.",
             lambda: [visualization.plot_parallel_coordinate(study, target_name=VALUE)],
             len(finished) > 1,
         ),
         (
-            "Settings one by one",
-            "Dots are finished trials, darker ones later.",
+            "Single parameters",
+            "Dots: finished trials, later ones darker.",
             lambda: [_slice(study, names[i : i + _SIDE_BY_SIDE]) for i in range(0, len(names), _SIDE_BY_SIDE)],
             len(finished) > 1,
         ),
         (
-            "Epoch by epoch",
-            "1 − AUROC on held-out patients, by which trials are pruned. Lines that end early were.",
+            "Validation by epoch",
+            "1 − AUROC on held-out patients. Lines that end early are pruned trials.",
             lambda: [_by_epoch(study)],
             any(row.epochs for row in standing.counted),
         ),
@@ -84,7 +86,7 @@ def study_page(study: optuna.Study, standing: Standing) -> str:
     for title, text, draw, possible in drawn:
         parts.append(f"<h2>{title}</h2><p>{text}</p>")
         if not possible:
-            parts.append("<p>Needs more finished trials.</p>")
+            parts.append("<p>More finished trials are needed.</p>")
         for figure in draw() if possible else ():
             figure.update_layout(template="plotly_white", title=None, margin={"t": 34, "b": 60})
             parts.append(_div(figure, first))
@@ -102,7 +104,7 @@ def _div(figure: Any, with_library: bool) -> str:
 
 
 def _slice(study: optuna.Study, names: list[str]) -> Any:
-    """Draw some parameters side by side; all of them in one row would run off the page."""
+    """Draw some parameters side by side."""
     figure = visualization.plot_slice(study, params=names, target_name=VALUE)
     figure.update_layout(width=None, height=360)
     return figure
@@ -111,7 +113,7 @@ def _slice(study: optuna.Study, names: list[str]) -> Any:
 def _by_epoch(study: optuna.Study) -> Any:
     figure = visualization.plot_intermediate_values(study)
     figure.update_layout(xaxis_title="epoch", yaxis_title="1 − AUROC", height=480)
-    # A perfect ranking has no logarithm.
+    # Zero has no logarithm.
     if all(v > 0 for trial in study.get_trials(deepcopy=False) for v in trial.intermediate_values.values()):
         figure.update_yaxes(type="log")
     return figure
@@ -127,9 +129,9 @@ def _facts(study: optuna.Study, standing: Standing) -> str:
     minutes = sum(row.seconds or 0 for row in standing.rows) / 60
     fixed = ", ".join(f"{name} {value}" for name, value in attributes.get("fixed", {}).items())
     lines = [
-        "Minimised: log loss on held-out patients after calibration, each class counting the same, half on the "
-        "pictures as they are and half on copies as another hospital might export them. A coin has 0.693.",
-        # One under way when fewer trials were asked for still counts.
+        "Objective: log loss on held-out patients after calibration, equal weight of both classes, half on the "
+        "radiographs as they are and half on copies with the recipe domain_shift. Chance is 0.693.",
+        # More than requested where a later call asked for fewer.
         f"{len(standing.counted)} of {max(standing.trials, len(standing.counted))} trials of "
         f"{attributes.get('epochs', '?')} epochs ({counts}), "
         f"{minutes:.0f} minutes, seed {attributes.get('seed', '?')}" + (f"; fixed: {fixed}" if fixed else "") + ".",
@@ -143,7 +145,7 @@ def _facts(study: optuna.Study, standing: Standing) -> str:
 
 def _trials(standing: Standing) -> str:
     names = list(dict.fromkeys(name for row in standing.rows for name in row.parameters))
-    heads = ("trial", "", VALUE, "as they are", "shifted", "AUROC", "AUROC shifted", "epochs", "seconds", *names)
+    heads = ("trial", "", VALUE, "clean", "shifted", "AUROC", "AUROC shifted", "epochs", "seconds", *names)
     best = standing.best
     lines = [_row("th", "", heads)]
     for row in sorted(standing.rows, key=lambda r: (r.value is None, r.value or 0.0, r.number)):
@@ -175,5 +177,5 @@ def _figure(value: float | None) -> str:
 
 
 def brief(value: object) -> str:
-    """Return a parameter's value for people: three digits are enough."""
+    """Return a parameter's value with three significant digits."""
     return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""What a tuning study may change about a training, as values: names, ranges, and the configuration that they make."""
+"""The search space of a tuning study: dimensions, fixed values, and the configuration of a trial."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from model.architectures import find_architecture, is_own
 from training.data.augment import current_name
 from training.fitting.config import OPTIMIZERS, Stage, TrainingConfig, default_config, rescaled
 
-# Adam moves each weight by about its learning rate; plain gradients times the same number move it far less.
+# Adam changes each weight by about its learning rate; SGD with the same rate changes it far less.
 SGD_FACTOR = 30.0
-# Layers after which fine-tuning may begin, coarse steps from near the input to near the head.
+# Layers after which fine-tuning may begin, from near the input to near the head.
 TRAIN_AFTER: dict[str, tuple[str, ...]] = {
     "inception_v3": tuple(f"mixed{i}" for i in range(1, 8)),
     "vgg16": tuple(f"block{i}_pool" for i in range(1, 5)),
@@ -21,15 +21,15 @@ TRAIN_AFTER: dict[str, tuple[str, ...]] = {
     "densenet121": ("pool1", "pool2_pool", "pool3_pool", "pool4_pool"),
 }
 _WITHOUT_DROPOUT = frozenset({"cnn_2_1"})
-# May be fixed though they are not searched; the rest of a configuration has options of its own or is the study's.
+# Fields that can be fixed although they are not searched.
 FIXABLE = ("max_class_ratio", "pathogen_weight", "warmup_steps", "mirror", "precision", "detail_px")
 
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """One thing that is searched: numbers from `low` to `high`, evenly in their logarithm if `log`, or `choices`.
+    """One dimension of the search: numbers from `low` to `high`, log-uniform if `log`, or one of `choices`.
 
-    `default` is what a training takes that nobody has tuned; it lies in the range or among the choices.
+    `default` is the value of an untuned training; it is within the range or among the choices.
     """
 
     name: str
@@ -41,22 +41,25 @@ class Dimension:
     choices: tuple[float | str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a default that could not be drawn."""
+        """Raise ValueError for a default outside the range or choices."""
         if not (self.default in self.choices if self.choices else self.low <= float(self.default) <= self.high):
             raise ValueError(f"expected a default of {self.name} in {self.range}. Received: {self.default}")
 
     @property
     def range(self) -> str:
-        """What may be drawn, in words."""
+        """The range or choices in words."""
         if self.choices:
             return ", ".join(f"{choice}" for choice in self.choices)
         return f"{self.low:g} to {self.high:g}{', logarithmic' if self.log else ''}"
 
 
 def space_for(architecture: str, has_weights: bool = True) -> tuple[Dimension, ...]:
-    """Return what is searched for an architecture; `has_weights` as in `training.fitting.config.default_config`.
+    """Return the search space of an architecture; `has_weights` as in `training.fitting.config.default_config`.
 
-    Raises ClassifierError for an unknown architecture.
+    Raises
+    ------
+    ClassifierError
+        For an unknown architecture.
     """
     usual = default_config(architecture, has_weights=has_weights)
     rate = next(stage.learning_rate for stage in usual.stages if stage.name != "head")
@@ -79,13 +82,13 @@ def space_for(architecture: str, has_weights: bool = True) -> tuple[Dimension, .
             choices=_with(network.train_after, TRAIN_AFTER.get(architecture, ())),
         ),
         Dimension(
-            "batch_size", "films in one step", usual.batch_size, choices=_with(usual.batch_size, (8, 16, 32, 64))
+            "batch_size", "radiographs in one step", usual.batch_size, choices=_with(usual.batch_size, (8, 16, 32, 64))
         ),
-        Dimension("optimizer", "how a gradient becomes a step", usual.optimizer, choices=OPTIMIZERS),
-        Dimension("dropout", "share of the features that a step leaves out", usual.dropout, 0.0, 0.6),
+        Dimension("optimizer", "update rule", usual.optimizer, choices=OPTIMIZERS),
+        Dimension("dropout", "share of the features dropped in a step", usual.dropout, 0.0, 0.6),
         Dimension(
             "weight_decay",
-            "pull of the weights towards zero, times the learning rate",
+            "decoupled, times the learning rate",
             usual.weight_decay,
             1e-6,
             1e-1,
@@ -94,17 +97,17 @@ def space_for(architecture: str, has_weights: bool = True) -> tuple[Dimension, .
         # Without "domain_shift": the held-out copies of the objective are drawn from it. Strength 0 is "plain".
         Dimension(
             "augmentation",
-            "recipe of random change",
+            "data augmentation recipe",
             usual.augmentation,
             choices=_with(usual.augmentation, ("strong", "finetune", "jitter", "keras_notebook")),
         ),
         Dimension(
-            "augmentation_strength", "0 changes nothing, 1 is the recipe itself", usual.augmentation_strength, 0.0, 1.5
+            "augmentation_strength", "0 for none, 1 for the recipe itself", usual.augmentation_strength, 0.0, 1.5
         ),
-        Dimension("label_smoothing", "how far labels are drawn towards one half", usual.label_smoothing, 0.0, 0.15),
+        Dimension("label_smoothing", "shift of labels towards one half", usual.label_smoothing, 0.0, 0.15),
         Dimension(
             "ema_momentum",
-            "memory of the averaged weights; 0: no average",
+            "momentum of the averaged weights; 0 for no average",
             usual.ema_momentum,
             choices=_with(usual.ema_momentum, (0.0, 0.9, 0.98, 0.99, 0.995, 0.998)),
         ),
@@ -122,11 +125,11 @@ def _with(default: float | str, choices: tuple[float | str, ...]) -> tuple[float
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a study tries: each trial is a training of `architecture` over `epochs` epochs.
+    """The plan of a study: each trial is a training of `architecture` over `epochs` epochs.
 
-    `dimensions` are searched and `fixed` (name, value) are not; everything else is as `default_config` has it.
-    `budget_minutes` bounds one trial's fitting, 0 means no bound. `seed` decides the split, the order of the films,
-    their changes, and what is tried.
+    `dimensions` are searched, `fixed` (name, value) are not, and everything else is as in `default_config`.
+    `budget_minutes` is the time limit of one trial's fitting, 0 for none. `seed` determines split, order, augmentation
+    and the values tried.
     """
 
     architecture: str
@@ -141,7 +144,7 @@ class Plan:
     budget_minutes: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse a plan whose first trial could not run."""
+        """Raise ValueError for a plan whose first trial could not run."""
         if self.epochs < 1:
             raise ValueError(f"expected at least one epoch. Received: {self.epochs}")
         recipe(self, self.defaults)
@@ -157,8 +160,8 @@ def narrowed(
 ) -> tuple[tuple[Dimension, ...], tuple[tuple[str, Any], ...]]:
     """Return (the dimensions named by `search`, or all of them, without the fixed ones; the fixed values).
 
-    `fix` maps names to values as text. Raises ValueError for a name that there is not, a text that is no such value, a
-    name both searched and fixed, and when nothing is left to search.
+    `fix` maps names to values as text. Raises ValueError for unknown names, invalid values, a name both searched and
+    fixed, and when nothing is left to search.
     """
     known, wanted, fix = {d.name: d for d in space}, set(search), fix or {}
     if unknown := wanted - set(known):
@@ -220,7 +223,7 @@ def recipe(plan: Plan, values: Mapping[str, Any]) -> TrainingConfig:
         **shape,
         **chosen,
     )
-    # With too few epochs for every stage, the last ones stay: they decide what is served.
+    # With too few epochs for every stage the last stages are kept, at the size of service.
     stages = (
         rescaled(config.stages, plan.epochs)
         if plan.epochs > len(config.stages)

@@ -11,15 +11,15 @@ from training.fitting.config import TrainingConfig
 
 
 class TrialFailed(Exception):
-    """The settings of a trial cannot be trained: the loss diverged, or the memory does not suffice."""
+    """A trial cannot be trained with its settings: the loss diverged, or memory is exhausted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a trained network is worth on held-out patients, on the pictures as they are and on shifted copies.
+    """Result of a trial on held-out patients, on radiographs as they are and on copies with `domain_shift`.
 
     `value` is minimised: the mean of `loss` and `loss_shifted`, log losses in nats of calibrated probabilities with
-    each class counting the same, so that a coin has ln 2 = 0.693.
+    equal weight of both classes; chance is ln 2 = 0.693.
     """
 
     value: float
@@ -31,7 +31,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One trial. `status` is finished, pruned, failed, stopped or running; figures that there are not are None.
+    """One trial. `status` is finished, pruned, failed, stopped or running; missing values are None.
 
     `auroc` and `val_loss` (uncalibrated) are those of the last epoch where the trial did not finish.
     """
@@ -52,7 +52,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a study stands: its trials so far in order, and how many it is to have."""
+    """State of a study: its trials so far in order, and the number requested."""
 
     rows: tuple[Row, ...]
     trials: int
@@ -64,7 +64,7 @@ class Standing:
 
     @property
     def best(self) -> Row | None:
-        """The finished trial with the smallest value; of equals the first."""
+        """The finished trial with the smallest value; the first of equal ones."""
         finished = [row for row in self.rows if row.status == "finished" and row.value is not None]
         return min(finished, key=lambda row: (row.value, row.number), default=None)
 

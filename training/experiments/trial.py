@@ -1,7 +1,4 @@
-"""One trial of a tuning study: the radiographs that all trials share, and what a trained network is worth on them.
-
-Needs tensorflow.
-"""
+"""One trial of a tuning study: a training on radiographs that all trials share, and its score on held-out patients."""
 
 from __future__ import annotations
 
@@ -44,7 +41,7 @@ class TuningData:
 
 
 def load_data(root: Path, config: TrainingConfig, report: Report) -> TuningData:
-    """Read train and val of a folder once for all trials. Raises DatasetError when it cannot be used."""
+    """Read the training and validation splits once for all trials; raises DatasetError when they cannot be used."""
     loaded = load(root, config, report)
     data = training_data(loaded)
     return TuningData(
@@ -70,16 +67,16 @@ def measured(labels: Array, clean: Array, shifted: Array) -> Outcome:
 
 
 def training_objective(data: TuningData, backbone_weights: str, work: Path) -> Objective:
-    """Return a function that trains a network from the beginning and scores it.
+    """Return a function that trains a network from its initial weights and scores it.
 
-    `work` is the folder of the trial's checkpoint; it is there only while a trial runs.
+    `work` is the folder of the trial's checkpoint; it exists only while a trial runs.
     """
 
     def objective(config: TrainingConfig, report: Report) -> Outcome:
-        # There is one already where a process was killed; `fit` would go on from its checkpoint.
+        # A killed process leaves its folder, and `fit` would continue from that checkpoint.
         shutil.rmtree(work, ignore_errors=True)
         policy = keras.mixed_precision.dtype_policy()
-        tf.get_logger().addFilter(_is_worth_saying)
+        tf.get_logger().addFilter(_is_relevant)
         keras.utils.set_random_seed(config.seed)
         keras.mixed_precision.set_global_policy(precision_policy(config.precision))
         try:
@@ -101,7 +98,7 @@ def training_objective(data: TuningData, backbone_weights: str, work: Path) -> O
             raise TrialFailed("not enough memory") from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
-            tf.get_logger().removeFilter(_is_worth_saying)
+            tf.get_logger().removeFilter(_is_relevant)
             keras.mixed_precision.set_global_policy(policy)
             keras.backend.clear_session()
             gc.collect()
@@ -109,8 +106,8 @@ def training_objective(data: TuningData, backbone_weights: str, work: Path) -> O
     return objective
 
 
-def _is_worth_saying(record: logging.LogRecord) -> bool:
-    """TensorFlow takes one traced network a trial for the mistake of tracing one network many times."""
+def _is_relevant(record: logging.LogRecord) -> bool:
+    """Suppress the retracing warning: each trial traces a network of its own."""
     return "tf.function retracing" not in record.getMessage()
 
 

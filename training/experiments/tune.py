@@ -1,4 +1,4 @@
-"""A tuning study: trainings of one network with different settings, the next ones chosen by what the last ones gave.
+"""A tuning study: hyper-parameter search by Optuna with trainings of one architecture.
 
     <study>.db           the study: SQLite, as Optuna keeps it; survives a killed process
     <study>.best.json    the best trial's configuration, which `train --recipe` takes; rewritten when a trial is better
@@ -52,9 +52,9 @@ COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 @dataclass(frozen=True, slots=True)
 class TuneRequest:
-    """Where a study lies and how far it goes: `trials` in all, those of earlier calls included.
+    """Files of a study and its extent: `trials` in all, those of earlier calls included.
 
-    No trial starts after `timeout_minutes` of this call; 0 means no bound.
+    No trial starts after `timeout_minutes` of this call; 0 for no limit.
     """
 
     data: Path
@@ -80,7 +80,7 @@ class TuneRequest:
 
 @contextmanager
 def opened(path: Path, plan: Plan, prune: bool = True) -> Iterator[optuna.Study]:
-    """Open the study in a file, or begin it there, for this process alone; a trial that was cut off is marked failed.
+    """Open or create the study in a file, for this process alone; an interrupted trial is marked as failed.
 
     Raises AppError when the file is no study, another process works on it, or it was begun with another plan.
     """
@@ -93,10 +93,10 @@ def opened(path: Path, plan: Plan, prune: bool = True) -> Iterator[optuna.Study]
             lock.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
             raise AppError(
-                f"expected a study that nothing else works on. Received: {path} ({error})",
+                f"expected a study that no other process uses. Received: {path} ({error})",
                 advice="Wait for the other process, or name another file with --study.",
             ) from error
-        # Not in the first half of the epochs: with a cosine, what is ahead there is mostly what learns fast.
+        # Not in the first half of the epochs, where a cosine schedule favours high learning rates.
         pruner = (
             optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=max(2, plan.epochs // 2))
             if prune
@@ -123,7 +123,7 @@ def opened(path: Path, plan: Plan, prune: bool = True) -> Iterator[optuna.Study]
 
 
 def identity(plan: Plan) -> dict[str, Any]:
-    """Return what all trials of a study have in common, as JSON values; without it their values do not compare."""
+    """Return what all trials of a study share, as JSON values; only then are their values comparable."""
     values = asdict(plan) | {"backbone_weights": Path(plan.backbone_weights).name}
     values["search"] = {d.name: d.range for d in plan.dimensions}
     del values["dimensions"]
@@ -131,7 +131,7 @@ def identity(plan: Plan) -> dict[str, Any]:
 
 
 def remember(study: optuna.Study, values: Mapping[str, Any], error: type[AppError]) -> None:
-    """Store what a study is begun with; raises `error` when it has trials of something else."""
+    """Store what a study is begun with; raises `error` when its trials were made with something else."""
     if not study.get_trials(deepcopy=False):
         for name, value in values.items():
             study.set_user_attr(name, value)
@@ -144,7 +144,7 @@ def remember(study: optuna.Study, values: Mapping[str, Any], error: type[AppErro
                 )
             raise error(
                 f"expected the study's own {name.replace('_', ' ')}: {begun or 'none'}. Received: {value or 'none'}",
-                advice="Go on with what the study was begun with, or begin another one with --study FILE.db.",
+                advice="Continue with the values of the study, or create another one with --study FILE.db.",
             )
 
 
@@ -180,16 +180,16 @@ def search(
     report: Report,
     clock: Callable[[], float] = time.monotonic,
 ) -> Standing:
-    """Run trials until the study has as many as it is to have, or its time is up, and keep recipe and table current.
+    """Run trials until the requested number or the time limit is reached; recipe and table are updated after each.
 
-    What is tried depends on the plan's seed and the trials that count, so a study that was interrupted goes on as it
-    would have gone on. The first trial is the default recipe: the best one can only be better.
+    The values tried depend on the plan's seed and the trials that count, so an interrupted study continues as it would
+    have continued. The first trial is the default recipe.
     """
     end = clock() + request.timeout_minutes * 60 if request.timeout_minutes else math.inf
     standing = publish(study, plan, request)
     dimensions = _as_begun(study, plan.dimensions)
     while (done := len(standing.counted)) < request.trials and clock() < end:
-        # Optuna's own generator would begin anew in every process and try the same settings twice.
+        # Optuna's own generator would restart in every process and repeat settings.
         seed = int(np.random.SeedSequence((plan.seed, done)).generate_state(1)[0])
         study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
         if not done and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
@@ -200,7 +200,7 @@ def search(
             values = {d.name: _suggest(trial, d) for d in dimensions}
             outcome = objective(recipe(plan, values), pruned(report, trial, plan.epochs))
         except (optuna.TrialPruned, TrialFailed) as reason:
-            # TPE ranks a pruned trial behind every finished one, which is where one that diverged belongs.
+            # TPE ranks a pruned trial behind every finished one, which suits a diverged trial as well.
             if isinstance(reason, TrialFailed):
                 trial.set_user_attr("hopeless", str(reason))
             study.tell(trial, state=TrialState.PRUNED)
@@ -269,7 +269,7 @@ def row_of(trial: FrozenTrial) -> Row:
 
 
 def publish(study: optuna.Study, plan: Plan, request: TuneRequest) -> Standing:
-    """Write the table, and the best recipe if the file does not hold it yet; return where the study stands."""
+    """Write the table, and the best recipe if it changed; return the state of the study."""
     trials = study.get_trials(deepcopy=False)
     standing = Standing(tuple(row_of(t) for t in trials if t.state != TrialState.WAITING), request.trials)
     request.out.parent.mkdir(parents=True, exist_ok=True)
@@ -293,9 +293,12 @@ def _table(rows: tuple[Row, ...], parameters: list[str]) -> str:
 
 
 def tune(request: TuneRequest, plan: Plan, report: Report) -> Standing:
-    """Run a study, or go on with it, and write recipe, table and page; they are written on interruption as well.
+    """Run or continue a study and write recipe, table and page, also when interrupted.
 
-    Raises DatasetError when the radiographs are not those with which the study was begun.
+    Raises
+    ------
+    DatasetError
+        If the radiographs are not those with which the study was begun.
     """
     from training.experiments.trial import load_data, training_objective
 

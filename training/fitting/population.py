@@ -1,9 +1,8 @@
-"""Fits what a version knows of its training population, and chooses on held-out patients when the gate speaks up.
+"""The fit of the training population for the gate: axes, linear heads, and limits.
 
-Axes and heads are fitted on training patients' films and on pictures made from them: exposed and framed as another
-hospital might, turned, inverted, cropped; what is not a chest film is drawn
-(`training.fitting.synthetic_outliers`). Every limit is chosen on patients held out from training, treated the same way.
-See `model.population` for what comes of it.
+Axes and heads are fitted on training patients' radiographs, on perturbed, rotated, inverted and cropped copies, and on
+synthetic outliers (`training.fitting.synthetic_outliers`). The limits are chosen on held-out patients, treated the same
+way. `model.population` uses the result.
 """
 
 from __future__ import annotations
@@ -43,16 +42,16 @@ Picture = npt.NDArray[np.uint8]
 Pictures = npt.NDArray[np.uint8]
 Extract = Callable[[Pictures], tuple[Float, Float]]
 
-# Fewer films than this say too little of a population, and limits chosen on fewer than that would be chance.
+# Smallest numbers of training and of held-out radiographs that define a population and its limits.
 MIN_FILMS, MIN_HELD_OUT = 200, 60
-# How many pictures of each kind are looked at, of training and of held-out patients.
+# Largest numbers of pictures of each kind, of training and of held-out patients.
 FILMS, HELD_OUT = 3000, 600
 VARIED, POSED, CROPPED, OUTLIERS = 600, 420, 240, 480
 HELD_OUT_VARIED = 200
 # Axes kept of the picture as a whole, of one part of it, and of the last map.
 WHOLE_AXES, PART_AXES, LAST_AXES = 64, 32, 32
-# As another hospital exposes, frames and exports its films, with the whole chest still on them; how sharp and grainy a
-# copy of 224 px is depends on how it was reduced, which says nothing of the child.
+# Exposure, framing and export of another hospital, with the whole chest in view. Sharpness and noise at 224 px depend
+# on how the file was reduced, not on the child.
 VARIED_RECIPE = replace(
     DOMAIN_SHIFT,
     name="varied",
@@ -65,14 +64,14 @@ VARIED_RECIPE = replace(
     p_noise=0.4,
     noise=(1.0, 8.0),
 )
-# The same films in another file.
+# The same radiographs in another file.
 RECODED_RECIPE = Augmentation(
     "recoded", p_blur=0.1, blur_sigma=(0.3, 1.2), p_sharpen=0.5, p_jpeg=0.3, p_noise=0.5, noise=(2.0, 6.0)
 )
-# The share of held-out films that may be called unlike the training films, as they are and in other files, and that may
-# be said to lie or look wrong. An adult's film that passes for a child's does more harm than a child's called unlike.
+# Shares of held-out radiographs that may be called outside the population, as they are and re-encoded, and that may be
+# called rotated, inverted or cropped. An adult's radiograph that passes does more harm than a child's called outside.
 OUTSIDE_SHARE, RECODED_SHARE, WRONG_SHARE = 0.01, 0.1, 0.003
-# How freely the heads may follow the pictures they are fitted to (scikit-learn's C).
+# Inverse regularisation of the heads (scikit-learn's C).
 _FREEDOM = 0.01
 _MOST_PARTS = 12_000
 _BATCH = 16
@@ -80,7 +79,7 @@ _BATCH = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GateFeatures:
-    """What the network says of n pictures: `gate_features` float32 (n, d) and `last` float32 (n, channels)."""
+    """Features of n pictures: `gate_features` float32 (n, d), and the mean of the last map, float32 (n, channels)."""
 
     gate_features: Float
     last: Float
@@ -95,10 +94,29 @@ def learn_population(
     tick: Tick | None = None,
     fills_border: bool = False,
 ) -> TrainingPopulation | None:
-    """Fit the population of a Keras network that is in memory as it will serve; None where there are too few films.
+    """Fit the training population of a network.
 
-    `tick` is called with the number of pictures done since the last call, `population_pictures` in all. With
-    `fills_border` the network sees every picture with its margin continued over black, as it will in service.
+    Parameters
+    ----------
+    network
+        Keras network as it will serve.
+    architecture
+        Name that determines the layers of the gate.
+    input_px
+        Side of the network input.
+    loaded
+        Radiographs and split.
+    seed
+        Of the perturbed copies and outliers.
+    tick
+        Called with the number of pictures done since the last call, `population_pictures` in all.
+    fills_border
+        Whether margins continue over black borders, as in service.
+
+    Returns
+    -------
+    TrainingPopulation or None
+        None for too few radiographs.
     """
     from model.networks.graphs import forward_function
     from model.networks.layers import gate_layers
@@ -130,7 +148,7 @@ def fit_population(
     held_out: npt.NDArray[np.bool_],
     seed: int,
 ) -> TrainingPopulation | None:
-    """Fit the population of squashed pictures, uint8 (n, px, px); None where there are too few of them.
+    """Fit the population of squashed pictures, uint8 (n, px, px); None for too few of them.
 
     `extract` maps squashed pictures to the gate features of `layers`, as `model.networks.graphs.forward_function` does
     (the first layer has `channels`), and to the mean of the last map. labels is int (n,), held_out bool (n,).
@@ -176,13 +194,13 @@ def fit_gate_features(
     layers: Sequence[str],
     channels: int,
 ) -> TrainingPopulation:
-    """Fit axes, heads and limits to what the network said of the sets that `fit_population` makes.
+    """Fit axes, heads and limits to the features of the sets that `fit_population` makes.
 
     `poses` int (n,) are the places in `POSES` of the pictures in `seen["posed"]`; the labels, int (n,), are those of
     `seen["films"]` and `seen["held_out"]`, whose films `seen["held_out_recoded"]` shows in other files.
     """
     films, size, rng = seen["films"], PARTS * channels, np.random.default_rng(0)
-    # With varied films among them, how a film is exposed and framed weighs less than whose it is.
+    # With perturbed copies among them, exposure and framing weigh less than anatomy.
     wide = np.concatenate((films.gate_features, seen["varied"].gate_features))
     parts = np.concatenate(
         [
@@ -207,7 +225,7 @@ def fit_gate_features(
         np.zeros((len(labels), axes[1][1].shape[1] + axes[2][1].shape[1]), np.float32),
         labels,
     )
-    # What is chosen below is chosen with the numbers as the file keeps them.
+    # Rounded as stored, so that the limits below are chosen with the stored values.
     plain = from_arrays(to_arrays(plain))
     features = {name: plain.features(one.gate_features) for name, one in seen.items()}
     references = [plain.neighbour_features(features[name], seen[name].last) for name in ("films", "varied")]
@@ -219,7 +237,7 @@ def fit_gate_features(
 
 
 def _plan(films: int, held_out: int) -> dict[str, int]:
-    """Return how many pictures of each kind to make of so many films; few films are not shown again and again."""
+    """Return the number of pictures of each kind; few radiographs are not repeated many times."""
     return {
         "films": min(FILMS, films),
         "varied": min(VARIED, films),
@@ -237,7 +255,7 @@ def _is_enough(films: int, held_out: int) -> bool:
 
 
 def population_pictures(films: int, held_out: int) -> int:
-    """Return how many pictures `learn_population` lets the network look at, for a progress bar."""
+    """Return the number of pictures that pass through the network in `learn_population`, for a progress bar."""
     return sum(_plan(films, held_out).values()) if _is_enough(films, held_out) else 0
 
 
@@ -256,7 +274,7 @@ def _posed(film: Picture, pose: int) -> Picture:
 
 
 def _cropped(film: Picture, key: tuple[int, ...]) -> Picture:
-    """Cut away about half of a film from one side, or all but a window of a quarter of its area."""
+    """Remove about half of a radiograph from one side, or all but a window of a quarter of its area."""
     rng, px = np.random.default_rng(key), film.shape[0]
     top, bottom, left, right = 0, px, 0, px
     kind, kept = int(rng.integers(6)), int(px * rng.uniform(0.4, 0.6))
@@ -278,7 +296,7 @@ def _axes(values: Float, count: int) -> tuple[Float, Float]:
     """Return (mean float32 (d,), axes float32 (d, k)) that whiten `values` (n, d): standardised, then rotated."""
     mean = values.mean(0)
     spread = values.std(0)
-    # A channel that hardly ever speaks would count most of all; it gets the voice of a quiet one.
+    # A nearly constant channel would dominate; its deviation is bounded from below.
     spread = np.maximum(spread, 1e-3 * spread.max() + 1e-6)
     standard = (values - mean) / spread
     _, singular, axes = np.linalg.svd(standard, full_matrices=False)
@@ -320,10 +338,10 @@ def _fit_head(features: Float, target: npt.NDArray[np.int_]) -> tuple[Float, Flo
 def choose_limits(
     population: TrainingPopulation, features: Mapping[str, Float], labels: npt.NDArray[np.int_]
 ) -> Limits:
-    """Choose from where on the gate speaks up, on held-out films as they are and as others might send them.
+    """Choose the limits of the gate on held-out radiographs, as they are, perturbed and re-encoded.
 
-    `labels` int (n,) are those of `features["held_out"]` and of the same films in other files; each class counts the
-    same, because the mix of a data set is not that of a ward.
+    `labels` int (n,) belong to `features["held_out"]` and to the same radiographs re-encoded. Both classes have the
+    same weight, since the prevalence of a data set is not that of a ward.
     """
     weights = class_balance(labels)
     outside = max(
@@ -337,8 +355,8 @@ def choose_limits(
     changed = np.concatenate((features["held_out"], features["held_out_varied"]))
     scores = population.scores(changed)
     pose = softmax(scores[:, : len(POSES)])
-    # Between films exposed strangely and what is no film there is room, and other people's films lie in it. Two thirds
-    # of it are theirs: an outlier let in is still called unlike the training films, a film turned away is not read.
+    # Radiographs of other hospitals fall between perturbed radiographs and outliers. The limit is at two thirds of this
+    # range: an accepted outlier is still called outside the population, a refused radiograph is not assessed.
     films, outliers = np.quantile(strangeness("held_out_varied"), 0.99), np.quantile(strangeness("outliers"), 0.02)
     return Limits(
         outside,
@@ -350,7 +368,7 @@ def choose_limits(
 
 
 def _upper(values: npt.NDArray[np.float64], weights: npt.NDArray[np.float64], share: float) -> float:
-    """Return the value that at most `share` of the weight of `values` (n,) reaches."""
+    """Return the value that at most `share` of the weight of `values` (n,) reaches or exceeds."""
     order = np.argsort(values)
     below = np.cumsum(weights[order]) / weights.sum()
     place = min(int(np.searchsorted(below, 1 - share)), len(order) - 1)
@@ -358,5 +376,5 @@ def _upper(values: npt.NDArray[np.float64], weights: npt.NDArray[np.float64], sh
 
 
 def _above(values: npt.NDArray[np.float64]) -> float:
-    """Return a probability of at least one half that at most `WRONG_SHARE` of `values` exceed."""
+    """Return a probability of at least 0.5 that at most `WRONG_SHARE` of `values` exceed."""
     return max(0.5, float(np.quantile(values, 1 - WRONG_SHARE)))

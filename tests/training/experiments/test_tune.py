@@ -311,7 +311,7 @@ def test_study_begun_with_former_recipe_names_continues(tmp_path: Path) -> None:
 def test_study_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
     with (
         tune.opened(tmp_path / "s.db", small_plan()),
-        pytest.raises(AppError, match="nothing else"),
+        pytest.raises(AppError, match="no other process"),
         tune.opened(tmp_path / "s.db", small_plan()),
     ):
         pass
@@ -339,7 +339,7 @@ def test_page_holds_every_plot_and_loads_nothing(tmp_path: Path) -> None:
     standing = run(tmp_path, 14)
     with tune.opened(tmp_path / "s.db", plan) as study:
         page, weights = study_page(study, standing), importances(study)
-    assert page.count('class="plotly-graph-div"') == 5 and page.count("Needs more") == 0
+    assert page.count('class="plotly-graph-div"') == 5 and page.count("More finished trials are needed") == 0
     assert not re.search(r"<(script|link|img|iframe)[^>]*(src|href)=", page), "offline"
     assert next(iter(weights)) == "learning_rate" and sum(weights.values()) == pytest.approx(1)
     assert f"trial {standing.best.number}, log loss {standing.best.value:.4f}" in page
@@ -351,7 +351,7 @@ def test_page_of_hardly_any_trials_says_so(tmp_path: Path, trials: int) -> None:
 
     standing = run(tmp_path, trials)
     with tune.opened(tmp_path / "s.db", small_plan()) as study:
-        assert "Needs more finished trials" in study_page(study, standing)
+        assert "More finished trials are needed" in study_page(study, standing)
 
 
 # --- the command ----------

@@ -122,7 +122,7 @@ def test_network_of_ones_own_is_trained_and_served_only_where_it_is_trusted(
     assert "n = 24" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_leaderboard_trains_what_is_missing_and_uses_again_what_is_there(home: Path) -> None:
     board = (
         "training",
