@@ -38,6 +38,8 @@ class Architecture:
         Data augmentation recipe of the published training, where there is one.
     gate_layers
         The layers that the gate reads: an early one, and one about half way.
+    min_px
+        Smallest side for which it can be built.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Architecture:
     learning_rate: float = 1e-3
     augmentation: str = "strong"
     gate_layers: tuple[str, ...] = ()
+    min_px: int = 32
 
     @property
     def is_transfer(self) -> bool:
@@ -71,6 +74,7 @@ ARCHITECTURES = {
             True,
             2e-4,
             gate_layers=("mixed3", "mixed6"),
+            min_px=75,
         ),
         Architecture(
             "inception_v3_scratch",
@@ -80,6 +84,7 @@ ARCHITECTURES = {
             150,
             any_size=True,
             gate_layers=("mixed3", "mixed6"),
+            min_px=75,
         ),
         Architecture(
             "simple_cnn",
@@ -125,6 +130,7 @@ ARCHITECTURES = {
             150,
             augmentation="keras_notebook",
             gate_layers=("pool3", "pool5"),
+            min_px=128,
         ),
         Architecture(
             "vgg16",

@@ -1,4 +1,4 @@
-"""python -m training: train a classifier from a folder, look into it, put it into use."""
+"""Entry point of `python -m training`: one module of `training.commands` for each group of commands."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from core.errors import AppError
 from core.settings import load_settings
 from training.commands import (
     audit,
-    candidate,
     evaluate,
     jobs,
     leaderboard,
-    measure,
     preview,
     promote,
     recalibrate,
+    speed,
     train,
     tune,
     versions,
+    workers,
 )
 
 EXAMPLES = """examples:
@@ -33,47 +33,48 @@ EXAMPLES = """examples:
   python -m training compare --data chest_xray/test --classifier 2026.11.20-1 --with 2026.11.21-3
   python -m training compare 2026.11.21-145503
   python -m training tune --data chest_xray --architecture cnn_77k --trials 30
-  python -m training leaderboard --data chest_xray --budget-minutes 10
+  python -m training leaderboard --data chest_xray --budget-minutes 10 --out leaderboard.md
   python -m training recalibrate --data chest_xray --classifier 2026.11.21-3
   python -m training versions
   python -m training rollback --reason "too many false alarms"
 
-exit status: 0 done, 1 it could not be done (the last line says why), 2 wrong arguments, 130 interrupted
+exit status: 0 success, 1 failure (the last line says what to do), 2 wrong arguments, 130 interrupted
 """
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of every command; each sets `act` to (options, settings) → exit status."""
+    made = argparse.ArgumentParser(
+        prog="python -m training",
+        description="Train a classifier from a folder, evaluate it, and promote it to clinical use.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    acts = made.add_subparsers(required=True, metavar="COMMAND")
+    for commands in (audit, train, jobs, tune, evaluate, leaderboard, speed, preview, recalibrate, promote, versions):
+        commands.add_commands(acts)
+    return made
+
+
+def worker_parser() -> argparse.ArgumentParser:
+    """Return the parser of the hidden commands, which neither help nor errors list."""
+    made = argparse.ArgumentParser(prog="python -m training", add_help=False)
+    workers.add_workers(made.add_subparsers(required=True, metavar="COMMAND"))
+    return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    acts = parser.add_subparsers(required=True, metavar="COMMAND")
-    for commands in (
-        audit,
-        train,
-        jobs,
-        tune,
-        evaluate,
-        candidate,
-        leaderboard,
-        measure,
-        preview,
-        recalibrate,
-        promote,
-        versions,
-    ):
-        commands.add_commands(acts)
-    options = parser.parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    is_worker = bool(given) and given[0].startswith("_")
+    options = (worker_parser() if is_worker else parser()).parse_args(given)
     try:
         return int(options.act(options, load_settings(os.environ)))
     except AppError as error:
         print(f"{error}\n{error.advice}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print("Interrupted.", file=sys.stderr)
         return 130
 
 

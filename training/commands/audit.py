@@ -1,4 +1,4 @@
-"""python -m training audit: what a dataset folder hides. `_audit` does the same for the app, in the background."""
+"""Command `audit`: check a dataset for duplicates, leaks and damaged files."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ from tqdm import tqdm
 
 from core.files import write_atomically
 from core.settings import Settings
+from training.commands.arguments import add_command
 
 
 def add_commands(acts: Any) -> None:
     """Add the commands to the sub-commands."""
-    audit = acts.add_parser(
+    audit = add_command(
+        acts,
         "audit",
-        help="look for what a dataset folder hides: duplicates, leaks, damaged files",
-        description="Exit status 1 when a finding blocks training.",
-        epilog="example: python -m training audit --data chest_xray --json audit.json",
+        "check a dataset for duplicates, leaks between splits and damaged files",
+        "audit --data chest_xray --json audit.json",
+        note="exit status: 0 no finding blocks training, 1 one does",
     )
-    audit.add_argument("--data", type=Path, required=True, metavar="DIR")
-    audit.add_argument("--json", type=Path, metavar="FILE", help="write all of it there")
+    audit.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder with NORMAL/ and PNEUMONIA/, or with train/ [val/] [test/] above them",
+    )
+    audit.add_argument("--json", type=Path, metavar="FILE", help="write the audit there as JSON")
     audit.set_defaults(act=_audit)
-
-    # Without help it is not listed; argparse would list a suppressed one by that word.
-    background = acts.add_parser("_audit", description="The app starts this one by itself.")
-    background.add_argument("folder", type=Path, metavar="FOLDER")
-    background.set_defaults(act=_work)
 
 
 def _audit(options: argparse.Namespace, _settings: Settings) -> int:
@@ -42,14 +45,3 @@ def _audit(options: argparse.Namespace, _settings: Settings) -> int:
         write_atomically(options.json, audit_to_json(audit) + "\n")
     print(audit_to_text(audit))
     return 1 if audit.is_blocked else 0
-
-
-def _work(options: argparse.Namespace, _settings: Settings) -> int:
-    from training.runs import audits, processes
-
-    try:
-        audits.work(options.folder)
-    except Exception as error:
-        processes.write_error(options.folder, error)
-        raise
-    return 0

@@ -1,4 +1,4 @@
-"""The commands that measure a classifier: evaluate, compare, robustness, faithfulness.
+"""Commands `evaluate`, `compare`, `robustness` and `faithfulness`: measurements of a classifier.
 
 Whatever can fail at once is tried before TensorFlow starts, and nothing slow is imported to show the help.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,116 +17,103 @@ from tqdm import tqdm
 from core.files import write_atomically
 from core.settings import Settings
 from model.tf_startup import start_tensorflow
+from training.commands.arguments import add_command, new_file, number, share
 
 if TYPE_CHECKING:
     from model.engine import Classifier
     from training.data.dataset import Sample
 
-_EVALUATE = """examples:
-  python -m training evaluate --data chest_xray/test --json test.json
-  python -m training evaluate --data chest_xray/test --detail detail.json --prevalence 0.1 --prevalence 0.3
-"""
-_COMPARE = """examples:
-  python -m training compare --data chest_xray/test --with 2026.11.21-3
-  python -m training compare --data chest_xray/test --classifier 2026.11.22-1 --with 2026.11.21-3 --json compare.json
-  python -m training compare RUN
-
-Every difference is A minus B: A is --classifier, B is --with. With the name of a run, A is the version that it made and
-B the one in use or --with, and they are compared on the films that the run held out; the Retrain page shows the same.
-"""
-_ROBUSTNESS = """examples:
-  python -m training robustness --data chest_xray/test
-  python -m training robustness --data chest_xray/test --classifier 2026.11.22-1 --json robustness.json
-
-Each film is read once as it is and once after each of some twenty changes, so this takes that many times as long as
-evaluate. The operating point stays where it is.
-"""
-_FAITHFULNESS = """examples:
-  python -m training faithfulness --data chest_xray/test --films 10
-  python -m training faithfulness --data chest_xray/test --classifier 2026.11.22-1 --json faithfulness.json
-
-Each film takes over a hundred passes through the network.
-"""
+_COMPARE_NOTE = """\
+Every difference is A minus B: A is --classifier, B is --with. With the name of a run, A is the version that it made, B
+the one in use or --with, and they are compared on the radiographs that the run held out; the Retrain page shows the
+same."""
+_ROBUSTNESS_NOTE = """\
+Each radiograph is read unchanged and after each of about twenty perturbations, which takes that many times as long as
+evaluate. The operating point is not changed."""
+_FAITHFULNESS_NOTE = "Each radiograph takes over a hundred passes through the network."
 
 
 def add_commands(acts: Any) -> None:
     """Add the commands to the sub-parsers of `python -m training`; each sets `act` to (options, settings) → status."""
-    evaluate = _command(acts, "evaluate", "evaluate a version on a folder with NORMAL/ and PNEUMONIA/", _EVALUATE)
+    evaluate = _command(
+        acts,
+        "evaluate",
+        "evaluate a version on a folder with NORMAL/ and PNEUMONIA/",
+        "evaluate --data chest_xray/test --json test.json",
+        "evaluate --data chest_xray/test --detail detail.json --prevalence 0.1 --prevalence 0.3",
+    )
     evaluate.add_argument(
         "--detail",
-        type=_file,
+        type=new_file,
         metavar="FILE",
-        help="look closer, by class, pathogen, purpose and prevalence, and write that there",
+        help="also report by class, pathogen, purpose and prevalence, and write that there as JSON",
     )
     evaluate.add_argument(
         "--prevalence",
-        type=_share,
+        type=share,
         action="append",
         metavar="P",
-        help="look closer at this share of pneumonia, in (0, 1); may be repeated (default, with "
-        "--detail: 0.05, 0.2 and 0.5)",
+        help="also report at this prevalence, in (0, 1); may be repeated (default, with --detail: 0.05, 0.2 and 0.5)",
     )
     evaluate.set_defaults(act=_evaluate)
 
-    compare = _command(acts, "compare", "compare two versions on the same radiographs", _COMPARE, needs_data=False)
+    compare = _command(
+        acts,
+        "compare",
+        "compare two versions on the same radiographs",
+        "compare --data chest_xray/test --with 2026.11.21-3",
+        "compare --data chest_xray/test --classifier 2026.11.22-1 --with 2026.11.21-3 --json compare.json",
+        "compare 2026.11.21-145503",
+        note=_COMPARE_NOTE,
+        needs_data=False,
+    )
     compare.add_argument("run", nargs="?", metavar="RUN", help="a training run, in place of --data and --classifier")
     compare.add_argument("--with", dest="other", metavar="VERSION", help="the version to compare with")
     compare.set_defaults(act=_compare, refuse=compare.error)
 
-    robustness = _command(acts, "robustness", "measure what changes to the films cost a version", _ROBUSTNESS)
+    robustness = _command(
+        acts,
+        "robustness",
+        "measure the robustness of a version to perturbations",
+        "robustness --data chest_xray/test",
+        "robustness --data chest_xray/test --classifier 2026.11.22-1 --json robustness.json",
+        note=_ROBUSTNESS_NOTE,
+    )
     robustness.add_argument(
         "--onto-card",
         action="store_true",
-        help="also keep the figures on the version's card, where the Performance page shows them",
+        help="also write the results onto the model card, which the Performance page shows",
     )
     robustness.set_defaults(act=_robustness)
 
     faithfulness = _command(
-        acts, "faithfulness", "measure whether influence maps show what moves the score", _FAITHFULNESS
+        acts,
+        "faithfulness",
+        "measure the faithfulness of evidence maps: deletion, insertion and randomisation tests",
+        "faithfulness --data chest_xray/test --films 10",
+        "faithfulness --data chest_xray/test --classifier 2026.11.22-1 --json faithfulness.json",
+        note=_FAITHFULNESS_NOTE,
     )
     faithfulness.add_argument(
-        "--films", type=_count, default=30, metavar="N", help="how many films called pneumonia to take (%(default)s)"
+        "--films",
+        type=number(int, 1, 100_000),
+        default=30,
+        metavar="N",
+        help="number of radiographs assessed as pneumonia (%(default)s)",
     )
     faithfulness.set_defaults(act=_faithfulness)
 
 
-def _command(acts: Any, name: str, summary: str, examples: str, needs_data: bool = True) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = acts.add_parser(
-        name,
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}.",
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _command(
+    acts: Any, name: str, summary: str, *examples: str, note: str = "", needs_data: bool = True
+) -> argparse.ArgumentParser:
+    parser = add_command(acts, name, summary, *examples, note=note)
     parser.add_argument(
         "--data", type=Path, required=needs_data, metavar="DIR", help="folder with NORMAL/ and PNEUMONIA/"
     )
-    parser.add_argument("--classifier", metavar="VERSION", help="(default: the version in use)")
-    parser.add_argument("--json", type=_file, metavar="FILE", help="write the figures there")
+    parser.add_argument("--classifier", metavar="VERSION", help="the version to measure (default: the version in use)")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write the results there as JSON")
     return parser
-
-
-def _file(text: str) -> Path:
-    # Asked before an hour of work, not after it.
-    if not (path := Path(text)).resolve().parent.is_dir() or path.is_dir():
-        raise argparse.ArgumentTypeError(f"expected a file in a folder that exists. Received: {text}")
-    return path
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if 0 < value < 1:
-        return value
-    raise argparse.ArgumentTypeError(f"expected a share between 0 and 1. Received: {text}")
-
-
-def _count(text: str) -> int:
-    if text.isdecimal() and int(text) > 0:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"expected a number from 1 on. Received: {text}")
 
 
 def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
@@ -145,7 +131,7 @@ def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
 
     with _bar("evaluating", len(samples)) as bar:
         used, logits, failures = score_samples(classifier, samples, bar.update)
-    _say_left_out(failures)
+    _print_skipped(failures)
     evaluation = evaluate_scores(classifier.card, used, logits, _split(options))
     _write(options.json, evaluation_to_json(evaluation, classifier.version))
     print(evaluation_to_text(evaluation, classifier.version))
@@ -160,7 +146,7 @@ def _compare(options: argparse.Namespace, settings: Settings) -> int:
     if options.run is not None:
         if options.data or options.classifier:
             options.refuse("expected RUN, or --data and --with. Received: both")
-        from training.commands.candidate import compare_run_and_print
+        from training.commands.compare_run import compare_run_and_print
 
         return compare_run_and_print(options.run, options.other, options.json, settings)
     if missing := [name for name, value in (("--data", options.data), ("--with", options.other)) if not value]:
@@ -170,7 +156,7 @@ def _compare(options: argparse.Namespace, settings: Settings) -> int:
 
     with _bar("comparing", len(samples)) as bar:
         comparison, used, failures = compare_classifiers(a, b, samples, bar.update)
-    _say_left_out(failures)
+    _print_skipped(failures)
     names = [sample.path.relative_to(options.data).as_posix() for sample in used]
     _write(options.json, comparison_to_json(comparison, names))
     print(comparison_to_text(comparison, names, _split(options)))
@@ -181,9 +167,9 @@ def _robustness(options: argparse.Namespace, settings: Settings) -> int:
     samples, (classifier,) = _prepared(options, settings, options.classifier)
     from training.evaluation.robustness import robustness, robustness_to_json, robustness_to_text, rows_for_card
 
-    with _bar("changing films", len(samples)) as bar:
+    with _bar("perturbing radiographs", len(samples)) as bar:
         rows, failures = robustness(classifier, samples, tick=bar.update)
-    _say_left_out(failures)
+    _print_skipped(failures)
     _write(options.json, robustness_to_json(rows, classifier.version, _split(options)))
     if options.onto_card:
         from model.registry import replace_card, version_folder
@@ -208,9 +194,9 @@ def _faithfulness(options: argparse.Namespace, settings: Settings) -> int:
     from training.evaluation.sanity_checks import STAGES, compare_with_randomised, randomised_stages
 
     card = classifier.card
-    with _bar("choosing films", options.films) as bar:
+    with _bar("choosing radiographs", options.films) as bar:
         films, failures = choose_films(classifier, samples, options.films, tick=bar.update)
-    _say_left_out(failures)
+    _print_skipped(failures)
     with _bar("exchanging regions", len(films.pneumonia) * (2 if len(films.healthy) else 1)) as bar:
         curves = exchanges(classifier, films, tick=bar.update)
     network = load_network(
@@ -219,7 +205,7 @@ def _faithfulness(options: argparse.Namespace, settings: Settings) -> int:
         classifier.input_px,
         settings.architectures,
     )
-    with _bar("drawing weights anew", len(STAGES)) as bar:
+    with _bar("randomising weights", len(STAGES)) as bar:
         others, rows = compare_with_randomised(
             classifier, films.pneumonia, randomised_stages(network, card, films.pneumonia), bar.update
         )
@@ -256,6 +242,6 @@ def _write(path: Path | None, text: str) -> None:
         write_atomically(path, text + "\n")
 
 
-def _say_left_out(failures: Iterable[tuple[Path, str]]) -> None:
+def _print_skipped(failures: Iterable[tuple[Path, str]]) -> None:
     for path, reason in failures:
-        print(f"left out {path}: {reason}", file=sys.stderr)
+        print(f"skipped {path}: {reason}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""python -m training leaderboard: every architecture on the same patients, in one table."""
+"""Command `leaderboard`: every architecture on the same patients, in one table."""
 
 from __future__ import annotations
 
@@ -17,38 +17,43 @@ from core.progress import Report
 from core.settings import Settings
 from model.architectures import ARCHITECTURES, find_architecture
 from model.tf_startup import start_tensorflow
+from training.commands.arguments import add_command, named_folder
 from training.commands.terminal import terminal_report
-from training.commands.train import named_folder, starting_weights
+from training.commands.train import starting_weights
 
 if TYPE_CHECKING:
     from training.experiments.leaderboard import Row
 
-EXAMPLES = """examples:
-  python -m training leaderboard --data chest_xray
-  python -m training leaderboard --data chest_xray --budget-minutes 10 --only cnn_77k cnn_2_1 vgg16
-  python -m training leaderboard --data chest_xray --also-evaluate other_hospital=films --out leaderboard.md
-
+_NOTE = """\
 A network that has a version from the same radiographs, seed and held-out patients is not trained again. An interrupted
-training goes on from its last epoch when the command is given again. Versions made here are for comparison; before one
-serves, python -m training recalibrate lets it learn how its training radiographs look.
-"""
+training continues after its last finished epoch when the command is run again. Versions made here are for comparison;
+before clinical use, python -m training recalibrate adds the training population for the input gate."""
 COPIES = (1, 1)
 Folders = tuple[tuple[str, Path], ...]
 NOTE = (
-    "Made for the leaderboard: it cannot tell films that are unlike those that it learned from. Before it serves, "
-    "let it learn that: python -m training recalibrate."
+    "Made for the leaderboard: it has no training population, so the gate cannot detect out-of-distribution images. "
+    "Before clinical use: python -m training recalibrate."
 )
 
 
 def add_commands(acts: Any) -> None:
     """Add the command to the sub-commands."""
-    board = acts.add_parser(
+    board = add_command(
+        acts,
         "leaderboard",
-        help="train or reuse every architecture on the same patients; one table",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "train or reuse every architecture on the same patients, and tabulate their results",
+        "leaderboard --data chest_xray",
+        "leaderboard --data chest_xray --budget-minutes 10 --only cnn_77k cnn_2_1 vgg16",
+        "leaderboard --data chest_xray --also-evaluate other_hospital=films --out leaderboard.md",
+        note=_NOTE,
     )
-    board.add_argument("--data", type=Path, required=True, metavar="DIR")
+    board.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder with NORMAL/ and PNEUMONIA/, or with train/ [val/] [test/] above them",
+    )
     board.add_argument(
         "--also-evaluate",
         type=named_folder,
@@ -62,19 +67,29 @@ def add_commands(acts: Any) -> None:
         nargs="+",
         metavar="NAME",
         default=list(ARCHITECTURES),
-        help="these networks alone, also package.module:function",
+        help="only these networks; package.module:function too",
     )
     board.add_argument(
         "--budget-minutes",
         type=float,
         default=0.0,
         metavar="M",
-        help="bound the fitting of each network (default: none)",
+        help="time limit of fitting for each network (default: none)",
     )
-    board.add_argument("--preset", choices=("quick", "standard", "thorough"), default="standard")
-    board.add_argument("--seed", type=int, default=2026, metavar="N")
-    board.add_argument("--backbone-weights", metavar="FILE", help="of inception_v3 (default: the setting)")
-    board.add_argument("--runs", type=Path, metavar="DIR", help="where the runs lie (default: the app's own folder)")
+    board.add_argument(
+        "--preset", choices=("quick", "standard", "thorough"), default="standard", help="training preset (%(default)s)"
+    )
+    board.add_argument(
+        "--seed", type=int, default=2026, metavar="N", help="decides the split and the training (%(default)s)"
+    )
+    board.add_argument(
+        "--backbone-weights",
+        metavar="FILE",
+        help="initial weights of inception_v3 (default: the setting PNEUMOLENS_BACKBONE_WEIGHTS)",
+    )
+    board.add_argument(
+        "--runs", type=Path, metavar="DIR", help="folder of the runs (default: the data folder's runs/leaderboard)"
+    )
     board.add_argument(
         "--out",
         type=Path,
@@ -181,7 +196,7 @@ def _train(
         except ClassifierError as error:
             if start == "random" or "backbone" not in str(error):
                 raise
-            print(f"{name}: no ImageNet weights to be had here; from random weights instead", file=sys.stderr)
+            print(f"{name}: no ImageNet weights are available; training from random weights", file=sys.stderr)
         finally:
             keras.backend.clear_session()
     raise AssertionError("unreachable")

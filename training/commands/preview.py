@@ -13,27 +13,22 @@ from core.errors import AppError
 from core.files import write_atomically
 from core.formatting import format_count
 from core.settings import Settings
+from training.commands.arguments import add_command, number
 from training.data.augment import MAX_STRENGTH, RECIPES, current_name, resolve
 from training.data.dataset import scan_folder
 from training.data.preview import MAX_COPIES, MAX_FILMS, TILE_PX, contact_sheet, pick_films
 
-EXAMPLES = """examples:
-  python -m training preview-augmentation --data chest_xray
-  python -m training preview-augmentation --data chest_xray --recipe strong finetune --films 2 --out recipes.png
-  python -m training preview-augmentation --data chest_xray --recipe strong --strength 0.5 --copies 8
-
-The sheet shows radiographs: keep it where they may be kept. It names rows by number and class, never by file.
-"""
-
 
 def add_commands(acts: Any) -> None:
     """Register `preview-augmentation` with argparse's sub-parsers."""
-    parser = acts.add_parser(
+    parser = add_command(
+        acts,
         "preview-augmentation",
-        help="draw a sheet of radiographs before and after augmentation",
-        epilog=EXAMPLES,
-        description="Draw a sheet of radiographs before and after augmentation, to look at before training.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "draw a contact sheet of radiographs before and after data augmentation",
+        "preview-augmentation --data chest_xray",
+        "preview-augmentation --data chest_xray --recipe strong finetune --films 2 --out recipes.png",
+        "preview-augmentation --data chest_xray --recipe strong --strength 0.5 --copies 8",
+        note="The sheet shows radiographs: store it as patient data. Its rows have numbers and classes, no file names.",
     )
     parser.add_argument(
         "--data",
@@ -53,57 +48,42 @@ def add_commands(acts: Any) -> None:
     )
     parser.add_argument(
         "--strength",
-        type=_between(float, 0, MAX_STRENGTH),
+        type=number(float, 0, MAX_STRENGTH),
         default=1.0,
         metavar="S",
         help="0 changes nothing, 1 is the recipe itself, 2 goes twice as far (%(default)s)",
     )
     parser.add_argument(
         "--films",
-        type=_between(int, 1, MAX_FILMS),
+        type=number(int, 1, MAX_FILMS),
         default=4,
         metavar="N",
-        help="radiographs, both classes in turn (%(default)s)",
+        help="number of radiographs, both classes in turn (%(default)s)",
     )
     parser.add_argument(
         "--copies",
-        type=_between(int, 1, MAX_COPIES),
+        type=number(int, 1, MAX_COPIES),
         default=5,
         metavar="N",
-        help="changed copies of each (%(default)s)",
+        help="augmented copies of each (%(default)s)",
     )
     parser.add_argument(
         "--fills-border",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="let films' margins continue over black around them, as training does (yes)",
+        help="fill black borders with the continued margin, as training does (yes)",
     )
-    parser.add_argument("--out", type=_png, default=Path("augmentation.png"), metavar="FILE.png", help="(%(default)s)")
+    parser.add_argument(
+        "--out", type=_png, default=Path("augmentation.png"), metavar="FILE.png", help="the sheet (%(default)s)"
+    )
     parser.add_argument(
         "--seed",
-        type=_between(int, 0, 2**63),
+        type=number(int, 0, 2**63),
         default=0,
         metavar="N",
-        help="decides which films and which changes (%(default)s)",
+        help="decides which radiographs and which augmentations (%(default)s)",
     )
     parser.set_defaults(act=_preview)
-
-
-def _between(kind: type[int] | type[float], low: float, high: float) -> Any:
-    """Return an argparse type that takes numbers from `low` to `high`."""
-
-    def parse(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = kind(low) - 1
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(
-                f"expected a {'whole ' if kind is int else ''}number from {low:g} to {high:g}. Received: {text}"
-            )
-        return value
-
-    return parse
 
 
 def _png(text: str) -> Path:

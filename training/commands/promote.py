@@ -1,4 +1,4 @@
-"""python -m training promote | rollback | history: which version is in use, and who decided so."""
+"""Commands `promote`, `rollback` and `history`: which version is in clinical use, and who decided so."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from core.settings import Settings
 from model.promotions import Promotion, promote, promotions, rollback
 from model.registry import active_version, load_card, verify, version_folder
+from training.commands.arguments import add_command
 from training.runs import candidate
 from training.runs.held_out import made_version
 from training.runs.promotion import REASON_CHARACTERS, Rule, broken, check, is_reason
@@ -19,29 +20,33 @@ from training.runs.request import VERSION
 
 def add_commands(acts: Any) -> None:
     """Add the commands to the sub-commands."""
-    put = acts.add_parser(
+    put = add_command(
+        acts,
         "promote",
-        help="put a version into use",
-        epilog='example: python -m training promote 2026.11.21-3 --reason "higher specificity"',
+        "put a version into clinical use",
+        'promote 2026.11.21-3 --reason "higher specificity"',
+        'promote 2026.11.21-3 --force --reason "lower sensitivity accepted by the radiology board"',
+        note="The rules of promotion block a version that is not better; --force overrides them.",
     )
-    put.add_argument("version", metavar="VERSION")
-    put.add_argument("--reason", default="", metavar="TEXT", help="why; stays in the history")
+    put.add_argument("version", metavar="VERSION", help="as listed by `versions`")
+    put.add_argument("--reason", default="", metavar="TEXT", help="reason for the decision, kept in the history")
     put.add_argument(
         "--force",
         action="store_true",
-        help="overrule the rules that block it; needs a --reason, which stays in the history with them",
+        help="override the rules that block it; requires --reason",
     )
     put.set_defaults(act=_promote)
 
-    back = acts.add_parser(
+    back = add_command(
+        acts,
         "rollback",
-        help="put the version before the one in use back",
-        epilog='example: python -m training rollback --reason "too many false alarms"',
+        "restore the version that was in use before",
+        'rollback --reason "too many false positives"',
     )
-    back.add_argument("--reason", default="", metavar="TEXT", help="why; stays in the history")
+    back.add_argument("--reason", default="", metavar="TEXT", help="reason for the decision, kept in the history")
     back.set_defaults(act=_rollback)
 
-    history = acts.add_parser("history", help="list who put which version into use, when and why; oldest first")
+    history = add_command(acts, "history", "list every promotion and rollback, oldest first", "history")
     history.set_defaults(act=_history)
 
 
@@ -56,7 +61,7 @@ def command_line_user() -> str:
 
 def _promote(options: argparse.Namespace, settings: Settings) -> int:
     if options.force and not options.reason.strip():
-        print("--force needs a --reason, which stays in the history.", file=sys.stderr)
+        print("--force requires --reason, which the history keeps.", file=sys.stderr)
         return 2
     verify(version_folder(settings, options.version))
     in_use = active_version(settings)
@@ -65,14 +70,14 @@ def _promote(options: argparse.Namespace, settings: Settings) -> int:
         print(f"not met: {rule.name}. {rule.sentence}", file=sys.stderr)
     if unmet and not options.force:
         print(
-            "It is not put into use. Compare it with the one in use (python -m training compare RUN), or overrule "
-            "with --force and a --reason.",
+            "The version was not promoted. Compare it with the one in use (python -m training compare, with the name "
+            "of its run), or override the rules with --force and --reason.",
             file=sys.stderr,
         )
         return 1
     if unmet and not is_reason(options.reason):
         print(
-            f"The --reason needs at least {REASON_CHARACTERS} characters, since it stays in the history.",
+            f"expected a --reason of at least {REASON_CHARACTERS} characters. Received: {len(options.reason.strip())}",
             file=sys.stderr,
         )
         return 2
@@ -89,7 +94,7 @@ def _promote(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def rules_for(settings: Settings, version: str, in_use: str) -> tuple[Rule, ...]:
-    """Return the rules before `version` goes into service, as they turned out; none where it is in service already."""
+    """Return the rules of promotion with their results; none for the version in use."""
     if version == in_use:
         return ()
     card, card_in_use = load_card(settings, version), load_card(settings, in_use)
@@ -108,14 +113,17 @@ def _say(decision: Promotion, settings: Settings) -> int:
     before = "" if decision.previous in (None, decision.version) else f" Before: {decision.previous}."
     print(f"{decision.version} is in use.{before}")
     if settings.classifier and (serving := active_version(settings)) != decision.version:
-        print(f"But this installation serves {serving}, as the setting PNEUMOLENS_CLASSIFIER says.", file=sys.stderr)
+        print(
+            f"This installation serves {serving}: the setting PNEUMOLENS_CLASSIFIER overrides the promotion.",
+            file=sys.stderr,
+        )
     return 0
 
 
 def _history(_options: argparse.Namespace, settings: Settings) -> int:
     decisions = promotions(settings)
     if not decisions:
-        print("No version was ever put into use here; the one that shipped serves.", file=sys.stderr)
+        print("No version has been promoted here; the one that ships with PneumoLens is in use.", file=sys.stderr)
     for one in decisions:
         print(line(one))
     return 0

@@ -1,4 +1,4 @@
-"""python -m training recalibrate: a version's weights with a scale chosen anew."""
+"""Command `recalibrate`: a version's weights with calibration and operating points chosen anew."""
 
 from __future__ import annotations
 
@@ -11,41 +11,42 @@ from tqdm import tqdm
 from core.settings import Settings
 from model.registry import active_version, read_card, verify, version_folder
 from model.tf_startup import start_tensorflow
+from training.commands.arguments import add_command, named_folder
 from training.commands.terminal import terminal_report
-from training.commands.train import named_folder
 
-EXAMPLES = """examples:
-  python -m training recalibrate --data chest_xray
-  python -m training recalibrate --data chest_xray --classifier 2026.11.21-3 --also-evaluate other_hospital=films
-
-DIR is the folder that the version was trained with, unchanged: the patients that it held out then are those on whom
-the scale is chosen, and the command refuses where they cannot be told. Nothing is trained, and the new version is not
-put into use; compare it first: python -m training compare --data DIR/test --classifier NEW --with OLD
-"""
+_NOTE = """\
+DIR is the unchanged folder that the version was trained with: calibration and operating points are chosen on the
+patients held out then, and the command refuses a folder in which they cannot be identified. Nothing is trained, and the
+new version is not promoted. Compare it with the old one first: python -m training compare"""
 
 
 def add_commands(acts: Any) -> None:
     """Add `recalibrate` to the sub-commands."""
-    again = acts.add_parser(
+    again = add_command(
+        acts,
         "recalibrate",
-        help="choose a version's calibration and operating points anew; the weights stay",
-        description="Choose a version's calibration and operating points anew; the weights stay.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "choose calibration and operating points of a version anew; its weights stay",
+        "recalibrate --data chest_xray",
+        "recalibrate --data chest_xray --classifier 2026.11.21-3 --also-evaluate other_hospital=films",
+        note=_NOTE,
     )
     again.add_argument(
         "--data", type=Path, required=True, metavar="DIR", help="the folder that the version was trained with"
     )
-    again.add_argument("--classifier", metavar="VERSION", help="(default: the version in use)")
-    again.add_argument("--out", type=Path, metavar="DIR", help="where the version goes (default: the app's own folder)")
+    again.add_argument(
+        "--classifier", metavar="VERSION", help="the version to recalibrate (default: the version in use)"
+    )
+    again.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the new version (default: the data folder's versions/)"
+    )
     again.add_argument(
         "--fills-border",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="let the film's margin continue over black around it (default: as the version did)",
+        help="fill black borders with the continued margin (default: as the version does)",
     )
     again.add_argument(
-        "--note", action="append", default=[], metavar="TEXT", help="a remark for the card; may be repeated"
+        "--note", action="append", default=[], metavar="TEXT", help="note for the model card; may be repeated"
     )
     again.add_argument(
         "--also-evaluate",
@@ -53,7 +54,7 @@ def add_commands(acts: Any) -> None:
         action="append",
         default=[],
         metavar="NAME=DIR",
-        help="evaluate on a further folder and put the result onto the card; may be repeated",
+        help="evaluate on a further folder too; the result goes onto the model card; may be repeated",
     )
     again.set_defaults(act=_recalibrate)
 

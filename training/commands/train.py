@@ -1,4 +1,4 @@
-"""python -m training train: the command, and how a run shows itself on a terminal or in a log."""
+"""Command `train`: train a version in this process, or resume a run."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from core.errors import DatasetError
 from core.settings import Settings
 from model.architectures import ARCHITECTURES, find_architecture
 from model.tf_startup import start_tensorflow
+from training.commands.arguments import add_command, named_folder, number
 from training.commands.promote import command_line_user, rules_for
 from training.commands.terminal import terminal_report
 from training.runs import processes
@@ -23,17 +24,9 @@ from training.runs import processes
 if TYPE_CHECKING:
     from training.fitting.config import TrainingConfig
 
-EXAMPLES = """examples:
-  python -m training train --data chest_xray
-  python -m training train --data chest_xray --preset quick --backbone-weights inception_v3.h5 --promote
-  python -m training train --data chest_xray --architecture cnn_77k --epochs 30
-  python -m training train --data chest_xray --architecture my_networks.small:build
-  python -m training train --data chest_xray --recipe best.json
-  python -m training train --resume var/runs/2026.11.20-142233
-
-A network that starts from ImageNet weights has three stages: its head alone, fine-tuning on small pictures, fine-tuning
-at full size. One that starts from random weights is trained as a whole: --epochs.
-"""
+_NOTE = """\
+A network with ImageNet weights is trained in three stages: its head alone, fine-tuning at reduced size, fine-tuning at
+full size. A network with random weights is trained as a whole: --epochs."""
 # Options that shape the stages, and the names `default_config` has for them.
 _STAGES = (
     "head_epochs",
@@ -64,21 +57,19 @@ _FIELDS = (
 )
 
 
-def named_folder(text: str) -> tuple[str, Path]:
-    """Read NAME=DIR, as argparse asks for."""
-    name, _, folder = text.partition("=")
-    if not (name and folder):
-        raise argparse.ArgumentTypeError(f"expected NAME=DIR, such as ward=films. Received: {text!r}")
-    return name, Path(folder).resolve()
-
-
 def add_commands(acts: Any) -> None:
     """Add `train` to the sub-commands."""
-    train = acts.add_parser(
+    train = add_command(
+        acts,
         "train",
-        help="make a classifier version from a folder of radiographs",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "train a classifier version on a folder of radiographs",
+        "train --data chest_xray",
+        "train --data chest_xray --preset quick --backbone-weights inception_v3.h5 --promote",
+        "train --data chest_xray --architecture cnn_77k --epochs 30",
+        "train --data chest_xray --architecture my_networks.small:build",
+        "train --data chest_xray --recipe best.json",
+        "train --resume 2026.11.20-142233",
+        note=_NOTE,
     )
     which = train.add_mutually_exclusive_group(required=True)
     which.add_argument(
@@ -87,12 +78,16 @@ def add_commands(acts: Any) -> None:
         metavar="DIR",
         help="folder with NORMAL/ and PNEUMONIA/, or with train/ [val/] [test/] above them",
     )
-    which.add_argument("--resume", type=Path, metavar="RUN", help="continue an interrupted run from its last epoch")
-    train.add_argument("--out", type=Path, metavar="DIR", help="where the version goes (default: the app's own folder)")
-    train.add_argument("--run-dir", type=Path, metavar="RUN", help="directory of the run (default: a new one, by time)")
-    train.add_argument("--source", default="", metavar="TEXT", help="where the data comes from, for the card")
+    which.add_argument("--resume", metavar="RUN", help="continue an interrupted run, by its name or directory")
     train.add_argument(
-        "--note", action="append", default=[], metavar="TEXT", help="a remark for the card; may be repeated"
+        "--out", type=Path, metavar="DIR", help="folder for the version (default: the data folder's versions/)"
+    )
+    train.add_argument(
+        "--run-dir", type=Path, metavar="RUN", help="directory of the run (default: a new one, named by time)"
+    )
+    train.add_argument("--source", default="", metavar="TEXT", help="source of the data, for the model card")
+    train.add_argument(
+        "--note", action="append", default=[], metavar="TEXT", help="note for the model card; may be repeated"
     )
     train.add_argument(
         "--also-evaluate",
@@ -100,12 +95,12 @@ def add_commands(acts: Any) -> None:
         action="append",
         default=[],
         metavar="NAME=DIR",
-        help="evaluate on a further folder and put the result onto the card; may be repeated",
+        help="evaluate on a further folder too; the result goes onto the model card; may be repeated",
     )
     train.add_argument(
         "--promote",
         action="store_true",
-        help="put the new version into use without comparing it; the history says what that overrules",
+        help="promote the new version without a comparison; the history keeps which rules that overrides",
     )
     add_recipe_options(train)
     train.set_defaults(act=_train)
@@ -121,7 +116,7 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
         "--recipe",
         type=Path,
         metavar="FILE",
-        help="start from the settings in this file, as `tune` and every run write them (config.json)",
+        help="use the configuration in this file, as written by `tune` and by every run (config.json)",
     )
     what.add_argument(
         "--architecture",
@@ -131,7 +126,7 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--backbone-weights",
         metavar="FILE",
-        help='starting weights: a local file, a version (its classifier.npz), "imagenet" (Keras '
+        help='initial weights: a local file, a version (its classifier.npz), "imagenet" (Keras '
         'downloads them) or "random" '
         "(default: the setting PNEUMOLENS_BACKBONE_WEIGHTS)",
     )
@@ -139,73 +134,95 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
         "--preset",
         choices=tuple(PRESETS),
         default="standard",
-        help="epochs of the head, on small pictures and at full size, or of a network from random "
+        help="training preset: epochs of the head, at reduced and at full size, or of a network from random "
         "weights: " + "; ".join(f"{name} {a} + {b} + {c}, or {d}" for name, (a, b, c, d) in PRESETS.items()),
     )
-    for name, text in (("head", "of the head alone"), ("small", "on small pictures"), ("full", "at full size")):
-        what.add_argument(f"--{name}-epochs", type=int, metavar="N", help=f"epochs {text} (default: the preset's)")
+    for name, text in (("head", "of the head alone"), ("small", "at reduced size"), ("full", "at full size")):
+        what.add_argument(
+            f"--{name}-epochs", type=number(int, 0, 1000), metavar="N", help=f"epochs {text} (default: the preset's)"
+        )
     what.add_argument(
         "--epochs",
-        type=int,
+        type=number(int, 0, 1000),
         metavar="N",
         help="epochs of a network from random weights, or all epochs of a recipe (default: the preset's)",
     )
-    what.add_argument("--small-px", type=int, metavar="PX", help="side of the small pictures (192)")
+    what.add_argument("--small-px", type=number(int, 32, 1024), metavar="PX", help="image side at reduced size (192)")
     what.add_argument(
         "--input-px",
-        type=int,
+        type=number(int, 32, 1024),
         metavar="PX",
-        help="side of the pictures at full size and in service (default: the network's own)",
+        help="image side at full size and in use (default: the network's own)",
     )
     what.add_argument(
         "--train-after",
         metavar="LAYER",
         help="the last frozen layer while fine-tuning (default: the network's own; mixed3)",
     )
-    what.add_argument("--learning-rate", type=float, metavar="R", help="peak (default: the network's own; 2e-4)")
-    how = parser.add_argument_group("how it learns")
-    how.add_argument("--batch-size", type=int, metavar="N", help="(32)")
-    how.add_argument("--seed", type=int, metavar="N", help="decides split, order and augmentation (2026)")
-    how.add_argument("--validation-fraction", type=float, metavar="F", help="share of the patients held out (0.12)")
+    what.add_argument(
+        "--learning-rate",
+        type=number(float, 1e-7, 10),
+        metavar="R",
+        help="peak learning rate (default: the network's own; 2e-4)",
+    )
+    how = parser.add_argument_group("optimisation and augmentation")
+    how.add_argument("--batch-size", type=number(int, 1, 1024), metavar="N", help="batch size (32)")
+    how.add_argument(
+        "--seed", type=number(int, 0, 2**31), metavar="N", help="random seed of split, order and augmentation (2026)"
+    )
+    how.add_argument(
+        "--validation-fraction",
+        type=number(float, 0.01, 0.9),
+        metavar="F",
+        help="share of the patients held out (0.12)",
+    )
     how.add_argument(
         "--augmentation",
         type=current_name,
         choices=tuple(RECIPES),
         metavar="NAME",
-        help=f"how pictures are changed at random: {', '.join(RECIPES)} (strong); look at them with "
-        "python -m training preview-augmentation",
+        help=f"data augmentation: {', '.join(RECIPES)} (strong); python -m training preview-augmentation shows it",
     )
-    how.add_argument("--augmentation-strength", type=float, metavar="F", help="0 for none, 1 as named, up to 2 (1)")
-    how.add_argument("--optimizer", choices=OPTIMIZERS, help="(adamw)")
-    how.add_argument("--dropout", type=float, metavar="F", help="(0.25)")
-    how.add_argument("--weight-decay", type=float, metavar="F", help="(1e-4)")
-    how.add_argument("--label-smoothing", type=float, metavar="F", help="(0.03)")
-    how.add_argument("--ema-momentum", type=float, metavar="F", help="of the averaged weights; 0: no average (0.99)")
+    how.add_argument(
+        "--augmentation-strength", type=number(float, 0, 2), metavar="F", help="0 for none, 1 as named, up to 2 (1)"
+    )
+    how.add_argument("--optimizer", choices=OPTIMIZERS, help="optimizer (adamw)")
+    how.add_argument("--dropout", type=number(float, 0, 0.9), metavar="F", help="dropout rate before the head (0.25)")
+    how.add_argument("--weight-decay", type=number(float, 0, 1), metavar="F", help="decoupled weight decay (1e-4)")
+    how.add_argument("--label-smoothing", type=number(float, 0, 0.5), metavar="F", help="label smoothing (0.03)")
+    how.add_argument(
+        "--ema-momentum",
+        type=number(float, 0, 0.99999),
+        metavar="F",
+        help="momentum of the exponential moving average of the weights; 0: none (0.99)",
+    )
     how.add_argument(
         "--pathogen-weight",
-        type=float,
+        type=number(float, 0, 1),
         metavar="F",
-        help="share of the loss for telling viral from bacterial films, where file names say (0)",
+        help="weight of the auxiliary loss, viral against bacterial, where file names have it (0)",
     )
     how.add_argument(
         "--mirror",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="average each film with its mirror image in service; doubles the time of an assessment (no)",
+        help="test-time augmentation: average with the mirror image; doubles the time of an assessment (no)",
     )
     how.add_argument(
         "--fills-border",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="let films' margins continue over black around them, in training and in service (yes)",
+        help="fill black borders with the continued margin, in training and in use (yes)",
     )
     how.add_argument(
         "--budget-minutes",
-        type=float,
+        type=number(float, 0, 1e6),
         metavar="M",
-        help="bound the time of fitting; epochs are cut short so that the schedule fits (0: no bound)",
+        help="time limit of fitting; epochs are shortened so that the schedule fits (0: none)",
     )
-    how.add_argument("--precision", choices=PRECISIONS, help="(auto: bfloat16 where the hardware multiplies it)")
+    how.add_argument(
+        "--precision", choices=PRECISIONS, help="numeric precision (auto: bfloat16 where the hardware supports it)"
+    )
 
 
 def config_of(options: argparse.Namespace, has_weights: bool) -> TrainingConfig:
@@ -250,7 +267,7 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
     from training.runs.request import RunRequest, create_run, read_request
 
     if options.resume:
-        run_dir = options.resume
+        run_dir = _run_to_resume(options.resume, settings)
     else:
         run_dir = options.run_dir or settings.runs_dir / f"{datetime.now(UTC):%Y.%m.%d-%H%M%S}"
         try:
@@ -284,7 +301,7 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
             folder = execute(run_dir, settings, terminal_report(bar))
         except KeyboardInterrupt:
             bar.close()
-            print(f"Stopped. Continue with: python -m training train --resume {run_dir}", file=sys.stderr)
+            print(f"Stopped. Continue: python -m training train --resume {run_dir}", file=sys.stderr)
             return 130
     if read_request(run_dir).promote:
         from model.promotions import promote
@@ -300,8 +317,22 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
             expected=in_use,
             overruled=broken(rules_for(settings, folder.name, in_use)),
         )
-    _say_result(folder)
+    _print_result(folder)
     return 0
+
+
+def _run_to_resume(run: str, settings: Settings) -> Path:
+    """Return the directory of a run that is named by itself or by its directory; raises DatasetError for neither."""
+    from training.runs.candidate import run_of
+    from training.runs.request import REQUEST
+
+    found = run_of(settings, run) or Path(run)
+    if not (found / REQUEST).is_file():
+        raise DatasetError(
+            f"expected the name or the directory of a training run. Received: {run}",
+            advice="List the runs with: python -m training runs",
+        )
+    return found
 
 
 def _architecture_of(options: argparse.Namespace) -> str:
@@ -316,7 +347,7 @@ def _architecture_of(options: argparse.Namespace) -> str:
     return options.architecture or "inception_v3"
 
 
-def _say_result(folder: Path) -> None:
+def _print_result(folder: Path) -> None:
     from model.registry import read_card
     from training.evaluation.evaluate import evaluation_to_text
 

@@ -1,13 +1,11 @@
-"""python -m training tune: the command, and how a study shows itself on a terminal or in a log."""
+"""Command `tune`: a hyperparameter study, and its progress on a terminal or in a log."""
 
 from __future__ import annotations
 
 import argparse
-import math
 import shlex
 import statistics
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,6 +17,7 @@ from core.progress import Progress, Report
 from core.settings import Settings
 from model.architectures import ARCHITECTURES, find_architecture
 from model.tf_startup import start_tensorflow
+from training.commands.arguments import add_command, number
 from training.commands.terminal import terminal_report
 from training.commands.train import starting_weights
 from training.experiments.space import FIXABLE, Dimension, Plan, file_stem, narrowed, space_for
@@ -28,28 +27,25 @@ if TYPE_CHECKING:
     from training.experiments.study_values import Row, Standing
     from training.experiments.tune import TuneRequest
 
-EXAMPLES = """examples:
-  python -m training tune --data chest_xray --trials 40
-  python -m training tune --data chest_xray --trials 80              (go on: forty more)
-  python -m training tune --data chest_xray --trials 30 --architecture cnn_77k --epochs 10
-  python -m training tune --data chest_xray --trials 20 --search learning_rate,dropout --fix optimizer=sgd
-  python -m training tune --data chest_xray --trials 40 --budget-minutes 5 --timeout-minutes 180
-  python -m training train --data chest_xray --recipe var/studies/inception_v3.best.json --epochs 20
-
-A study goes on where it stopped, whatever stopped it, when the same command is given again. What is best in a few
-epochs need not be best in many: strong augmentation and slow learning rates pay off later.
-"""
+_NOTE = """\
+The second command continues the study of the first with forty more trials. An interrupted study continues from its
+last finished trial when the same command is run again. What is best in a few epochs need not be best in many: strong
+augmentation and small learning rates pay off later."""
 
 
 def add_commands(acts: Any) -> None:
     """Add `tune` to the sub-commands."""
-    parser = acts.add_parser(
+    parser = add_command(
+        acts,
         "tune",
-        help="search for better settings of a training, by training many times",
-        description="Search for better settings of a training: train many times for a few epochs, let each result say "
-        "what to try next, stop early what does not look good. Judged on held-out patients, never on test.",
-        epilog=f"{EXAMPLES}\n{_space_in_words()}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "tune the hyperparameters of a training by repeated short trainings, on held-out patients, never on test",
+        "tune --data chest_xray --trials 40",
+        "tune --data chest_xray --trials 80",
+        "tune --data chest_xray --trials 30 --architecture cnn_77k --epochs 10",
+        "tune --data chest_xray --trials 20 --search learning_rate,dropout --fix optimizer=sgd",
+        "tune --data chest_xray --trials 40 --budget-minutes 5 --timeout-minutes 180",
+        "train --data chest_xray --recipe var/studies/inception_v3.best.json --epochs 20",
+        note=f"{_NOTE}\n\n{_space_trial_line()}",
     )
     parser.add_argument(
         "--data",
@@ -60,12 +56,12 @@ def add_commands(acts: Any) -> None:
     )
     parser.add_argument(
         "--trials",
-        type=_number(int, 1, 100_000),
+        type=number(int, 1, 100_000),
         default=20,
         metavar="N",
-        help="trials in all, those of an interrupted call included (%(default)s)",
+        help="number of trials, including those of earlier calls (%(default)s)",
     )
-    what = parser.add_argument_group("what is trained")
+    what = parser.add_argument_group("training")
     what.add_argument(
         "--architecture",
         default="inception_v3",
@@ -75,32 +71,32 @@ def add_commands(acts: Any) -> None:
     what.add_argument(
         "--backbone-weights",
         metavar="FILE",
-        help='starting weights: a local file, "imagenet" (Keras downloads them) or "random" '
+        help='initial weights: a local file, "imagenet" (Keras downloads them) or "random" '
         "(default: the setting PNEUMOLENS_BACKBONE_WEIGHTS)",
     )
     what.add_argument(
-        "--epochs", type=_number(int, 1, 1000), default=6, metavar="N", help="epochs of a trial (%(default)s)"
+        "--epochs", type=number(int, 1, 1000), default=6, metavar="N", help="epochs of a trial (%(default)s)"
     )
     what.add_argument(
         "--small-px",
-        type=_number(int, 32, 1024),
+        type=number(int, 32, 1024),
         metavar="PX",
-        help="side of the small pictures of most epochs (192, or three quarters)",
+        help="image side at reduced size (192, or three quarters)",
     )
     what.add_argument(
         "--input-px",
-        type=_number(int, 32, 1024),
+        type=number(int, 32, 1024),
         metavar="PX",
-        help="side of the pictures in the last epochs and in service (default: the network's own)",
+        help="image side in the last epochs and in use (default: the network's own)",
     )
     what.add_argument(
         "--validation-fraction",
-        type=_number(float, 0.01, 0.9),
+        type=number(float, 0.01, 0.9),
         default=0.12,
         metavar="F",
         help="share of the patients held out (%(default)s)",
     )
-    how = parser.add_argument_group("the search")
+    how = parser.add_argument_group("search")
     how.add_argument(
         "--search", type=_names, default=(), metavar="NAME,…", help="search these only (default: all of those below)"
     )
@@ -114,25 +110,25 @@ def add_commands(acts: Any) -> None:
     )
     how.add_argument(
         "--seed",
-        type=_number(int, 0, 2**31),
+        type=number(int, 0, 2**31),
         default=2026,
         metavar="N",
-        help="decides the split, the training and what is tried (%(default)s)",
+        help="random seed of the split, the training and the search (%(default)s)",
     )
     how.add_argument("--no-prune", action="store_true", help="train every trial to its end")
     how.add_argument(
         "--budget-minutes",
-        type=_number(float, 0, 1e6),
+        type=number(float, 0, 1e6),
         default=0.0,
         metavar="M",
-        help="bound the time of fitting of one trial (0: no bound)",
+        help="time limit of fitting for one trial (0: none)",
     )
     how.add_argument(
         "--timeout-minutes",
-        type=_number(float, 0, 1e6),
+        type=number(float, 0, 1e6),
         default=0.0,
         metavar="M",
-        help="start no further trial after this time (0: no bound)",
+        help="start no further trial after this time (0: no limit)",
     )
     where = parser.add_argument_group("results")
     where.add_argument(
@@ -148,7 +144,7 @@ def add_commands(acts: Any) -> None:
     parser.set_defaults(act=_tune)
 
 
-def _space_in_words() -> str:
+def _space_trial_line() -> str:
     """List everything that can be searched, for the help; the ranges are those of the default architecture."""
     space = space_for("inception_v3")
     width = max(len(d.name) for d in space)
@@ -156,23 +152,6 @@ def _space_in_words() -> str:
     return "what is searched (ranges of inception_v3; learning rates and layers are each network's own):\n" + "\n".join(
         lines
     )
-
-
-def _number(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
-    """Return an argparse type that takes numbers from `low` to `high`."""
-
-    def parse(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(
-                f"expected a {'whole ' if kind is int else ''}number from {low:g} to {high:g}. Received: {text}"
-            )
-        return value
-
-    return parse
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -243,12 +222,12 @@ def _tune(options: argparse.Namespace, settings: Settings) -> int:
         except KeyboardInterrupt:
             bar.close()
             print(
-                "Stopped; what was finished is kept. Go on with the same command, from the same folder:\n  "
+                "Stopped; finished trials are kept. Continue with the same command, from the same folder:\n  "
                 f"python -m training {shlex.join(sys.argv[1:])}",
                 file=sys.stderr,
             )
             return 130
-    return _say_result(standing, request)
+    return _print_result(standing, request)
 
 
 def study_report(bar: tqdm[NoReturn]) -> Report:
@@ -268,7 +247,7 @@ def study_report(bar: tqdm[NoReturn]) -> Report:
                 if not bar.disable and standing is not None:
                     bar.set_description_str(_heading(standing, step))
             case TrialEnd(now, row):
-                text = in_words(now, row)
+                text = trial_line(now, row)
                 if bar.disable:
                     print(text, file=sys.stderr, flush=True)
                 else:
@@ -316,7 +295,7 @@ def seconds_left(standing: Standing, step: FittingStep | None) -> float | None:
     return step.seconds_left * left * step.epochs / max(1e-9, step.epochs - step.epoch + 1 - step.step / step.steps)
 
 
-def in_words(standing: Standing, row: Row) -> str:
+def trial_line(standing: Standing, row: Row) -> str:
     """Say what came of a trial, in one line."""
     from training.experiments.plots import brief
 
@@ -338,7 +317,7 @@ def in_words(standing: Standing, row: Row) -> str:
     )
 
 
-def _say_result(standing: Standing, request: TuneRequest) -> int:
+def _print_result(standing: Standing, request: TuneRequest) -> int:
     from training.experiments.plots import brief
 
     best = standing.best
@@ -350,7 +329,9 @@ def _say_result(standing: Standing, request: TuneRequest) -> int:
         + (", ".join(f"{n} {status}" for status, n in counts.items() if n) or "none in the time given")
     )
     if best is None:
-        print("No trial ran to its end, so there is no recipe. Go on with more trials: --trials N.", file=sys.stderr)
+        print(
+            "No trial ran to its end, so there is no recipe. Continue with more trials: --trials 40.", file=sys.stderr
+        )
         return 1
     print(
         f"best: number {best.number}, log loss {best.value:.4f}, AUROC {best.auroc:.4f}, on shifted copies "
@@ -366,7 +347,7 @@ def _say_result(standing: Standing, request: TuneRequest) -> int:
         print(f"  {name} {brief(value)}")
     print(f"recipe {request.out}\ntrials {request.table}\nplots  {request.page}")
     print(
-        "train with it: python -m training train --data "
+        "Train with it: python -m training train --data "
         f"{shlex.quote(str(request.data))} --recipe {shlex.quote(str(request.out))}"
     )
     return 0

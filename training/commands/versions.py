@@ -1,4 +1,4 @@
-"""python -m training architectures | versions: what there is, and what is in use."""
+"""Commands `architectures` and `versions`: the networks that can be trained, and the classifier versions."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from core.formatting import format_estimate
 from core.settings import Settings
 from model.architectures import ARCHITECTURES
 from model.tf_startup import start_tensorflow
+from training.commands.arguments import add_command
 
 
 def add_commands(acts: Any) -> None:
     """Add the commands to the sub-commands."""
-    networks = acts.add_parser(
-        "architectures",
-        help="list the networks that can be trained",
-        epilog="example: python -m training architectures --json networks.json",
+    networks = add_command(
+        acts, "architectures", "list the networks that can be trained", "architectures --json networks.json"
     )
-    networks.add_argument("--json", type=Path, metavar="FILE", help="write the list there")
+    networks.add_argument("--json", type=Path, metavar="FILE", help="write the list there as JSON")
     networks.set_defaults(act=_architectures)
 
-    versions = acts.add_parser("versions", help="list the classifier versions; * marks the one in use")
+    versions = add_command(acts, "versions", "list the classifier versions; * marks the one in use", "versions")
     versions.set_defaults(act=_versions)
 
 
@@ -59,7 +58,7 @@ def _architectures(options: argparse.Namespace, _settings: Settings) -> int:
         )
         print(f"{'':<20} published: {row['claim']} ({row['source']})")
     print(
-        "package.module:function  a network of your own: takes the picture's side in pixels, returns a keras.Model "
+        "package.module:function  your own network: a function of the image side in pixels that returns a keras.Model "
         "from (N, px, px, 1), 0–255, to one logit"
     )
     return 0
@@ -70,7 +69,7 @@ def _versions(_options: argparse.Namespace, settings: Settings) -> int:
 
     names = list_versions(settings)
     if not names:
-        print("No classifier version yet. Make one with: python -m training train --data DIR", file=sys.stderr)
+        print("No classifier version yet. Train one: python -m training train --data chest_xray", file=sys.stderr)
         return 0
     active = active_version(settings)
     for name in names:

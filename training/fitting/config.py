@@ -8,6 +8,7 @@ True
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -161,6 +162,9 @@ class TrainingConfig:
                 "expected at least one stage, each of at least one epoch. "
                 f"Received: {[stage.epochs for stage in self.stages]}"
             )
+        for stage in self.stages:
+            if not 0 < stage.learning_rate < math.inf:
+                raise ValueError(f"expected a learning rate above 0. Received: {stage.learning_rate:g}")
         if self.cached_copies and (
             len(self.stages) > 1 or self.pathogen_weight or self.stages[0].train_after != "pooled_features"
         ):
@@ -294,6 +298,9 @@ def default_config(
         For values that cannot run.
     """
     network, (head, small, full, scratch) = find_architecture(architecture), PRESETS[preset]
+    for px in (small_px, input_px):
+        if px is not None and not network.min_px <= px <= 1024:
+            raise ValueError(f"expected images of {network.min_px} to 1024 px for {architecture}. Received: {px} px")
     by_stage = any(given is not None for given in (head_epochs, small_epochs, full_epochs, train_after))
     if network.is_transfer and (has_weights or by_stage):
         px = input_px or network.input_px

@@ -462,7 +462,7 @@ def test_command_stops_when_told_to_and_says_how_to_go_on(
 
     monkeypatch.setattr(tune_trial, "training_objective", stopped)
     assert command("--data", str(films), *SMALL, data_dir=tmp_path) == 130
-    assert "Go on with the same command" in capsys.readouterr().err
+    assert "Continue with the same command" in capsys.readouterr().err
     assert (tmp_path / "studies" / "cnn_2_1.html").stat().st_size > 1000
 
 

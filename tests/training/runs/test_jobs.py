@@ -18,6 +18,7 @@ from model.card import card_from_json
 from tests.fake_trainer import CLINGS, MAKES, SLEEPS, is_alive, pid_of, trains_by, wait_until, working_on
 from tests.phantoms import write_dataset
 from training.commands import jobs as commands
+from training.commands import workers
 from training.fitting.config import default_config
 from training.runs import background, jobs, preflight, processes, run_queue
 from training.runs.jobs import Job
@@ -161,7 +162,7 @@ def test_a_run_cancelled_while_it_was_being_started_does_not_train(
     films: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "launch", lambda _folder, _arguments: None)
-    monkeypatch.setattr(commands, "_train", lambda _folder, _settings: pytest.fail("it was cancelled"))
+    monkeypatch.setattr(workers, "_train", lambda _folder, _settings: pytest.fail("it was cancelled"))
     monkeypatch.setattr(os, "nice", lambda _by: 0)
     job = run_queue.enqueue(settings, a_request(films), WHO)
     (job.folder / background.CANCELLED).write_text("{}")
@@ -297,7 +298,9 @@ def test_a_machine_that_is_too_small_is_told_before_anything_heavy(
 def run(*arguments: str, settings: Settings) -> int:
     """Run one command in this process and return its exit status."""
     parser = argparse.ArgumentParser()
-    commands.add_commands(parser.add_subparsers())
+    acts = parser.add_subparsers()
+    commands.add_commands(acts)
+    workers.add_workers(acts)
     options = parser.parse_args(arguments)
     return int(options.act(options, settings))
 
@@ -315,19 +318,19 @@ def test_commands_show_start_cancel_and_resume(
     assert run("start", "--data", str(films), *small, settings=settings) == 0
     said = capsys.readouterr()
     id = said.out.strip()
-    assert f"watch {id}" in said.err and "It has begun" in said.err
+    assert f"watch {id}" in said.err and "Started." in said.err
     assert run("start", "--data", str(films), *small, settings=settings) == 0
-    assert "place 1" in capsys.readouterr().err
+    assert "position 1" in capsys.readouterr().err
     assert run("start", "--data", str(films), "--architecture", "cnn_2_1", "--epochs", "0", settings=settings) == 2
     capsys.readouterr()
     assert run("runs", settings=settings) == 0
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.split() == ["run", "state", "preset", "epochs", "AUROC", "minutes", "version"]
-    assert "queued, place 1" in lines[0] and lines[1].split()[:2] == [id, "running"]
+    assert "queued, position 1" in lines[0] and lines[1].split()[:2] == [id, "running"]
     stop_all(settings)
     assert run("resume", id, settings=settings) == 0 and "watch" in capsys.readouterr().err
     assert run("cancel", id, settings=settings) == 0 and "is cancelled" in capsys.readouterr().err
-    assert run("cancel", id, settings=settings) == 0 and "had ended already" in capsys.readouterr().err
+    assert run("cancel", id, settings=settings) == 0 and "had already ended" in capsys.readouterr().err
     assert not working_on(settings.runs_dir)
 
 
@@ -378,7 +381,9 @@ def test_watching_in_a_pipe_says_each_epoch_once_and_how_it_ended(
     with monkeypatch.context() as patched:
         patched.setattr(jobs.time, "sleep", interrupt)
         assert run("watch", job.id, settings=settings) == 130
-    assert "goes on" in capsys.readouterr().err and jobs.read_job(settings, job.id).state == "running"
+    assert (
+        "continues in the background" in capsys.readouterr().err and jobs.read_job(settings, job.id).state == "running"
+    )
 
 
 @pytest.fixture

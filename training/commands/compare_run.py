@@ -1,33 +1,27 @@
-"""python -m training compare RUN, and the process behind the comparison that the page starts."""
+"""Comparison of a run's version with another one on a terminal, for the command `compare`."""
 
 from __future__ import annotations
 
-import argparse
 import os
-import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from core.errors import ClassifierError, DatasetError
 from core.files import write_atomically
 from core.formatting import format_estimate
-from core.progress import Report, ignore
 from core.settings import Settings
 from model.registry import active_version
 from model.tf_startup import start_tensorflow
 from training.commands.terminal import terminal_report
+from training.commands.workers import failure_kept
+from training.data.dataset import digest
 from training.evaluation.compare import comparison_to_text
 from training.runs import candidate, processes
 from training.runs.candidate_result import CandidateComparison, result_to_json
-
-
-def add_commands(acts: Any) -> None:
-    """Add the hidden sub-command; `compare` itself is in `training.commands.evaluate`."""
-    work = acts.add_parser("_compare")  # without help it is not listed
-    work.add_argument("folder", type=Path)
-    work.set_defaults(act=_work)
+from training.runs.held_out import held_out_films
+from training.runs.request import read_request
 
 
 def compare_run_and_print(run_id: str, against: str | None, json_file: Path | None, settings: Settings) -> int:
@@ -48,16 +42,26 @@ def compare_run_and_print(run_id: str, against: str | None, json_file: Path | No
         result = _here(settings, folder, against)
     if json_file is not None:
         write_atomically(json_file, result_to_json(result) + "\n")
-    print(result_to_text(result))
+    print(result_to_text(result, film_names(folder, result)))
     return 0
 
 
-def result_to_text(result: CandidateComparison) -> str:
-    """Return what was found as tables for a terminal; films go by their place among those compared."""
-    names = [f"film {index + 1}" for index in range(result.n)]
+def film_names(run_folder: Path, result: CandidateComparison) -> list[str]:
+    """Return the radiographs' paths below the dataset folder, or numbers where it is no longer the same."""
+    try:
+        root, held = read_request(run_folder).data, held_out_films(run_folder).samples
+        if digest(held) == result.films_digest:
+            return [film.path.relative_to(root).as_posix() for film in held]
+    except (DatasetError, OSError):
+        pass
+    return [f"radiograph {index + 1}" for index in range(result.n)]
+
+
+def result_to_text(result: CandidateComparison, names: Sequence[str]) -> str:
+    """Return the comparison as tables for a terminal; `names` (n,) are the radiographs' names."""
     lines = [
         comparison_to_text(result.comparison, names, result.split),
-        f"  {'accuracy of the same films changed':<36}{'A':<22}B (n = {result.robustness[0].n})",
+        f"  {'accuracy after perturbation':<36}{'A':<22}B (n = {result.robustness[0].n})",
     ]
     lines += [
         f"    {a.name:<34}{format_estimate(a.accuracy, 3):<22}{format_estimate(b.accuracy, 3)}"
@@ -78,24 +82,11 @@ def _here(settings: Settings, folder: Path, against: str) -> CandidateComparison
             advice="Wait until the comparison that is going on has ended.",
         )
     with tqdm(disable=None, leave=False) as bar:
-        return _compared(settings, folder, terminal_report(bar))
+        try:
+            with failure_kept(folder / candidate.FOLDER):
+                start_tensorflow(in_batches=True)
+                from training.runs.side_by_side import compare_run
 
-
-def _work(options: argparse.Namespace, settings: Settings) -> int:
-    result = _compared(settings, options.folder, None)
-    print(f"compared {result.candidate} with {result.against} on {result.n} films", file=sys.stderr)
-    return 0
-
-
-def _compared(settings: Settings, folder: Path, report: Report | None) -> CandidateComparison:
-    try:
-        start_tensorflow(in_batches=True)
-        from training.runs.side_by_side import compare_run
-
-        return compare_run(settings, folder, report or ignore)
-    except Exception as error:
-        processes.write_error(folder / candidate.FOLDER, error)
-        raise
-    finally:
-        if report is not None:  # the process goes on after this: it must not look as if it still compared
+                return compare_run(settings, folder, terminal_report(bar))
+        finally:  # this process goes on: it must not look as if it still compared
             (folder / candidate.FOLDER / processes.PROCESS).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""python -m training speed: how fast this machine trains; and the same for the page, in a process of its own."""
+"""Command `speed`: measure how fast this machine trains a network."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Any
 
 from core.formatting import format_duration
 from core.settings import Settings
-from model.architectures import ARCHITECTURES
+from model.architectures import ARCHITECTURES, find_architecture
 from model.tf_startup import start_tensorflow
+from training.commands.arguments import add_command
 
 
 def add_commands(acts: Any) -> None:
     """Add the commands to the sub-commands."""
-    speed = acts.add_parser(
+    speed = add_command(
+        acts,
         "speed",
-        help="measure how fast this machine trains a network, for estimates of time",
-        epilog="example: python -m training speed inception_v3",
+        "measure how fast this machine trains a network, for estimates of training time",
+        "speed inception_v3",
     )
     speed.add_argument(
         "architecture",
@@ -27,23 +29,21 @@ def add_commands(acts: Any) -> None:
         help=f"{', '.join(ARCHITECTURES)} (default: inception_v3)",
     )
     speed.set_defaults(act=_speed)
-    measure = acts.add_parser("_measure")
-    measure.add_argument("architecture")
-    measure.set_defaults(act=_speed)
 
 
 def _speed(options: argparse.Namespace, settings: Settings) -> int:
+    find_architecture(options.architecture)
     start_tensorflow(in_batches=True)
     from training.fitting.config import default_config
     from training.runs.estimate import fit_seconds, keep_speed
     from training.runs.measure import measure
 
-    print("measuring, half a minute", file=sys.stderr, flush=True)
+    print("Measuring takes about half a minute.", file=sys.stderr, flush=True)
     speed = measure(options.architecture)
     keep_speed(settings, speed)
     print(
-        f"{speed.architecture} at {speed.input_px} px on {speed.processors} processors: trains "
-        f"{speed.fitting:.1f} images/s, scores {speed.forward:.1f} images/s"
+        f"{speed.architecture} at {speed.input_px} px on {speed.processors} processors: training "
+        f"{speed.fitting:.1f} images/s, inference {speed.forward:.1f} images/s"
     )
     for preset in ("quick", "standard", "thorough"):
         seconds = fit_seconds(default_config(options.architecture, preset), 3883, 1349, speed)

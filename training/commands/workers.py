@@ -1,0 +1,122 @@
+"""Hidden commands of `python -m training`: what the processes of background tasks run."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from core.errors import AppError
+from core.settings import Settings
+from model.tf_startup import start_tensorflow
+from training.commands.terminal import terminal_report
+from training.runs import audits, background, candidate, estimate, processes, run_queue
+
+_RESERVE, _RESERVE_BYTES = ".reserve", 64 * 1024
+
+
+def add_workers(acts: Any) -> None:
+    """Add the hidden commands to the sub-parsers; each sets `act` to (options, settings) → exit status."""
+    for name, argument, kind, act in (
+        ("_audit", "folder", Path, _audit),
+        ("_run", "folder", Path, _run),
+        ("_compare", "folder", Path, _compare),
+        ("_measure", "architecture", str, _measure),
+    ):
+        worker = acts.add_parser(name, description="Started by the app.")
+        worker.add_argument(argument, type=kind)
+        worker.set_defaults(act=act)
+
+
+@contextlib.contextmanager
+def failure_kept(folder: Path) -> Iterator[None]:
+    """Write an error that ends the work into `folder`, in words for a person, before it goes on."""
+    try:
+        yield
+    except Exception as error:
+        processes.write_error(folder, error)
+        raise
+
+
+def _audit(options: argparse.Namespace, _settings: Settings) -> int:
+    with failure_kept(options.folder):
+        audits.work(options.folder)
+    return 0
+
+
+def _compare(options: argparse.Namespace, settings: Settings) -> int:
+    with failure_kept(options.folder / candidate.FOLDER):
+        start_tensorflow(in_batches=True)
+        from training.runs.side_by_side import compare_run
+
+        result = compare_run(settings, options.folder)
+    print(f"compared {result.candidate} with {result.against} on {result.n} radiographs", file=sys.stderr)
+    return 0
+
+
+def _measure(options: argparse.Namespace, settings: Settings) -> int:
+    with failure_kept(estimate.folder(settings, options.architecture)):
+        start_tensorflow(in_batches=True)
+        from training.runs.measure import measure
+
+        estimate.keep_speed(settings, measure(options.architecture))
+    return 0
+
+
+def _run(options: argparse.Namespace, settings: Settings) -> int:
+    """Train the run of a folder; every error is written there."""
+    folder = options.folder.resolve()
+    # This process has another working folder than whoever started it, and the setting may be relative.
+    settings = dataclasses.replace(settings, data_dir=folder.parent.parent)
+    # Before the look whether somebody cancelled it: they write that down first and then look for the process.
+    processes.remember(folder, os.getpid())
+    try:
+        if background.is_cancelled(folder):
+            return 0
+        os.nice(5)  # the same machine reads radiographs
+        _train(folder, settings)
+        return 0
+    except BaseException as error:  # whatever it is, the page must be able to show it
+        (folder / _RESERVE).unlink(missing_ok=True)
+        processes.write_error(folder, error)
+        _print_error(error)
+        return 1
+    finally:
+        (folder / _RESERVE).unlink(missing_ok=True)
+        processes.leave(folder)
+        run_queue.advance(settings)
+
+
+def _train(folder: Path, settings: Settings) -> None:
+    from training.fitting.config import TrainingConfig
+    from training.runs.preflight import check_resources
+    from training.runs.request import CONFIG, read_request
+
+    config = TrainingConfig.from_json((folder / CONFIG).read_text(encoding="utf-8"))
+    check_resources(folder, config, read_request(folder))
+    # Given back when the disk is full, so that there is room for the error.
+    (folder / _RESERVE).write_bytes(os.urandom(_RESERVE_BYTES))
+    from model import tf_startup
+
+    tf_startup.start_tensorflow(in_batches=True)
+    from training.runs.run import execute
+
+    with tqdm(disable=True) as bar:
+        made = execute(folder, settings, terminal_report(bar))
+    print(f"version {made.name}", file=sys.stderr, flush=True)
+
+
+def _print_error(error: BaseException) -> None:
+    with contextlib.suppress(OSError):  # the log may be on the disk that is full
+        if isinstance(error, AppError):
+            print(error, error.advice, sep="\n", file=sys.stderr, flush=True)
+        else:
+            traceback.print_exception(error)
