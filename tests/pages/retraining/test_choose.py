@@ -109,7 +109,7 @@ def test_a_folder_that_vanished_meanwhile_is_one_sentence(settings: Settings) ->
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "list_datasets", lambda _: listed)
         press(app, "Audit dataset")
-    assert "Look whether the folder is still where it was" in text(app) and "step" not in app.query_params
+    assert "Check that the folder still exists" in text(app) and "step" not in app.query_params
 
 
 def test_an_uploaded_zip_is_stored_and_chosen(settings: Settings, started: list[Dataset]) -> None:
@@ -176,4 +176,4 @@ def test_an_upload_in_use_is_kept(settings: Settings, monkeypatch: pytest.Monkey
         job: Any = type("Job", (), {"state": "queued", "data": path})
         monkeypatch.setattr(jobs, "list_jobs", lambda _: (job,))
     press(press(app, "Delete upload"), "Delete permanently")
-    assert "Wait until the audit or the training is done" in text(app) and path.is_dir()
+    assert "Wait until the audit or the training has finished" in text(app) and path.is_dir()
