@@ -1,4 +1,4 @@
-"""Radiograph and influence map as the reader had them on the screen, for what leaves it: printed page and archive."""
+"""Radiograph and evidence map as the reader had them on the screen, for what leaves it: printed page and archive."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Grey = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """How the reader had radiograph and influence map on the screen.
+    """How the reader had radiograph and evidence map on the screen.
 
     `mode` is how the map is drawn: in colour, as strongly as `opacity` in [0, 1] says, or as lines at `levels`, each in
     (0, 1]. `against` tells that it is the map of what lowered the probability. `rendering` is the place in
@@ -53,7 +53,7 @@ def map_shown(heatmap: Heatmap, drawing: Drawing) -> Heatmap:
     if not drawing.against:
         return heatmap
     if heatmap.cells is None:
-        raise ValueError("expected an influence map with its cells. Received: one without")
+        raise ValueError("expected an evidence map with its cells. Received: one without")
     height, width = heatmap.values.shape
     values = evidence_map(heatmap.cells, (height, width), against=True)
     return Heatmap(values, heatmap.layer, is_empty=not values.any(), cells=heatmap.cells)

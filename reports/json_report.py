@@ -31,7 +31,7 @@ def report_json(
     `prevalence`, in [0, 1], is what the predictive values are for.
 
     A film outside the population has the status "outside" and no finding, so that no list made of these reports can
-    call it likely or unlikely; its probability stays. What is said of the influence map is of the one for the finding,
+    call it likely or unlikely; its probability stays. What is said of the evidence map is of the one for the finding,
     whichever the screen shows, so that a key means the same in every report.
 
     Raises ValueError if the card is another classifier version's, or for a prevalence outside [0, 1].
@@ -83,9 +83,9 @@ def report_pdf(
     drawing: Drawing = AS_FIRST_SHOWN,
     prevalence: float = PREVALENCE,
 ) -> bytes:
-    """Return the report as one A4 page: both pictures, the finding, what it is worth, and what the reader said.
+    """Return the report as one A4 page: radiograph, evidence map, finding, validation figures, verdict and remarks.
 
-    `drawing` is how the reader had film and influence map on the screen; `prevalence`, in [0, 1], is what the
+    `drawing` is how the reader had film and evidence map on the screen; `prevalence`, in [0, 1], is what the
     predictive values are for. The same arguments always give the same bytes: the date is that of the assessment. A
     refused assessment gives a page that says why. Whatever has no room on the page, it says where to find:
     `report_json` holds everything.
@@ -187,7 +187,7 @@ def _reading(reading: Reading | None) -> dict[str, Any] | None:
 
 
 def _validation(assessment: Assessment, evaluation: Evaluation | None, prevalence: float) -> dict[str, Any] | None:
-    """Return the card's figures, and the rates at this prediction's operating point with what they are worth."""
+    """Return the card's figures, and rates and predictive values at this prediction's operating point."""
     if evaluation is None:
         return None
     here = None

@@ -1,4 +1,4 @@
-"""Sets the printed report: one A4 page, whatever there is to say; what it has no room for it names and leaves out."""
+"""The printed report: one A4 page; text without room is cut, and the page says so."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def draw_page(
         y = _head(pdf, assessment, card)
         y = _pictures(pdf, y, height, assessment, pictures, drawing)
         y = _finding(pdf, y, assessment, card)
-        y = _worth(pdf, y, assessment, card, prevalence)
+        y = _performance(pdf, y, assessment, card, prevalence)
         bottom = _foot(pdf, assessment, card, reading)
         if _notes(pdf, y, bottom, notes, texts) or not pictures:
             break
@@ -131,7 +131,7 @@ def _printed(pixels: npt.NDArray[np.uint8]) -> _Printed:
 
 
 def _printed_pictures(assessment: Assessment, drawing: Drawing) -> tuple[_Printed, ...]:
-    """Return the radiograph and, if there is one, the radiograph with its influence map, at the print's resolution."""
+    """Return the radiograph and, if there is one, the radiograph with its evidence map, at the print's resolution."""
     film, heatmap = assessment.radiograph, assessment.heatmap
     if film is None:
         return ()
@@ -161,13 +161,13 @@ def _pictures(
                     y,
                     height,
                     pictures[1],
-                    f"{name}: empty, since no region {moved_words(drawing)}.",
-                    "Radiograph without any influence",
+                    f"{name}: empty; no region {moved_words(drawing)}.",
+                    "Radiograph without evidence",
                 ),
             )
             + 3
         )
-    tells = f", of what {moved_words(drawing)}" if drawing.against else ""
+    tells = f" (regions that {moved_words(drawing)})" if drawing.against else ""
     end = _picture(
         pdf,
         right,
@@ -178,9 +178,9 @@ def _pictures(
         f"Radiograph with its {name[0].lower()}{name[1:]}",
     )
     bar = Image.fromarray(np.repeat(colour_table()[None], 8, axis=0))
-    text(pdf, right, end + 2.8, "low influence", 7.5, GREY)
-    pdf.image(bar, right + 18, end + 0.8, 32, 2.4, alt_text="Colour bar from low to high influence")
-    text(pdf, right + 52, end + 2.8, "high influence", 7.5, GREY)
+    text(pdf, right, end + 2.8, "low evidence", 7.5, GREY)
+    pdf.image(bar, right + 18, end + 0.8, 32, 2.4, alt_text="Colour bar from low to high evidence")
+    text(pdf, right + 52, end + 2.8, "high evidence", 7.5, GREY)
     return max(below, end + 4) + 3
 
 
@@ -189,8 +189,8 @@ def _film_caption(film: Radiograph, drawing: Drawing) -> str:
     said = [
         f"Radiograph, {film.width} × {film.height} px, {film.source_format}, {film.bits} bit.",
         rendering_sentence(film, drawing),
-        "Not for primary reading from paper.",
-        facts and f"By the file’s header: {facts}.",
+        "Not for primary reading.",
+        facts and f"DICOM header: {facts}.",
     ]
     return " ".join(part for part in said if part)
 
@@ -202,7 +202,7 @@ def _picture(pdf: FPDF, x: float, y: float, room: float, picture: _Printed, capt
 
 
 def _finding(pdf: FPDF, y: float, assessment: Assessment, card: ModelCard) -> float:
-    """Print the finding; where the film is unlike the training population that is all that stands out."""
+    """Print the finding; outside the training population nothing else stands out."""
     prediction, x, width, colour = assessment.prediction, _LEFT + 4, _WIDTH - 4, GREY
     text(pdf, x, y + 5.5, assessment.words, 20 if assessment.is_outside else 17, bold=True)
     end = y + 8
@@ -229,8 +229,8 @@ def _finding(pdf: FPDF, y: float, assessment: Assessment, card: ModelCard) -> fl
     return end + 3
 
 
-def _worth(pdf: FPDF, y: float, assessment: Assessment, card: ModelCard, prevalence: float) -> float:
-    """Draw what the probability is worth; on films outside the population no figure tells."""
+def _performance(pdf: FPDF, y: float, assessment: Assessment, card: ModelCard, prevalence: float) -> float:
+    """Draw scale and rates; they do not apply to radiographs outside the training population."""
     evaluation = card.evaluations.get("validation")
     if assessment.prediction is None or evaluation is None or assessment.is_outside:
         return y
@@ -246,13 +246,13 @@ def _rows(assessment: Assessment, card: ModelCard, reading: Reading | None, draw
     limits = [*([outline] if assessment.heatmap is not None else []), *card.limitations]
     notes = [
         _Note("Warnings", warnings(assessment), least=4),
-        _Note("Reader", (VERDICTS[reading.verdict],) if reading and reading.verdict else ()),
+        _Note("Verdict", (VERDICTS[reading.verdict],) if reading and reading.verdict else ()),
         _Note("Remarks", remarks, least=3, is_one_text=True),
         _Note("", _replaced(remarks), colour=GREY),
         _Note("Corrections", (corrections_sentence(assessment.corrections),) if assessment.corrections else ()),
-        _Note("Influence", (evidence_sentence(assessment.regions, drawing),) if assessment.regions else ()),
-        _Note("Similar films", tuple(one for one in similar if one)),
-        _Note("Limits", (" ".join(limits),) if limits else (), 3, 7.5, GREY, is_one_text=True),
+        _Note("Evidence", (evidence_sentence(assessment.regions, drawing),) if assessment.regions else ()),
+        _Note("Training data", tuple(one for one in similar if one)),
+        _Note("Limitations", (" ".join(limits),) if limits else (), 3, 7.5, GREY, is_one_text=True),
     ]
     return [note for note in notes if note.items]
 
@@ -316,8 +316,8 @@ def _foot(pdf: FPDF, assessment: Assessment, card: ModelCard, reading: Reading |
     film = assessment.radiograph
     file = f"File sha256 {film.sha256}" if film else "The file could not be read"
     lines = (
-        f"Classifier {card.version} ({card.architecture}) of {card.created_at[:10]}. This report holds no name, "
-        "so enter the patient by hand.",
+        f"Classifier {card.version} ({card.architecture}) of {card.created_at[:10]}. This report contains "
+        "no patient name; enter it by hand.",
         f"Classifier sha256 {card.sha256}",
         file,
     )

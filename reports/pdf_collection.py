@@ -1,6 +1,6 @@
-"""Many reports in one PDF: a table of all films in front, then each film's own page as it is printed alone.
+"""Many reports in one PDF: a table of all radiographs, then the page of each.
 
-Holds no file name: a film is called by its number and the checksum of its content.
+It contains no file name: a radiograph is listed by its number and the checksum of its file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NUMBER, _PAGE, _FINDING, _PROBABILITY, _WARNINGS, _CHECKSUM = _LEFT, 25.0, 37.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """One film of a collection: its number, the SHA-256 of its file, and what was said of it."""
+    """One radiograph of a collection: its number, the SHA-256 of its file, and its assessment."""
 
     number: int
     sha256: str
@@ -45,7 +45,7 @@ class Collection:
     added: int = 0
 
     def add(self, page: bytes) -> None:
-        """Append the next film's report, a PDF as `reports.json_report.report_pdf` makes it."""
+        """Append the report of the next entry, a PDF as `reports.json_report.report_pdf` makes it."""
         entry = self.entries[self.added]
         self.writer.append(io.BytesIO(page), outline_item=f"Film {entry.number}, sha256 {entry.sha256[:16]}")
         self.added += 1
@@ -60,10 +60,21 @@ class Collection:
 
 
 def collection(entries: Sequence[Entry], drawing: Drawing = _AS_FIRST_SHOWN) -> Collection:
-    """Begin a collection with its table of films, whose pages are to be added in the same order.
+    """Begin a collection with its table; add the pages in the order of `entries`.
 
-    `drawing` is how the pages draw their influence maps; the table says for which side. Films outside the classifier's
-    population and those not assessed have no probability in the table. Raises ValueError without films.
+    Radiographs outside the training population and those not assessed have no probability in the table.
+
+    Parameters
+    ----------
+    entries
+        At least one.
+    drawing
+        How the pages draw their evidence maps; the table says for which side.
+
+    Raises
+    ------
+    ValueError
+        Without entries.
     """
     if not entries:
         raise ValueError("expected at least one film. Received: none")
@@ -118,11 +129,10 @@ def _head(pdf: FPDF, entries: tuple[Entry, ...], drawing: Drawing) -> float:
         _LEFT,
         _TOP + 15,
         _RIGHT - _LEFT,
-        f"Read from {times[0]:%Y-%m-%d %H:%M} UTC by classifier {', '.join(versions)}. Each film’s page "
-        "follows. A film is called by its number on the screen and by the beginning of its file’s SHA-256, "
-        "which stands on the film’s page in full. The influence maps show what "
-        f"{moved_words(drawing)}. A film outside the training population has no "
-        "finding, and its probability, which says little, stands on its page only.",
+        f"Assessed from {times[0]:%Y-%m-%d %H:%M} UTC by classifier {', '.join(versions)}. One page for each "
+        "follows. Radiographs are listed by their number on screen and the first 16 digits of their file’s SHA-256. "
+        f"The evidence maps show the regions that {moved_words(drawing)}. A radiograph outside the training population "
+        "has no finding; its probability is on its page only.",
         8.5,
         GREY,
     )

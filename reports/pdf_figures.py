@@ -1,4 +1,4 @@
-"""Draws what a probability is worth: its scale between the validation distributions, and rates with intervals."""
+"""The figures beside a probability: its scale with the validation distributions, and rates with intervals."""
 
 from __future__ import annotations
 
@@ -59,8 +59,7 @@ def draw_scale(pdf: FPDF, x: float, y: float, width: float, prediction: Predicti
             left - 1,
             axis + 5.2,
             across,
-            "Probability of pneumonia. Bars: validation radiographs of "
-            "each class, height by the square root of their number.",
+            "Probability of pneumonia. Bars: validation radiographs by class (square-root scale).",
             7.5,
             GREY,
         )
@@ -71,9 +70,21 @@ def draw_scale(pdf: FPDF, x: float, y: float, width: float, prediction: Predicti
 def draw_rates(
     pdf: FPDF, x: float, y: float, prediction: Prediction, evaluation: Evaluation, prevalence: float
 ) -> float:
-    """Tell what the operating point is worth, with intervals and how many radiographs stand behind each figure.
+    """Print sensitivity, specificity, AUROC and predictive values, each with its interval and number of radiographs.
 
-    At another operating point than the evaluation's own, rates are read off its histograms and the page says so.
+    At another operating point than the evaluation's own, rates come from its histograms and the page says so.
+
+    Parameters
+    ----------
+    x, y
+        Millimetres from the page's left and upper edge.
+    prevalence
+        In [0, 1].
+
+    Returns
+    -------
+    float
+        Where the rows end, in mm from the upper edge.
     """
     is_own = prediction.operating_point == evaluation.operating_point
     if not {"sensitivity", "specificity"} <= evaluation.measures.keys():
@@ -85,7 +96,10 @@ def draw_rates(
             f"{evaluation.tn} of {rates.negative} radiographs without",
         )
         if is_own
-        else (f"read off {rates.positive} radiographs with pneumonia", f"read off {rates.negative} radiographs without")
+        else (
+            f"from the histogram of {rates.positive} with pneumonia",
+            f"from the histogram of {rates.negative} without",
+        )
     )
     rows = [
         ("Sensitivity", _with_interval(rates.sensitivity), counted[0]),
@@ -93,7 +107,7 @@ def draw_rates(
         (
             "AUROC",
             _with_interval(evaluation.measures.get("auroc"), 3),
-            f"{evaluation.n} radiographs, at every operating point",
+            f"{evaluation.n} radiographs, independent of the operating point",
         ),
     ]
     values = ppv_npv(rates.sensitivity.value, rates.specificity.value, prevalence)
@@ -102,7 +116,7 @@ def draw_rates(
             (
                 "PPV and NPV",
                 " and ".join(format_probability(value) for value in values),
-                f"if {format_percentage(prevalence)} of the children have pneumonia",
+                f"at a prevalence of {format_percentage(prevalence)}",
             )
         )
     text(pdf, x, y + 3, f"On validation patients at the operating point {point_words(prediction)}", 9, bold=True)

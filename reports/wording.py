@@ -1,4 +1,4 @@
-"""What a report says, in sentences: one wording for the printed page and for the DICOM report."""
+"""The sentences of a report, the same on the printed page and in the DICOM objects."""
 
 from __future__ import annotations
 
@@ -15,15 +15,12 @@ from reports.drawing import Drawing
 
 NOT_A_DIAGNOSIS = "Decision support, not a diagnosis."
 _NOT_AN_OUTLINE = (
-    "The influence map shows which regions {moved} the probability, scaled to the strongest of them. "
+    "The evidence map shows the regions that {moved} the probability, scaled to its maximum. "
     "It is not the outline of a lesion."
 )
 NOT_AN_OUTLINE = _NOT_AN_OUTLINE.format(moved="raised")
 NOT_AN_OUTLINE_AGAINST = _NOT_AN_OUTLINE.format(moved="lowered")
-SAYS_LITTLE = (
-    "On a film unlike those the classifier has learned from, this figure says little, and the classifier's "
-    "validation figures do not hold."
-)
+SAYS_LITTLE = "Outside the training population the probability is unreliable and the validation figures do not apply."
 VERDICTS: dict[Verdict, str] = {
     "agree": "The reader agrees with the finding.",
     "disagree": "The reader disagrees with the finding.",
@@ -46,7 +43,7 @@ def point_words(prediction: Prediction) -> str:
 
 
 def probability_sentence(prediction: Prediction) -> str:
-    """Say on which side of the operating point the probability lies."""
+    """Return the probability and its side of the operating point."""
     point = prediction.operating_point
     side = "above" if prediction.probability > point else "at" if prediction.probability == point else "below"
     return (
@@ -56,34 +53,33 @@ def probability_sentence(prediction: Prediction) -> str:
 
 
 def near_sentence(prediction: Prediction, card: ModelCard) -> str:
-    """Say within which band the finding may change; raises ClassifierError if the card lacks the purpose."""
+    """Return the borderline band; raises ClassifierError if the card lacks the purpose."""
     point = operating_point(card, prediction.purpose)
     return (
-        f"Between {point.near_low:.2f} and {point.near_high:.2f}, small changes to the picture can move the "
-        "finding to the other side."
+        f"Between {point.near_low:.2f} and {point.near_high:.2f}, a small change of the image can change the finding."
     )
 
 
 def stability_sentence(assessment: Assessment) -> str | None:
-    """Say how far the probability moved and, where there is a finding, whether it held; None if nobody measured."""
+    """Return the result of the perturbation test; None if it was not run."""
     stability, prediction = assessment.stability, assessment.prediction
     if stability is None or prediction is None:
         return None
-    span = f"{format_probability_range(stability.low, stability.high)} under small changes of this radiograph"
+    span = f"Perturbation test: {format_probability_range(stability.low, stability.high)}"
     over = crossing(stability, prediction)
     kept = (
         ""
         if assessment.is_outside
-        else "; the finding stays the same"
+        else "; the finding does not change"
         if not over
-        else f"; it crosses the operating point when the film is {_joined(over, 'or')}"
+        else f"; it crosses the operating point when the radiograph is {_joined(over, 'or')}"
     )
-    return f"{span[0].upper()}{span[1:]}{kept}."
+    return f"{span}{kept}."
 
 
 def map_name(drawing: Drawing) -> str:
     """Return what the map is called."""
-    return f"Influence map{' against pneumonia' if drawing.against else ''}"
+    return f"Evidence map{' against pneumonia' if drawing.against else ''}"
 
 
 def map_words(drawing: Drawing) -> str:
@@ -91,57 +87,56 @@ def map_words(drawing: Drawing) -> str:
     if drawing.mode == "overlay":
         return f"opacity {format_percentage(drawing.opacity)}"
     if not drawing.levels:
-        return "no lines chosen"
-    return f"lines at {_joined([f'{100 * level:.0f}' for level in sorted(drawing.levels)], 'and')} %"
+        return "no contours"
+    return f"contours at {_joined([f'{100 * level:.0f}' for level in sorted(drawing.levels)], 'and')} % of maximum"
 
 
 def moved_words(drawing: Drawing) -> str:
-    """Return what the regions of the map did to the probability."""
+    """Return the effect of the regions of the map on the probability."""
     return "lowered the probability" if drawing.against else "raised the probability"
 
 
 def rendering_sentence(film: Radiograph, drawing: Drawing) -> str | None:
-    """Say which of the film's renderings the greys follow; None where it is the one that the classifier read.
+    """Return which window the grayscale follows; None for the window of the assessment.
 
-    By its number, since what a file calls it is free text, which could hold anything.
+    By its number: the explanation that a file gives for a window is free text and may identify the patient.
     """
     if not drawing.rendering:
         return None
-    return f"Shown by window {drawing.rendering + 1} of {len(film.renderings)}; the classifier read it by the first."
+    return f"Displayed with window {drawing.rendering + 1} of {len(film.renderings)}; assessed with window 1."
 
 
 def evidence_sentence(regions: EvidenceRegions, drawing: Drawing | None = None) -> str:
-    """Say where the influence lies, the strongest zones first, and how much of it falls outside the thorax.
+    """Return the zones with the most evidence for pneumonia and its share outside the thorax.
 
-    Or that the thorax was not found. It always speaks of what raised the probability, and says so where `drawing` is of
-    what lowered it.
+    Where `drawing` shows the map against pneumonia, the sentence says that this evidence is not shown.
     """
     words = region_words(regions)
     if not regions.is_found:
         return f"{words}."
     if drawing is not None and drawing.against:
-        words = f"Of what raised the probability, not shown here: {words[0].lower()}{words[1:]}"
-    return f"{words} (the patient's sides; zones are estimated)."
+        words = f"Evidence for pneumonia, not shown: {words[0].lower()}{words[1:]}"
+    return f"{words} (patient's sides; estimated zones)."
 
 
 def neighbours_sentence(population: Population) -> str | None:
-    """Say what the most similar training radiographs are labelled, nearest first; None where they are not known."""
+    """Return labels and distances of the nearest training cases, nearest first; None without any."""
     if not population.neighbours:
         return None
     labels = [f"{one.label.lower().replace('_', ' ')} {one.distance:.2f}" for one in population.neighbours]
-    return f"Most similar training radiographs, with their distance: {_joined(labels, 'and')}."
+    return f"Nearest training cases (distance): {_joined(labels, 'and')}."
 
 
 def population_sentence(population: Population) -> str | None:
-    """Say how far the film lies from the training population; None where that is not a number."""
+    """Return the distribution distance, its limit scaled to 1; None where it is not finite."""
     share = population.distance / population.threshold if population.threshold else math.nan
     if not math.isfinite(share):
         return None
-    return f"This film lies at {share:.2f} times the distance from which films count as unlike the training population."
+    return f"Distribution distance {share:.2f} (limit 1.00)."
 
 
 def warnings(assessment: Assessment) -> tuple[str, ...]:
-    """Return what the reader is warned of, beside what outweighs the finding and stands with it."""
+    """Return all warnings except the one that is printed with the finding."""
     said = [
         issue.message
         for issue in assessment.issues
@@ -152,7 +147,7 @@ def warnings(assessment: Assessment) -> tuple[str, ...]:
 
 
 def evidence_warning(assessment: Assessment) -> str | None:
-    """Return a warning when most of the influence falls outside the thorax, None else."""
+    """Return a warning when most of the evidence is outside the thorax, otherwise None."""
     prediction = assessment.prediction
     if assessment.regions is None or prediction is None:
         return None
@@ -160,12 +155,12 @@ def evidence_warning(assessment: Assessment) -> str | None:
 
 
 def corrections_sentence(corrections: tuple[str, ...]) -> str:
-    """Say what was done to the radiograph before it was assessed."""
-    return f"Before it was assessed, the radiograph was {_joined(corrections, 'and')}."
+    """Return the corrections that preceded the assessment."""
+    return f"Corrected before the assessment: {', '.join(corrections)}."
 
 
 def header_words(header: FilmHeader) -> str | None:
-    """Return what the file's header says of the film and cannot identify the patient; None if that is nothing."""
+    """Return age, sex, view position and body part from the DICOM header; None without any of them."""
     age = None if header.age_years is None else format_age(header.age_years)
     view = header.view_position and f"{header.view_position} view"
     facts = (age, _SEXES.get(header.sex or ""), view, header.body_part and header.body_part.lower())
@@ -173,7 +168,7 @@ def header_words(header: FilmHeader) -> str | None:
 
 
 def has_reading(reading: Reading | None) -> bool:
-    """Whether the reader has said anything."""
+    """Whether there is a verdict or a remark."""
     return reading is not None and (reading.verdict is not None or bool(reading.remarks.strip()))
 
 

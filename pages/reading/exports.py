@@ -203,7 +203,7 @@ def show_exports(films: Sequence[Film], context: ReportContext, drawing: Drawing
                 on_click=_print,
                 args=(films, context, drawing),
                 disabled=is_reading,
-                help="A table of all films and a page for each, with the influence maps drawn as they are on the "
+                help="A table of all films and a page for each, with the evidence maps drawn as they are on the "
                 "screen, for or against. Can be made when all films are read.",
             )
         st.checkbox(

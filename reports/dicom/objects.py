@@ -1,4 +1,4 @@
-"""Assessment → DICOM objects of the radiograph's own study: a structured report and a picture of the influence map.
+"""Assessment → DICOM objects of the radiograph's own study: a structured report and a picture of the evidence map.
 
 The structured report follows TID 1500 "Measurement Report" (PS3.16) and the picture is a Secondary Capture (PS3.3
 A.8.1); both are written with highdicom (Bridge et al. 2022, doi 10.1007/s10278-022-00683-y).
@@ -94,7 +94,7 @@ def _report(origin: Source, assessment: Assessment, card: ModelCard, reading: Re
 def report_sc(
     source: bytes, assessment: Assessment, card: ModelCard, *, drawing: Drawing = _AS_FIRST_SHOWN, zone: tzinfo = UTC
 ) -> bytes:
-    """Return the radiograph with its influence map as a DICOM Secondary Capture of the source's study, in colour.
+    """Return the radiograph with its evidence map as a DICOM Secondary Capture of the source's study, in colour.
 
     `drawing` is how the reader had film and map on the screen. The picture's long side has at most `MOST_PX` pixels, so
     that a large film costs neither memory nor archive; the derivation description tells. A band below the film, never
@@ -107,8 +107,8 @@ def report_sc(
     _check(assessment, card)
     if assessment.radiograph is None or assessment.heatmap is None:
         raise RadiographError(
-            "expected an assessment with an influence map. Received: one that was refused",
-            advice="This film was not assessed, so there is no influence map to keep; the DICOM report says why.",
+            "expected an assessment with an evidence map. Received: one that was refused",
+            advice="This film was not assessed, so there is no evidence map to keep; the DICOM report says why.",
             code="UNSUPPORTED",
         )
     pixels, drawn_px = captured(assessment, card, drawing)
@@ -140,7 +140,7 @@ def _picture(
         manufacturer=NAME,
         manufacturer_model_name=NAME,
         software_versions=_version(card),
-        series_description=f"{NAME} influence map",
+        series_description=f"{NAME} evidence map",
         patient_orientation=("L", "F"),
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
@@ -212,7 +212,6 @@ def _reference(origin: Source, code: str, meaning: str) -> Dataset:
 def _derivation(assessment: Assessment, card: ModelCard, drawing: Drawing, drawn_px: tuple[int, int]) -> str:
     film = assessment.radiograph
     size = f"{film.width} × {film.height} px" if film else ""
-    of_what = " of the strongest" if drawing.mode == "contour" and drawing.levels else ""
     scaled = (
         ""
         if film and drawn_px == (film.width, film.height)
@@ -223,7 +222,7 @@ def _derivation(assessment: Assessment, card: ModelCard, drawing: Drawing, drawn
     corrected = f" Corrected before: {', '.join(assessment.corrections)}." if assessment.corrections else ""
     return plain(
         f"{map_name(drawing)} of {NAME} classifier {card.version} over the radiograph, {map_words(drawing)}"
-        f"{of_what}.{scaled}{shown}{corrected} {NOT_AN_OUTLINE_AGAINST if drawing.against else NOT_AN_OUTLINE} "
+        f".{scaled}{shown}{corrected} {NOT_AN_OUTLINE_AGAINST if drawing.against else NOT_AN_OUTLINE} "
         f"Assessed at {assessment.assessed_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."
     )[:1024]
 

@@ -1,4 +1,4 @@
-"""Draws the picture that goes to the archive: the film with its influence map, and below it what that is."""
+"""Draws the picture that goes to the archive: the film with its evidence map, and below it what that is."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def captured(assessment: Assessment, card: ModelCard, drawing: Drawing) -> tuple
     """
     film = assessment.radiograph
     if film is None or assessment.heatmap is None:
-        raise ValueError("expected an assessment with an influence map. Received: one without")
+        raise ValueError("expected an assessment with an evidence map. Received: one without")
     heatmap, longest = map_shown(assessment.heatmap, drawing), max(film.width, film.height)
     share = min(max(longest, LEAST_PX), MOST_PX) / longest
     px = (max(1, round(film.width * share)), max(1, round(film.height * share)))
@@ -51,12 +51,12 @@ def _band(assessment: Assessment, card: ModelCard, width: int, drawing: Drawing,
     margin = size // 2
     probability = "" if assessment.prediction is None else f"{probability_sentence(assessment.prediction)}."
     if assessment.is_outside:
-        probability = f"{probability[:-1]}: says little on such a film."
+        probability = f"{probability[:-1]} (unreliable outside the training population)."
     name, moved = map_name(drawing), moved_words(drawing)
     shown = (
         f"The {name[0].lower()}{name[1:]} is empty: no region {moved}."
         if is_empty
-        else f"{name}: which regions {moved}. Not the outline of a lesion."
+        else f"{name}: regions that {moved}. Not the outline of a lesion."
     )
     when = f"{assessment.assessed_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     rows = [np.zeros((margin, width), np.uint8)]
@@ -64,7 +64,7 @@ def _band(assessment: Assessment, card: ModelCard, width: int, drawing: Drawing,
         (finding_words(assessment), _WHITE),
         (probability, _GREY if assessment.is_outside else _WHITE),
         (shown, _WHITE),
-        ("Derived picture, not for primary reading. Decision support, not a diagnosis.", _WHITE),
+        ("Derived image, not for primary reading. Decision support, not a diagnosis.", _WHITE),
         (f"PneumoLens, classifier {card.version}, assessed {when}", _GREY),
     ):
         rows += [_line(row, tone, size, width, margin) for row in _rows(words, size, width - 2 * margin)]
@@ -93,7 +93,7 @@ def _line(words: str, tone: int, size: int, width: int, margin: int) -> Picture:
 
 def _colour_bar(width: int, size: int, margin: int) -> Picture:
     """Draw the map's colours between the words for their ends."""
-    low, high = (line_picture(words, size) for words in ("low influence", "high influence"))
+    low, high = (line_picture(words, size) for words in ("low evidence", "high evidence"))
     row = np.zeros((low.shape[0] + margin, width, 3), np.uint8)
     bar = np.repeat(colour_table()[None], size // 2, axis=0)
     bar = np.asarray(cv2.resize(bar, (8 * size, size // 2), interpolation=cv2.INTER_LINEAR), np.uint8)

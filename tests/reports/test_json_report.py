@@ -59,13 +59,13 @@ def test_the_page_says_what_was_found_and_what_it_is_worth():
         "0.991 (95 % interval 0.985–0.996)",
         # 0.978·0.2 / (0.978·0.2 + 0.09·0.8) = 0.731;  0.91·0.8 / (0.91·0.8 + 0.022·0.2) = 0.994
         "0.73 and 0.99",
-        "if 20 % of the children have pneumonia",
+        "at a prevalence of 20 %",
         "2026-11-21 08:01 UTC",
         "Classifier 2026.11.21-1 (inception_v3) of 2026-11-21.",
         f"Classifier sha256 {CARD.sha256}",
         "Decision support, not a diagnosis.",
         "It is not the outline of a lesion.",
-        "Influence map, opacity 50 %",
+        "Evidence map, opacity 50 %",
         "children of 1–5 years",
         "Not for adults.",
         "One hospital only.",
@@ -81,7 +81,7 @@ def test_the_page_says_what_was_found_and_what_it_is_worth():
     [
         (0.07, False, ("Pneumonia unlikely", "Probability of pneumonia 0.07, below the operating point 0.41")),
         (0.41, False, ("Pneumonia likely", "Probability of pneumonia 0.41, at the operating point 0.41")),
-        (0.45, True, ("Borderline (near the threshold)", "Between 0.32 and 0.50, small changes")),
+        (0.45, True, ("Borderline (near the threshold)", "Between 0.32 and 0.50, a small change")),
         (0.9994, False, ("Probability of pneumonia > 0.99", "this radiograph > 0.99")),
         (0.0004, False, ("Probability of pneumonia < 0.01",)),
         (1.0, False, ("> 0.99",)),
@@ -101,7 +101,7 @@ def test_a_refused_file_gives_a_page_that_says_why_and_no_number(decoded):
     text = printed(pdf)
     assert pages(pdf) == 1 and pictures(pdf) == int(decoded)
     assert "Not assessed" in text and "The file is damaged or incomplete." in text
-    assert "Probability" not in text and "Influence map" not in text and "influence map" not in text
+    assert "Probability" not in text and "Evidence map" not in text and "evidence map" not in text
     assert "Sensitivity" not in text
     assert ("The file could not be read" in text) == (not decoded)
 
@@ -131,18 +131,18 @@ def test_the_influence_map_is_drawn_as_it_was_on_the_screen():
         )
     )
     assert len({plain, faint, lined, chosen, bare}) == 5
-    assert "Influence map, opacity 10 %" in printed(faint)
-    assert "Influence map, lines at 40, 60 and 80 %" in printed(lined)
-    assert "Influence map, lines at 20 and 90 %" in printed(chosen) and "no lines chosen" in printed(bare)
+    assert "Evidence map, opacity 10 %" in printed(faint)
+    assert "Evidence map, contours at 40, 60 and 80 % of maximum" in printed(lined)
+    assert "Evidence map, contours at 20 and 90 % of maximum" in printed(chosen) and "no contours" in printed(bare)
 
 
 def test_a_map_against_pneumonia_says_lowered_wherever_it_is_spoken_of():
     assessment = full_assessment(heatmap=both_sides(150, 180))
     text = printed(report_pdf(assessment, CARD, drawing=Drawing(against=True)))
-    assert "Influence map against pneumonia, of what lowered the probability, opacity 50 %." in text
-    assert "The influence map shows which regions lowered the probability, scaled to the strongest of them." in text
-    assert "Of what raised the probability, not shown here: right lower zone 60 %" in text
-    assert text.count("raised the probability") == 1
+    assert "Evidence map against pneumonia (regions that lowered the probability), opacity 50 %." in text
+    assert "The evidence map shows the regions that lowered the probability, scaled to its maximum." in text
+    assert "Evidence for pneumonia, not shown: right lower zone 60 %" in text
+    assert "raised the probability" not in text
     assert report_pdf(assessment, CARD, drawing=Drawing(against=True)) != report_pdf(assessment, CARD)
     # On the map's own numbers the JSON stays what it was: its keys speak of the map for the finding.
     assert json.loads(report_json(assessment, CARD))["influence_map"]["is_empty"] is False
@@ -150,16 +150,19 @@ def test_a_map_against_pneumonia_says_lowered_wherever_it_is_spoken_of():
 
 def test_a_film_on_which_nothing_lowered_the_probability_says_so():
     text = printed(report_pdf(make_assessment(), CARD, drawing=Drawing(against=True)))
-    assert "Influence map against pneumonia: empty, since no region lowered the probability." in text
-    assert "high influence" not in text and "raised" not in text
+    assert "Evidence map against pneumonia: empty; no region lowered the probability." in text
+    assert "high evidence" not in text and "raised" not in text
 
 
 def test_what_speaks_for_nothing_may_speak_against():
     assessment = make_assessment(0.07, evidence=-1.0)
     assert assessment.heatmap.is_empty
     text = printed(report_pdf(assessment, CARD, drawing=Drawing("contour", against=True)))
-    assert "Influence map against pneumonia, of what lowered the probability, lines at 40, 60 and 80 %." in text
-    assert "high influence" in text
+    assert (
+        "Evidence map against pneumonia (regions that lowered the probability), contours at 40, 60 and 80 % of maximum."
+        in text
+    )
+    assert "high evidence" in text
 
 
 def test_the_greys_are_those_of_the_chosen_rendering_and_the_caption_says_which():
@@ -169,8 +172,8 @@ def test_the_greys_are_those_of_the_chosen_rendering_and_the_caption_says_which(
     film = replace(film_of((150, 180)), deep=np.zeros((150, 180), np.uint16), renderings=(dark, bright), bits=8)
     assessment = replace(make_assessment(), radiograph=film)
     first, second = report_pdf(assessment, CARD), report_pdf(assessment, CARD, drawing=Drawing(rendering=1))
-    assert "Shown by window" not in printed(first)
-    assert "Shown by window 2 of 2; the classifier read it by the first." in printed(second)
+    assert "Displayed with window" not in printed(first)
+    assert "Displayed with window 2 of 2; assessed with window 1." in printed(second)
     assert "Smith" not in printed(second), "what a file calls its windows is free text"
     levels = [
         np.asarray(page.images[0].image.convert("L")).mean()
@@ -183,14 +186,14 @@ def test_the_greys_are_those_of_the_chosen_rendering_and_the_caption_says_which(
 
 def test_an_empty_influence_map_is_said_to_be_empty():
     pdf = report_pdf(make_assessment(0.07, evidence=-1.0), CARD)
-    assert "Influence map: empty, since no region raised the probability." in printed(pdf)
-    assert "high influence" not in printed(pdf)
+    assert "Evidence map: empty; no region raised the probability." in printed(pdf)
+    assert "high evidence" not in printed(pdf)
 
 
 def test_warnings_stand_on_the_page_and_before_the_limits():
     issue = InputIssue("COLOUR", False, "The picture is in colour, so it may not be a radiograph.")
     text = printed(report_pdf(make_assessment(issues=(issue,)), CARD))
-    assert text.index("Warnings") < text.index(issue.message) < text.index("Limits")
+    assert text.index("Warnings") < text.index(issue.message) < text.index("Limitations")
 
 
 @pytest.mark.parametrize("size", [(400, 80), (80, 400), (150, 180), (33, 33)])
@@ -252,7 +255,7 @@ def test_a_map_against_needs_the_cells_that_it_is_drawn_from():
     assessment = make_assessment()
     assessment = replace(assessment, heatmap=replace(assessment.heatmap, cells=None))
     assert report_pdf(assessment, CARD)
-    with pytest.raises(ValueError, match=r"expected an influence map with its cells\. Received: one without"):
+    with pytest.raises(ValueError, match=r"expected an evidence map with its cells\. Received: one without"):
         report_pdf(assessment, CARD, drawing=Drawing(against=True))
 
 
@@ -267,14 +270,13 @@ def test_the_page_holds_everything_beside_the_finding():
     text = printed(pdf)
     assert pages(pdf) == 1
     for words in (
-        "0.81–0.93 under small changes of this radiograph; the finding stays the same.",
-        "By the file’s header: 3 years, female, PA view, chest.",
+        "Perturbation test: 0.81–0.93; the finding does not change.",
+        "DICOM header: 3 years, female, PA view, chest.",
         "Black and white were exchanged.",
-        "Before it was assessed, the radiograph was inverted and turned by 90°.",
-        "Right lower zone 60 %, left upper zone 28 %; outside the thorax 12 % (the patient's sides; zones are "
-        "estimated).",
-        "This film lies at 0.62 times the distance from which films count as unlike the training population.",
-        "Most similar training radiographs, with their distance: pneumonia 3.11, pneumonia 3.40 and normal 3.90.",
+        "Corrected before the assessment: inverted, turned by 90°.",
+        "Right lower zone 60 %, left upper zone 28 %; outside the thorax 12 % (patient's sides; estimated zones).",
+        "Distribution distance 0.62 (limit 1.00).",
+        "Nearest training cases (distance): pneumonia 3.11, pneumonia 3.40 and normal 3.90.",
         "The reader disagrees with the finding.",
         "Looks like atelectasis to me.",
         "Signature",
@@ -294,7 +296,7 @@ def test_a_film_outside_the_population_is_said_to_be_so_before_its_probability_a
         < text.index("This film is unlike those")
         < (text.index("Probability of pneumonia 0.87"))
     )
-    assert "this figure says little" in text and "1.84 times" in text
+    assert "the probability is unreliable" in text and "Distribution distance 1.84 (limit 1.00)" in text
     assert not any(
         words in text
         for words in (
@@ -302,7 +304,7 @@ def test_a_film_outside_the_population_is_said_to_be_so_before_its_probability_a
             "this radiograph 0.87",
             "Sensitivity",
             "PPV",
-            "the finding stays the same",
+            "the finding does not change",
             "Warnings",
         )
     )
@@ -319,7 +321,7 @@ def test_a_purpose_moves_the_operating_point_and_the_figures_that_belong_to_it()
     assert "Probability of pneumonia 0.30, above the operating point 0.20 (for screening)" in text
     assert "On validation patients at the operating point 0.20 (for screening)" in text
     # 150 + 20 of 199 normal films lie in the two tenths below 0.2; 2 + 3 of 415 of the ill ones do.
-    assert "0.85 (95 % interval" in text and "read off 199 radiographs without" in text
+    assert "0.85 (95 % interval" in text and "from the histogram of 199 without" in text
     assert "0.99 (95 % interval" in text and "181 of 199" not in text
     content = json.loads(report_json(screened, CARD))
     assert content["purpose"] == "screening" and content["validation"]["operating_point"] == 0.41
@@ -330,7 +332,7 @@ def test_a_purpose_moves_the_operating_point_and_the_figures_that_belong_to_it()
 def test_predictive_values_follow_the_prevalence():
     text = printed(report_pdf(make_assessment(), CARD, prevalence=0.5))
     # 0.978 / (0.978 + 0.09) = 0.916;  0.91 / (0.91 + 0.022) = 0.976
-    assert "0.92 and 0.98" in text and "if 50 % of the children have pneumonia" in text
+    assert "0.92 and 0.98" in text and "at a prevalence of 50 %" in text
     here = json.loads(report_json(make_assessment(), CARD, prevalence=0.5))["validation"]["at_this_operating_point"]
     assert here["prevalence"] == 0.5 and here["ppv"] == pytest.approx(0.978 / 1.068)
 
@@ -346,7 +348,7 @@ def test_long_remarks_end_where_the_page_does_and_say_where_the_rest_is():
 
 def test_a_warning_of_influence_outside_the_thorax_is_a_warning():
     text = printed(report_pdf(full_assessment(regions=EvidenceRegions((("right lower zone", 0.3),), 0.7)), CARD))
-    assert text.index("Warnings") < text.index("70 % of the evidence is outside the thorax") < text.index("Limits")
+    assert text.index("Warnings") < text.index("70 % of the evidence is outside the thorax") < text.index("Limitations")
 
 
 def test_a_thorax_that_was_not_found_is_said_and_no_zone_is():
@@ -451,7 +453,7 @@ def test_json_says_the_same_and_its_keys_are_these():
         "limitations": ["Not for adults.", "One hospital only."],
         "notices": [
             "Decision support, not a diagnosis.",
-            "The influence map shows which regions raised the probability, scaled to the strongest of them. "
+            "The evidence map shows the regions that raised the probability, scaled to its maximum. "
             "It is not the outline of a lesion.",
         ],
     }

@@ -73,11 +73,14 @@ def test_report_and_picture_follow_what_the_viewer_shows(
     data = phantom_dicom(3, size=(1100, 1300), **TWO_WINDOWS)
     assert not drop(open_read(), ("film.dcm", data)).exception
     page = printed(made(offered["PDF"]))
-    assert "Influence map against pneumonia, of what lowered the probability, lines at 20 and 90 %." in page
-    assert "Shown by window 2 of 3; the classifier read it by the first." in page and "Doe" not in page
+    assert (
+        "Evidence map against pneumonia (regions that lowered the probability), contours at 20 and 90 % of maximum."
+        in page
+    )
+    assert "Displayed with window 2 of 3; assessed with window 1." in page and "Doe" not in page
     picture = dcmread(io.BytesIO(made(offered["DICOM SC"])))
     said = picture.DerivationDescription
-    assert "against pneumonia" in said and "lines at 20 and 90 %" in said and "window 2 of 3" in said
+    assert "against pneumonia" in said and "contours at 20 and 90 % of maximum" in said and "window 2 of 3" in said
     # But for the lines, the film at its own resolution.
     is_film = picture.pixel_array[:1100, :, 0] == to_uint8(rendered(decode_radiograph(data), 1))
     assert is_film.mean() > 0.97
@@ -89,7 +92,7 @@ def test_a_file_that_was_let_go_is_reported_at_the_resolution_that_is_left(offer
     source = app.session_state["read.films"].films[0].source
     source.data = source.decoded = None
     assert not app.run().exception
-    assert "Influence map, opacity 50 %" in printed(made(offered["PDF"]))
+    assert "Evidence map, opacity 50 %" in printed(made(offered["PDF"]))
 
 
 def test_a_pdf_of_all_draws_every_map_as_the_screen_did_when_it_was_asked_for(
@@ -107,10 +110,12 @@ def test_a_pdf_of_all_draws_every_map_as_the_screen_did_when_it_was_asked_for(
     app = drop(open_read(), ("a.dcm", phantom_dicom(3, **TWO_WINDOWS)), ("b.dcm", phantom_dicom(4, **TWO_WINDOWS)))
     app = app.button(key="read.print").click().run()
     table, *films = texts()
-    assert "The influence maps show what lowered the probability." in table
+    assert "The evidence maps show the regions that lowered the probability." in table
     assert len(films) == 2
     for film in films:
-        assert "lines at 20 and 90 %" in film and "Shown by window" not in film, "each by its own first rendering"
+        assert "contours at 20 and 90 % of maximum" in film and "Displayed with window" not in film, (
+            "each by its own first rendering"
+        )
     assert not is_offered(app), "a PDF of what is shown is there"
     offered.clear()
     choosing(monkeypatch, ViewerState())
@@ -118,7 +123,7 @@ def test_a_pdf_of_all_draws_every_map_as_the_screen_did_when_it_was_asked_for(
     assert "lowered" in texts()[0] and is_offered(app), "what was made stays, and another can be made"
     offered.clear()
     app = app.button(key="read.print").click().run()
-    assert "The influence maps show what raised the probability." in texts()[0]
+    assert "The evidence maps show the regions that raised the probability." in texts()[0]
 
 
 def test_the_csv_holds_file_names_exactly_when_they_were_asked_for(offered: dict[str, Any]) -> None:

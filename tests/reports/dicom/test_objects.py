@@ -107,9 +107,9 @@ def test_what_is_said_in_words_is_in_the_report_and_remarks_are_whole():
         "Pneumonia likely",
         "Probability of pneumonia 0.87, above the operating point 0.41.",
     ]
-    assert said["STABILITY"] == ["0.81-0.93 under small changes of this radiograph; the finding stays the same."]
+    assert said["STABILITY"] == ["Perturbation test: 0.81-0.93; the finding does not change."]
     assert said["WARNING"] == ["Black and white were exchanged."]
-    assert said["CORRECTION"] == ["Before it was assessed, the radiograph was inverted and turned by 90 degrees."]
+    assert said["CORRECTION"] == ["Corrected before the assessment: inverted, turned by 90 degrees."]
     assert said["INFLUENCE"][0].startswith("Right lower zone 60 %") and said["SIMILAR"] and said["DISTANCE"]
     assert said["VERDICT"] == ["DISAGREE", "The reader disagrees with the finding."]
     assert said["121106"] == [REMARKS]
@@ -143,7 +143,7 @@ def test_pneumonia_is_never_named_without_its_qualification(assessment, value):
     elif assessment.is_outside:
         assert said["FINDING_WORDS"][0] == "Outside the training population"
         assert said["WARNING"][0] == "This film is unlike those of children of 1-5 years."
-        assert "says little" in said["WARNING"][1]
+        assert "the probability is unreliable" in said["WARNING"][1]
     elif assessment.prediction.is_near:
         assert "0.32 and 0.50" in said["WARNING"][0]
 
@@ -330,7 +330,7 @@ def test_the_picture_is_the_film_with_its_map_and_words_below_it():
     assert 0.03 < band.shape[0] / 1100 < 0.25 and (band > 200).any(axis=(1, 2)).sum() > 40
     assert document.ImageType == ["DERIVED", "SECONDARY", "OTHER"] and document.ConversionType == "SYN"
     assert document.DerivationDescription.startswith(
-        f"Influence map of PneumoLens classifier {CARD.version} over the radiograph, opacity 70 %."
+        f"Evidence map of PneumoLens classifier {CARD.version} over the radiograph, opacity 70 %."
     )
     assert "not the outline of a lesion" in document.DerivationDescription
     assert "BurnedInAnnotation" not in document and "LossyImageCompression" not in document
@@ -343,7 +343,7 @@ def test_lines_of_equal_influence_are_drawn_when_the_reader_had_them():
     np.testing.assert_array_equal(
         document.pixel_array[:1100], contour(assessment.radiograph.pixels, assessment.heatmap.values)
     )
-    assert "lines at 40, 60 and 80 %" in document.DerivationDescription
+    assert "contours at 40, 60 and 80 % of maximum" in document.DerivationDescription
 
 
 def test_an_empty_map_leaves_the_film_grey():
@@ -421,10 +421,10 @@ def test_a_map_against_pneumonia_is_drawn_and_called_so():
         document.pixel_array[:1100], contour(assessment.radiograph.pixels, against, (0.5, 0.9))
     )
     assert document.DerivationDescription.startswith(
-        f"Influence map against pneumonia of PneumoLens classifier {CARD.version} over the radiograph, lines at 50 and "
-        "90 % of the strongest."
+        f"Evidence map against pneumonia of PneumoLens classifier {CARD.version} over the radiograph, contours at "
+        "50 and 90 % of maximum."
     )
-    assert "which regions lowered the probability" in document.DerivationDescription
+    assert "regions that lowered the probability" in document.DerivationDescription
     assert "raised" not in document.DerivationDescription
 
 
@@ -441,9 +441,9 @@ def test_the_words_below_the_picture_follow_the_side(monkeypatch):
         report_sc(SOURCE, assessment, CARD, drawing=drawing)
     # Words are measured before they are set, so each is said more than once.
     assert {words for words in said if "map" in words.lower()} >= {
-        "Influence map: which regions raised the probability. Not the outline of a lesion.",
-        "Influence map against pneumonia: which regions lowered the probability. Not the outline of a lesion.",
-        "The influence map against pneumonia is empty: no region lowered the probability.",
+        "Evidence map: regions that raised the probability. Not the outline of a lesion.",
+        "Evidence map against pneumonia: regions that lowered the probability. Not the outline of a lesion.",
+        "The evidence map against pneumonia is empty: no region lowered the probability.",
     }
 
 
@@ -461,8 +461,8 @@ def test_the_greys_are_those_of_the_chosen_rendering_and_the_description_says_wh
     first, second = (read(report_sc(SOURCE, assessment, CARD, drawing=Drawing(rendering=k))) for k in (0, 1))
     assert (first.pixel_array[:1100] == round(9000 / 257)).all()
     assert (second.pixel_array[:1100] == round(52000 / 257)).all()
-    assert "Shown by window 2 of 2; the classifier read it by the first." in (second.DerivationDescription)
-    assert "Shown by" not in first.DerivationDescription
+    assert "Displayed with window 2 of 2; assessed with window 1." in (second.DerivationDescription)
+    assert "Displayed with" not in first.DerivationDescription
 
 
 def test_files_are_read_by_dcmtk_without_a_word_of_complaint(tmp_path):
