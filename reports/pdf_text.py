@@ -18,6 +18,8 @@ LEADING = 0.46
 _MM = 25.4 / 72
 # fpdf2 sets the baseline of a cell of no height this share of the size below its top.
 _CELL_BASELINE = 0.3
+# The invisible marks of a direction: left to right, right to left.
+_MARKS = ("\u200e", "\u200f")
 # Words between spaces; where a script writes none, each character may begin a line.
 _UNSPACED = r"\u2e80-\ua4cf\uac00-\ud7ff\uf900-\ufaff\ufe30-\uffef"
 _PIECES = re.compile(rf"[{_UNSPACED}][、。，．；：？！）】」』〉》]*|[^\s{_UNSPACED}]+|\s+")
@@ -93,7 +95,8 @@ def text(
         pdf.set_text_color(*colour)
         pdf.set_font(first.name, "", size)
         pdf.set_fallback_fonts([one.name for one in (REGULAR, *FALLBACKS) if one in typefaces], exact_match=False)
-        pdf.set_text_shaping(any(one.is_shaped for one in typefaces))
+        direction = "rtl" if _runs_right_to_left(words) else "ltr"
+        pdf.set_text_shaping(any(one.is_shaped for one in typefaces), direction=direction)
         pdf.set_xy(left, y - _CELL_BASELINE * size * _MM)
         pdf.cell(w=0, h=0, text=line)
         pdf.set_text_shaping(False)
@@ -128,7 +131,8 @@ def wrapped(words: str, width: float, size: float, most: int = 200) -> list[str]
     """
     lines: list[str] = []
     for part in printable(words, keep_breaks=True).split("\n"):
-        lines += _broken(part.strip(), width / (size * _MM), most + 1 - len(lines))
+        broken = _broken(part.strip(), width / (size * _MM), most + 1 - len(lines))
+        lines += [_directed(line, _runs_right_to_left(part)) for line in broken]
         if len(lines) > most:
             break
     while lines and not lines[-1]:
@@ -197,6 +201,11 @@ def _cut(word: str, room: float, most: int) -> list[str]:
                 break
         used += wide
     return [*parts, word[start:]]
+
+
+def _directed(line: str, is_rtl: bool) -> str:
+    """Give a line the direction of its paragraph, whichever word it begins with."""
+    return line if _runs_right_to_left(line) == is_rtl else f"{_MARKS[is_rtl]}{line}"
 
 
 def _runs_right_to_left(line: str) -> bool:

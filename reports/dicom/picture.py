@@ -15,7 +15,7 @@ from model.assessment import Assessment
 from model.card import ModelCard
 from model.overlay import colour_table
 from reports.drawing import Drawing, draw_film, draw_map, map_shown
-from reports.typefaces import Typeface, em_width, printable, runs
+from reports.typefaces import Typeface, printable, runs
 from reports.wording import finding_words, map_name, moved_words, probability_sentence
 
 # Enough for any screen that shows a film whole; small films are enlarged so that the words below can be read.
@@ -117,11 +117,13 @@ def line_picture(words: str, size_px: int) -> npt.NDArray[np.uint8]:
         (H, W), uint8: how much ink covers each pixel, 0–255, as wide as the words.
     """
     parts = runs(printable(words)) or runs(" ")
-    widths = [em_width(part.text) * size_px for part in parts]
+    fonts = [_font(part.typeface, size_px) for part in parts]
+    # Whole pixels for each letter, so the line is wider than its typefaces say.
+    widths = [font.getlength(part.text) for font, part in zip(fonts, parts, strict=True)]
     ink = Image.new("L", (math.ceil(sum(widths)) + 2, round(_LINE * size_px)))
     draw, x = ImageDraw.Draw(ink), 1.0
-    for part, wide in zip(parts, widths, strict=True):
-        draw.text((x, round(_BASELINE * size_px)), part.text, 255, _font(part.typeface, size_px), anchor="ls")
+    for part, font, wide in zip(parts, fonts, widths, strict=True):
+        draw.text((x, round(_BASELINE * size_px)), part.text, 255, font, anchor="ls")
         x += wide
     return np.asarray(ink)
 

@@ -101,6 +101,15 @@ def test_arabic_letters_join_and_run_from_right_to_left():
     assert lines(one_line("שלום abc"))[0].startswith("abc") or "".join(lines(one_line("שלום abc")))[-1] == "ש"
 
 
+def test_every_line_has_the_direction_of_its_paragraph():
+    pdf = page()
+    broken = wrapped("Name / " + "محمد / " * 30, 40, 8.5)
+    set_lines(pdf, 20, 20, 40, broken, 8.5)
+    printed = typed(bytes(pdf.output()))
+    assert len(printed) > 2 and all(line.left == pytest.approx(20 * 72 / 25.4, abs=0.1) for line in printed)
+    assert any(line.startswith("\u200e") for line in broken[1:])
+
+
 def test_a_line_from_right_to_left_ends_at_the_columns_right_edge():
     pdf = page()
     set_lines(pdf, 20, 20, 100, ["דלקת", "left"], 8.5)
@@ -115,7 +124,8 @@ def test_a_line_from_right_to_left_ends_at_the_columns_right_edge():
 def test_lines_are_never_wider_than_their_column_and_lose_nothing(words, width):
     broken = wrapped(words, width, 8.5, most=10_000)
     assert all(width_of(line, 8.5) <= width + 0.8 for line in broken)
-    assert "".join("".join(broken).split()) == "".join(printable(words, keep_breaks=True).split())
+    kept = "".join(broken).translate(dict.fromkeys(map(ord, "\u200e\u200f")))
+    assert "".join(kept.split()) == "".join(printable(words, keep_breaks=True).split())
     pdf = page()
     set_lines(pdf, 20, 20, width, broken, 8.5)
     assert pages(bytes(pdf.output())) == 1

@@ -21,6 +21,7 @@ from model.explanation import evidence_map
 from model.lung_zones import NOT_FOUND
 from model.overlay import contour, overlay
 from reports.dicom.objects import report_sc, report_sr
+from reports.dicom.picture import line_picture
 from reports.drawing import Drawing
 from tests.assessments import CARD, HEADER, OUTSIDE, both_sides, full_assessment, make_assessment, refused_assessment
 from tests.dicoms import dx_dicom, phantom_dicom
@@ -445,6 +446,13 @@ def test_the_words_below_the_picture_follow_the_side(monkeypatch):
         "Evidence map against pneumonia: regions that lowered the probability. Not the outline of a lesion.",
         "The evidence map against pneumonia is empty: no region lowered the probability.",
     }
+
+
+def test_a_line_below_the_picture_is_as_wide_as_its_letters():
+    short, long = (line_picture("illness " * count + "|", 22) for count in (1, 12))
+    for ink in (short, long):
+        assert ink[:, -1].max() == 0 and ink[:, -9:].max() > 200, "the last letter is whole, and nothing follows it"
+    assert line_picture("płuco 肺", 40).max() > 200
 
 
 def test_the_greys_are_those_of_the_chosen_rendering_and_the_description_says_which():
