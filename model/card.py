@@ -136,7 +136,7 @@ class PurposePoint:
     Attributes
     ----------
     purpose
-        One of `core.purposes.PURPOSES`.
+        One of `core.settings.PURPOSES`.
     probability
         The threshold, in [0, 1].
     sensitivity, specificity

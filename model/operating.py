@@ -71,7 +71,7 @@ def operating_point(card: ModelCard, purpose: str = DEFAULT) -> OperatingPoint:
     card
         The card of the version.
     purpose
-        One of `core.purposes.PURPOSES`.
+        One of `core.settings.PURPOSES`.
 
     Returns
     -------

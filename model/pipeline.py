@@ -37,7 +37,7 @@ def assess(data: bytes, classifier: Classifier, *, turn: int = 0, purpose: str =
     turn
         Clockwise rotation to apply first: 0, 90, 180 or 270 degrees.
     purpose
-        Purpose of the operating point, one of `core.purposes.PURPOSES`.
+        Purpose of the operating point, one of `core.settings.PURPOSES`.
 
     Returns
     -------
