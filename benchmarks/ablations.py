@@ -1,10 +1,8 @@
 """Ablations of the training of the default classifier, on validation patients.
 
-Short runs that differ in one thing: every run starts from the same ImageNet weights, sees the same patients in the same
-order and lasts as many epochs. So the rows compare choices; they are not the figures of the classifier that ships. With
---version, a finished classifier is looked at too: mirrored or not, with black borders filled or not, at several picture
-sizes. No test film is read.
-"""
+Short trainings that differ in one choice: the same ImageNet weights, patients, order and number of epochs. The rows
+compare choices and are not the performance of the shipped classifier. With --version, a finished classifier is scored
+too: with and without mirror averaging and border filling, at several input sizes. No test radiograph is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluate the classifier in use on folders and print it beside what others published for the official test split."""
+"""Evaluation of the classifier in use beside published results on the official test split."""
 
 from __future__ import annotations
 

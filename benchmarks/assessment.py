@@ -1,10 +1,8 @@
-"""How long an assessment takes relative to one plain forward pass of the same network in the same process.
+"""Time of an assessment relative to one forward pass of the same network in the same process.
 
-The peer is `network(x, training=False)` in a tf.function on a ready float32 batch of one: no decoding, no gate, no
-influence map. A ratio of 1.2 says that everything around the network costs a fifth of the network. Drawn films are
-nobody's chest, which the version in use refuses, so they are read by the same network without what it knows of its
-population: what that costs is measured with files alone.
-"""
+The peer is `network(x, training=False)` in a tf.function on a float32 batch of one: no decoding, no gate, no evidence
+map. A ratio of 1.2 means that everything around the network costs a fifth of the network. The version in use refuses
+synthetic radiographs, so these are read by its network without the training population."""
 
 from __future__ import annotations
 

@@ -1,11 +1,8 @@
-"""Whether the audit and the manifest stay linear: seconds per 1,000 files as a folder of drawn radiographs grows.
+"""Scaling of audit and manifest: seconds per 1,000 files for growing folders of synthetic radiographs.
 
-The peer is the same code on the smallest folder: a ratio near 1 says that ten times the files take ten times as long.
---cpu-time counts the seconds that processors spent on it, which is fair on a machine that others use as well.
-
-The pictures are small and differ in exposure, framing and texture, but are all chests, so that their hashes collide as
-those of real films do.
-"""
+The peer is the same code on the smallest folder; a ratio near 1 means linear time. --cpu-time counts processor seconds,
+for machines with other load. The pictures are small and differ in exposure, framing and texture, but all show chests,
+so that their hashes collide as those of real radiographs do."""
 
 from __future__ import annotations
 

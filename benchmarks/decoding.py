@@ -1,11 +1,10 @@
-"""How fast and in how little memory a file becomes a radiograph, beside what others do with the same bytes.
+"""Time and memory of decoding, relative to other software on the same bytes.
 
-A drawn DICOM film of 4,000 × 4,000 px and 16 bits, uncompressed, with a window, against pydicom's `pixel_array` with
-`apply_voi_lut`, against the way in which torchxrayvision reads DICOM (double precision, normalised to ±1024) and
-against DCMTK's `dcmj2pnm` where it is installed; a drawn JPEG of 2,000 × 1,600 px against `cv2.imdecode`. Every way
-runs in a process of its own, several times; printed are the least processor seconds, their ratio to ours and the peak
-of memory above what the process held with the file read and the libraries loaded.
-"""
+A synthetic 16-bit DICOM file of 4,000 × 4,000 px, uncompressed, with a window, against pydicom's `pixel_array` with
+`apply_voi_lut`, against torchxrayvision's way of reading DICOM (double precision, normalised to ±1024) and against
+DCMTK's `dcmj2pnm` where it is installed; a synthetic JPEG of 2,000 × 1,600 px against `cv2.imdecode`. Each runs several
+times in a process of its own. Printed are the least processor seconds, their ratio to ours, and peak memory beyond that
+of the process with the file read and the libraries loaded."""
 
 from __future__ import annotations
 

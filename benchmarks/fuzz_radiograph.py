@@ -1,9 +1,8 @@
-"""Whether anything but a refusal leaves `decode_radiograph`: damaged files by the hundred thousand, under limits.
+"""Fuzzing of `decode_radiograph`: hundreds of thousands of damaged files, under limits of memory and time.
 
-Each file is decoded in a worker process whose data segment may not exceed one gibibyte, and what the worker starts
-itself is measured with it. Printed are what became of the files, whatever else than a RadiographError was raised,
-workers that died, the slowest files and the peak of memory. A file is known by its number; `--first` makes it again.
-"""
+Each file is decoded in a worker process with a data segment of at most one gibibyte, child processes included. Printed
+are the outcomes, exceptions other than RadiographError, workers that died, the slowest files and peak memory. Files are
+numbered; `--first` repeats one."""
 
 from __future__ import annotations
 

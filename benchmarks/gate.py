@@ -1,7 +1,7 @@
-"""What the gate says of whole folders, through the same call that serves the page: rates by code, a row a folder.
+"""Rates of the gate's findings by folder, through the call that serves the page.
 
 Examples:
-    python -m benchmarks.gate ../shared/data/not_cxr ../shared/data/nih_adult/NORMAL
+    python -m benchmarks.gate DATA/not_cxr DATA/nih_adult/NORMAL
     python -m benchmarks.gate --split RUN/split.csv --part validation DATASET
     python -m benchmarks.gate --change inverted --change 90 --limit 100 DATASET/test
     python -m benchmarks.gate --speed

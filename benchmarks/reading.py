@@ -1,11 +1,9 @@
-"""What a large DICOM film costs from upload to finding, and what surrounds the network relative to the network itself.
+"""Time and memory of a large DICOM file from upload to finding, and the parts of an assessment around the network.
 
-The first table drives the app in a real browser, as a person would: a drawn 16-bit DICOM film of 4,000 × 4,000 px is
-dropped on the read page, and the clock runs until its finding is on the screen. Memory is the greatest that the app's
-processes together held meanwhile, beyond what they held with the page open and the classifier loaded. The second table
-is about one JPEG of 2,000 × 1,600 px: all of an assessment but the network (decoding, gate, influence map), relative
-to one plain forward pass of the same network in the same process.
-"""
+The first table drives the app in a real browser: a synthetic 16-bit DICOM file of 4,000 × 4,000 px is dropped on the
+Read page, and the time runs until its finding is on the screen. Memory is the peak of the app's processes beyond that
+with the page open and the classifier loaded. The second table concerns one JPEG of 2,000 × 1,600 px: decoding, gate and
+evidence map relative to one forward pass of the same network in the same process."""
 
 from __future__ import annotations
 

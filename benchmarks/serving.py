@@ -1,10 +1,8 @@
-"""Whether the serving process stays small: the memory of the app while many radiographs are read in a real browser.
+"""Memory of the serving process while many radiographs are read in a real browser.
 
-The app is started as a person would start it, a browser drops drawn films on the read page in batches, and after each
-batch the resident memory of the app's process is printed, as a ratio to what it was after the first batch. The app
-serves the version in use without what it knows of its population: it would refuse drawn films, which are nobody's
-chest, and a refusal draws no map and holds no film's figures.
-"""
+A browser drops synthetic radiographs on the Read page in batches. After each batch the resident memory of the app's
+process is printed, with its ratio to that after the first batch. The classifier in use runs without its training
+population, since it would refuse synthetic radiographs."""
 
 from __future__ import annotations
 

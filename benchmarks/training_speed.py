@@ -1,13 +1,12 @@
-"""How fast `training.fitting.fit` trains relative to plain Keras, and what its input pipeline costs, in one process.
+"""Speed of training relative to plain Keras, and cost of the input pipeline, in one process.
 
-The peer is `network.fit` as a user would write it: the same layers at 299 px from first epoch to last, the same ones
-trainable, BatchNormalization frozen, AdamW, the same batch size, float32, pictures decoded once and cached, prefetched.
-It is measured twice, without augmentation and with the layers that notebooks for this data set use (RandomFlip,
-RandomRotation, RandomZoom, RandomTranslation). Everybody takes turns, so that a machine that slows down slows all.
+The peer is `network.fit` as a user would write it: the same layers at 299 px in all epochs, the same ones trainable,
+BatchNormalization frozen, AdamW, the same batch size, float32, pictures decoded once, cached and prefetched. It is
+measured without augmentation and with the layers that notebooks for this data set use (RandomFlip, RandomRotation,
+RandomZoom, RandomTranslation). All take turns, so that a slower machine slows all of them.
 
-Left out on both sides: validation, checkpoints, and the first turn, in which graphs are traced. --cpu-time counts the
-seconds that processors spent on it instead of those that passed, which is fair on a machine that others use as well.
-"""
+Not counted on either side: validation, checkpoints, and the first turn, which traces the graphs. --cpu-time counts
+processor seconds, for machines with other load."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ ALLOWED = {
         "core",
     },
     "records": {"argon2", "core"},
-    "model": {"numpy", "PIL", "cv2", "tqdm", "imaging", "core"},
+    "model": {"numpy", "cv2", "tqdm", "imaging", "core"},
     "imaging": {"numpy", "PIL", "cv2", "pydicom", "_gdcm", "core"},
     "core": set[str](),
 }
