@@ -178,10 +178,12 @@ def _with_progress(films: Sequence[FilmFile]) -> Iterator[FilmFile]:
     if sys.stderr.isatty():
         yield from tqdm(films, desc="assessing", unit="film", leave=False)
         return
-    started, step = time.monotonic(), max(1, len(films) // 10)
+    last, step = time.monotonic(), max(1, len(films) // 10)
     for done, film in enumerate(films):
         if done and done % step == 0 and len(films) >= 10:
-            left = (time.monotonic() - started) / done * (len(films) - done)
+            # By the latest tenth: films that are skipped at the start take no time.
+            now = time.monotonic()
+            last, left = now, (now - last) / step * (len(films) - done)
             print(with_time_left(f"assessed {done} of {len(films)} films", left), file=sys.stderr, flush=True)
         yield film
 

@@ -46,8 +46,7 @@ def fake_classifier(
 ) -> Classifier:
     """Build a classifier with logit = slope · (weighted mean brightness − cut).
 
-    where (ROWS, ROWS) weighs the cells, all alike by default; the evidence map marks `shown`, which is `where` unless
-    the map is to lie.
+    where (ROWS, ROWS) weighs the cells, all alike by default; the evidence map marks `shown`, by default `where`.
     """
     card = card or fake_card()
     px = int(card.preprocessing["input_px"])

@@ -12,7 +12,7 @@ from model.assessment import Assessment, Heatmap, InputIssue, Prediction
 FILM = Radiograph(np.zeros((40, 48), np.uint8), "ab" * 32, "PNG")
 MAP = Heatmap(np.zeros((40, 48), np.float32), "mixed10", is_empty=True)
 WARNING, REFUSAL = InputIssue("COLOUR", False, "In colour."), InputIssue("UNREADABLE", True, "Damaged.")
-ILL = Prediction(2.0, 0.9, 0.4, is_near=False)
+LIKELY = Prediction(2.0, 0.9, 0.4, is_near=False)
 
 
 def assessment(prediction: Prediction | None, *issues: InputIssue) -> Assessment:
@@ -54,14 +54,14 @@ def test_a_code_that_is_not_in_capitals_is_refused(code):
 
 
 def test_an_assessment_answers_or_refuses():
-    assert not assessment(ILL).is_refused
-    assert not assessment(ILL, WARNING).is_refused
+    assert not assessment(LIKELY).is_refused
+    assert not assessment(LIKELY, WARNING).is_refused
     assert assessment(None, REFUSAL).is_refused
     assert assessment(None, WARNING, REFUSAL).is_refused
 
 
 @pytest.mark.parametrize(
-    ("prediction", "issues"), [(None, ()), (None, (WARNING,)), (ILL, (REFUSAL,)), (ILL, (WARNING, REFUSAL))]
+    ("prediction", "issues"), [(None, ()), (None, (WARNING,)), (LIKELY, (REFUSAL,)), (LIKELY, (WARNING, REFUSAL))]
 )
 def test_an_assessment_that_does_both_or_neither_is_refused(prediction, issues):
     with pytest.raises(ValueError, match="either a prediction or a blocking issue"):
@@ -70,10 +70,10 @@ def test_an_assessment_that_does_both_or_neither_is_refused(prediction, issues):
 
 def test_the_values_cannot_be_changed():
     for value, field in (
-        (ILL, "probability"),
+        (LIKELY, "probability"),
         (WARNING, "blocking"),
         (MAP, "layer"),
-        (assessment(ILL), "prediction"),
+        (assessment(LIKELY), "prediction"),
         (FILM, "bits"),
     ):
         with pytest.raises(FrozenInstanceError):
@@ -83,10 +83,10 @@ def test_the_values_cannot_be_changed():
 def test_values_that_hold_arrays_compare_by_identity_and_can_be_cached():
     same = Heatmap(MAP.values, MAP.layer, MAP.is_empty)
     assert same != MAP and len({same, MAP}) == 2
-    assert assessment(ILL) != assessment(ILL)
+    assert assessment(LIKELY) != assessment(LIKELY)
 
 
 def test_of_what_is_no_chest_film_nothing_is_said_of_its_exposure() -> None:
     clipped, other = InputIssue("CLIPPED", True, "Half is black."), InputIssue("NOT_FRONTAL", True, "Lateral.")
     assert assessment(None, other, clipped, WARNING).reasons == ("Lateral.",)
-    assert assessment(None, clipped, WARNING).reasons == ("Half is black.",) and not assessment(ILL, WARNING).reasons
+    assert assessment(None, clipped, WARNING).reasons == ("Half is black.",) and not assessment(LIKELY, WARNING).reasons

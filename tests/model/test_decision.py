@@ -151,7 +151,7 @@ def test_net_benefit_at_another_prevalence_weighs_the_classes() -> None:
 
 
 def test_probabilities_carried_to_another_prevalence() -> None:
-    # Odds 1:1 at a share of one half become 1:4 where one in five is ill; certainty stays certainty.
+    # Odds 1:1 at a share of one half become 1:4 where one in five is positive; certainty stays certainty.
     assert at_prevalence(np.array([0.0, 0.5, 1.0]), 0.5, 0.2) == pytest.approx([0.0, 0.2, 1.0])
     assert at_prevalence(at_prevalence(SCORES, 0.5, 0.1), 0.1, 0.5) == pytest.approx(SCORES)
     with pytest.raises(ValueError, match=r"shares in \(0, 1\)"):

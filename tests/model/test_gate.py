@@ -199,7 +199,7 @@ def test_the_population_warns_and_what_is_no_chest_film_is_refused() -> None:
     assert [issue.code for issue in check_population(judged(cropped=0.7))] == ["CROPPED"]
     (issue,) = check_population(judged(distance=1.5, ood=2.0, cropped=1.0))
     assert (issue.code, issue.blocking) == ("NOT_A_CHEST_RADIOGRAPH", True)
-    assert check_population(judged(distance=0.9, ood=9.0)) == (), "it lies among the films that were learned from"
+    assert check_population(judged(distance=0.9, ood=9.0)) == (), "it is inside the training population"
 
 
 def test_what_cannot_be_known_is_not_said() -> None:

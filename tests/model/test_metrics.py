@@ -42,7 +42,7 @@ def test_average_precision_by_hand() -> None:
 
 
 def test_calibration_error_by_hand() -> None:
-    # Two bins: 0.25 with 1 of 4 ill (no error), 0.85 with 1 of 2 ill (error 0.35 on a third of the sample).
+    # Two bins: 0.25 with 1 of 4 positive (no error), 0.85 with 1 of 2 positive (error 0.35 on a third of the sample).
     p, y = np.array([0.25] * 4 + [0.85] * 2), np.array([1, 0, 0, 0, 1, 0])
     e = evaluate("x", y, p, 0.5)
     assert e.measures["ece"].value == pytest.approx(0.35 / 3)

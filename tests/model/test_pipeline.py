@@ -1,4 +1,4 @@
-"""assess(): what is asked of a picture in turn, and what becomes of films that lie on their side or are inverted."""
+"""assess(): the order of the checks, and radiographs that are rotated or inverted."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ LIMITS = Limits(1.0, 2.0, 0.5, 0.5, 0.5)
 
 
 class Eye:
-    """Knows how a picture of `marked` lies: it has one white corner, or one black one where it is inverted.
+    """Knows the orientation of a picture of `marked`: it has one white corner, or a black one where it is inverted.
 
-    `right` is what it says of such a picture set right, (distance, ood_score); of one that lies it says (3, 6).
+    `right` is the (distance, ood_score) of such a picture upright; of any other it is (3, 6).
     """
 
     def __init__(self, right: tuple[float, float] = (0.5, -5.0), suspects: bool = True) -> None:

@@ -29,7 +29,7 @@ def by_hand(**changes: object) -> TrainingPopulation:
     """Two channels in nine parts and one more over all; the last map has three channels.
 
     Axes halve every number. The heads look at the first part alone: its first channel speaks for pose 6, its second
-    for an outlier. Five references look like the middle of all and a sixth lies 4 along the last axis of looks.
+    for an outlier. Five references look like the middle of all and a sixth is 4 away along the last axis of appearance.
     """
 
     def halved(mean: float, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -60,11 +60,11 @@ def test_distance_is_that_of_the_five_nearest_by_looks() -> None:
     assert by_hand().judge(gate_features, np.zeros(3, np.float32)).population.distance == 0
     gate_features[-1] += 6
     found = by_hand().judge(gate_features, np.zeros(3, np.float32)).population
-    # One of three axes lies 6 / 2 from the five in the middle and 1 from the sixth, which takes the place of one.
+    # One of three axes is 6 / 2 from the five in the middle and 1 from the sixth, which takes the place of one.
     assert found.distance == pytest.approx(((4 * 9 + 1) / 3 / 5) ** 0.5)
     assert found.threshold == 2 and not found.is_outside
     gate_features[0] += 9 * 10
-    # The first channel's mean over nine parts lies 10 away, so its axis 5 from all of them.
+    # The first channel's mean over nine parts is 10 away, so its axis 5 from all of them.
     further = by_hand().judge(gate_features, np.zeros(3, np.float32)).population
     assert further.distance == pytest.approx(((5 * 25 + 4 * 9 + 1) / 3 / 5) ** 0.5) and further.is_outside
 
@@ -94,7 +94,7 @@ def test_the_ood_score_adds_what_was_drawn_and_how_far_it_lies() -> None:
     gate_features = np.ones(2 * PARTS + 1, np.float32)
     gate_features[1] += 2 * 6  # a score of 6 in the first part, the whole only 6 / 9 off
     near = by_hand().judge(gate_features, np.zeros(3, np.float32))
-    assert near.ood_score > LIMITS.ood_score and not near.is_not_chest, "it lies within the population"
+    assert near.ood_score > LIMITS.ood_score and not near.is_not_chest, "it is within the population"
     gate_features[-1] += 20
     assert by_hand().judge(gate_features, np.zeros(3, np.float32)).is_not_chest
 
@@ -108,7 +108,7 @@ def test_a_head_says_no_more_far_away_than_near() -> None:
 def test_neighbours_are_the_nearest_films_by_looks_and_finding() -> None:
     gate_features = np.ones(2 * PARTS + 1, np.float32)
     nearest = by_hand().judge(gate_features, np.zeros(3, np.float32)).population.neighbours
-    # The seventh reference is nobody's film. Of two axes of the finding one lies 0, 1 or 2 away, and it counts half.
+    # The seventh reference is nobody's film. Of two axes of the finding one is 0, 1 or 2 away, and it counts half.
     assert [one.label for one in nearest] == ["NORMAL", "PNEUMONIA", "PNEUMONIA"]
     assert [one.distance for one in nearest] == pytest.approx([0, 0.5, 1])
     moved = by_hand().judge(gate_features, np.array([3, 0, 0], np.float32)).population.neighbours
