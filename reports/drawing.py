@@ -1,4 +1,4 @@
-"""Radiograph and evidence map as the reader had them on the screen, for what leaves it: printed page and archive."""
+"""Radiograph and evidence map as displayed, drawn for the printed page and the archive."""
 
 from __future__ import annotations
 
@@ -20,11 +20,25 @@ Grey = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """How the reader had radiograph and evidence map on the screen.
+    """How radiograph and evidence map are displayed.
 
-    `mode` is how the map is drawn: in colour, as strongly as `opacity` in [0, 1] says, or as lines at `levels`, each in
-    (0, 1]. `against` tells that it is the map of what lowered the probability. `rendering` is the place in
-    `Radiograph.renderings` of the one that the greys follow; the first is the one that the classifier read.
+    Parameters
+    ----------
+    mode
+        "overlay" in colour, or "contour" lines.
+    opacity
+        Of the overlay, in [0, 1].
+    levels
+        Of the contours, each in (0, 1], as shares of the maximum.
+    against
+        Whether the map is the evidence against pneumonia.
+    rendering
+        Index in `Radiograph.renderings` of the window; the assessment used the first.
+
+    Raises
+    ------
+    ValueError
+        For a value outside its range.
     """
 
     mode: Mode = "overlay"

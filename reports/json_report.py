@@ -25,16 +25,23 @@ AS_FIRST_SHOWN = Drawing()
 def report_json(
     assessment: Assessment, card: ModelCard, reading: Reading | None = None, *, prevalence: float = PREVALENCE
 ) -> str:
-    """Return the report as JSON: everything the page says and no pixels. What is undefined or unknown is null.
+    """Return the report as JSON: everything that the page holds, without pixels; undefined and unknown values are null.
 
-    `reports/report_schema.json` describes it as a JSON Schema (draft 2020-12), with the meaning of every key.
-    `prevalence`, in [0, 1], is what the predictive values are for.
+    `reports/report_schema.json` (JSON Schema, draft 2020-12) describes every key. A radiograph outside the training
+    population has the status "outside" and no finding; its probability stays. The evidence map is always that for the
+    finding, whichever the screen shows.
 
-    A film outside the population has the status "outside" and no finding, so that no list made of these reports can
-    call it likely or unlikely; its probability stays. What is said of the evidence map is of the one for the finding,
-    whichever the screen shows, so that a key means the same in every report.
+    Parameters
+    ----------
+    card
+        The card of the version that assessed the radiograph.
+    prevalence
+        In [0, 1], for the predictive values.
 
-    Raises ValueError if the card is another classifier version's, or for a prevalence outside [0, 1].
+    Raises
+    ------
+    ValueError
+        For the card of another version, or a prevalence outside [0, 1].
     """
     _check(assessment, card, prevalence)
     prediction, heatmap = assessment.prediction, assessment.heatmap
@@ -85,14 +92,26 @@ def report_pdf(
 ) -> bytes:
     """Return the report as one A4 page: radiograph, evidence map, finding, validation figures, verdict and remarks.
 
-    `drawing` is how the reader had film and evidence map on the screen; `prevalence`, in [0, 1], is what the
-    predictive values are for. The same arguments always give the same bytes: the date is that of the assessment. A
-    refused assessment gives a page that says why. Whatever has no room on the page, it says where to find:
-    `report_json` holds everything.
+    The same arguments give the same bytes: the date is that of the assessment. Text without room on the page is cut,
+    and the page says that `report_json` holds it.
 
-    Raises ValueError for a prevalence outside [0, 1], another version's card, or a map against the finding where the
-    assessment has no cells for it; IndexError where the radiograph has no such rendering; ClassifierError where the
-    card has no operating point for the prediction's purpose.
+    Parameters
+    ----------
+    card
+        The card of the version that assessed the radiograph.
+    drawing
+        How radiograph and evidence map were displayed.
+    prevalence
+        In [0, 1], for the predictive values.
+
+    Raises
+    ------
+    ValueError
+        For the card of another version, a prevalence outside [0, 1], or a map against the finding without its cells.
+    IndexError
+        If the radiograph has no such rendering.
+    ClassifierError
+        If the card has no operating point for the purpose of the prediction.
     """
     _check(assessment, card, prevalence)
     return bytes(draw_page(assessment, card, reading, drawing, prevalence).output())

@@ -161,7 +161,7 @@ def _own(drawing: Drawing) -> Drawing:
 
 
 def show_exports(films: Sequence[Film], context: ReportContext, drawing: Drawing, is_reading: bool) -> None:
-    """Draw what can be taken away of all films together, in the order given; `drawing` is how films are shown now."""
+    """Draw the exports of all films, in the order given; `drawing` is how films are displayed now."""
     made: Printing | None = st.session_state.get(_PRINTING)
     if made is not None and made.seen != seen(films, context):
         made = st.session_state[_PRINTING] = None
@@ -240,7 +240,7 @@ def print_some(context: ReportContext) -> bool:
 
 
 def forget_printing() -> None:
-    """Let go of the PDF, finished or not."""
+    """Discard the PDF, finished or not."""
     st.session_state[_PRINTING] = None
 
 

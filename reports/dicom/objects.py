@@ -50,12 +50,27 @@ def report_sr(
 ) -> bytes:
     """Return the report as a DICOM Comprehensive SR of the source's study, a complete DICOM file.
 
-    `source` is the uploaded DICOM file; patient and study are copied from it and it is referenced as evidence. The
-    content's date and time are those of the assessment, in the time zone that the source names, else in `zone`. The
-    same arguments always give the same bytes. A refusal gives a report that says why, without a number.
+    The same arguments give the same bytes. A refused assessment gives a report with the reason and no number.
 
-    Raises RadiographError where `source` is not DICOM or lacks the identifiers of its study, and ValueError for another
-    version's card.
+    Parameters
+    ----------
+    source
+        The uploaded DICOM file. Patient and study are copied from it, and it is referenced as evidence.
+    card
+        The card of the version that assessed the radiograph.
+    zone
+        Time zone of the content's date and time where the source states none.
+
+    Raises
+    ------
+    RadiographError
+        If `source` is not DICOM or lacks the identifiers of its study.
+    ValueError
+        For the card of another version.
+
+    References
+    ----------
+    PS3.16 TID 1500, Measurement Report.
     """
     _check(assessment, card)
     with config.disable_value_validation():  # its warnings repeat the value, and an identifier must not reach a log
@@ -94,15 +109,30 @@ def _report(origin: Source, assessment: Assessment, card: ModelCard, reading: Re
 def report_sc(
     source: bytes, assessment: Assessment, card: ModelCard, *, drawing: Drawing = _AS_FIRST_SHOWN, zone: tzinfo = UTC
 ) -> bytes:
-    """Return the radiograph with its evidence map as a DICOM Secondary Capture of the source's study, in colour.
+    """Return radiograph and evidence map as a DICOM Secondary Capture of the source's study, in colour.
 
-    `drawing` is how the reader had film and map on the screen. The picture's long side has at most `MOST_PX` pixels, so
-    that a large film costs neither memory nor archive; the derivation description tells. A band below the film, never
-    over it, says what the picture is. For the other arguments see `report_sr`.
+    A band below the image names it. The long side has at most `MOST_PX` pixels; the derivation description states the
+    scaling.
 
-    Raises RadiographError as `report_sr` does and for an assessment without a map, which a refusal has not; ValueError
-    for another version's card, or a map against the finding where the assessment has no cells for it; IndexError where
-    the radiograph has no such rendering.
+    Parameters
+    ----------
+    source, card, zone
+        As for `report_sr`.
+    drawing
+        How radiograph and evidence map were displayed.
+
+    Raises
+    ------
+    RadiographError
+        As `report_sr`, and for an assessment without an evidence map.
+    ValueError
+        For the card of another version, or a map against the finding without its cells.
+    IndexError
+        If the radiograph has no such rendering.
+
+    References
+    ----------
+    PS3.3 A.8.1, Secondary Capture Image.
     """
     _check(assessment, card)
     if assessment.radiograph is None or assessment.heatmap is None:
