@@ -83,7 +83,7 @@ def main() -> int:
         return 1
     if not options.files:
         classifier = dataclasses.replace(classifier, population=None)
-    print("| film | what is said of it | one forward pass, ms | assessment, ms | ratio |\n|---|---|---|---|---|")
+    print("| radiograph | finding | one forward pass, ms | assessment, ms | ratio |\n|---|---|---|---|---|")
     for name, data in films.items():
         words = assess(data, classifier).words
         peers, ours = in_turn(classifier, plain, data, options.repeats)

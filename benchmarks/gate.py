@@ -147,7 +147,7 @@ def _rate(count: int, n: int) -> str:
 
 def _print_speed(classifier: Classifier) -> None:
     """Time statistics and judgement beside one forward pass, one after the other in turn."""
-    print("| film | greys and header, ms | judgement, ms | one forward pass, ms | ratio |\n|---|---|---|---|---|")
+    print("| radiograph | greys and header, ms | judgement, ms | one forward pass, ms | ratio |\n|---|---|---|---|---|")
     small = chest(1, (1000, 1000))
     for px in (224, 1000, 4000):
         pixels = np.asarray(np.kron(small, np.ones((4, 4), np.uint8)) if px == 4000 else chest(1, (px, px)))

@@ -158,10 +158,7 @@ def around_the_network(repeats: int, data: bytes) -> int:
     peers, whole = in_turn(classifier, plain, data, repeats)
     around = [own - peer for own, peer in zip(whole, peers, strict=True)]
     ratio = statistics.median(own / peer for own, peer in zip(around, peers, strict=True))
-    print(
-        "| film | what is said of it | network, ms | decoding, gate and influence map, ms | ratio |\n"
-        "|---|---|---|---|---|"
-    )
+    print("| radiograph | finding | network, ms | decoding, gate and evidence map, ms | ratio |\n|---|---|---|---|---|")
     print(
         f"| {film.height} × {film.width} px JPEG | {words} | {statistics.median(peers) * 1e3:.0f} | "
         f"{statistics.median(around) * 1e3:.0f} | {ratio:.2f} |\n\nAim: a ratio below 1."

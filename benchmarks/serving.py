@@ -91,7 +91,7 @@ def main() -> int:
                 page = browser.new_page(viewport={"width": 1280, "height": 800})
                 page.set_default_timeout(PATIENCE_MS)
                 page.goto(f"http://127.0.0.1:{port}/")
-                print("| films read | seconds per film | memory, MB | ratio to the first batch |\n|---|---|---|---|")
+                print("| read | seconds per radiograph | memory, MB | ratio to the first batch |\n|---|---|---|---|")
                 first = 0.0
                 for start in range(0, options.films, options.batch):
                     paths = []
