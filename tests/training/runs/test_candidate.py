@@ -422,7 +422,7 @@ SMALL = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_two_real_versions_through_the_command_and_in_the_background(
     tmp_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

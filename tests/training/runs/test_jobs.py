@@ -403,7 +403,7 @@ def wait_for_end(settings: Settings, id: str) -> Job:
     return jobs.read_job(settings, id)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.usefixtures("plain_environment")
 def test_a_real_training_is_cancelled_killed_resumed_and_done(films: Path, settings: Settings) -> None:
     job = run_queue.enqueue(settings, a_request(films, epochs=24), WHO)
@@ -447,7 +447,7 @@ os.fsync = fsync
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.usefixtures("plain_environment")
 def test_a_disk_that_fills_up_and_files_that_cannot_be_read(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -67,7 +67,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]
         killed.wait()
     assert (run_dir / "history.json").exists(), log.read_text()
     assert not (home / "versions").exists(), "nothing may be registered by a run that was killed"
-    run("training", "train", "--resume", str(run_dir), data_dir=home)
+    run_warm("training", "train", "--resume", str(run_dir), data_dir=home)
     return home, dataset, run_dir
 
 
@@ -183,17 +183,17 @@ def test_resuming_with_changed_films_is_refused(trained: tuple[Path, Path, Path]
 @pytest.mark.slow
 def test_versions_and_promotion_from_the_command_line(trained: tuple[Path, Path, Path]) -> None:
     home, _, _ = trained
-    listed = run("training", "versions", data_dir=home).stdout
+    listed = run_warm("training", "versions", data_dir=home).stdout
     assert any(line.startswith("* ") and "validation AUROC" in line for line in listed.splitlines())
-    refused = run("training", "promote", "1999.1.1-1", data_dir=home, expect=1)
+    refused = run_warm("training", "promote", "1999.1.1-1", data_dir=home, expect=1)
     assert "1999.1.1-1" in refused.stderr
 
 
 def test_commands_refuse_with_a_sentence_and_a_status(tmp_path: Path) -> None:
-    refused = run("training", "train", "--data", str(tmp_path / "nowhere"), data_dir=tmp_path, expect=1)
+    refused = run_warm("training", "train", "--data", str(tmp_path / "nowhere"), data_dir=tmp_path, expect=1)
     assert "Name a folder that exists" in refused.stderr
     assert not (tmp_path / "runs").exists(), "a refused training leaves no run behind"
-    refused = run(
+    refused = run_warm(
         "training",
         "train",
         "--data",
@@ -209,7 +209,7 @@ def test_commands_refuse_with_a_sentence_and_a_status(tmp_path: Path) -> None:
     )
     assert "at least one stage" in refused.stderr
     write_dataset(tmp_path / "films", 2)
-    refused = run(
+    refused = run_warm(
         "training",
         "train",
         "--data",
@@ -221,4 +221,4 @@ def test_commands_refuse_with_a_sentence_and_a_status(tmp_path: Path) -> None:
     )
     assert "Name a file that exists" in refused.stderr
     for module in ("model", "training"):
-        assert "examples:" in run(module, "--help", data_dir=tmp_path).stdout
+        assert "examples:" in run_warm(module, "--help", data_dir=tmp_path).stdout
