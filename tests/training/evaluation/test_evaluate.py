@@ -249,7 +249,7 @@ def test_evaluate_prints_and_writes(
     assert command("evaluate", "--data", str(folder), "--json", str(tmp_path / "out.json")) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("clinic: n = 10, classifier a, operating point 0.500")
-    assert "left out" in printed.err and "broken.png" in printed.err
+    assert "skipped" in printed.err and "broken.png" in printed.err
     assert "bacteria" not in printed.out
     assert list(json.loads((tmp_path / "out.json").read_text())) == JSON_KEYS
 
