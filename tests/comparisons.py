@@ -20,7 +20,7 @@ from training.evaluation.compare import Scores, compare_scores
 from training.evaluation.robustness import RobustnessRow
 from training.runs import candidate
 from training.runs.candidate_result import CandidateComparison, DifferingFilm, result_to_json
-from training.runs.held_out import Learned
+from training.runs.held_out import TrainingOverlap
 
 OLD, NEW, RUN = "2026.01.01-1", "2026.01.02-1", "20260102-030405"
 N = 120
@@ -119,8 +119,8 @@ def a_result(
             )
             for place, film in enumerate(compared.disagreeing, 1)
         ),
-        "learned": Learned(0),
-        "learned_against": Learned(0),
+        "learned": TrainingOverlap(0),
+        "learned_against": TrainingOverlap(0),
         "remarks": ("Compared on <drawn> films.",),
         "made_at": "2026-01-02T04:00:00+00:00",
         "seconds_each": 0.1,

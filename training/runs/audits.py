@@ -1,10 +1,10 @@
-"""Audits as work in the background: started from a page, and the same after a reload or a restart of the app.
+"""Audits of datasets as background tasks: started from a page, and the same after a reload or a restart of the app.
 
-    <data>/audits/<key>/request.json   which folder, and when
-                        audit.json     what was found, once it is done
+    <data>/audits/<key>/request.json   the folder, and the time of the request
+                        audit.json     the result, once it is complete
 
-and the files of `processes`. The key names the folder and its state, so an unchanged folder is never audited twice, and
-a changed one never passes for audited.
+and the files of `training.runs.processes`. The key is a digest of the folder and its state, so an unchanged folder is
+audited once, and a changed folder needs a new audit.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _UNREADABLE = Failure("The audit's result cannot be read.", "Start it again.")
 
 @dataclass(frozen=True, slots=True)
 class AuditState:
-    """Where an audit stands. `done` of `total` files are read; `started_at` is UTC, as ISO 8601."""
+    """State of an audit. `done` of `total` files are read; `started_at` is UTC, as ISO 8601."""
 
     key: str
     dataset: Dataset
@@ -57,21 +57,36 @@ class AuditState:
 
 
 def audit_key(dataset: Dataset) -> str:
-    """Name a folder in its present state: a digest of its path and of its pictures' names, sizes and times."""
+    """Return the key of a folder in its present state: a digest of its path and the names, sizes and times of files."""
     found = hashlib.sha256(os.fsencode(dataset.path))
     for path in sorted(path for _, _, path in pictures(dataset.path)):
         try:
             state = path.stat()
-        except OSError:  # it went while we looked; the next look has another key
+        except OSError:  # deleted meanwhile; the next call returns another key
             continue
         found.update(os.fsencode(path) + b"\0%d %d\0" % (state.st_size, state.st_mtime_ns))
     return found.hexdigest()[:16]
 
 
 def start_audit(settings: Settings, dataset: Dataset) -> str:
-    """Audit a folder in a process of its own and return the audit's key; one that runs or is done is taken as it is.
+    """Audit a folder in a background process; an audit that is running or complete is kept.
 
-    Raises DatasetError when the folder is none below the data roots.
+    Parameters
+    ----------
+    settings
+        The data roots, below which the folder must be, and the folder of the audits.
+    dataset
+        The folder; its present state decides the key.
+
+    Returns
+    -------
+    str
+        The key of the audit, for `read_audit`.
+
+    Raises
+    ------
+    DatasetError
+        If the folder is not below a data root, or no longer a dataset.
     """
     dataset = dataset_at(settings, dataset.path)
     key = audit_key(dataset)
@@ -85,11 +100,17 @@ def start_audit(settings: Settings, dataset: Dataset) -> str:
 
 
 def read_audit(settings: Settings, key: str) -> AuditState:
-    """Return where an audit stands; raises DatasetError when there is none of that key, or the folder is gone."""
+    """Return the state of the audit `key`, 16 hexadecimal digits, of the installation of `settings`.
+
+    Raises
+    ------
+    DatasetError
+        If there is no audit of that key, or its folder is gone.
+    """
     folder = settings.audits_dir / key
     if not re.fullmatch(r"[0-9a-f]{16}", key) or not (folder / REQUEST).is_file():
         raise DatasetError(
-            "expected the key of an audit. Received: one that does not exist",
+            "expected the key of an audit. Received: an unknown key",
             advice="Choose the data again and press the button that audits it.",
         )
     return _state(settings, folder)
@@ -107,7 +128,15 @@ def latest_audits(settings: Settings) -> tuple[AuditState, ...]:
 
 
 def is_current(settings: Settings, state: AuditState) -> bool:
-    """Whether the folder is still as it was audited: the same files with the same sizes and times."""
+    """Return whether the audited folder is unchanged: the same files with the same sizes and times.
+
+    Parameters
+    ----------
+    settings
+        The data roots, below which the folder must be.
+    state
+        The audit.
+    """
     try:
         return audit_key(dataset_at(settings, state.dataset.path)) == state.key
     except DatasetError:
@@ -115,12 +144,20 @@ def is_current(settings: Settings, state: AuditState) -> bool:
 
 
 def cancel_audit(settings: Settings, key: str) -> None:
-    """Cancel an audit that is running; what it found so far is discarded."""
+    """Cancel the running audit `key` of the installation of `settings`; partial results are discarded.
+
+    Raises
+    ------
+    DatasetError
+        If there is no audit of that key.
+    RunError
+        If its process could not be ended.
+    """
     _task(settings.audits_dir / read_audit(settings, key).key).cancel("administrator")
 
 
 def forget_audits(settings: Settings, dataset: Dataset) -> None:
-    """Delete the audits of a dataset that is deleted: they hold its files' names."""
+    """Delete the audits of `dataset` under `settings`, which hold the names of its files; running ones are ended."""
     for request in settings.audits_dir.glob(f"*/{REQUEST}"):
         if Path(str(processes.read_json(request).get("path"))).is_relative_to(dataset.path):
             processes.stop(request.parent)
@@ -137,9 +174,12 @@ def folders_in_use(settings: Settings) -> tuple[Path, ...]:
 
 
 def work(folder: Path) -> Audit:
-    """Do the audit that `folder` asks for and write it there; this is what the process of its own runs.
+    """Run the audit that `folder` requests and write the result there; called in the background process.
 
-    Raises DatasetError when the dataset is none any more.
+    Raises
+    ------
+    DatasetError
+        If the folder to be audited is no longer a dataset.
     """
     processes.write_status(folder, phase=LISTING, done=0, total=0)
     dataset = scan_folder(Path(str(processes.read_json(folder / REQUEST)["path"])))

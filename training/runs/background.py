@@ -1,11 +1,11 @@
-"""Background task: a process of its own, started once however many ask for it. Its folder is the truth about it.
+"""Background task: one process on one folder, started once however many callers ask for it.
 
     <folder>/.start.lock     held while the task is being started or cancelled
     <folder>/cancelled.json  who cancelled it, and when
     and the files of `training.runs.processes`
 
-Audits, trainings, comparisons and speed measurements are such tasks. Nothing is kept in memory, so every page, command
-and restarted app sees the same.
+Audits, trainings, comparisons and speed measurements are such tasks. The state is in the folder and not in memory, so
+every page, command and restarted app sees the same.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class BackgroundTask:
         if processes.is_running(self.folder) and not self.is_done():
             (self.folder / CANCELLED).unlink(missing_ok=True)
             raise RunError(
-                "expected a process that can be ended. Received: one that goes on",
+                "expected a process that can be ended. Received: one that still runs",
                 advice="It may belong to another user of this machine; ask them to end it.",
             )
 

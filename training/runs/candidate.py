@@ -1,11 +1,11 @@
-"""A run's version beside the classifier in use: what was found, as values, and the background work that finds it.
+"""Comparison of a run's version with the classifier in use: its state, and the background task that makes it.
 
-    <run>/comparison/request.json     which two versions, and their checksums
-    <run>/comparison/status.json      where it stands
-    <run>/comparison/comparison.json  what was found; written last, so that it is all there or not at all
-    <run>/comparison/*.png            the films on which the two differ most, without and with both influence maps
+    <run>/comparison/request.json     both versions, and the checksums of their weights
+    <run>/comparison/status.json      progress
+    <run>/comparison/comparison.json  the result; written last, in one step
+    <run>/comparison/*.png            the radiographs with the largest disagreement, without and with both evidence maps
 
-`training.runs.side_by_side` does the work in a process of its own. No tensorflow here.
+`training.runs.side_by_side` does the work in a process of its own. This module does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from training.runs.held_out import Split, made_version
 from training.runs.processes import Failure
 
 FOLDER, RESULT, REQUEST = "comparison", "comparison.json", "request.json"
-# Robustness costs one reading for each change, so it is measured on no more films than these.
+# Robustness costs one forward pass for each perturbation, so it is measured on no more radiographs than these.
 ROBUSTNESS_FILMS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonState:
-    """Where the comparison of a run stands; `done` of `total` readings, and how long the rest will take, if known."""
+    """State of the comparison of a run: `done` of `total` forward passes, and the seconds left, None if unknown."""
 
     state: Literal["none", "running", "done", "failed"]
     phase: str = ""
@@ -47,7 +47,15 @@ class ComparisonState:
 
 
 def run_of(settings: Settings, run_id: str) -> Path | None:
-    """Return the folder of a run by its name, None when there is none; a name never leads out of the runs' folder."""
+    """Return the folder of a run, None where there is none.
+
+    Parameters
+    ----------
+    settings
+        The folder of the runs.
+    run_id
+        An untrusted name; one that leads out of the folder of the runs is not found.
+    """
     if not run_id or run_id.startswith(".") or Path(run_id).name != run_id:
         return None
     folder = settings.runs_dir / run_id
@@ -55,10 +63,28 @@ def run_of(settings: Settings, run_id: str) -> Path | None:
 
 
 def start_comparison(settings: Settings, run_folder: Path, against: str, launch: Launch | None = None) -> bool:
-    """Start comparing the run's version with `against` in the background; return False when that is going on already.
+    """Start comparing a run's version with another one in the background; an earlier result of the run is deleted.
 
-    The result of an earlier comparison of the run is deleted. `launch` gets the comparison's folder and the arguments
-    of `python -m training`; by default it starts a process. Raises ClassifierError when there is nothing to compare.
+    Parameters
+    ----------
+    settings
+        The installation with both versions.
+    run_folder
+        A run that has made a version, the candidate.
+    against
+        The other version, usually the one in use.
+    launch
+        Takes the comparison's folder and the arguments of `python -m training`; starts a process by default.
+
+    Returns
+    -------
+    bool
+        False if a comparison of the run is already running.
+
+    Raises
+    ------
+    ClassifierError
+        If the run has made no version, or both versions are the same.
     """
     candidate = made_version(run_folder)
     if candidate is None:
@@ -103,7 +129,15 @@ def _task(run_folder: Path) -> BackgroundTask:
 
 
 def is_current(settings: Settings, result: CandidateComparison) -> bool:
-    """Whether the comparison still speaks of the classifier in use, and of both weights as they are."""
+    """Return whether a comparison is with the version in use and the weights of both versions are unchanged.
+
+    Parameters
+    ----------
+    settings
+        The installation.
+    result
+        The comparison.
+    """
     try:
         return result.against == active_version(settings) and weights_are_same(settings, result)
     except AppError:
@@ -111,7 +145,7 @@ def is_current(settings: Settings, result: CandidateComparison) -> bool:
 
 
 def weights_are_same(settings: Settings, result: CandidateComparison) -> bool:
-    """Whether both versions still have the weights that were compared, by what their cards say."""
+    """Return whether the cards under `settings` have the checksums of the weights that `result` compared."""
     try:
         return all(
             load_card(settings, version).sha256 == sha256
@@ -125,7 +159,7 @@ def weights_are_same(settings: Settings, result: CandidateComparison) -> bool:
 
 
 def run_audit(run_folder: Path) -> Audit | None:
-    """Return the audit of the data that a run learned from, None when there is none to be read."""
+    """Return the audit of a run's training data, None where it is missing or damaged."""
     try:
         return audit_from_json((run_folder / "audit.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -133,13 +167,13 @@ def run_audit(run_folder: Path) -> Audit | None:
 
 
 def films_to_compare(card: ModelCard) -> tuple[Split, int]:
-    """Return on which part of its data a version will be compared, and on how many films."""
+    """Return the split on which the version of a card will be compared, and its number of radiographs, 0 if unknown."""
     split: Split = "test" if "test" in card.evaluations else "validation"
     return split, card.evaluations[split].n if split in card.evaluations else 0
 
 
-def readings(n: int) -> int:
-    """Return how often a film is read by a classifier in the comparison of two on n films."""
+def forward_passes(n: int) -> int:
+    """Return the number of forward passes in the comparison of two classifiers on `n` radiographs."""
     mild = sum(one.mild for one in PERTURBATIONS)
     return 2 * (n + min(n, ROBUSTNESS_FILMS) * (1 + mild))
 

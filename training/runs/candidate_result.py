@@ -12,15 +12,15 @@ from model.card import Evaluation, Measure, evaluation_from
 from training.evaluation.compare import Comparison, DeLong, Disagreement, McNemar, Side
 from training.evaluation.evaluate import plain
 from training.evaluation.robustness import RobustnessRow
-from training.runs.held_out import Learned, Split
+from training.runs.held_out import Split, TrainingOverlap
 
 
 @dataclass(frozen=True, slots=True)
 class DifferingFilm:
-    """A film on which the two differ: its place among those compared, its label, both probabilities, its pictures.
+    """A radiograph on which two classifiers disagree: its index, its label, both probabilities, its pictures.
 
-    `film`, `map` and `map_against` name PNG files in the comparison's folder; an empty map means that no region of the
-    film raised the probability.
+    `film`, `map` and `map_against` name PNG files in the comparison's folder. An empty map means that no region raised
+    the probability.
     """
 
     index: int
@@ -36,10 +36,10 @@ class DifferingFilm:
 
 @dataclass(frozen=True, slots=True)
 class CandidateComparison:
-    """A candidate beside the classifier in use, on the same films; in `comparison` a is the candidate.
+    """Comparison of a candidate (a in `comparison`) with the classifier in use on the same radiographs.
 
-    `patients` counts patients without and with pneumonia. `films_digest` names the films, and the checksums the weights
-    that were compared. `seconds_each` is what one reading of a film by one classifier took.
+    `patients` counts patients without and with pneumonia. `films_digest` identifies the radiographs, and the checksums
+    the weights that were compared. `seconds_each` is the mean time of one forward pass with decoding.
     """
 
     candidate: str
@@ -57,20 +57,26 @@ class CandidateComparison:
     robustness: tuple[RobustnessRow, ...]
     robustness_against: tuple[RobustnessRow, ...]
     films: tuple[DifferingFilm, ...]
-    learned: Learned
-    learned_against: Learned
+    learned: TrainingOverlap
+    learned_against: TrainingOverlap
     remarks: tuple[str, ...]
     made_at: str
     seconds_each: float
 
 
 def result_to_json(result: CandidateComparison) -> str:
-    """Return what was found as JSON that `result_from_json` reads back; an undefined figure is null."""
+    """Return a comparison as JSON that `result_from_json` reads; an undefined measure is null."""
     return json.dumps(plain(asdict(result)), indent=1, ensure_ascii=False)
 
 
 def result_from_json(text: str) -> CandidateComparison:
-    """Read what was found; raises DatasetError when the text is not that."""
+    """Read a comparison that `result_to_json` wrote.
+
+    Raises
+    ------
+    DatasetError
+        If the text is not a comparison.
+    """
     try:
         values = _nan_for_null(json.loads(text))
         values["comparison"] = _comparison_from(values["comparison"])
@@ -79,7 +85,7 @@ def result_from_json(text: str) -> CandidateComparison:
         for name in ("robustness", "robustness_against"):
             values[name] = tuple(_row_from(row) for row in values[name])
         for name in ("learned", "learned_against"):
-            values[name] = Learned(int(values[name]["films"]), tuple(values[name]["unknown"]))
+            values[name] = TrainingOverlap(int(values[name]["films"]), tuple(values[name]["unknown"]))
         values["films"] = tuple(DifferingFilm(**film) for film in values["films"])
         values["patients"] = (int(values["patients"][0]), int(values["patients"][1]))
         values["remarks"] = tuple(values["remarks"])

@@ -1,9 +1,9 @@
-"""How long a training will take on this machine: from what was measured here, never from a table of other machines.
+"""Training time on this machine, estimated from measurements made here and not from a table of other machines.
 
     <data folder>/speed/<architecture>/speed.json   images per second at one size: fitting, and forward only
 
-A picture costs in proportion to its area. Where a network takes pictures of one size only, that is the size measured.
-No tensorflow; `training.runs.measure` does the measuring, in a process of its own.
+The time of an image is proportional to its area. A network with a fixed input size is measured at that size.
+This module does not import TensorFlow; `training.runs.measure` measures in a process of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from training.runs import candidate, processes
 from training.runs.background import BackgroundTask
 
 RESULT = "speed.json"
-# Seconds beside the network's own: start of TensorFlow, the audit and the reading of one file on one core.
+# Seconds beside the network's own: start of TensorFlow, and audit and decoding of one file on one core.
 _START = 25.0
 _PER_FILE = 0.012
 _START_COMPARING = 15.0
@@ -42,9 +42,21 @@ class Speed:
 
 
 def fit_seconds(config: TrainingConfig, pneumonia: int, normal: int, speed: Speed) -> float:
-    """Return the seconds in which `config` trains on a folder with so many radiographs of each class.
+    """Estimate the training time on a folder; evaluation on a test split is not included.
 
-    Reading, every epoch with its validation, calibration, how the films look; evaluation on a test part not counted.
+    Parameters
+    ----------
+    config
+        The configuration of the training.
+    pneumonia, normal
+        Number of radiographs of each class.
+    speed
+        As measured on this machine for the architecture.
+
+    Returns
+    -------
+    float
+        Seconds of reading, fitting, validation, calibration and fitting the gate.
     """
     held_out = config.validation_fraction * (pneumonia + normal)
     train = [(1 - config.validation_fraction) * n for n in (pneumonia, normal)]
@@ -71,14 +83,22 @@ def fit_seconds(config: TrainingConfig, pneumonia: int, normal: int, speed: Spee
 
 
 def _rate(train_after: str, speed: Speed) -> float:
-    # The head alone has next to nothing to go back through.
+    # Training the head alone has almost no backward pass.
     return speed.forward * 0.95 if train_after == "pooled_features" else speed.fitting
 
 
 def comparison_seconds(settings: Settings, card: ModelCard, against: ModelCard) -> float:
-    """Estimate how long a comparison will take: from earlier ones on this machine, else from what was measured here.
+    """Estimate the time of a comparison in seconds.
 
-    Where nothing was, a reading by a network of 22 million parameters at 299 px is taken for a tenth of a second.
+    From earlier comparisons on this machine, else from the measured speed. Without either, a forward pass of a network
+    of 22 million parameters at 299 px is taken as 0.1 s.
+
+    Parameters
+    ----------
+    settings
+        The installation with its runs and measurements.
+    card, against
+        Model cards of the two versions.
     """
     earlier = [
         float(values["seconds_each"])
@@ -88,12 +108,12 @@ def comparison_seconds(settings: Settings, card: ModelCard, against: ModelCard) 
     each = (
         statistics.median(earlier)
         if earlier
-        else statistics.fmean(_reading_seconds(settings, one) for one in (card, against))
+        else statistics.fmean(_forward_seconds(settings, one) for one in (card, against))
     )
-    return _START_COMPARING + candidate.readings(candidate.films_to_compare(card)[1]) * each
+    return _START_COMPARING + candidate.forward_passes(candidate.films_to_compare(card)[1]) * each
 
 
-def _reading_seconds(settings: Settings, card: ModelCard) -> float:
+def _forward_seconds(settings: Settings, card: ModelCard) -> float:
     px = float(card.preprocessing.get("input_px", 299))
     if (speed := known_speed(settings, card.architecture)) is not None:
         return (px / speed.input_px) ** 2 / speed.forward
@@ -101,12 +121,15 @@ def _reading_seconds(settings: Settings, card: ModelCard) -> float:
 
 
 def folder(settings: Settings, architecture: str) -> Path:
-    """Return where the measuring of an architecture keeps its state."""
+    """Return the folder under `settings` with the speed measurement of `architecture`."""
     return settings.data_dir / "speed" / architecture.replace(":", ".").replace("/", ".")
 
 
 def known_speed(settings: Settings, architecture: str) -> Speed | None:
-    """Return what was measured on this machine, None when nothing was, or with another number of processors."""
+    """Return the measured speed of `architecture` under `settings`.
+
+    None where there is no valid measurement with this number of processors.
+    """
     values = processes.read_json(folder(settings, architecture) / RESULT)
     try:
         speed = Speed(**values)
@@ -117,19 +140,19 @@ def known_speed(settings: Settings, architecture: str) -> Speed | None:
 
 
 def keep_speed(settings: Settings, speed: Speed) -> None:
-    """Remember a measurement."""
+    """Store the measurement `speed` in the data folder of `settings`."""
     place = folder(settings, speed.architecture)
     place.mkdir(parents=True, exist_ok=True)
     write_atomically(place / RESULT, json.dumps(asdict(speed)))
 
 
 def start_measuring(settings: Settings, architecture: str) -> None:
-    """Measure an architecture in a process of its own, unless that is going on or its speed is known."""
+    """Measure `architecture` in the background for `settings`, unless it is being measured or its speed is known."""
     _task(settings, architecture).start(keep=lambda: known_speed(settings, architecture) is not None)
 
 
 def stop_measuring(settings: Settings) -> None:
-    """Cancel what is being measured: it would slow a training down, and its result would be wrong."""
+    """Cancel all speed measurements: they would slow a training down, and their results would be wrong."""
     for place in (settings.data_dir / "speed").glob("*"):
         task = _task_in(place, place.name)
         if task.state() != "done":
@@ -137,12 +160,15 @@ def stop_measuring(settings: Settings) -> None:
 
 
 def is_measuring(settings: Settings, architecture: str) -> bool:
-    """Whether an architecture is being measured."""
+    """Return whether `architecture` is being measured in the data folder of `settings`."""
     return _task(settings, architecture).is_running()
 
 
 def measuring_failed(settings: Settings, architecture: str) -> bool:
-    """Whether the last measurement ended without a result, so that it is not started again by itself."""
+    """Return whether the last measurement of `architecture` under `settings` ended without a result.
+
+    A failed measurement is not repeated automatically.
+    """
     return _task(settings, architecture).state() == "failed"
 
 

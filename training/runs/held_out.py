@@ -1,7 +1,7 @@
-"""On which films a run's version is compared, and what is known of who has learned from them.
+"""Held-out radiographs of a run for comparing versions, and the training radiographs of each version among them.
 
-The data's own test part, when it is labelled; else the patients that the run held out. A classifier that has learned
-from a film knows it, so its figures on that film are too good, and so are those of a version that started from it.
+They are the dataset's labelled test split, else the patients that the run held out. The figures of a version on its
+own training radiographs, or on those of a version it was initialized from, are optimistic.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _STARTED_FROM = "version "
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """The films to compare on, with their sha256; one that cannot be opened has none."""
+    """Radiographs of a comparison with their SHA-256, empty for a file that cannot be opened."""
 
     split: Split
     samples: tuple[Sample, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
-    """What is known of a version's past: from how many of the films it or a version before it has learned.
+class TrainingOverlap:
+    """Training radiographs of a version, or of one that it was initialized from, among those of a comparison.
 
-    `films` counts those that are known; `unknown` names the versions of which no list of films is on this installation.
+    `films` counts them; `unknown` names the versions whose training radiographs are not on record.
     """
 
     films: int
@@ -46,9 +46,12 @@ class Learned:
 
 
 def held_out_films(run_folder: Path) -> HeldOut:
-    """Return the films on which the run's version is to be compared.
+    """Return the radiographs on which the version of a run is compared.
 
-    Raises DatasetError when the folder is gone or the held-out films are no longer those of the run.
+    Raises
+    ------
+    DatasetError
+        If the folder is gone, or a held-out radiograph differs from that of the run.
     """
     root = read_request(run_folder).data
     test = labelled_test(scan_folder(root))
@@ -62,7 +65,7 @@ def held_out_films(run_folder: Path) -> HeldOut:
             found = ""
         if split == "validation" and found != sample.sha256:
             raise DatasetError(
-                "expected the films that the run held out. Received: a folder that has changed since",
+                "expected the radiographs that the run held out. Received: a folder that has changed since then",
                 advice="Restore the folder as it was when the run began, or start a new run.",
             )
         samples.append(replace(sample, path=root / sample.path, sha256=found))
@@ -70,9 +73,17 @@ def held_out_films(run_folder: Path) -> HeldOut:
 
 
 def read_manifest(run_folder: Path) -> tuple[tuple[Sample, str], ...]:
-    """Return a run's films with the side they were on, "train" or "validation"; paths are below the dataset folder.
+    """Return a run's radiographs from split.csv, each with its part.
 
-    Raises DatasetError when split.csv is missing or damaged.
+    Returns
+    -------
+    tuple of (Sample, str)
+        The part is "train" or "validation"; paths are relative to the dataset folder.
+
+    Raises
+    ------
+    DatasetError
+        If split.csv is missing or damaged.
     """
     try:
         with (run_folder / "split.csv").open(newline="", encoding="utf-8") as file:
@@ -96,10 +107,26 @@ def read_manifest(run_folder: Path) -> tuple[tuple[Sample, str], ...]:
         ) from error
 
 
-def learned_from(settings: Settings, version: str, run_folder: Path, films: Sequence[Sample]) -> Learned:
-    """Say from how many of `films` the version, or one that it started from, is known to have learned.
+def training_overlap(settings: Settings, version: str, run_folder: Path, films: Sequence[Sample]) -> TrainingOverlap:
+    """Count the radiographs on which a version, or one that it was initialized from, was trained.
 
-    The run's own split serves as the list of films of every version that was made from the same data.
+    The run's split serves every version that was made from the same dataset.
+
+    Parameters
+    ----------
+    settings
+        The installation.
+    version
+        Name of the version.
+    run_folder
+        The run.
+    films
+        Radiographs of a comparison; those without SHA-256 are not counted.
+
+    Raises
+    ------
+    DatasetError
+        If split.csv of the run is missing or damaged.
     """
     wanted = {film.sha256 for film in films if film.sha256}
     manifest = read_manifest(run_folder)
@@ -111,11 +138,24 @@ def learned_from(settings: Settings, version: str, run_folder: Path, films: Sequ
             unknown.append(name)
         else:
             seen |= fitted & wanted
-    return Learned(sum(film.sha256 in seen for film in films), tuple(unknown))
+    return TrainingOverlap(sum(film.sha256 in seen for film in films), tuple(unknown))
 
 
 def lineage(settings: Settings, version: str) -> Iterator[tuple[str, ModelCard | None]]:
-    """Yield the version and those that it started from, one after the other; no card where there is none any longer."""
+    """Yield a version and those that it was initialized from, newest first.
+
+    Parameters
+    ----------
+    settings
+        The installation.
+    version
+        Name of the first version.
+
+    Yields
+    ------
+    tuple of (str, ModelCard or None)
+        Name and card; None where the card is missing, which ends the lineage.
+    """
     past: set[str] = set()
     while version and version not in past:
         past.add(version)
@@ -130,7 +170,7 @@ def lineage(settings: Settings, version: str) -> Iterator[tuple[str, ModelCard |
 
 
 def _fitted_on(settings: Settings, card: ModelCard, manifest: Sequence[tuple[Sample, str]]) -> frozenset[str] | None:
-    """Return the digests of the films that a version's weights were fitted on, None when nobody can tell."""
+    """Return the SHA-256 of a version's training radiographs, None where they are not on record."""
     for run in settings.runs_dir.glob("*/"):
         if made_version(run) == card.version:
             try:
@@ -144,7 +184,7 @@ def _fitted_on(settings: Settings, card: ModelCard, manifest: Sequence[tuple[Sam
 
 
 def _split_again(card: ModelCard, samples: Sequence[Sample]) -> frozenset[str] | None:
-    """Split the films of a version made elsewhere from the same data as its training did, which its card tells."""
+    """Repeat the split of a version that was trained elsewhere on the same data, as its card describes it."""
     in_val = [bool(s.path.parts) and s.path.parts[0] == "val" for s in samples]
     val = [s for s, inside in zip(samples, in_val, strict=True) if inside]
     train = [s for s, inside in zip(samples, in_val, strict=True) if not inside]
@@ -155,7 +195,7 @@ def _split_again(card: ModelCard, samples: Sequence[Sample]) -> frozenset[str] |
         return None
     kept = [s for s, held in zip([*train, *val], out, strict=True) if held]
     if counts != {name: sum(s.label == label for s in kept) for label, name in enumerate(CLASSES)}:
-        return None  # it was split in another way
+        return None  # the split differs
     return frozenset(s.sha256 for s, held in zip([*train, *val], out, strict=True) if not held)
 
 

@@ -1,7 +1,7 @@
-"""Training runs as a page or a command shows them, read from their folders; queued and started by `run_queue`.
+"""Training runs as pages and commands show them, read from their folders; queued and started by `run_queue`.
 
 A run that has ended is read once, and again when its folder or its version's card has changed. Nothing else is kept in
-memory, so every page, command and restarted app sees the same. No tensorflow here, and no streamlit.
+memory, so every page, command and restarted app sees the same. This module imports neither TensorFlow nor Streamlit.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,79}")
 _STARTING = timedelta(seconds=10)
 _NEVER_STARTED = Failure("The run was never started: the program that was about to start it ended.", "Resume it.")
 _INTERRUPTED = Failure("The run was interrupted.", "Resume it.")
-# A folder changed twice within a tick of the file system's clock looks unchanged; an older one is told by its time.
+# A folder changed twice within one tick of the file system's clock looks unchanged.
 _SETTLED_SECONDS = 2.0
 _MOST_KEPT = 5000
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run. `fitting` holds the fields of `FittingStep` while it fits; `seconds_left` is until the phase ends.
+    """One training run. `fitting` holds the fields of `FittingStep` while it fits.
 
-    `place` is 0 for a run that is not waiting, else its place in the queue from 1. `minutes` is what fitting has taken
-    so far, `val_auroc` the last epoch's, of `epochs` planned epochs `epochs_done` are finished. `is_busy` says whether
-    a process works on it, which may be closing down after the version was made.
+    `place` is the position in the queue from 1, 0 for a run that does not wait. `seconds_left` is the remaining time of
+    the phase, `minutes` the fitting time so far, `val_auroc` that of the last epoch; `epochs_done` of `epochs` are
+    finished. `is_busy` is whether a process works on it, which may still be closing down after the version was made.
     """
 
     id: str
@@ -97,7 +97,13 @@ def list_jobs(settings: Settings) -> tuple[Job, ...]:
 
 
 def read_job(settings: Settings, id: str) -> Job:
-    """Return one run; raises RunError when there is none of that name."""
+    """Return the run `id` of the installation of `settings`.
+
+    Raises
+    ------
+    RunError
+        If there is no such run.
+    """
     job = _job(run_folder(settings, id))
     if job.state != "queued":
         return job
@@ -105,7 +111,13 @@ def read_job(settings: Settings, id: str) -> Job:
 
 
 def run_folder(settings: Settings, id: str) -> Path:
-    """Return the folder of a run; raises RunError when there is none of that name."""
+    """Return the folder of the run `id`, an untrusted name, under `settings`.
+
+    Raises
+    ------
+    RunError
+        If there is no such run.
+    """
     folder = settings.runs_dir / id
     # The name comes from an address that anybody can type.
     if not _ID.fullmatch(id) or not (folder / REQUEST).is_file():
@@ -124,17 +136,30 @@ def run_task(folder: Path) -> BackgroundTask:
 
 
 def epochs(job: Job) -> list[dict[str, Any]]:
-    """Return one row per finished epoch, as `fit` writes them."""
+    """Return one row for each finished epoch, as `training.fitting.fit` writes them."""
     return _rows(job.folder)
 
 
 def points(job: Job, most: int = 1000) -> list[dict[str, Any]]:
-    """Return the rows from which the curve grows within an epoch, thinned to about `most`."""
+    """Return the rows of the training curve of `job` within epochs, thinned to about `most`, the newest included."""
     return read_points(job.folder, most)
 
 
 def log_tail(job: Job, lines: int = 200) -> tuple[str, ...]:
-    """Return the last lines that the run printed, or wrote into its log when it was started in a terminal."""
+    """Return the last log lines of a run.
+
+    Parameters
+    ----------
+    job
+        The run.
+    lines
+        Largest number of lines.
+
+    Returns
+    -------
+    tuple of str
+        The output of its process, or its log where it was started in a terminal; oldest first.
+    """
     return processes.last_log_lines(job.folder, lines) or _log(job.folder, lines)
 
 

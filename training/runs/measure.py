@@ -1,4 +1,4 @@
-"""Measure how fast this machine trains and runs a network: a few steps on noise, half a minute."""
+"""Speed of training and inference of a network on this machine: a few steps on noise, half a minute."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STEPS = 2
 
 
 def measure(architecture: str) -> Speed:
-    """Return the images per second of fitting and of a forward pass at the network's own size."""
+    """Measure the images per second of fitting and of a forward pass at the architecture's default size."""
     transfer = find_architecture(architecture).is_transfer
     config = default_config(architecture, has_weights=transfer)
     network = build_initial_network("random", config)

@@ -1,4 +1,4 @@
-"""Does this machine have the disk and the memory for a run? Asked before anything heavy begins. No tensorflow."""
+"""Disk space and memory that a run needs, checked before it starts. This module does not import TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.data.dataset import scan_folder
 from training.fitting.config import TrainingConfig
 from training.runs.request import RunRequest
 
-# Counted once, because counting takes tensorflow and seconds; a test compares them with the networks.
+# Counted once, because counting needs TensorFlow and takes seconds; a test compares them with the networks.
 PARAMETERS = {
     "inception_v3": 21_804_833,
     "inception_v3_scratch": 21_804_833,
@@ -31,17 +31,30 @@ _LARGEST = max(PARAMETERS.values())
 _CHECKPOINT_BYTES, _VERSION_BYTES = 16, 2.2
 _FEATURE_BYTES = 2048 * 4
 _SMALL_FILES = 64e6
-# TensorFlow with its libraries; the network with gradients, average and moments; what a batch leaves behind on its way
-# up. Together 3.5 GB for InceptionV3 with 32 pictures of 299 px, as measured.
+# TensorFlow with its libraries; the network with gradients, average and moments; the activations of a batch. Measured
+# for InceptionV3 with 32 pictures of 299 px: 3.5 GB in total.
 _TENSORFLOW_BYTES, _PARAMETER_BYTES, _PIXEL_BYTES = 0.9e9, 20, 760
-# Both sides of the split are copied out of the pictures that were read.
+# Both parts of the split are copies of the decoded pictures.
 _PICTURE_COPIES = 2
 
 
 def disk_needed(config: TrainingConfig, n: int) -> tuple[float, float]:
-    """Return the bytes that a run on `n` radiographs needs (in its directory, where the version goes)."""
+    """Estimate the disk space of a run.
+
+    Parameters
+    ----------
+    config
+        The configuration of the run.
+    n
+        Number of radiographs.
+
+    Returns
+    -------
+    tuple of float
+        Bytes in the run's directory, and bytes in the folder of the versions.
+    """
     parameters = PARAMETERS.get(config.architecture, _LARGEST)
-    # A checkpoint is only removed once the next one is whole.
+    # A checkpoint is only removed once the next one is complete.
     checkpoints = 2 * _CHECKPOINT_BYTES * parameters
     if config.cached_copies:
         checkpoints = (config.cached_copies + 1) * n * _FEATURE_BYTES
@@ -49,10 +62,10 @@ def disk_needed(config: TrainingConfig, n: int) -> tuple[float, float]:
 
 
 def memory_needed(config: TrainingConfig, n: int) -> float:
-    """Return the bytes of memory that a run on `n` radiographs needs."""
+    """Estimate the bytes of memory of a run with `config` on `n` radiographs."""
     parameters = PARAMETERS.get(config.architecture, _LARGEST)
     px = max(stage.input_px for stage in config.stages)
-    # A frozen network keeps next to nothing of what passes through it.
+    # A frozen network keeps almost no activations.
     per_pixel = _PIXEL_BYTES / 4 if config.cached_copies else _PIXEL_BYTES
     return (
         _TENSORFLOW_BYTES
@@ -63,11 +76,26 @@ def memory_needed(config: TrainingConfig, n: int) -> float:
 
 
 def check_resources(run_dir: Path, config: TrainingConfig, request: RunRequest) -> None:
-    """Raise ResourceError when the disk or the free memory will not do, DatasetError when the folder is gone."""
+    """Check that free disk space and free memory are sufficient for a run.
+
+    Parameters
+    ----------
+    run_dir
+        Directory of the run; checkpoints in it count as written.
+    config, request
+        The configuration and the request of the run.
+
+    Raises
+    ------
+    ResourceError
+        If disk space or memory is insufficient.
+    DatasetError
+        If the dataset is gone.
+    """
     folder = scan_folder(request.data)
     n = len(folder.train) + len(folder.val)
     here, there = disk_needed(config, n)
-    # What an earlier sitting has written is there already.
+    # Files of an interrupted run are already written.
     here -= sum(path.stat().st_size for path in run_dir.glob("*.npz"))
     out = _nearest(request.out)
     if run_dir.stat().st_dev == out.stat().st_dev:

@@ -1,14 +1,14 @@
-"""Work that goes on in a process of its own, so that it outlives whoever started it. Its folder is the truth about it.
+"""Processes that outlive the program that started them, each with a folder that holds its state.
 
-    <folder>/process.json   process id, when the system created it, when we started it
-    <folder>/output.log     what it printed
-    <folder>/status.json    where it stands: phase, done, total, and when that was written
-    <folder>/error.json     what went wrong, in two sentences; written by the process itself
-    <folder>/.alone.lock    held by the one process that may write here, where the work asks for that (`alone`)
+    <folder>/process.json   process id, its creation time, when it was started
+    <folder>/output.log     its output
+    <folder>/status.json    progress: phase, done, total, and the time of writing
+    <folder>/error.json     the error in two sentences; written by the process itself
+    <folder>/.alone.lock    held by the one process that may write here, where the task requires it (`alone`)
 
-A process id alone proves nothing, since the system gives it away again: together with the time of creation it does.
-That time is counted from the start of the system, since the clock on the wall may be set while a training goes on.
-No tensorflow here, and no streamlit.
+A process id alone is not unique, since the system reuses it; with the creation time it is. That time is counted from
+the start of the system, since the wall clock may be set while a training runs. This module imports neither TensorFlow
+nor Streamlit.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ ROOT = Path(__file__).resolve().parents[2]
 _LOCK = ".alone.lock"
 _PATIENCE_SECONDS = 3.0
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# Children of this process that may have to be buried; a process that was started by another one is not ours to bury.
+# Child processes to be reaped when they end; those of other processes are not reaped here.
 _children: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a piece of work failed: what happened, what to do, and the last lines that it printed."""
+    """Reason why a task failed: what happened, what to do, and the last log lines."""
 
     message: str
     advice: str
@@ -51,7 +51,7 @@ class Failure:
 
 
 def launch(folder: Path, arguments: Sequence[str]) -> None:
-    """Start `python -m training <arguments>` with `folder` as its own; it goes on when this process ends."""
+    """Start `python -m training` with `arguments` as the process of `folder`; it continues when this process ends."""
     (folder / ERROR).unlink(missing_ok=True)
     with (folder / OUTPUT).open("ab") as output:
         process = subprocess.Popen(
@@ -67,15 +67,15 @@ def launch(folder: Path, arguments: Sequence[str]) -> None:
 
 
 def remember(folder: Path, pid: int) -> None:
-    """Write down which process works on `folder`."""
-    created = -1.0  # of a process that has ended already: then it is no longer running, which is the truth
+    """Record `pid` as the process of `folder`."""
+    created = -1.0  # of a process that has already ended
     with contextlib.suppress(psutil.Error):
         created = _created(psutil.Process(pid))
     write_atomically(folder / PROCESS, json.dumps({"pid": pid, "created": created, "started_at": _now()}))
 
 
 def leave(folder: Path) -> None:
-    """Let this process count as ended: it has done its work on `folder`, and another may begin while it closes down."""
+    """Record that this process has finished its work on `folder`, so that another may begin while it closes down."""
     with contextlib.suppress(OSError):
         write_atomically(folder / PROCESS, json.dumps({"pid": os.getpid(), "created": -1.0, "ended_at": _now()}))
 
@@ -86,23 +86,33 @@ def was_started(folder: Path) -> bool:
 
 
 def is_running(folder: Path) -> bool:
-    """Whether the process of `folder` is alive, or any process holds `folder` for itself."""
+    """Return whether the process of `folder` is alive, or any process holds the lock of `folder`."""
     return _process(folder) is not None or is_held(folder)
 
 
 @contextlib.contextmanager
 def alone(folder: Path, patience: float = 2.0) -> Iterator[None]:
-    """Hold `folder` for this process; the system lets go when it dies, however it dies.
+    """Hold the lock of a folder for this process; the system releases it when the process ends in any way.
 
-    Raises RunError when another process still holds it after `patience` seconds.
+    Parameters
+    ----------
+    folder
+        The folder.
+    patience
+        Seconds to wait for another process that holds the lock.
+
+    Raises
+    ------
+    RunError
+        If another process still holds the lock after `patience` seconds.
     """
     descriptor = os.open(folder / _LOCK, os.O_RDONLY | os.O_CREAT, 0o644)
     try:
-        ended = time.monotonic() + patience  # `is_held` may be looking at this very moment
+        ended = time.monotonic() + patience  # `is_held` takes the lock for a moment
         while not try_lock(descriptor):
             if time.monotonic() > ended:
                 raise RunError(
-                    "expected a folder that no other process works on. Received: one that is held",
+                    "expected a folder that no other process works on. Received: a locked folder",
                     advice="Wait until the other process has ended, or cancel it.",
                 )
             time.sleep(0.02)
@@ -112,7 +122,7 @@ def alone(folder: Path, patience: float = 2.0) -> Iterator[None]:
 
 
 def stop(folder: Path, patience: float = _PATIENCE_SECONDS) -> None:
-    """End the process of `folder` and all that it started; what has not ended after `patience` seconds is killed."""
+    """End the process of `folder` and all that it started; what is alive after `patience` seconds is killed."""
     process = _process(folder)
     if process is None:
         return
@@ -127,16 +137,16 @@ def stop(folder: Path, patience: float = _PATIENCE_SECONDS) -> None:
             with contextlib.suppress(psutil.Error):
                 one.kill()
         psutil.wait_procs(alive, timeout=1.0)
-    _bury()
+    _reap()
 
 
 def write_status(folder: Path, **values: Any) -> None:
-    """Write where the work stands, with the time."""
+    """Write the progress `values` of the task in `folder`, with the time."""
     write_atomically(folder / STATUS, json.dumps(values | {"at": _now()}))
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return what a file of the folder says, empty while there is none or when it is not JSON."""
+    """Return the object in a JSON file, empty where it is missing or damaged."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -145,18 +155,18 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_error(folder: Path, error: BaseException) -> None:
-    """Write down why the work ended, for a person; the traceback goes to the log by itself."""
+    """Write a description of `error` into `folder`, as `explain` words it; the traceback is in the log."""
     message, advice = explain(error)
-    said = json.dumps({"message": message, "advice": advice, "at": _now()})
+    text = json.dumps({"message": message, "advice": advice, "at": _now()})
     try:
-        write_atomically(folder / ERROR, said)
+        write_atomically(folder / ERROR, text)
     except OSError:  # on a full disk a few bytes may still go where whole blocks do not
         with contextlib.suppress(OSError):
-            (folder / ERROR).write_text(said, encoding="utf-8")
+            (folder / ERROR).write_text(text, encoding="utf-8")
 
 
 def explain(error: BaseException) -> tuple[str, str]:
-    """Return (what happened, what to do) for an error that ended a piece of work."""
+    """Return (what happened, what to do) for the error that ended a task."""
     if isinstance(error, AppError):
         return str(error), error.advice
     if any(isinstance(one, OSError) and one.errno in _NO_ROOM for one in _chain(error)):
@@ -164,7 +174,7 @@ def explain(error: BaseException) -> tuple[str, str]:
     if isinstance(error, FileNotFoundError):
         return (
             "A file or folder that was there at the start is gone.",
-            "Put it back, then resume; or start anew with the data as they are now.",
+            "Put it back, then resume; or start a new run with the present data.",
         )
     if isinstance(error, FloatingPointError):
         return "The loss became infinite.", "Start a new run with a smaller learning rate."
@@ -174,30 +184,43 @@ def explain(error: BaseException) -> tuple[str, str]:
             "End other programs or choose a smaller batch in the advanced settings, then resume.",
         )
     return (
-        f"It ended with an error of its own: {type(error).__name__}.",
+        f"It ended with an unexpected error: {type(error).__name__}.",
         "Try to resume. If it happens again, technical support finds the cause in the log.",
     )
 
 
 def failure(folder: Path) -> Failure | None:
-    """Return why the work on `folder` ended; only its caller knows whether it ended because it was done."""
+    """Return why the process of `folder` ended without regard to its result; None while it runs or was not started."""
     if not was_started(folder) or is_running(folder):
         return None
-    said = read_json(folder / ERROR)
-    words = last_log_lines(folder)
-    if said:
-        return Failure(str(said.get("message")), str(said.get("advice")), words)
+    error = read_json(folder / ERROR)
+    lines = last_log_lines(folder)
+    if error:
+        return Failure(str(error.get("message")), str(error.get("advice")), lines)
     if psutil.disk_usage(str(folder)).free < 50e6:
-        return Failure("The disk is full.", "Free some space, then resume: nothing that was finished is lost.", words)
+        return Failure("The disk is full.", "Free some space, then resume: nothing that was finished is lost.", lines)
     return Failure(
         "The process was ended from outside: killed, out of memory, or the machine was restarted.",
-        "Resume it. If it happens again, look whether this machine has enough memory.",
-        words,
+        "Resume it. If it happens again, check whether this machine has enough memory.",
+        lines,
     )
 
 
 def last_log_lines(folder: Path, lines: int = 12) -> tuple[str, ...]:
-    """Return the last lines that the process printed."""
+    """Return the last non-empty lines of a process's output.
+
+    Parameters
+    ----------
+    folder
+        Folder of the process.
+    lines
+        Largest number of lines.
+
+    Returns
+    -------
+    tuple of str
+        Oldest first; empty where there is no output.
+    """
     try:
         with (folder / OUTPUT).open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 16_384))
@@ -208,7 +231,7 @@ def last_log_lines(folder: Path, lines: int = 12) -> tuple[str, ...]:
 
 
 def _process(folder: Path) -> psutil.Process | None:
-    _bury()
+    _reap()
     values = read_json(folder / PROCESS)
     try:
         process = psutil.Process(int(values["pid"]))
@@ -218,10 +241,10 @@ def _process(folder: Path) -> psutil.Process | None:
         return None
 
 
-def _bury() -> None:
+def _reap() -> None:
     for child in tuple(_children):
         if child.poll() is not None:
-            with contextlib.suppress(ValueError):  # another thread was quicker
+            with contextlib.suppress(ValueError):  # another thread removed it
                 _children.remove(child)
 
 
@@ -239,7 +262,7 @@ def _signal(process: psutil.Process, number: int) -> None:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether any process holds `folder` for itself, see `alone`."""
+    """Return whether any process holds the lock of `folder`, see `alone`."""
     try:
         descriptor = os.open(folder / _LOCK, os.O_RDONLY)
     except OSError:

@@ -1,10 +1,10 @@
-"""What a run writes down of where it stands: its status for whoever looks, and rows from which a curve grows.
+"""Progress files of a run: its status, rows of the training curve, and its log.
 
     <run>/status.json      the phase with (done, total); while fitting, also all fields of `FittingStep`
-    <run>/progress.jsonl   while fitting, a row every other second, so that the curve grows within an epoch
+    <run>/progress.jsonl   while fitting, a row every two seconds, so that the curve grows within an epoch
     <run>/log.txt          a line for each phase and each epoch
 
-No tensorflow here.
+This module does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -30,7 +30,17 @@ _COLUMNS = ("epoch", "step", "steps", "loss", "train_auroc", "images_per_second"
 
 
 def recorded(report: Report, run_dir: Path, clock: Callable[[], float] = time.monotonic) -> Report:
-    """Return a report that also writes status, rows and log into `run_dir`; `clock` counts seconds."""
+    """Return a report that also writes status, rows and log of a run.
+
+    Parameters
+    ----------
+    report
+        Called with each progress after it was written.
+    run_dir
+        Directory of the run.
+    clock
+        Returns seconds; the status is written at most twice a second within a phase.
+    """
     write_line = log(run_dir)
     shown = ""
     begun = clock()
@@ -89,13 +99,13 @@ def recorded(report: Report, run_dir: Path, clock: Callable[[], float] = time.mo
 
 
 def log(run_dir: Path) -> Callable[[str], object]:
-    """Return a function that adds a line to the log of a run."""
+    """Return a function that appends a line with the time to the log of a run."""
 
-    def say(line: str) -> None:
+    def append(line: str) -> None:
         with (run_dir / LOG).open("a", encoding="utf-8") as file:
             file.write(f"{_now()} {line}\n")
 
-    return say
+    return append
 
 
 def _add_point(run_dir: Path, step: FittingStep) -> None:
@@ -111,7 +121,10 @@ def _number(value: float) -> float | None:
 
 
 def read_points(run_dir: Path, most: int = 1000) -> list[dict[str, Any]]:
-    """Return the rows of a run in order, at most about `most` of them evenly spread; the newest is always there."""
+    """Return the training curve of the run in `run_dir`, oldest row first.
+
+    About `most` rows, evenly spread; the newest is always included.
+    """
     try:
         lines = (run_dir / POINTS).read_bytes().splitlines()
     except OSError:
@@ -122,7 +135,7 @@ def read_points(run_dir: Path, most: int = 1000) -> list[dict[str, Any]]:
 
 
 def forget_points(run_dir: Path, epochs: int) -> None:
-    """Drop the rows of epochs after the first `epochs`: a run that goes on will fit those again."""
+    """Delete the rows of `run_dir` after the first `epochs` epochs: a resumed run fits those again."""
     path = run_dir / POINTS
     if not path.exists():
         return
@@ -131,7 +144,7 @@ def forget_points(run_dir: Path, epochs: int) -> None:
 
 
 def _row(line: bytes) -> dict[str, Any] | None:
-    try:  # the last line may be half written
+    try:  # the last line may be incomplete
         row = json.loads(line)
     except ValueError:
         return None

@@ -57,9 +57,14 @@ def check(
     comparison
         Comparison of the two, None where there is none.
     audit
-        Audit of the candidate's data, None where there is none. A rule without data is not met.
+        Audit of the candidate's data, None where there is none.
     limits
         Limits of the rules.
+
+    Returns
+    -------
+    tuple of Rule
+        One result for each rule; a rule whose comparison or audit is missing is not met.
     """
     current = _current(candidate, in_use, comparison)
     known = comparison if current.passed else None

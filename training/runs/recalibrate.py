@@ -1,7 +1,7 @@
-"""The same weights with another scale: calibration and operating points chosen anew on the patients once held out.
+"""Recalibration: a version with the weights of another one, and calibration and operating points chosen anew.
 
-A version's threshold can be wrong where its ranking is right. Choosing it again costs minutes, a training hours; what
-comes of it is a version of its own, since a probability of one version is not that of another.
+They are chosen on the held-out patients of the first training. Recalibration takes minutes where training takes hours.
+The result is a version of its own, since a probability of one version is not comparable with that of another.
 """
 
 from __future__ import annotations
@@ -44,14 +44,38 @@ def recalibrate(
     fills_border: bool | None = None,
     report: Report = ignore,
 ) -> Path:
-    """Add a version with the weights of `version` and a new scale, and return its folder.
+    """Add a version with the weights of another one and new calibration, and return its folder.
 
-    `data` is the folder that the version learned from; its test part and the folders `extra` (name, folder) are
-    evaluated again. `fills_border` decides whether the network sees films with their margin continued over black around
-    them, by default as it did. `report` gets the phases.
+    Parameters
+    ----------
+    settings
+        The installation with `version`.
+    version
+        Name of the version whose weights are kept.
+    data
+        The dataset that it was trained on; its test split is evaluated again.
+    out
+        Folder of the versions.
+    extra
+        Further test sets to evaluate on, (name, folder).
+    notes
+        Added to the card's notes.
+    fills_border
+        Whether black margins are filled by continuing the border, as in `TrainingConfig`; None as before.
+    report
+        Called with the progress.
 
-    Raises ClassifierError when the version cannot be used, DatasetError when `data` is not the folder that it learned
-    from or was split in another way: its held-out patients would not be known.
+    Returns
+    -------
+    Path
+        Folder of the new version.
+
+    Raises
+    ------
+    ClassifierError
+        If the version cannot be used.
+    DatasetError
+        If `data` is not the training data of the version, or its split differs: the held-out patients are unknown.
     """
     folder = version_folder(settings, version)
     card = verify(folder)
@@ -62,10 +86,10 @@ def recalibrate(
         config = dataclasses.replace(config, fills_border=fills_border)
     loaded = _load(data, config, report)
     _check_same(card, loaded)
-    from model.networks.weights import load_network  # seconds and hundreds of MB: only for who gets this far
+    from model.networks.weights import load_network  # takes seconds and hundreds of MB: only after the checks
 
     network = load_network(folder / card.weights_file, card.architecture, config.input_px, settings.architectures)
-    # The same network under the new card, so that every figure on it is of what will serve.
+    # The same network under the new card, so that every figure on it is that of the new version.
     shown = dataclasses.replace(card, preprocessing={**card.preprocessing, "fills_border": config.fills_border})
     population = _population(network, config, loaded, report)
     classifier = wrap_network(network, shown, population)
@@ -102,7 +126,13 @@ def recalibrate(
 
 
 def configuration(card: ModelCard) -> TrainingConfig:
-    """Return the configuration that the version was trained with; raises ClassifierError when the card lacks it."""
+    """Return the configuration that a version was trained with.
+
+    Raises
+    ------
+    ClassifierError
+        If the card lacks it.
+    """
     known = {field.name for field in fields(TrainingConfig)}
     try:
         config = config_from({name: value for name, value in card.training.items() if name in known})
@@ -118,11 +148,11 @@ def configuration(card: ModelCard) -> TrainingConfig:
 def _population(
     network: Any, config: TrainingConfig, loaded: LoadedFolder, report: Report
 ) -> TrainingPopulation | None:
-    """Learn how the training radiographs look to the network, for the gate; None where they are too few."""
+    """Fit the population for the gate; None where there are too few radiographs."""
     total = population_pictures(int((~loaded.held_out).sum()), int(loaded.held_out.sum()))
     if not total:
         return None
-    tick = counted(report, "learning how the radiographs look", total)
+    tick = counted(report, "fitting the training population", total)
     return learn_population(
         network, config.architecture, config.input_px, loaded, config.seed, tick, config.fills_border
     )

@@ -1,4 +1,4 @@
-"""What a run was asked for, and what came of it: the part of a run's directory that needs no tensorflow to be read."""
+"""Request of a run and the version it made: the part of a run's directory that is read without TensorFlow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REQUEST, CONFIG, VERSION = "run.json", "config.json", "version.json"
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What a run was asked for; the results of `extra_evaluations` (name, folder) and the notes go on the card."""
+    """Request of a training run; the results of `extra_evaluations` (name, folder) and the notes go on the card."""
 
     data: Path
     out: Path
@@ -32,7 +32,22 @@ class RunRequest:
 
 
 def create_run(run_dir: Path, config: TrainingConfig, request: RunRequest) -> None:
-    """Write down what is asked; raises DatasetError or ClassifierError at once when that cannot work."""
+    """Make the directory of a run and write its configuration and request.
+
+    Parameters
+    ----------
+    run_dir
+        A directory that does not exist.
+    config, request
+        The configuration and the request.
+
+    Raises
+    ------
+    DatasetError
+        If a folder of the request is no dataset.
+    ClassifierError
+        If the initial weights cannot be used.
+    """
     scan_folder(request.data)
     for _, folder in request.extra_evaluations:
         scan_folder(folder)
@@ -44,7 +59,13 @@ def create_run(run_dir: Path, config: TrainingConfig, request: RunRequest) -> No
 
 
 def read_request(run_dir: Path) -> RunRequest:
-    """Read what a run was asked for; raises DatasetError when the directory is not a run's."""
+    """Read the request of a run.
+
+    Raises
+    ------
+    DatasetError
+        If the directory is not that of a run.
+    """
     try:
         return request_from(json.loads((run_dir / REQUEST).read_text(encoding="utf-8")))
     except (OSError, ValueError, DatasetError) as error:
@@ -55,7 +76,13 @@ def read_request(run_dir: Path) -> RunRequest:
 
 
 def request_from(values: Any) -> RunRequest:
-    """Return what a run was asked for from the values of its run.json; raises DatasetError when they are not that."""
+    """Return the request with the values of a run.json.
+
+    Raises
+    ------
+    DatasetError
+        If a value is missing or invalid.
+    """
     try:
         return RunRequest(
             Path(values["data"]),
@@ -73,9 +100,16 @@ def request_from(values: Any) -> RunRequest:
 
 
 def announce_version(run_dir: Path, folder: Path, created_at: str) -> None:
-    """Write down which version the run is about to add; it counts as made once the card of that time lies there.
+    """Record the version that a run is about to add, so that a killed run never adds it twice.
 
-    Said before it is done, so that a run that is killed in between never adds the same version twice.
+    Parameters
+    ----------
+    run_dir
+        Directory of the run.
+    folder
+        The version's folder to be.
+    created_at
+        ISO 8601; the version counts as made once a card with this time is in `folder`.
     """
     write_atomically(
         run_dir / VERSION, json.dumps({"version": folder.name, "folder": str(folder), "created_at": created_at})
@@ -83,7 +117,7 @@ def announce_version(run_dir: Path, folder: Path, created_at: str) -> None:
 
 
 def finished_version(run_dir: Path) -> Path | None:
-    """Return the folder of the version that a run has made, None while it has made none or when that is gone."""
+    """Return the folder of the version that a run has made, None where it has made none or the folder is gone."""
     try:
         made = json.loads((run_dir / VERSION).read_text())
         folder = Path(made["folder"])

@@ -1,16 +1,16 @@
-"""One training run from folder to classifier version. Its directory is the truth about it.
+"""One training run from dataset to classifier version, with all of its state in its directory.
 
-<run>/run.json       what was asked: folder, its digest, starting weights, where the version goes
+<run>/run.json       the request: dataset, initial weights, folder of the versions
 <run>/config.json    the configuration
-<run>/audit.json     what the folder hides
-<run>/split.csv      which file is on which side of the split
+<run>/audit.json     the audit of the dataset
+<run>/split.csv      each file with its part of the split
 <run>/history.json   one row per finished epoch
-<run>/libraries.json versions of what it ran with
+<run>/libraries.json versions of the libraries
 <run>/log.txt        a line for each phase and each epoch
-<run>/status.json    where it stands, rewritten while it runs
-<run>/progress.jsonl while fitting, a row every other second
+<run>/status.json    progress, rewritten during the run
+<run>/progress.jsonl while fitting, a row every two seconds
 <run>/checkpoint.npz all that the next epoch depends on
-<run>/version.json   what came of it, once it is done
+<run>/version.json   the version that was made
 """
 
 from __future__ import annotations
@@ -54,11 +54,30 @@ HISTORY = "history.json"
 def execute(
     run_dir: Path, settings: Settings, report: Report, prepared: tuple[Audit, LoadedFolder] | None = None
 ) -> Path:
-    """Train, calibrate, evaluate and add the version; return its folder. Continues an interrupted run.
+    """Train, calibrate, evaluate and add the version; an interrupted run is continued, a finished one is not repeated.
 
-    A run that is done is not done again. `prepared` spares the audit and the reading of a folder that several runs
-    share. Raises DatasetError when the folder changed since the run began, or cannot be used; RunError when another
-    process works on this run.
+    Parameters
+    ----------
+    run_dir
+        Directory of the run, from `training.runs.request.create_run`.
+    settings
+        The installation.
+    report
+        Called with the progress.
+    prepared
+        Audit and radiographs of the dataset, where several runs share it; None reads the dataset.
+
+    Returns
+    -------
+    Path
+        Folder of the version.
+
+    Raises
+    ------
+    DatasetError
+        If the dataset has changed since the run began, or cannot be used.
+    RunError
+        If another process works on the run.
     """
     with processes.alone(run_dir):
         return finished_version(run_dir) or _execute(run_dir, settings, report, prepared)
@@ -68,7 +87,7 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
     request = read_request(run_dir)
     config = TrainingConfig.from_json((run_dir / CONFIG).read_text())
     report = recorded(report, run_dir)
-    _take_up(run_dir)
+    _restore_files(run_dir)
     write_atomically(run_dir / "libraries.json", json.dumps(libraries(), indent=1))
     audit, loaded = prepared or (audited(request.data, report), load(request.data, config, report))
     write_atomically(run_dir / "audit.json", audit_to_json(audit))
@@ -115,13 +134,13 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
 
 
 def training_data(loaded: LoadedFolder) -> TrainingData:
-    """Return both sides of the split as `fit` takes them."""
+    """Return both parts of the split in the form that `training.fitting.fit` takes."""
     out, labels = loaded.held_out, loaded.labels
     return TrainingData(loaded.pictures[~out], labels[~out], loaded.pictures[out], labels[out], loaded.virus[~out])
 
 
 def audited(root: Path, report: Report) -> Audit:
-    """Audit the folder."""
+    """Audit the dataset in `root`; `report` is called with the progress."""
     folder = scan_folder(root)
     total = len(folder.train) + len(folder.val) + len(folder.test)
     tick = counted(report, "auditing the folder", total)
@@ -129,7 +148,7 @@ def audited(root: Path, report: Report) -> Audit:
 
 
 def refuse_blocking(audit: Audit) -> None:
-    """Raise DatasetError when the audit found what no classifier should be trained on."""
+    """Raise DatasetError if an audit has blocking findings."""
     if blocking := [issue for issue in audit.issues if issue.blocking]:
         raise DatasetError(
             f"expected a folder without blocking findings. Received: {', '.join(issue.code for issue in blocking)}",
@@ -138,16 +157,26 @@ def refuse_blocking(audit: Audit) -> None:
 
 
 def load(root: Path, config: TrainingConfig, report: Report) -> LoadedFolder:
-    """Read the folder and hold patients out, as the configuration says."""
+    """Read the dataset and hold patients out.
+
+    Parameters
+    ----------
+    root
+        The dataset.
+    config
+        Side of the pictures, share and seed of the split, filling of borders.
+    report
+        Called with the progress.
+    """
     folder = scan_folder(root)
     tick = counted(report, "reading radiographs", len(folder.train) + len(folder.val))
     return load_folder(root, config.detail_px, config.validation_fraction, config.seed, tick, config.fills_border)
 
 
-def _take_up(run_dir: Path) -> None:
-    """Make what the directory shows agree with the checkpoint, and clear away what a killed trainer left half written.
+def _restore_files(run_dir: Path) -> None:
+    """Restore the files of the directory to the checkpoint, and delete partial files of a killed process.
 
-    It can be one epoch behind: the checkpoint is written first.
+    They can be one epoch behind: the checkpoint is written first.
     """
     clear_left_over(run_dir)
     history: list[dict[str, Any]] = []
@@ -162,20 +191,20 @@ def _remember_digest(run_dir: Path, data_digest: str) -> None:
     path = run_dir / "data.sha256"
     if path.exists() and path.read_text() != data_digest:
         raise DatasetError(
-            "expected the radiographs with which the run began. Received: a changed folder",
+            "expected the radiographs with which the run began. Received: a changed dataset",
             advice="Restore the folder, or start a new run.",
         )
     write_atomically(path, data_digest)
 
 
 def _network_to_train(run_dir: Path, request: RunRequest, config: TrainingConfig) -> keras.Model:
-    """Build the network; its starting weights are only read where no checkpoint holds all of them."""
+    """Build the network; the initial weights are only read where no checkpoint holds all weights."""
     has_all = (run_dir / CHECKPOINT).exists() and not config.cached_copies
     return build_initial_network("random" if has_all else request.backbone_weights, config)
 
 
 def _at_serving_size(network: keras.Model, config: TrainingConfig, run_dir: Path) -> keras.Model:
-    """Return the network as the registry will load it: fixed size, float32, kernels rounded to half precision."""
+    """Return the network as the registry loads it: fixed size, float32, kernels rounded to half precision."""
     path = run_dir / "weights.npz"
     round_to_half(network)
     save_network(network, path)
@@ -186,7 +215,7 @@ def _at_serving_size(network: keras.Model, config: TrainingConfig, run_dir: Path
 def _population(
     network: keras.Model, config: TrainingConfig, loaded: LoadedFolder, report: Report
 ) -> TrainingPopulation | None:
-    """Learn how the training radiographs look, for the gate; None where they are too few, or it is not asked for."""
+    """Fit the population for the gate; None where there are too few radiographs, or it is not requested."""
     total = population_pictures(int((~loaded.held_out).sum()), int(loaded.held_out.sum()))
     if not (total and config.learns_population):
         return None
@@ -196,7 +225,7 @@ def _population(
         config.input_px,
         loaded,
         config.seed,
-        counted(report, "learning how the radiographs look", total),
+        counted(report, "fitting the training population", total),
         config.fills_border,
     )
 

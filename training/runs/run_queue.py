@@ -1,9 +1,10 @@
-"""Queue of training runs: one runs at a time, the others wait in the order in which they were asked for.
+"""Queue of training runs: one runs at a time, the others wait in the order of their requests.
 
-    <run>/job.json          who asked, when, and since when it was queued or launched
+    <run>/job.json          who requested it and when, and since when it is queued or launched
     <run>/cancelled.json    who cancelled it, and when
 
-and the files of `training.runs.background`. Whoever looks starts the next one, under a lock; so does a run that ends.
+and the files of `training.runs.background`. Every page and command that calls `advance`, and every run that ends,
+starts the next run under a lock.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ from training.runs.request import RunRequest, create_run
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """What an administrator asks for. `config` is a TrainingConfig as JSON.
+    """Request of an administrator.
 
-    `weights` is what `training.fitting.initial_weights` takes.
+    `config` is a TrainingConfig as JSON; `weights` as `training.fitting.initial_weights.build_initial_network` takes
+    it.
     """
 
     data: Path
@@ -43,9 +45,30 @@ class JobRequest:
 
 
 def enqueue(settings: Settings, request: JobRequest, who: str) -> Job:
-    """Put a run into the queue, start it if nothing else runs, and return it.
+    """Put a run into the queue, and start it if no other run is active.
 
-    Raises DatasetError, ClassifierError, RunError or ResourceError when it cannot work; then there is no run.
+    Parameters
+    ----------
+    settings
+        The installation.
+    request
+        The request.
+    who
+        Name of the administrator.
+
+    Returns
+    -------
+    Job
+        The run.
+
+    Raises
+    ------
+    RunError
+        If the configuration is invalid.
+    DatasetError, ClassifierError
+        If the dataset or the initial weights cannot be used.
+    ResourceError
+        If the disk is full. After any error there is no run.
     """
     try:
         config = TrainingConfig.from_json(request.config)
@@ -89,12 +112,24 @@ def enqueue(settings: Settings, request: JobRequest, who: str) -> Job:
 
 
 def cancel(settings: Settings, id: str, who: str) -> Job:
-    """Take a run out of the queue, or end it and all that it started within five seconds; what it has done stays.
+    """Remove a run from the queue, or end it with all its processes within five seconds; finished epochs are kept.
 
-    A run that has already ended is left as it is. Raises RunError when there is none, or when it could not be ended.
+    Parameters
+    ----------
+    settings
+        The installation.
+    id
+        Name of the run; a run that has ended is unchanged.
+    who
+        Name of the administrator.
+
+    Raises
+    ------
+    RunError
+        If there is no such run, or it could not be ended.
     """
     task = run_task(run_folder(settings, id))
-    with _disk_errors(), _queue_lock(settings):  # it is not being launched meanwhile
+    with _disk_errors(), _queue_lock(settings):  # so that it is not launched meanwhile
         state = read_job(settings, id).state
         if state not in ("queued", "running"):
             return read_job(settings, id)
@@ -108,7 +143,19 @@ def cancel(settings: Settings, id: str, who: str) -> Job:
 def resume(settings: Settings, id: str, who: str) -> Job:
     """Put a cancelled or failed run back into the queue; it continues after its last finished epoch.
 
-    Raises RunError when there is none, or when it is not in such a state.
+    Parameters
+    ----------
+    settings
+        The installation.
+    id
+        Name of the run.
+    who
+        Name of the administrator.
+
+    Raises
+    ------
+    RunError
+        If there is no such run, or it has not been cancelled or failed.
     """
     folder = run_folder(settings, id)
     with _disk_errors(), _queue_lock(settings):
@@ -129,7 +176,7 @@ def resume(settings: Settings, id: str, who: str) -> Job:
 def advance(settings: Settings) -> str | None:
     """Start the run that has waited longest, unless one is running; return its id, None when none was started.
 
-    Cheap, and safe to be called by anybody at any time.
+    Cheap, and safe to be called by several processes at any time.
     """
     if _next(list_jobs(settings)) is None:
         return None
@@ -140,7 +187,7 @@ def advance(settings: Settings) -> str | None:
         task = run_task(settings.runs_dir / id)
 
         def prepare() -> None:
-            # Before the launch: whatever happens in between, no second process is ever started beside the first.
+            # Before the launch, so that no second process is ever started beside the first.
             about = processes.read_json(task.folder / JOB) | {"launched_at": datetime.now(UTC).isoformat()}
             _write_job(task.folder, about)
 
@@ -148,7 +195,7 @@ def advance(settings: Settings) -> str | None:
             return id if task.start(prepare) else None
         except OSError as error:
             if not processes.read_json(task.folder / JOB).get("launched_at"):
-                return None  # no room for a few bytes; it keeps its place until there is
+                return None  # the disk is full; the run keeps its place
             processes.leave(task.folder)
             processes.write_error(task.folder, error)
         return id
@@ -168,7 +215,7 @@ def _queue_lock(settings: Settings) -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def _disk_errors() -> Iterator[None]:
-    """Turn an OSError into a ResourceError with words for a person."""
+    """Turn an OSError into a ResourceError with a description and an advice."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,7 @@
-"""Compare a run's version with another one on the films that the run held out, and write down what was found.
+"""Comparison of a run's version with another one on the radiographs that the run held out.
 
-Both read every film; on a sample of the films both are measured after each mild change as well; and of the films on
-which they differ most, both influence maps are drawn. See `training.runs.candidate` for what is written.
+Both classify every radiograph; on a sample, robustness to mild perturbations is measured as well; and both evidence
+maps are drawn for the radiographs with the largest disagreement. See `training.runs.candidate` for the files.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from training.evaluation.robustness import PERTURBATIONS, robustness
 from training.runs import candidate, processes
 from training.runs.candidate import ROBUSTNESS_FILMS
 from training.runs.candidate_result import CandidateComparison, DifferingFilm, result_to_json
-from training.runs.held_out import HeldOut, Learned, held_out_films, learned_from
+from training.runs.held_out import HeldOut, TrainingOverlap, held_out_films, training_overlap
 
-# Along the longer side of the pictures with influence maps.
+# Longer side of the pictures with evidence maps.
 PICTURE_PX = 480
 OPACITY = 0.5
 _SECONDS_BETWEEN_STATUS = 0.5
@@ -50,27 +50,42 @@ def compare_run(
     report: Report = ignore,
     load: Load = load_classifier,
 ) -> CandidateComparison:
-    """Do what the run's comparison/request.json asks for, and write comparison.json beside it.
+    """Make the comparison that the run's comparison/request.json asks for, and write comparison.json beside it.
 
-    `report` gets the readings done and of how many in all, and so is status.json written.
-    Raises DatasetError or ClassifierError when it cannot be done; then there is no comparison.json.
+    Parameters
+    ----------
+    settings
+        The installation with both versions.
+    run_folder
+        The run.
+    report
+        Called with the forward passes done and in total, as they are written to status.json.
+    load
+        Loads the classifier of a folder; takes the trusted architectures as well.
+
+    Raises
+    ------
+    DatasetError
+        If the held-out radiographs cannot be used; no comparison.json is written then.
+    ClassifierError
+        If a version is missing or has changed since the request.
     """
     folder = run_folder / candidate.FOLDER
     asked = processes.read_json(folder / candidate.REQUEST)
     status = _Status(folder, report)
-    status.phase("checking the held-out films")
+    status.phase("checking the held-out radiographs")
     held = held_out_films(run_folder)
     status.phase("loading both classifiers")
     own, other = (_loaded(settings, asked, side, load) for side in ("candidate", "against"))
 
     sample = stratified(held.samples, ROBUSTNESS_FILMS)
-    status.begin(candidate.readings(len(held.samples)))
-    status.phase("reading the films with both classifiers")
+    status.begin(candidate.forward_passes(len(held.samples)))
+    status.phase("classifying the radiographs with both versions")
     used, logits, failures = score_side_by_side((own, other), held.samples, lambda n: status.done(2 * n))
     if {film.label for film in used} != set(range(len(CLASSES))):
         raise DatasetError(
-            "expected readable held-out films of both classes. Received: films of one class",
-            advice="Add films with and without pneumonia, then train again.",
+            "expected readable held-out radiographs of both classes. Received: one class",
+            advice="Add radiographs with and without pneumonia, then train again.",
         )
     labels, patients = np.array([film.label for film in used]), [film.patient for film in used]
     first, second = (
@@ -78,17 +93,17 @@ def compare_run(
         for one, row in zip((own, other), logits, strict=True)
     )
     comparison = compare_scores(labels, patients, first, second)
-    status.phase("drawing the films on which they differ most")
+    status.phase("drawing the radiographs with the largest disagreement")
     films = tuple(
         _drawn(folder, place, used[film.index], film, own, other)
         for place, film in enumerate(comparison.disagreeing, start=1)
     )
-    status.phase("changing films: brightness, contrast, blur, compression, rotation")
+    status.phase("measuring the robustness to perturbations")
     rows, rows_against = (
         robustness(one, sample, _MILD, lambda n: status.done(n * (1 + len(_MILD))))[0] for one in (own, other)
     )
 
-    learned, learned_against = (learned_from(settings, one.version, run_folder, used) for one in (own, other))
+    learned, learned_against = (training_overlap(settings, one.version, run_folder, used) for one in (own, other))
     result = CandidateComparison(
         candidate=own.version,
         against=other.version,
@@ -116,7 +131,7 @@ def compare_run(
 
 
 class _Status:
-    """Writes where the work stands, at most twice a second within a phase, and measures what a reading takes."""
+    """Writes the progress, at most twice a second within a phase, and measures the time of a forward pass."""
 
     def __init__(self, folder: Path, report: Report) -> None:
         self._folder, self._report = folder, report
@@ -149,16 +164,28 @@ def _loaded(settings: Settings, asked: dict[str, str], side: str, load: Load) ->
     classifier = load(version_folder(settings, str(asked.get(side))), settings.architectures)
     if classifier.card.sha256 != asked.get(f"{side}_sha256"):
         raise ClassifierError(
-            f"expected {classifier.version} as it was when the comparison began. Received: others",
+            f"expected {classifier.version} with the weights of the request. Received: other weights",
             advice="Start the comparison again.",
         )
     return classifier
 
 
 def stratified(samples: Sequence[Sample], most: int, seed: int = 0) -> tuple[Sample, ...]:
-    """Choose at most `most` samples with the shares of the classes as they are, in their order; the same ones always.
+    """Draw a sample with the same share of each class, in the order of `samples`.
 
-    Each class that is there keeps one sample at least.
+    Parameters
+    ----------
+    samples
+        All samples.
+    most
+        Largest number drawn; at least one of each class that is present is kept.
+    seed
+        Of the draw.
+
+    Returns
+    -------
+    tuple of Sample
+        The same for the same arguments.
     """
     if len(samples) <= most:
         return tuple(samples)
@@ -173,14 +200,14 @@ def stratified(samples: Sequence[Sample], most: int, seed: int = 0) -> tuple[Sam
 
 
 def _patients(samples: Sequence[Sample]) -> tuple[int, int]:
-    normal, ill = (len({s.patient for s in samples if s.label == label}) for label in range(len(CLASSES)))
-    return normal, ill
+    normal, positive = (len({s.patient for s in samples if s.label == label}) for label in range(len(CLASSES)))
+    return normal, positive
 
 
 def _drawn(
     folder: Path, place: int, sample: Sample, film: Disagreement, own: Classifier, other: Classifier
 ) -> DifferingFilm:
-    """Draw a film without and with each influence map; the files have the film's place for a name."""
+    """Draw a radiograph without and with each evidence map; the file names begin with its place."""
     radiograph = decode_radiograph(sample.path.read_bytes())
     grey = _reduced(to_uint8(radiograph))
     names = [f"{place:02d}-{what}.png" for what in ("film", "candidate", "in-use")]
@@ -215,12 +242,33 @@ def remarks(
     other: ModelCard,
     held: HeldOut,
     comparison: Comparison,
-    learned: Learned,
-    learned_against: Learned,
+    learned: TrainingOverlap,
+    learned_against: TrainingOverlap,
     left_out: int,
     robust_n: int,
 ) -> tuple[str, ...]:
-    """Return the remarks on a comparison: its radiographs, and what may bias the figures."""
+    """Return the remarks on a comparison: its radiographs, and possible bias of the figures.
+
+    Parameters
+    ----------
+    own, other
+        Model cards of the candidate and of the other version.
+    held
+        Radiographs of the comparison.
+    comparison
+        The comparison of the two.
+    learned, learned_against
+        Training radiographs of the candidate and of the other version among them.
+    left_out
+        Number of unreadable radiographs.
+    robust_n
+        Number of radiographs on which robustness was measured.
+
+    Returns
+    -------
+    tuple of str
+        One remark in one or two sentences each.
+    """
     sample = f"{comparison.n} radiographs of {comparison.n_patients} patients"
     same_data = own.data.get("digest") is not None and own.data.get("digest") == other.data.get("digest")
     same_split = same_data and own.data.get("validation") == other.data.get("validation")

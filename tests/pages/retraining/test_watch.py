@@ -185,7 +185,7 @@ def test_a_failed_run_shows_its_last_words_and_can_be_resumed(
     wait_until(lambda: jobs.read_job(settings, job.id).state == "failed")
     processes.write_error(job.folder, ValueError("<script>"))
     app = look(settings, job.id)
-    assert "an error of its own: ValueError" in text(app) and "0 finished epochs are kept" in text(app)
+    assert "an unexpected error: ValueError" in text(app) and "0 finished epochs are kept" in text(app)
     assert "<b>last words" in [one.value for one in app.code]
     trains_by(SLEEPS, tmp_path / "fake", monkeypatch)
     app.button(key="watch.resume").click().run()

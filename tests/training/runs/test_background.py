@@ -146,7 +146,7 @@ def test_a_process_that_goes_on_is_not_called_cancelled(tmp_path: Path, monkeypa
     task.start()
     with monkeypatch.context() as patched:
         patched.setattr(processes, "stop", lambda _: None)
-        with pytest.raises(RunError, match="one that goes on"):
+        with pytest.raises(RunError, match="one that still runs"):
             task.cancel("somebody")
     assert task.state() == "running" and pid_of(task.folder)
 

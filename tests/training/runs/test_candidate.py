@@ -34,7 +34,7 @@ from training.data.dataset import Sample, digest, hold_out, scan_folder, write_m
 from training.runs import candidate, estimate, processes
 from training.runs.candidate import read_comparison, start_comparison
 from training.runs.candidate_result import result_from_json, result_to_json
-from training.runs.held_out import Learned, held_out_films, learned_from, read_manifest
+from training.runs.held_out import TrainingOverlap, held_out_films, read_manifest, training_overlap
 from training.runs.side_by_side import compare_run, stratified
 
 
@@ -156,12 +156,12 @@ def test_a_folder_that_has_changed_is_refused(home: tuple[Settings, Path, Path])
 def test_a_run_s_own_films_are_unseen_and_another_run_s_are_counted(home: tuple[Settings, Path, Path]) -> None:
     settings, run, films = home
     held = held_out_films(run).samples
-    assert learned_from(settings, NEW, run, held) == Learned(0)
-    assert learned_from(settings, OLD, run, held) == Learned(0, (OLD,)), "nobody knows what it has seen"
+    assert training_overlap(settings, NEW, run, held) == TrainingOverlap(0)
+    assert training_overlap(settings, OLD, run, held) == TrainingOverlap(0, (OLD,)), "nobody knows what it has seen"
     other = make_run(settings, films, "2026.01.04-1", "other", seed=2)
     trained = {s.sha256 for s, part in read_manifest(other) if part == "train"}
     expected = sum(s.sha256 in trained for s in held)
-    assert expected > 0 and learned_from(settings, "2026.01.04-1", run, held) == Learned(expected)
+    assert expected > 0 and training_overlap(settings, "2026.01.04-1", run, held) == TrainingOverlap(expected)
 
 
 def with_training(settings: Settings, version: str, start: str, **data: object) -> None:
@@ -176,23 +176,23 @@ def test_what_a_version_started_from_counts_as_well(home: tuple[Settings, Path, 
     settings, run, films = home
     make_run(settings, films, "2026.01.04-1", "other", seed=2)
     held = held_out_films(run).samples
-    alone = learned_from(settings, "2026.01.04-1", run, held)
+    alone = training_overlap(settings, "2026.01.04-1", run, held)
     with_training(settings, "2026.01.05-1", "version 2026.01.04-1")
-    assert learned_from(settings, "2026.01.05-1", run, held) == Learned(alone.films, ("2026.01.05-1",))
+    assert training_overlap(settings, "2026.01.05-1", run, held) == TrainingOverlap(alone.films, ("2026.01.05-1",))
     with_training(settings, "2026.01.06-1", "version gone-1")
-    assert learned_from(settings, "2026.01.06-1", run, held) == Learned(0, ("2026.01.06-1", "gone-1"))
+    assert training_overlap(settings, "2026.01.06-1", run, held) == TrainingOverlap(0, ("2026.01.06-1", "gone-1"))
 
 
 def test_a_version_made_elsewhere_from_the_same_data_is_split_again(home: tuple[Settings, Path, Path]) -> None:
     settings, run, films = home
     other = make_run(settings, films, "2026.01.04-1", "other", seed=2)
     card, held = load_card(settings, "2026.01.04-1"), held_out_films(run).samples
-    known = learned_from(settings, "2026.01.04-1", run, held)
+    known = training_overlap(settings, "2026.01.04-1", run, held)
     for path in other.iterdir():
         path.unlink()
-    assert learned_from(settings, "2026.01.04-1", run, held) == known, "its card says how it was split"
+    assert training_overlap(settings, "2026.01.04-1", run, held) == known, "its card says how it was split"
     with_training(settings, "2026.01.05-1", "random", **{**card.data, "validation": {"NORMAL": 1, "PNEUMONIA": 1}})
-    assert learned_from(settings, "2026.01.05-1", run, held).unknown == ("2026.01.05-1",), "split in another way"
+    assert training_overlap(settings, "2026.01.05-1", run, held).unknown == ("2026.01.05-1",), "split in another way"
 
 
 def test_the_sample_keeps_the_shares_and_the_order_and_never_changes() -> None:
@@ -225,9 +225,9 @@ def test_a_comparison_is_all_there_and_reads_back(home: tuple[Settings, Path, Pa
     assert result.robustness[0].name == "clean" and len(result.robustness) == 9
     assert result.robustness[0].accuracy.value == pytest.approx(c.a.figures["accuracy"].value)
     assert [film.index for film in result.films] == [film.index for film in c.disagreeing]
-    assert (result.learned, result.learned_against) == (Learned(0), Learned(0, (OLD,)))
+    assert (result.learned, result.learned_against) == (TrainingOverlap(0), TrainingOverlap(0, (OLD,)))
     done, total = [one.done for one in seen], {one.total for one in seen}
-    assert done == sorted(done) and done[-1] == candidate.readings(len(held)) and total == {0, done[-1]}
+    assert done == sorted(done) and done[-1] == candidate.forward_passes(len(held)) and total == {0, done[-1]}
     assert candidate.is_current(settings, result)
 
 
@@ -325,7 +325,7 @@ def test_weights_that_change_meanwhile_are_noticed(home: tuple[Settings, Path, P
     assert not candidate.is_current(settings, result)
     request = run / candidate.FOLDER / candidate.REQUEST
     request.write_text(request.read_text().replace('"against_sha256": "', '"against_sha256": "0'))
-    with pytest.raises(ClassifierError, match="as it was when the comparison began"):
+    with pytest.raises(ClassifierError, match="with the weights of the request"):
         compare_run(settings, run, load=load)
 
 
@@ -349,12 +349,12 @@ def test_the_estimate_learns_from_earlier_comparisons(home: tuple[Settings, Path
     settings, run, _ = home
     card = a_card(NEW)
     first = estimate.comparison_seconds(settings, card, card)
-    assert first == pytest.approx(15 + candidate.readings(120) * (0.005 + 0.1 * 21_802_784 / 22e6))
+    assert first == pytest.approx(15 + candidate.forward_passes(120) * (0.005 + 0.1 * 21_802_784 / 22e6))
     folder = run / candidate.FOLDER
     folder.mkdir()
     (folder / candidate.RESULT).write_text(json.dumps({"seconds_each": 0.5}))
-    assert estimate.comparison_seconds(settings, card, card) == 15 + candidate.readings(120) * 0.5
-    assert candidate.readings(120) == 2 * (120 + 100 * 9)
+    assert estimate.comparison_seconds(settings, card, card) == 15 + candidate.forward_passes(120) * 0.5
+    assert candidate.forward_passes(120) == 2 * (120 + 100 * 9)
 
 
 def test_the_audit_of_a_run_is_read_and_a_damaged_one_is_none(home: tuple[Settings, Path, Path]) -> None:
@@ -449,7 +449,8 @@ def test_two_real_versions_through_the_command_and_in_the_background(
     first = read_manifest(settings.runs_dir / "first")
     trained = {s.sha256 for s, part in first if part == "train"}
     held = held_out_films(folder).samples
-    assert result.learned_against == Learned(sum(s.sha256 in trained for s in held)) and result.learned == Learned(0)
+    assert result.learned_against == TrainingOverlap(sum(s.sha256 in trained for s in held))
+    assert result.learned == TrainingOverlap(0)
     card = load_card(settings, result.candidate)
     assert result.evaluation.measures["auroc"].value == pytest.approx(
         card.evaluations["validation"].measures["auroc"].value, abs=1e-6

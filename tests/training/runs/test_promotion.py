@@ -29,7 +29,7 @@ from tests.comparisons import (
 from training.__main__ import main
 from training.data.audit import Issue
 from training.evaluation.compare import Scores, compare_scores
-from training.runs.held_out import Learned
+from training.runs.held_out import TrainingOverlap
 from training.runs.promotion import LIMITS, Limits, Rule, broken, check, is_blocked, is_reason
 
 OWN, OTHER = a_card(NEW, sha256="new"), a_card(OLD, sha256="old")
@@ -172,9 +172,9 @@ def test_another_test_split_blocks() -> None:
 
 
 def test_films_that_the_candidate_has_learned_from_block() -> None:
-    found = rules(learned=Learned(17))["Radiographs not used for training"]
+    found = rules(learned=TrainingOverlap(17))["Radiographs not used for training"]
     assert not found.passed and found.sentence.startswith("17 of the 120 radiographs")
-    assert rules(learned=Learned(0, ("2025.01.01-1",)))["Radiographs not used for training"].passed
+    assert rules(learned=TrainingOverlap(0, ("2025.01.01-1",)))["Radiographs not used for training"].passed
 
 
 @pytest.mark.parametrize(
