@@ -60,7 +60,14 @@ def _is_running(process: int) -> bool:
 def try_lock(descriptor: int, *, is_shared: bool = False) -> bool:
     """Lock an open file unless another process holds it; return whether that succeeded.
 
-    The lock ends when the descriptor is closed or its process dies. Any number of processes share a shared lock.
+    The lock ends when the descriptor is closed or its process ends.
+
+    Parameters
+    ----------
+    descriptor
+        Of the open file.
+    is_shared
+        Whether the lock is shared; any number of processes may hold a shared lock.
     """
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

@@ -72,7 +72,7 @@ def format_probability(probability: float) -> str:
 
 
 def format_probability_range(low: float, high: float) -> str:
-    """Write the range between two probabilities, one of them where both read the same.
+    """Write the range from probability `low` to `high`, a single one where both read the same.
 
     Examples
     --------
@@ -86,12 +86,21 @@ def format_probability_range(low: float, high: float) -> str:
 
 
 def format_rate(value: float, decimals: int = 2) -> str:
-    """Write a measure such as a sensitivity or an AUROC, a dash where it is not defined (nan)."""
+    """Write a `value` such as a sensitivity or an AUROC with so many `decimals`, a dash where it is nan."""
     return UNDEFINED if math.isnan(value) else f"{value:.{decimals}f}"
 
 
 def format_interval(estimate: Estimate, decimals: int = 2, name: str = "") -> str:
-    """Write an interval in brackets, after `name` if there is one; nothing where it is not defined.
+    """Write an interval in brackets, nothing where it is not defined.
+
+    Parameters
+    ----------
+    estimate
+        The interval; nan where it is not defined.
+    decimals
+        Number of decimals.
+    name
+        Name of the interval, such as "95 % interval", written before it.
 
     Examples
     --------
@@ -105,14 +114,31 @@ def format_interval(estimate: Estimate, decimals: int = 2, name: str = "") -> st
 
 
 def format_estimate(estimate: Estimate, decimals: int = 2, name: str = "") -> str:
-    """Write a measure and its interval, which `name` names, a dash where the measure is not defined."""
+    """Write a measure and its interval; the parameters are those of `format_interval`.
+
+    Parameters
+    ----------
+    estimate
+        The measure; a dash is written where it is nan.
+    decimals
+        Number of decimals.
+    name
+        Name of the interval.
+    """
     if math.isnan(estimate.value):
         return UNDEFINED
     return f"{estimate.value:.{decimals}f} {format_interval(estimate, decimals, name)}".rstrip()
 
 
 def format_signed(value: float, decimals: int = 3) -> str:
-    """Write a difference with its sign, U+2212 for minus, and a dash where it is not defined.
+    """Write a difference with its sign, U+2212 for minus.
+
+    Parameters
+    ----------
+    value
+        The difference; a dash is written where it is nan.
+    decimals
+        Number of decimals.
 
     Examples
     --------
@@ -126,14 +152,21 @@ def format_signed(value: float, decimals: int = 3) -> str:
 
 
 def format_signed_interval(difference: Estimate, decimals: int = 3) -> str:
-    """Write the interval of a difference in brackets, nothing where it is not defined."""
+    """Write the interval of a `difference` in brackets with so many `decimals`, nothing where it is not defined."""
     if math.isnan(difference.low) or math.isnan(difference.high):
         return ""
     return f"({format_signed(difference.low, decimals)} to {format_signed(difference.high, decimals)})"
 
 
 def format_difference(difference: Estimate, decimals: int = 3) -> str:
-    """Write a difference and its interval, a dash where the difference is not defined.
+    """Write a difference and its interval.
+
+    Parameters
+    ----------
+    difference
+        The difference; a dash is written where it is nan.
+    decimals
+        Number of decimals.
 
     Examples
     --------
@@ -178,7 +211,7 @@ def format_duration(seconds: float) -> str:
 
 
 def with_time_left(progress: str, seconds_left: float | None) -> str:
-    """Add the time that a job still takes to the words about its progress, nothing while the time is not known.
+    """Add the `seconds_left` of a job to its `progress` in words, nothing while the time is unknown (None).
 
     Examples
     --------
@@ -216,6 +249,15 @@ def format_size(size: float) -> str:
 
 def format_count(n: int, noun: str, plural: str = "") -> str:
     """Write a number of things, with commas between thousands.
+
+    Parameters
+    ----------
+    n
+        The number.
+    noun
+        The thing, singular.
+    plural
+        Its plural, `noun` with an s by default.
 
     Examples
     --------

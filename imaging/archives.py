@@ -1,4 +1,4 @@
-"""Zip archives that are not trusted: neither the names in them, nor the sizes and the number of files that they claim.
+"""Reader of untrusted zip archives: their names, sizes and numbers of files are claims, not facts.
 
 Nothing is written to disk and no name is used as a path. Radiographs that are assessed (`imaging.intake`) and uploads
 that become a dataset (`training.data.uploads`) come through this reader.
@@ -43,7 +43,7 @@ _DAMAGE = (
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file or folder as the archive's directory lists it. These are claims, and no more is unpacked than claimed."""
+    """A file or folder as the archive's directory lists it; no more is unpacked than it claims."""
 
     info: zipfile.ZipInfo
 
@@ -70,7 +70,15 @@ class Entry:
 
 @dataclass(slots=True, eq=False)
 class Archive:
-    """A zip archive as a path, bytes or an open file. It has state because `zipfile` reads its directory but once."""
+    """A zip archive as a path, bytes or an open file; it stays open, since `zipfile` parses its directory once.
+
+    Parameters
+    ----------
+    source
+        The archive.
+    limits
+        Limits of its number of files, sizes and compression ratios.
+    """
 
     source: Path | bytes | IO[bytes]
     limits: Limits = LIMITS
@@ -111,7 +119,13 @@ class Archive:
 
     @staticmethod
     def check_kind(entry: Entry) -> None:
-        """Refuse a link, a device or an encrypted file; raises ArchiveError (UNSUPPORTED)."""
+        """Refuse a link, a device or an encrypted file.
+
+        Raises
+        ------
+        ArchiveError
+            With the code UNSUPPORTED.
+        """
         if not entry.is_plain:
             raise ArchiveError(
                 "expected plain files. Received: a link or a device",
@@ -159,14 +173,19 @@ class Archive:
 
     @contextmanager
     def open(self, entry: Entry) -> Iterator[Callable[[int], bytes]]:
-        """Check a file and unpack it as a stream: yields a function that returns the next bytes, at most so many.
+        """Check a file and unpack it as a stream.
 
-        No more is unpacked than asked for, nor than the entry claims. Its checksum is compared when the end is reached.
+        No more is unpacked than is read, nor than the entry claims. The checksum is compared at the end of the stream.
+
+        Yields
+        ------
+        callable
+            Takes a number of bytes and returns at most as many, empty at the end.
 
         Raises
         ------
         ArchiveError
-            As `check` does, and UNREADABLE when the file turns out to be damaged.
+            As `check` does, and UNREADABLE if the file is damaged.
         """
         self.check(entry)
         with self._undamaged():
@@ -180,7 +199,13 @@ class Archive:
             yield read
 
     def read(self, entry: Entry) -> bytes:
-        """Unpack a file into memory; raises ArchiveError as `open` does."""
+        """Unpack a file into memory.
+
+        Raises
+        ------
+        ArchiveError
+            As `open` does.
+        """
         with self.open(entry) as read:
             return read(entry.size + 1)
 
@@ -223,7 +248,7 @@ class Archive:
 
 
 def is_archive(data: bytes) -> bool:
-    """Whether these are a zip file's bytes, whatever the file is called; an empty zip is one."""
+    """Return whether the bytes are those of a zip archive, an empty one included; file names play no part."""
     return data.startswith((b"PK\x03\x04", b"PK\x05\x06"))
 
 

@@ -29,7 +29,23 @@ def jpeg_ends(data: bytes) -> bool:
 
 
 def grey_jpeg(stream: bytes) -> npt.NDArray[np.uint8]:
-    """Decode a bare JPEG of one component to uint8 (H, W), without any rotation; raises what PIL raises."""
+    """Decode a bare JPEG of one component, without applying an orientation.
+
+    Parameters
+    ----------
+    stream
+        The JPEG file.
+
+    Returns
+    -------
+    ndarray
+        (H, W), uint8.
+
+    Raises
+    ------
+    ValueError
+        If it has several components. PIL's exceptions pass through.
+    """
     with JpegFile(io.BytesIO(stream)) as image:
         if image.mode != "L":
             raise ValueError(f"expected one component. Received: {image.mode}")

@@ -54,12 +54,12 @@ LIMITS = Limits()
 
 
 def check_picture_size(width: int, height: int) -> None:
-    """Refuse a picture by what its header says, before anything is decoded.
+    """Refuse a picture by the `width` and `height` in pixels of its header, before anything is decoded.
 
     Raises
     ------
     RadiographError
-        With the codes TOO_LARGE or TOO_SMALL.
+        With the code TOO_LARGE or TOO_SMALL.
     """
     if width * height > LIMITS.pixels:
         raise too_many_pixels(f"{width} × {height} px")
@@ -89,7 +89,7 @@ def too_many_pixels(received: str) -> RadiographError:
 
 
 def too_large(received: str, expected: str) -> RadiographError:
-    """Return the refusal of what is beyond a limit."""
+    """Return the error, with the code TOO_LARGE, for a file of which `received` is beyond the limit `expected`."""
     return RadiographError(
         f"expected {expected}. Received: {received}",
         code="TOO_LARGE",

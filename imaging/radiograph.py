@@ -61,7 +61,19 @@ def decode_radiograph(data: bytes) -> Radiograph:
 
 
 def rendered(radiograph: Radiograph, k: int) -> Radiograph:
-    """Return the radiograph with the pixels of its rendering `k`, an index into `renderings`.
+    """Return the radiograph in another rendering.
+
+    Parameters
+    ----------
+    radiograph
+        A DICOM radiograph.
+    k
+        Index in `Radiograph.renderings`.
+
+    Returns
+    -------
+    Radiograph
+        With new pixels of 16 bits, all else unchanged.
 
     Raises
     ------
@@ -77,7 +89,13 @@ def rendered(radiograph: Radiograph, k: int) -> Radiograph:
 
 
 def to_uint8(radiograph: Radiograph) -> npt.NDArray[np.uint8]:
-    """Return the radiograph as uint8 (H, W) for display and for the network, linear over its bit depth."""
+    """Return the radiograph with 8 bits, for display and for the network.
+
+    Returns
+    -------
+    ndarray
+        (H, W), uint8, linear over the bit depth.
+    """
     if radiograph.pixels.dtype == np.uint8:
         return np.asarray(radiograph.pixels, np.uint8)
     values = np.arange(65536, dtype=np.float32) * np.float32(255.0 / (2**radiograph.bits - 1))
@@ -113,12 +131,38 @@ def network_input(
 
 
 def squash(radiograph: Radiograph, detail_px: int = DETAIL_PX) -> npt.NDArray[np.uint8]:
-    """Resample to uint8 (detail_px, detail_px), each pixel the mean of the area it covers."""
+    """Resample a radiograph to a square, whatever its aspect ratio: areas are averaged, a small radiograph is enlarged.
+
+    Parameters
+    ----------
+    radiograph
+        The radiograph.
+    detail_px
+        Side of the square in pixels.
+
+    Returns
+    -------
+    ndarray
+        (detail_px, detail_px), uint8.
+    """
     return _resize(to_uint8(radiograph), detail_px)
 
 
 def enlarge(square: npt.NDArray[np.uint8], input_px: int) -> npt.NDArray[np.uint8]:
-    """Resample a square uint8 picture to uint8 (input_px, input_px), bilinear when it grows."""
+    """Resample a square picture to the input size of a network.
+
+    Parameters
+    ----------
+    square
+        (px, px), uint8.
+    input_px
+        Side of the result in pixels; bilinear when it is larger.
+
+    Returns
+    -------
+    ndarray
+        (input_px, input_px), uint8.
+    """
     return _resize(square, input_px)
 
 

@@ -1,4 +1,4 @@
-"""The administrator account of an installation: one-time code, password and rate limit.
+"""Administrator account of an installation: one-time code, password and rate limit.
 
     <data_dir>/first-code.json      Argon2 hash of the one-time code of this start of the app, until it is used
     <data_dir>/administrator.json   Argon2 hash of the password, and a mark that changes with every password
@@ -95,7 +95,14 @@ def new_first_code(settings: Settings) -> str | None:
 def set_password(settings: Settings, code: str, password: str) -> str:
     """Set the password with the one-time code, which is thereby used up.
 
-    A weak password is refused before the code is compared and does not count as an attempt.
+    Parameters
+    ----------
+    settings
+        The installation.
+    code
+        The one-time code; case, hyphens and spaces are ignored.
+    password
+        Refused before the code is compared where it is weak; this does not count as an attempt.
 
     Returns
     -------
@@ -138,7 +145,7 @@ def set_password(settings: Settings, code: str, password: str) -> str:
 
 
 def check_password(settings: Settings, password: str) -> str:
-    """Verify `password` and return the mark of the stored password.
+    """Verify `password` for the installation of `settings` and return the mark of the stored password.
 
     Raises
     ------

@@ -60,9 +60,24 @@ class Drawing:
 
 
 def map_shown(heatmap: Heatmap, drawing: Drawing) -> Heatmap:
-    """Return the map for the finding, as it is, or the one against it, drawn anew from the same cells.
+    """Return the evidence map to be displayed.
 
-    Raises ValueError for a map against the finding where `heatmap` has no cells.
+    Parameters
+    ----------
+    heatmap
+        The map for the finding.
+    drawing
+        Decides whether the map against the finding is computed from the same cells.
+
+    Returns
+    -------
+    Heatmap
+        `heatmap` itself, or the map against the finding on the same grid, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If the map against the finding is requested and `heatmap` has no cells.
     """
     if not drawing.against:
         return heatmap
@@ -74,9 +89,26 @@ def map_shown(heatmap: Heatmap, drawing: Drawing) -> Heatmap:
 
 
 def draw_film(film: Radiograph, drawing: Drawing, px: tuple[int, int]) -> Grey:
-    """Return the radiograph as uint8 (H, W) of `px`, (width, height), its greys by the chosen rendering.
+    """Draw the radiograph in the chosen rendering, resampled.
 
-    Raises IndexError where the radiograph has no such rendering.
+    Parameters
+    ----------
+    film
+        The radiograph.
+    drawing
+        Its `rendering` is applied.
+    px
+        Width and height of the result in pixels; reduction averages areas, enlargement is bilinear.
+
+    Returns
+    -------
+    ndarray
+        (height, width), uint8.
+
+    Raises
+    ------
+    IndexError
+        If the radiograph has no such rendering.
     """
     shown = rendered(film, drawing.rendering) if drawing.rendering else film
     method = cv2.INTER_AREA if px[0] < film.width else cv2.INTER_LINEAR
@@ -84,7 +116,22 @@ def draw_film(film: Radiograph, drawing: Drawing, px: tuple[int, int]) -> Grey:
 
 
 def draw_map(grey: Grey, heatmap: Heatmap, drawing: Drawing) -> npt.NDArray[np.uint8]:
-    """Return the film, uint8 (H, W), with a map of any size over it: RGB uint8 (H, W, 3)."""
+    """Draw an evidence map over a radiograph.
+
+    Parameters
+    ----------
+    grey
+        (H, W), uint8: the radiograph.
+    heatmap
+        Map of any size, resampled to the radiograph.
+    drawing
+        Overlay or contours, with opacity and levels.
+
+    Returns
+    -------
+    ndarray
+        (H, W, 3), uint8, RGB; the radiograph alone where the map is empty.
+    """
     if heatmap.is_empty:
         return np.repeat(grey[..., None], 3, axis=2)
     sized = cv2.resize(heatmap.values, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)

@@ -1,4 +1,4 @@
-"""Assessment → one printed page (PDF) or JSON. Neither holds the file's name, which may be a patient's."""
+"""Report of an assessment as one printed page (PDF) or JSON, without the file name, which may identify the patient."""
 
 from __future__ import annotations
 

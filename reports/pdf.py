@@ -87,7 +87,29 @@ class _Note:
 def draw_page(
     assessment: Assessment, card: ModelCard, reading: Reading | None, drawing: Drawing, prevalence: float
 ) -> FPDF:
-    """Return the finished page; see `reports.json_report.report_pdf`."""
+    """Draw the report page; the arguments are those of `reports.json_report.report_pdf`.
+
+    Parameters
+    ----------
+    assessment, card
+        The assessment and the card of its version.
+    reading
+        The reader's verdict and remarks, None without any.
+    drawing
+        How radiograph and evidence map are displayed.
+    prevalence
+        In [0, 1].
+
+    Returns
+    -------
+    FPDF
+        One A4 page.
+
+    Raises
+    ------
+    ValueError, IndexError, ClassifierError
+        As `report_pdf`.
+    """
     if assessment.heatmap is not None:
         assessment = replace(assessment, heatmap=map_shown(assessment.heatmap, drawing))
     pictures = _printed_pictures(assessment, drawing)

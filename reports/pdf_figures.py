@@ -1,4 +1,4 @@
-"""The figures beside a probability: its scale with the validation distributions, and rates with intervals."""
+"""Figures beside a probability: its scale with the validation distributions, and rates with intervals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,26 @@ _COUNTED = 92.0
 
 
 def draw_scale(pdf: FPDF, x: float, y: float, width: float, prediction: Prediction, evaluation: Evaluation) -> float:
-    """Draw the probability between the distributions of the validation radiographs of both classes; return the end."""
+    """Draw probability and operating point among the distributions of the validation radiographs of both classes.
+
+    Parameters
+    ----------
+    pdf
+        The document.
+    x, y
+        Left and upper edge in mm.
+    width
+        In mm.
+    prediction
+        Probability and operating point, in [0, 1].
+    evaluation
+        Its histograms are drawn on a square-root scale.
+
+    Returns
+    -------
+    float
+        Lower end of the figure in mm.
+    """
     left, across, row, top = x + INDENT, width - INDENT - 2, 9.0, y + 7
     axis = top + 2 * row + 2
     rows = (("Pneumonia", evaluation.histogram_pneumonia, ABOVE), ("Normal", evaluation.histogram_normal, BELOW))

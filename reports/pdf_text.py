@@ -1,4 +1,4 @@
-"""Text on the printed page in the bundled typefaces, as characters that can be searched and copied."""
+"""Text of the printed page in the bundled typefaces, as characters that can be searched and copied."""
 
 from __future__ import annotations
 
@@ -106,7 +106,30 @@ def text(
 def paragraph(
     pdf: FPDF, x: float, y: float, width: float, words: str, size: float, colour: Colour = INK, *, most: int = 99
 ) -> float:
-    """Print text in at most `most` lines of `width` mm from y downwards; return where it ends."""
+    """Print a paragraph from left to right or right to left, by its first letter.
+
+    Parameters
+    ----------
+    pdf
+        The document.
+    x, y
+        Left and upper edge in mm.
+    width
+        Of the column in mm.
+    words
+        The text; line breaks are kept.
+    size
+        In points.
+    colour
+        RGB, 0–255.
+    most
+        Largest number of lines; the last one ends with "…" where text is cut.
+
+    Returns
+    -------
+    float
+        Lower end of the paragraph in mm.
+    """
     lines = wrapped(words, width, size)
     if len(lines) > most:
         lines = shortened(width, lines[:most], size, "…")
@@ -116,7 +139,28 @@ def paragraph(
 def set_lines(
     pdf: FPDF, x: float, y: float, width: float, lines: list[str], size: float, colour: Colour = INK
 ) -> float:
-    """Print lines from y downwards in a column of `width` mm, right to left where they are; return where they end."""
+    """Print lines in a column, each in its own direction.
+
+    Parameters
+    ----------
+    pdf
+        The document.
+    x, y
+        Left and upper edge in mm.
+    width
+        Of the column in mm; lines from right to left end at its right edge.
+    lines
+        As `wrapped` returns them.
+    size
+        In points.
+    colour
+        RGB, 0–255.
+
+    Returns
+    -------
+    float
+        Lower end of the last line in mm.
+    """
     for position, line in enumerate(lines):
         is_rtl = _runs_right_to_left(line)
         baseline = y + (position + 0.75) * size * LEADING
@@ -125,9 +169,23 @@ def set_lines(
 
 
 def wrapped(words: str, width: float, size: float, most: int = 200) -> list[str]:
-    """Break text into lines of `width` mm, at most `most` and one more; a word longer than a line is broken, too.
+    """Break text into lines; line breaks in it are kept, and a word longer than a line is broken.
 
-    Line breaks in the text are kept.
+    Parameters
+    ----------
+    words
+        The text.
+    width
+        Of a line in mm.
+    size
+        In points.
+    most
+        Text after `most` + 1 lines is left out.
+
+    Returns
+    -------
+    list of str
+        At least one line.
     """
     lines: list[str] = []
     for part in printable(words, keep_breaks=True).split("\n"):
@@ -141,7 +199,19 @@ def wrapped(words: str, width: float, size: float, most: int = 200) -> list[str]
 
 
 def shortened(width: float, lines: list[str], size: float, end: str) -> list[str]:
-    """Return the lines with `end` after the last one, which loses as much as `end` needs."""
+    """Append an ending to the last line, shortened to make room.
+
+    Parameters
+    ----------
+    width
+        Of a line in mm.
+    lines
+        At least one.
+    size
+        In points.
+    end
+        The ending, such as "…".
+    """
     last = lines[-1]
     while last and width_of(f"{last} {end}", size) > width:
         last = last[:-1].rstrip()
@@ -149,17 +219,29 @@ def shortened(width: float, lines: list[str], size: float, end: str) -> list[str
 
 
 def width_of(line: str, size: float, bold: bool = False) -> float:
-    """Return how wide a printable line is, in mm."""
+    """Return the width in mm of a printable `line` at `size` points, in `bold` or regular type."""
     return em_width(line, bold) * size * _MM
 
 
 def rule(pdf: FPDF, x: float, y: float, width: float) -> None:
-    """Draw a hairline across the page."""
+    """Draw a hairline of `width` mm in `pdf` from (`x`, `y`), in mm, to the right."""
     stroke(pdf, x, y, x + width, y, HAIR)
 
 
 def stroke(pdf: FPDF, x1: float, y1: float, x2: float, y2: float, colour: Colour, width: float = 0.2) -> None:
-    """Draw a line of `width` mm."""
+    """Draw a line.
+
+    Parameters
+    ----------
+    pdf
+        The document.
+    x1, y1, x2, y2
+        Both ends in mm.
+    colour
+        RGB, 0–255.
+    width
+        In mm.
+    """
     pdf.set_draw_color(*colour)
     pdf.set_line_width(width)
     pdf.line(x1, y1, x2, y2)

@@ -65,7 +65,20 @@ class Run:
 
 
 def runs(text: str, bold: bool = False) -> list[Run]:
-    """Split text by typeface. Characters that no typeface has are left out; `printable` replaces them."""
+    """Split text by typeface.
+
+    Parameters
+    ----------
+    text
+        Printable text; characters without a glyph are left out, see `printable`.
+    bold
+        Whether the bold typeface is preferred.
+
+    Returns
+    -------
+    list of Run
+        Consecutive characters of one typeface, in the order of the text.
+    """
     first = BOLD if bold else LATIN
     codes, ours = set(map(ord, text)), _advances(first).keys()
     if codes <= ours:
@@ -77,7 +90,7 @@ def runs(text: str, bold: bool = False) -> list[Run]:
 
 
 def em_width(text: str, bold: bool = False) -> float:
-    """Return the width of printable text in sizes of type."""
+    """Return the width of printable `text` in em, in `bold` or regular type."""
     advances = _advances(BOLD if bold else REGULAR)
     try:
         return sum([advances[ord(character)] for character in text])
@@ -86,10 +99,16 @@ def em_width(text: str, bold: bool = False) -> float:
 
 
 def printable(text: str, *, keep_breaks: bool = False) -> str:
-    """Return text in characters that have a glyph, composed (NFC).
+    """Return text in characters that have a glyph, composed (Unicode NFC).
 
-    White space becomes single spaces, line breaks too unless `keep_breaks`. Control characters and direction marks are
-    left out. A character without a glyph becomes `REPLACEMENT`.
+    Control characters and direction marks are removed. A character without a glyph becomes `REPLACEMENT`.
+
+    Parameters
+    ----------
+    text
+        Any text; white space becomes single spaces.
+    keep_breaks
+        Whether line breaks are kept.
     """
     composed = unicodedata.normalize("NFC", text)
     if _advances(REGULAR).keys() >= set(map(ord, composed)):

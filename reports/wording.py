@@ -1,4 +1,4 @@
-"""The sentences of a report, the same on the printed page and in the DICOM objects."""
+"""Sentences of a report, the same on the printed page and in the DICOM objects."""
 
 from __future__ import annotations
 
@@ -53,7 +53,13 @@ def probability_sentence(prediction: Prediction) -> str:
 
 
 def near_sentence(prediction: Prediction, card: ModelCard) -> str:
-    """Return the borderline band; raises ClassifierError if the card lacks the purpose."""
+    """Return the borderline band of `prediction` by its `card`.
+
+    Raises
+    ------
+    ClassifierError
+        If the card has no operating point for the purpose.
+    """
     point = operating_point(card, prediction.purpose)
     return (
         f"Between {point.near_low:.2f} and {point.near_high:.2f}, a small change of the image can change the finding."
@@ -97,9 +103,9 @@ def moved_words(drawing: Drawing) -> str:
 
 
 def rendering_sentence(film: Radiograph, drawing: Drawing) -> str | None:
-    """Return which window the grayscale follows; None for the window of the assessment.
+    """Return which window `film` is displayed with by `drawing`, None for the window of the assessment.
 
-    By its number: the explanation that a file gives for a window is free text and may identify the patient.
+    Windows are numbered: their explanation in the file is free text and may identify the patient.
     """
     if not drawing.rendering:
         return None
@@ -107,7 +113,7 @@ def rendering_sentence(film: Radiograph, drawing: Drawing) -> str | None:
 
 
 def evidence_sentence(regions: EvidenceRegions, drawing: Drawing | None = None) -> str:
-    """Return the zones with the most evidence for pneumonia and its share outside the thorax.
+    """Return the zones with the most evidence for pneumonia in `regions` and its share outside the thorax.
 
     Where `drawing` shows the map against pneumonia, the sentence says that this evidence is not shown.
     """

@@ -142,7 +142,7 @@ _VIEW_CODES = {
 
 
 def sop_class_name(uid: str, names: dict[str, str]) -> str | None:
-    """Look up a SOP class UID by the longest of the prefixes in `names`; prefixes end with a component of the UID."""
+    """Look up the SOP class `uid` by the longest matching prefix in `names`; prefixes end with a UID component."""
     matching = [key for key in names if uid == key or uid.startswith(f"{key}.")]
     return names[max(matching, key=len)] if matching else None
 
@@ -182,7 +182,19 @@ def view_position(text: str) -> str | None:
 
 
 def view_of_code(value: str, meaning: str) -> str | None:
-    """Return the view that an item of the View Code Sequence names, in the terms of `view_position`."""
+    """Return the view of an item of ViewCodeSequence in the terms of `view_position`, None if unknown.
+
+    Parameters
+    ----------
+    value
+        CodeValue of the item.
+    meaning
+        CodeMeaning, used where the value is unknown.
+
+    References
+    ----------
+    PS3.16 CID 4010, DX View.
+    """
     return _VIEW_CODES.get(value) or view_position(meaning.upper())
 
 

@@ -1,4 +1,4 @@
-"""Plotly figures that several pages draw, and the layout that all figures share. Imports no streamlit."""
+"""Plotly figures that several pages draw, and the layout that all figures share; without Streamlit."""
 
 from __future__ import annotations
 
@@ -68,7 +68,17 @@ def reliability(bins: Sequence[ReliabilityBin], ece: str, sample: str) -> go.Fig
 
 
 def predictive_values(sensitivity: float, specificity: float, prevalence: float, sample: str) -> go.Figure:
-    """Draw PPV and NPV against prevalence, with markers at `prevalence`, in (0, 1)."""
+    """Draw PPV and NPV against prevalence.
+
+    Parameters
+    ----------
+    sensitivity, specificity
+        In [0, 1].
+    prevalence
+        In (0, 1); marked on both curves.
+    sample
+        The evaluation set and its size, the subtitle.
+    """
     figure = go.Figure()
     steps = [step / 100 for step in range(1, 100)]
     here = ppv_npv(sensitivity, specificity, prevalence)
@@ -108,7 +118,7 @@ def anchor_at(x: float) -> str:
 
 
 def place_legend(figure: go.Figure, x: float, y: float) -> go.Figure:
-    """Place the legend inside the plot at `x`, `y` in [0, 1], the corner that this kind of figure leaves empty."""
+    """Place the legend of `figure` inside the plot at `x`, `y` in [0, 1], in a corner that the data leave empty."""
     figure.update_layout(
         legend={
             "x": x,
@@ -123,7 +133,7 @@ def place_legend(figure: go.Figure, x: float, y: float) -> go.Figure:
 
 
 def lay_out(figure: go.Figure, height: int) -> None:
-    """Apply the common colours, lines, margins and the height in pixels."""
+    """Apply the common colours, lines and margins and the `height` in pixels to `figure`."""
     figure.update_layout(
         template="none",
         height=height,
@@ -138,7 +148,7 @@ def lay_out(figure: go.Figure, height: int) -> None:
 
 
 def add_title(figure: go.Figure, title: str, subtitle: str) -> None:
-    """Set the title and, below it, the sample on which the figure was measured."""
+    """Set the `title` of `figure` and, as `subtitle`, the sample on which it was measured."""
     figure.update_layout(
         title={
             "text": title,
@@ -155,7 +165,19 @@ def add_title(figure: go.Figure, title: str, subtitle: str) -> None:
 
 
 def finish(figure: go.Figure, title: str, subtitle: str, x: str, y: str, unit_square: bool = False) -> None:
-    """Apply the common layout, the title and the axis titles; `unit_square` fixes both axes to [0, 1]."""
+    """Apply the common layout to a figure.
+
+    Parameters
+    ----------
+    figure
+        The figure, changed in place.
+    title, subtitle
+        The title, and the sample on which the figure was measured.
+    x, y
+        Titles of the axes.
+    unit_square
+        Whether both axes are fixed to [0, 1].
+    """
     lay_out(figure, HEIGHT)
     add_title(figure, title, subtitle)
     figure.update_xaxes(title={"text": x, "standoff": 8})

@@ -20,9 +20,14 @@ _LOADING = "Loading the classifier and verifying its files. About ten seconds, o
 
 
 def card_in_use() -> ModelCard:
-    """Return the card of the version in use; raises ClassifierError when there is none.
+    """Return the card of the version in use.
 
     Its files are checked on every run, so that a page uses a new version from its next rerun and never a damaged one.
+
+    Raises
+    ------
+    ClassifierError
+        If there is no usable version.
     """
     return card_of(serving_version(installation.settings())[0])
 
@@ -38,7 +43,13 @@ def show_refused() -> None:
 
 
 def card_of(version: str) -> ModelCard:
-    """Return the card of a version; raises ClassifierError when it is missing or damaged."""
+    """Return the card of a version.
+
+    Raises
+    ------
+    ClassifierError
+        If it is missing or damaged.
+    """
     folder = version_folder(installation.settings(), version)
     return _card(str(folder), _state(folder / CARD))
 

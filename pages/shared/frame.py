@@ -1,4 +1,4 @@
-"""The frame that app.py draws around every page: its guard, and the warnings above a page or in its place."""
+"""Frame that app.py draws around every page: its guard, and the warnings above a page or in its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The installation as every page sees it: its settings, and what each start of the app does once."""
+"""Installation as every page sees it: its settings, and the work of each start of the app."""
 
 from __future__ import annotations
 

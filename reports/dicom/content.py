@@ -1,9 +1,9 @@
-"""The content of the structured report: TID 1500 with one measurement group (TID 1501) and texts beside it.
+"""Content of the structured report: TID 1500 with one measurement group (TID 1501) and a container of texts.
 
-Codes are SNOMED CT and DICOM ones where these say exactly what is meant, else of our own scheme. DICOM's "Probability
-of cancer" (111047) and "Certainty of Finding" (111012) are neither a calibrated probability nor one of pneumonia. The
-disease is the name of an evaluation with a qualified value ("Pneumonia: Probably not present") and never a "Finding"
-by itself, which a viewer would show without its probability.
+Codes are those of SNOMED CT and DICOM where they have the exact meaning, else of a private scheme. "Probability of
+cancer" (111047, DCM) and "Certainty of Finding" (111012, DCM) are neither calibrated nor of pneumonia. The disease is
+the name of an evaluation with a qualified value ("Pneumonia: Probably not present") and never a "Finding" by itself,
+which a viewer would show without its probability.
 """
 
 from __future__ import annotations
@@ -118,10 +118,31 @@ _VERDICT_CODES: dict[Verdict, CodedConcept] = {
 def measurement_report(
     assessment: Assessment, card: ModelCard, reading: Reading | None, source: Source, device: UID, tracking: UID
 ) -> MeasurementReport:
-    """Return the content tree. `device` names the classifier version as observer, `tracking` the finding on this film.
+    """Return the content tree of the structured report.
 
-    A refused assessment has no measurements. Raises ClassifierError where the card has no operating point for the
-    prediction's purpose.
+    Parameters
+    ----------
+    assessment
+        The assessment; a refused one has no measurements.
+    card
+        The card of its version.
+    reading
+        The reader's verdict and remarks, None without any.
+    source
+        The assessed DICOM instance.
+    device
+        UID of the classifier version, the observer.
+    tracking
+        UID of the finding on this radiograph.
+
+    Raises
+    ------
+    ClassifierError
+        If the card has no operating point for the purpose of the prediction.
+
+    References
+    ----------
+    PS3.16 TID 1500, Measurement Report; TID 1501, Measurement and Qualitative Evaluation Group.
     """
     group = MeasurementsAndQualitativeEvaluations(
         TrackingIdentifier(tracking, "Pneumonia on this radiograph"),

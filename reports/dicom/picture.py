@@ -1,4 +1,4 @@
-"""Draws the picture that goes to the archive: the film with its evidence map, and below it what that is."""
+"""Picture of the Secondary Capture: the radiograph with its evidence map, and a band with its description below."""
 
 from __future__ import annotations
 
@@ -28,10 +28,30 @@ Picture = npt.NDArray[np.uint8]
 
 
 def captured(assessment: Assessment, card: ModelCard, drawing: Drawing) -> tuple[Picture, tuple[int, int]]:
-    """Return the picture, RGB uint8 (H, W, 3), and (width, height) of the film within it, which fills its upper part.
+    """Draw the picture of the Secondary Capture.
 
-    Raises ValueError for an assessment without radiograph and map, or without the cells of a map against the finding,
-    and IndexError where the radiograph has no such rendering.
+    Parameters
+    ----------
+    assessment
+        An assessment with radiograph and evidence map.
+    card
+        The card of its version.
+    drawing
+        How radiograph and evidence map are displayed.
+
+    Returns
+    -------
+    picture : ndarray
+        (H, W, 3), uint8, RGB.
+    size : tuple of int
+        Width and height in pixels of the radiograph, at the upper left of the picture.
+
+    Raises
+    ------
+    ValueError
+        Without radiograph or evidence map, or for a map against the finding without its cells.
+    IndexError
+        If the radiograph has no such rendering.
     """
     film = assessment.radiograph
     if film is None or assessment.heatmap is None:
@@ -109,12 +129,19 @@ def _colour_bar(width: int, size: int, margin: int) -> Picture:
 
 
 def line_picture(words: str, size_px: int) -> npt.NDArray[np.uint8]:
-    """Draw one line of text from left to right, for type of `size_px`.
+    """Draw one line of text, the words in visual order from left to right.
+
+    Parameters
+    ----------
+    words
+        The text.
+    size_px
+        Size of the type in pixels.
 
     Returns
     -------
-    NDArray
-        (H, W), uint8: how much ink covers each pixel, 0–255, as wide as the words.
+    ndarray
+        (H, W), uint8: coverage of each pixel, 0–255; as wide as the words.
     """
     parts = runs(printable(words)) or runs(" ")
     fonts = [_font(part.typeface, size_px) for part in parts]

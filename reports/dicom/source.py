@@ -84,10 +84,13 @@ class Source:
 
 
 def read_source(data: bytes) -> Source:
-    """Read a DICOM file up to its pixels.
+    """Read patient, study and references from a DICOM file without decoding its pixels.
 
-    Raises RadiographError with the code UNSUPPORTED when it is not DICOM, or lacks one of the identifiers by which the
-    archive would find the study: SOP class, SOP instance, study, series.
+    Raises
+    ------
+    RadiographError
+        With the code UNSUPPORTED if it is not DICOM, or lacks one of the identifiers by which an archive finds the
+        study: SOP class, SOP instance, study, series.
     """
     try:
         return _source(data)

@@ -1,4 +1,4 @@
-"""Form of a command: its help with examples, and the types of its arguments, which say what was expected."""
+"""Form of a command: its help with examples, and the types of its arguments with their error messages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ def add_command(acts: Any, name: str, summary: str, *examples: str, note: str = 
 
 
 def number(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
-    """Return a type that takes numbers from `low` to `high`, both included."""
+    """Return an argparse type for numbers from `low` to `high`, both included, of the `kind` int or float.
+
+    The type raises argparse.ArgumentTypeError for anything else.
+    """
 
     def parse(text: str) -> float:
         try:
@@ -54,7 +57,13 @@ def number(kind: type[int] | type[float], low: float, high: float) -> Callable[[
 
 
 def share(text: str) -> float:
-    """Take a number between 0 and 1, both excluded."""
+    """Parse a number between 0 and 1, both excluded.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        For anything else.
+    """
     try:
         value = float(text)
     except ValueError:
@@ -65,14 +74,31 @@ def share(text: str) -> float:
 
 
 def new_file(text: str) -> Path:
-    """Take the path of a file in a folder that exists: an hour of work must not end with a folder that is missing."""
+    """Parse the path of a file in an existing folder, so that a long computation does not end with a missing folder.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If the folder is missing, or the path is that of a folder.
+    """
     if not (path := Path(text)).resolve().parent.is_dir() or path.is_dir():
         raise argparse.ArgumentTypeError(f"expected a file in a folder that exists. Received: {text}")
     return path
 
 
 def named_folder(text: str) -> tuple[str, Path]:
-    """Take NAME=DIR; the folder becomes absolute."""
+    """Parse NAME=DIR.
+
+    Returns
+    -------
+    tuple of (str, Path)
+        Name and absolute folder.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        For anything else.
+    """
     name, _, folder = text.partition("=")
     if not (name and folder):
         raise argparse.ArgumentTypeError(f"expected NAME=DIR, such as ward=films. Received: {text!r}")

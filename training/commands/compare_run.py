@@ -25,10 +25,30 @@ from training.runs.request import read_request
 
 
 def compare_run_and_print(run_id: str, against: str | None, json_file: Path | None, settings: Settings) -> int:
-    """Compare the version of a run with another one, by default the one in use, and print what was found.
+    """Compare the version of a run with another one and print the result; a valid earlier comparison is not repeated.
 
-    A comparison that still holds is printed and not made again. Raises DatasetError or ClassifierError when there is
-    no such run, nothing to compare, or a comparison going on.
+    Parameters
+    ----------
+    run_id
+        Name of the run.
+    against
+        The other version; None for the one in use.
+    json_file
+        File for the result as JSON, None for none.
+    settings
+        The installation.
+
+    Returns
+    -------
+    int
+        Exit status.
+
+    Raises
+    ------
+    DatasetError
+        If there is no such run, or its held-out radiographs cannot be used.
+    ClassifierError
+        If there is nothing to compare, or a comparison of the run is running.
     """
     folder = candidate.run_of(settings, run_id)
     if folder is None:
@@ -47,7 +67,10 @@ def compare_run_and_print(run_id: str, against: str | None, json_file: Path | No
 
 
 def film_names(run_folder: Path, result: CandidateComparison) -> list[str]:
-    """Return the radiographs' paths below the dataset folder, or numbers where it is no longer the same."""
+    """Return the names of the radiographs of `result`, a comparison of the run in `run_folder`.
+
+    Paths below the dataset folder, or numbers where its radiographs have changed.
+    """
     try:
         root, held = read_request(run_folder).data, held_out_films(run_folder).samples
         if digest(held) == result.films_digest:
@@ -58,7 +81,15 @@ def film_names(run_folder: Path, result: CandidateComparison) -> list[str]:
 
 
 def result_to_text(result: CandidateComparison, names: Sequence[str]) -> str:
-    """Return the comparison as tables for a terminal; `names` (n,) are the radiographs' names."""
+    """Return a comparison as tables for a terminal.
+
+    Parameters
+    ----------
+    result
+        The comparison.
+    names
+        (n,), names of the radiographs.
+    """
     lines = [
         comparison_to_text(result.comparison, names, result.split),
         f"  {'accuracy after perturbation':<36}{'A':<22}B (n = {result.robustness[0].n})",

@@ -1,4 +1,4 @@
-"""python -m training preview-augmentation: a contact sheet of augmented radiographs as a file."""
+"""Command `preview-augmentation`: a contact sheet of augmented radiographs as a file."""
 
 from __future__ import annotations
 

@@ -94,7 +94,20 @@ def _promote(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def rules_for(settings: Settings, version: str, in_use: str) -> tuple[Rule, ...]:
-    """Return the rules of promotion with their results; none for the version in use."""
+    """Check the promotion rules for a version.
+
+    Parameters
+    ----------
+    settings
+        The installation; comparison and audit are those of the newest run that made the version.
+    version, in_use
+        Names of the candidate and of the version in use.
+
+    Returns
+    -------
+    tuple of Rule
+        Empty where both are the same.
+    """
     if version == in_use:
         return ()
     card, card_in_use = load_card(settings, version), load_card(settings, in_use)

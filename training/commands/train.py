@@ -226,7 +226,22 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
 
 
 def config_of(options: argparse.Namespace, has_weights: bool) -> TrainingConfig:
-    """Return the configuration that the options ask for; raises ValueError or DatasetError when it cannot run."""
+    """Return the configuration that the options describe.
+
+    Parameters
+    ----------
+    options
+        Options of `train`.
+    has_weights
+        Whether the network starts from trained weights.
+
+    Raises
+    ------
+    ValueError
+        For values that cannot be trained with, or options that contradict `--recipe`.
+    DatasetError
+        If the recipe cannot be read.
+    """
     import dataclasses
     import json
 
@@ -256,7 +271,17 @@ def config_of(options: argparse.Namespace, has_weights: bool) -> TrainingConfig:
 
 
 def starting_weights(options: argparse.Namespace, settings: Settings, architecture: str) -> str:
-    """Return where a network starts: "imagenet", "random" or a whole path to a file."""
+    """Return the initial weights: "imagenet", "random" or the absolute path of a file.
+
+    Parameters
+    ----------
+    options
+        Options of `train` or `tune`; `--backbone-weights` takes precedence.
+    settings
+        The installation, with its default.
+    architecture
+        Name of the architecture; one without pretrained weights starts at random.
+    """
     if not find_architecture(architecture).is_transfer:
         return "random"
     weights = str(options.backbone_weights or settings.backbone_weights)

@@ -166,9 +166,14 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def plan_of(options: argparse.Namespace, settings: Settings) -> Plan:
-    """Return what the options ask a study to try.
+    """Return the plan of the study that the `options` of `tune` describe, with the defaults of `settings`.
 
-    Raises ClassifierError for an unknown architecture or missing weights, ValueError for what cannot run.
+    Raises
+    ------
+    ClassifierError
+        For an unknown architecture or missing weights.
+    ValueError
+        For values that cannot be trained with.
     """
     weights = starting_weights(options, settings, options.architecture)
     if weights not in ("imagenet", "random") and not Path(weights).is_file():
@@ -284,7 +289,20 @@ def _heading(standing: Standing, step: FittingStep | None) -> str:
 
 
 def seconds_left(standing: Standing, step: FittingStep | None) -> float | None:
-    """Guess the seconds until the last trial's end from those of earlier ones; None while nothing is known."""
+    """Estimate the remaining seconds of a study from its finished trials, else from the present one.
+
+    Parameters
+    ----------
+    standing
+        State of the study.
+    step
+        The last step of the present trial, None before the first.
+
+    Returns
+    -------
+    float or None
+        None while nothing is known.
+    """
     left = float(standing.trials - len(standing.counted))
     if step is not None:
         left -= (step.epoch - 1 + step.step / step.steps) / step.epochs
@@ -296,7 +314,7 @@ def seconds_left(standing: Standing, step: FittingStep | None) -> float | None:
 
 
 def trial_line(standing: Standing, row: Row) -> str:
-    """Say what came of a trial, in one line."""
+    """Return the result of the trial `row` of the study `standing` in one line."""
     from training.experiments.plots import brief
 
     if row.status == "finished":
