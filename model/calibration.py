@@ -16,17 +16,50 @@ MAX_TEMPERATURE = 1000.0
 
 
 def sigmoid(values: Array) -> npt.NDArray[np.float64]:
-    """Return 1 / (1 + exp(−values)) in float64, without overflow."""
+    """Return the logistic function 1 / (1 + exp(−values)) without overflow.
+
+    Parameters
+    ----------
+    values
+        Array of any shape and number type.
+
+    Returns
+    -------
+    ndarray
+        float64 in [0, 1], of the same shape.
+    """
     return np.asarray(np.exp(-np.logaddexp(0.0, -np.asarray(values, np.float64))), np.float64)
 
 
 def probabilities(logits: Array, calibration: Calibration) -> npt.NDArray[np.float64]:
-    """Return calibrated probabilities of pneumonia in [0, 1], float64, of the shape of `logits`."""
+    """Return the calibrated probabilities of pneumonia.
+
+    Parameters
+    ----------
+    logits
+        Array of any shape.
+    calibration
+        Temperature and bias: sigmoid(logit / temperature + bias).
+
+    Returns
+    -------
+    ndarray
+        float64 in [0, 1], of the same shape.
+    """
     return sigmoid(np.asarray(logits, np.float64) / calibration.temperature + calibration.bias)
 
 
 def predict(logit: float, calibration: Calibration, operating_point: OperatingPoint) -> Prediction:
     """Return the prediction of a logit at an operating point.
+
+    Parameters
+    ----------
+    logit
+        Output of the network, finite.
+    calibration
+        Maps it to a probability.
+    operating_point
+        Threshold and borderline band, in [0, 1].
 
     Raises
     ------

@@ -225,5 +225,18 @@ def wrap_network(network: Any, card: ModelCard, population: TrainingPopulation |
 
 
 def mirrored_mean(logits: Callable[[Pictures], Float], pictures: Pictures) -> Float:
-    """Return the mean logits, float32 (n,), of the pictures and their mirror images."""
+    """Average the logits of pictures and of their mirror images.
+
+    Parameters
+    ----------
+    logits
+        Maps pictures to logits, float32 (n,).
+    pictures
+        (n, px, px), uint8.
+
+    Returns
+    -------
+    ndarray
+        (n,), float32.
+    """
     return np.asarray((logits(pictures) + logits(np.ascontiguousarray(pictures[:, :, ::-1]))) / 2, np.float32)

@@ -103,9 +103,20 @@ def sort_issues(issues: Iterable[InputIssue]) -> tuple[InputIssue, ...]:
 
 
 def merge_issues(checked: Iterable[InputIssue], looks: Iterable[InputIssue]) -> tuple[InputIssue, ...]:
-    """Merge the issues of `check` and `check_population`, sorted for the reader.
+    """Merge the issues of a radiograph, sorted for the reader.
 
-    When the header says that the patient is an adult, that is the only reason given for being outside the population.
+    Parameters
+    ----------
+    checked
+        Issues of `check`. If the header says that the patient is an adult, only this reason for being outside the
+        training population is kept.
+    looks
+        Issues of `check_population`.
+
+    Returns
+    -------
+    tuple of InputIssue
+        As `sort_issues` sorts them.
     """
     checked = tuple(checked)
     is_outside = any(issue.code == _OUTSIDE for issue in checked)

@@ -49,7 +49,13 @@ class GreyMeasures:
 
 
 def subsample(radiograph: Radiograph) -> Grey:
-    """Return every n-th pixel, uint8, with at least `SAMPLE_PX` on the short side where there are as many."""
+    """Return every k-th pixel of a radiograph.
+
+    Returns
+    -------
+    ndarray
+        (h, w), uint8, with at least `SAMPLE_PX` on the short side where the radiograph has as many.
+    """
     step = max(1, min(radiograph.pixels.shape) // SAMPLE_PX)
     # Beyond an aspect ratio of 4 to 1 the long side is subsampled further.
     along = max(step, max(radiograph.pixels.shape) // (4 * SAMPLE_PX))
@@ -59,7 +65,7 @@ def subsample(radiograph: Radiograph) -> Grey:
 
 
 def measure_greys(grey: Grey) -> GreyMeasures:
-    """Measure a subsampled picture, uint8 (h, w)."""
+    """Measure the grey values of `grey`, (h, w), uint8, as `subsample` returns it."""
     low, high = np.percentile(grey, (2, 98))
     black, white = grey <= _EXTREME, grey >= 255 - _EXTREME
     field = _field(~black)

@@ -54,7 +54,19 @@ def auroc(labels: Array, scores: Array) -> float:
 
 
 def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Return the Wilson interval of a proportion, 95 % by default; (nan, nan) when n is 0.
+    """Return the Wilson score interval of a proportion.
+
+    Parameters
+    ----------
+    successes, n
+        Counts.
+    z
+        Quantile of the normal distribution, 95 % by default.
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper end in [0, 1]; (nan, nan) if n is 0.
 
     References
     ----------
@@ -142,7 +154,18 @@ def evaluate(
 
 
 def ppv_npv(sensitivity: float, specificity: float, prevalence: float) -> tuple[float, float]:
-    """Return PPV and NPV at a prevalence in [0, 1], by Bayes' theorem; nan where undefined."""
+    """Return the predictive values at a prevalence, by Bayes' theorem.
+
+    Parameters
+    ----------
+    sensitivity, specificity, prevalence
+        In [0, 1].
+
+    Returns
+    -------
+    tuple of float
+        PPV and NPV in [0, 1]; nan where undefined.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
         ppv = np.float64(sensitivity * prevalence) / (sensitivity * prevalence + (1 - specificity) * (1 - prevalence))
         npv = np.float64(specificity * (1 - prevalence)) / (

@@ -102,14 +102,23 @@ def operating_point(card: ModelCard, purpose: str = DEFAULT) -> OperatingPoint:
 
 
 def at_purpose(assessment: Assessment, card: ModelCard, purpose: str = DEFAULT) -> Assessment:
-    """Return the assessment with its prediction at the operating point of a purpose; a refusal is unchanged.
+    """Return an assessment with its prediction at the operating point of a purpose; a refused one is unchanged.
+
+    Parameters
+    ----------
+    assessment
+        The assessment.
+    card
+        The card of its version.
+    purpose
+        A name in `PURPOSES`.
 
     Raises
     ------
     ClassifierError
-        If the version has no point for the purpose.
+        If the version has no operating point for the purpose.
     ValueError
-        If the card is another version's.
+        If the card is that of another version.
     """
     if assessment.classifier_version != card.version:
         raise ValueError(f"expected the card of version {assessment.classifier_version}. Received: {card.version}")

@@ -242,13 +242,30 @@ def ood_score(
 
 
 def softmax(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the softmax of scores (n, classes): each row adds up to 1."""
+    """Return the softmax of each row.
+
+    Parameters
+    ----------
+    scores
+        (n, classes), float64.
+
+    Returns
+    -------
+    ndarray
+        (n, classes), float64 in [0, 1]; each row has the sum 1.
+    """
     powers = np.exp(scores - scores.max(1, keepdims=True))
     return np.asarray(powers / powers.sum(1, keepdims=True))
 
 
 def to_arrays(population: TrainingPopulation) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of the population file: matrices in half precision, references in steps of 1/24."""
+    """Return the arrays of the population file.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Axes in half precision, references in steps of 1/24 as int8.
+    """
     arrays: dict[str, npt.NDArray[Any]] = {"layers": np.array(population.layers)}
     for name in ("part", "whole", "last"):
         mean, axes = getattr(population, name)
@@ -265,12 +282,17 @@ def to_arrays(population: TrainingPopulation) -> dict[str, npt.NDArray[Any]]:
 
 
 def from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> TrainingPopulation:
-    """Read the arrays of `to_arrays`.
+    """Return the population of the arrays that `to_arrays` wrote.
+
+    Parameters
+    ----------
+    arrays
+        By name.
 
     Raises
     ------
     KeyError, ValueError
-        If an array is missing or they do not fit one another.
+        If an array is missing, or their shapes or values are inconsistent.
     """
 
     def single(name: str) -> Float:
@@ -306,7 +328,7 @@ def from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> TrainingPopulation:
 
 
 def save_population(population: TrainingPopulation, path: Path) -> None:
-    """Write a population as a compressed NumPy archive; nothing in it is pickled."""
+    """Write `population` to `path`, a compressed NumPy archive without pickled objects."""
     arrays: dict[str, Any] = to_arrays(population)
     write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
 

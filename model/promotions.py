@@ -93,10 +93,19 @@ def promote(
 def rollback(settings: Settings, *, who: str, why: str = "", expected: str | None = None) -> Promotion:
     """Promote the version that was in use before the present one.
 
+    Parameters
+    ----------
+    settings
+        The installation.
+    who, why
+        Name of the administrator and the reason, for the history.
+    expected
+        As `promote`.
+
     Raises
     ------
     ClassifierError
-        As `promote`, or if there was none.
+        As `promote`, or if there is no earlier version.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with locked(settings.data_dir / ACTIVE):

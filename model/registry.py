@@ -52,7 +52,7 @@ def _roots(settings: Settings) -> tuple[Path, Path]:
 
 
 def version_folder(settings: Settings, version: str) -> Path:
-    """Return the folder of a version.
+    """Return the folder of `version` in the installation of `settings`.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def read_pointer(settings: Settings) -> dict[str, Any]:
 
 
 def load_card(settings: Settings, version: str) -> ModelCard:
-    """Read the card of a version.
+    """Read the card of `version` in the installation of `settings`.
 
     Raises
     ------
@@ -136,12 +136,12 @@ def read_card(folder: Path) -> ModelCard:
 
 
 def replace_card(folder: Path, card: ModelCard) -> None:
-    """Replace the card of a version, for the same weights and population.
+    """Replace the card of the version in `folder` by `card`, for the same weights and population.
 
     Raises
     ------
     ClassifierError
-        If the card is another version's, or names other weights or another population.
+        If the card is that of another version, of other weights or of another population.
     """
     kept = verify(folder)
     if any(
@@ -226,7 +226,17 @@ def _known_sha256(path: Path) -> str:
 
 
 def next_version(root: Path, settings: Settings, today: date) -> str:
-    """Return the next version name of the day, such as 2026.11.20-2; a name is never used twice."""
+    """Return the next version name of a day, such as 2026.11.20-2; a name is never used twice.
+
+    Parameters
+    ----------
+    root
+        Folder of the versions.
+    settings
+        The installation, whose names are taken as well.
+    today
+        The day.
+    """
     taken = {*list_versions(settings), *(path.name for path in root.glob("*"))}
     day = f"{today:%Y.%m.%d}-"
     numbers = [

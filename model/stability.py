@@ -29,12 +29,19 @@ _FINER = 2
 
 
 def measure_stability(radiograph: Radiograph, classifier: Classifier) -> Stability:
-    """Run the classifier on a radiograph and on eight slightly changed copies of it, in one batch.
+    """Assess a radiograph and eight perturbed copies of it, in one batch.
+
+    Parameters
+    ----------
+    radiograph
+        The radiograph.
+    classifier
+        The classifier.
 
     Returns
     -------
     Stability
-        Range of the calibrated probability, the unchanged radiograph included.
+        Range of the calibrated probability in [0, 1], the unperturbed radiograph included.
     """
     detail = classifier.detail_px
     square = squash(radiograph, detail)
@@ -49,19 +56,45 @@ def measure_stability(radiograph: Radiograph, classifier: Classifier) -> Stabili
 
 
 def crossing(stability: Stability, prediction: Prediction) -> tuple[str, ...]:
-    """Return the names of the changes under which the probability crosses the operating point."""
+    """Return the perturbations under which the finding changes.
+
+    Parameters
+    ----------
+    stability
+        Probabilities under the perturbations.
+    prediction
+        Probability without perturbation, and operating point.
+
+    Returns
+    -------
+    tuple of str
+        Names of the perturbations.
+    """
     point = prediction.operating_point
     above = prediction.probability >= point
     return tuple(name for name, probability in stability.changes if (probability >= point) != above)
 
 
 def largest_change(stability: Stability, prediction: Prediction) -> tuple[str, float]:
-    """Return the change that moved the probability most, and the probability under it."""
+    """Return the perturbation with the largest change of the probability.
+
+    Parameters
+    ----------
+    stability
+        Probabilities under the perturbations.
+    prediction
+        Probability without perturbation.
+
+    Returns
+    -------
+    tuple of (str, float)
+        Name of the perturbation, and the probability under it in [0, 1].
+    """
     return max(stability.changes, key=lambda change: abs(change[1] - prediction.probability))
 
 
 def stability_words(stability: Stability, prediction: Prediction) -> str:
-    """Describe whether the finding holds under the perturbations, and the range of the probability."""
+    """Describe whether the finding of `prediction` holds in the perturbation test `stability`, with the range."""
     count = len(stability.changes)
     span = format_probability_range(stability.low, stability.high)
     over = crossing(stability, prediction)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -211,3 +212,67 @@ def test_only_the_settings_read_the_environment() -> None:
             if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
         ]
         assert not reads or module in may or module.startswith("benchmarks"), module
+
+
+# Rooms whose public functions are the product's interface for developers.
+DOCUMENTED = {"core", "imaging", "model", "pneumolens", "records", "reports", "training"}
+ARRAY = re.compile(r"\b(?:ndarray|NDArray|Array|Features|Float|Grey|Labels|Map|Picture|Pictures)\b")
+SEVERAL = re.compile(r"tuple\[(?!\w+, \.\.\.\])")
+
+
+def app_errors() -> set[str]:
+    """Return the names of AppError and its subclasses."""
+    tree = ast.parse(MODULES["core.errors"].read_text(encoding="utf-8"))
+    found = {"AppError"}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and any(ast.unparse(base) in found for base in node.bases):
+            found.add(node.name)
+    return found
+
+
+def gaps(function: ast.FunctionDef | ast.AsyncFunctionDef, errors: set[str]) -> list[str]:
+    """Return what a docstring in the numpydoc form lacks: short functions may name their parameters in the text."""
+    words = ast.get_docstring(function) or ""
+    arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    given = " ".join(ast.unparse(one.annotation) for one in arguments if one.annotation)
+    result = ast.unparse(function.returns) if function.returns else ""
+    raised = {
+        ast.unparse(node.exc.func)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
+    }
+    found = []
+    if (len(arguments) > 1 or ARRAY.search(given)) and not re.search(r"^Parameters\n-+$", words, re.MULTILINE):
+        found += [f"parameter {one.arg}" for one in arguments if f"`{one.arg}`" not in words]
+    is_array = ARRAY.search(result) and not result.startswith("Callable")
+    is_large = is_array or (len(arguments) > 1 and SEVERAL.match(result))
+    if is_large and not re.search(r"^(Returns|Yields)\n-+$", words, re.MULTILINE):
+        found.append(f"result {result}")
+    found += [f"error {name}" for name in sorted(raised & errors) if not re.search(rf"\b{name}\b", words)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("module", "path"), [case for case in FILES if str(case.values[0]).split(".")[0] in DOCUMENTED]
+)
+def test_public_functions_say_what_they_take_return_and_raise(module: str, path: Path) -> None:
+    errors = app_errors()
+    lacking = {
+        node.name: missing
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and not node.name.startswith("_")
+        and (missing := gaps(node, errors))
+    }
+    assert not lacking, module
+
+
+def test_a_docstring_without_its_parameters_is_found() -> None:
+    source = """
+def scale(pixels: Array, factor: float) -> Array:
+    '''Scale the pixels by `factor`.'''
+    raise RadiographError("")
+"""
+    (function,) = ast.parse(source).body
+    assert isinstance(function, ast.FunctionDef)
+    assert gaps(function, app_errors()) == ["parameter pixels", "result Array", "error RadiographError"]

@@ -80,10 +80,22 @@ def evidence_layer(network: keras.Model) -> tuple[str, bool]:
 
 
 def gate_layers(network: keras.Model, architecture: str) -> tuple[str, ...]:
-    """Find the layers that the gate reads, the earlier one first.
+    """Return the layers whose activations are the gate features.
 
-    Those that `model.architectures` names, else those a third and two thirds of the way to the layer of the evidence
+    They are those of `model.architectures`, else those at one and two thirds of the way to the layer of the evidence
     map: early layers represent the kind of image, the last ones only the classes.
+
+    Parameters
+    ----------
+    network
+        A network of the architecture.
+    architecture
+        Name of the architecture.
+
+    Returns
+    -------
+    tuple of str
+        Names of the layers, the earlier one first.
     """
     present = {layer.name for layer in network.layers}
     if (named := find_architecture(architecture).gate_layers) and set(named) <= present:

@@ -43,36 +43,40 @@ def _finish(inputs: Any, x: Any, dense: Sequence[int], dropout: float, name: str
 
 
 def simple_cnn(px: int, dropout: float) -> keras.Model:
-    """Build four convolutions with dropout and a dense layer of 128: the plain network of most notebooks."""
+    """Build four convolutions with dropout and a dense layer of 128, a common network of notebooks.
+
+    Input (n, `px`, `px`, 1) with grey values 0–255, output one logit; `dropout` is the rate before the last layer, half
+    of it between convolutions.
+    """
     inputs, x = _start(px)
     x = _convolve(x, (16, 32, 64, 128), dropout=(0, dropout / 2, dropout / 2, dropout / 2))
     return _finish(inputs, x, (128,), dropout, "simple_cnn")
 
 
 def cnn_2_1(px: int, _dropout: float) -> keras.Model:
-    """Build two convolutions and one dense layer, without BatchNorm or dropout."""
+    """Build two convolutions and one dense layer; `px` as in `simple_cnn`, `_dropout` is not used."""
     inputs, x = _start(px)
     return _finish(inputs, _convolve(x, (32, 64)), (), 0.0, "cnn_2_1")
 
 
 def cnn_4_2(px: int, dropout: float) -> keras.Model:
-    """Build four convolutions and two dense layers, with BatchNorm and dropout."""
+    """Build four convolutions and two dense layers with BatchNorm; `px` and `dropout` as in `simple_cnn`."""
     inputs, x = _start(px)
     x = _convolve(x, (32, 32, 64, 64), batch_norm=True, dropout=(dropout / 2,) * 4)
     return _finish(inputs, x, (64,), dropout, "cnn_4_2")
 
 
 def cnn_3_1(px: int, dropout: float) -> keras.Model:
-    """Build three convolutions and one dense layer, with dropout before it."""
+    """Build three convolutions and one dense layer; `px` and `dropout` as in `simple_cnn`."""
     inputs, x = _start(px)
     x = _convolve(x, (32, 64, 64), dropout=(0, 0, dropout))
     return _finish(inputs, x, (), 0.0, "cnn_3_1")
 
 
 def cnn_77k(px: int, dropout: float) -> keras.Model:
-    """Build seven convolutions with spatial dropout down to 1 × 1, then three dense layers with dropout.
+    """Build seven convolutions with spatial dropout, then three dense layers; `px` and `dropout` as in `simple_cnn`.
 
-    77,633 trainable parameters where 128 <= px < 256, which is what seven poolings take down to one cell.
+    77,633 trainable parameters where 128 ≤ px < 256, which seven poolings reduce to one cell.
     """
     inputs, x = _start(px)
     x = _convolve(x, (16, 16, 16, 32, 32, 64, 64), dropout=(dropout / 2,) * 7, spatial=True)

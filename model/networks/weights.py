@@ -22,7 +22,7 @@ def round_to_half(network: keras.Model) -> None:
 
 
 def save_network(network: keras.Model, path: Path) -> None:
-    """Write the weights as a compressed NumPy archive.
+    """Write the weights of `network` to `path`, a compressed NumPy archive; kernels in half precision.
 
     Rounding the kernels moves probabilities by less than 1e-3.
     """
@@ -63,7 +63,7 @@ def load_network(path: Path, architecture: str, input_px: int, trusted: Collecti
 
 
 def read_weights(network: keras.Model, path: Path) -> None:
-    """Read weights that `save_network` wrote into `network`.
+    """Read the weights in `path`, written by `save_network`, into `network`.
 
     Raises
     ------

@@ -276,7 +276,13 @@ def _or_none(value: float) -> float | None:
 
 
 def audit_from_json(text: str) -> Audit:
-    """Read what `audit_to_json` wrote; raises ValueError when it is something else."""
+    """Read an audit that `audit_to_json` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the text is not an audit.
+    """
 
     def groups(key: str) -> tuple[Group, ...]:
         return tuple(Group(*(tuple(one[name]) for name in ("files", "labels", "parts"))) for one in values[key])

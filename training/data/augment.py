@@ -233,7 +233,13 @@ def current_name(name: str) -> str:
 
 
 def resolve(name: str, strength: float = 1.0) -> Augmentation:
-    """Return the named recipe at a strength; raises ValueError for an unknown name or a strength outside 0 to 2."""
+    """Return the augmentation recipe `name` at `strength`, 0 to 2 times its own.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or a strength outside 0 to 2.
+    """
     if name not in RECIPES:
         raise ValueError(f"expected an augmentation of {', '.join(sorted(RECIPES))}. Received: {name!r}")
     return scaled(RECIPES[name], strength)

@@ -52,10 +52,15 @@ class DatasetFolder:
 
 
 def patient_of(name: str) -> tuple[str, bool]:
-    """Return (patient, whether the file name is of a known form); an unknown name is its own patient.
+    """Return the patient of a file name.
 
     "person12_bacteria_47" is patient person12. "IM-0115-0001" and "NORMAL2-IM-0115-0001" count as one patient: whether
     they are is unknown, and holding both out together is harmless.
+
+    Returns
+    -------
+    tuple of (str, bool)
+        The patient, and whether the name has a known form; an unknown name is its own patient.
     """
     if match := re.match(r"person(\d+)_", name):
         return f"person{int(match[1])}", True
@@ -160,10 +165,18 @@ def read_samples(
 
 
 def split_by_patient(samples: Sequence[Sample], fraction: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Hold out about `fraction` of the patients of each class.
+    """Hold out a share of the patients of each class.
 
-    No patient is on both sides, and neither are byte-identical files of two patients. The split depends on the set of
-    samples and the seed, not on their order.
+    No patient is in both parts, and neither are byte-identical files of two patients.
+
+    Parameters
+    ----------
+    samples
+        (n,); their order does not matter.
+    fraction
+        Share of the patients, in (0, 1).
+    seed
+        Of the draw.
 
     Returns
     -------
@@ -207,10 +220,22 @@ def _joined_groups(samples: Sequence[Sample]) -> dict[str, str]:
 
 
 def hold_out(train: Sequence[Sample], val: Sequence[Sample], fraction: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Mark the validation radiographs among [*train, *val]: bool (len(train) + len(val),).
+    """Mark the radiographs of validation.
 
-    Validation consists of patients held out from `train`, of `val`, which may be 16 radiographs, and of the radiographs
-    in `train` of patients in `val`.
+    They are those of patients held out from `train`, all of `val`, which may be 16 radiographs, and those in `train` of
+    patients in `val`.
+
+    Parameters
+    ----------
+    train, val
+        Samples of both splits.
+    fraction, seed
+        As in `split_by_patient`.
+
+    Returns
+    -------
+    ndarray
+        (len(train) + len(val),), bool, in the order [*train, *val].
     """
     everything = [*train, *val]
     group = _joined_groups(everything)
@@ -252,9 +277,30 @@ def load_folder(
     tick: Tick | None = None,
     fills_border: bool = False,
 ) -> LoadedFolder:
-    """Read train and val of a folder and hold patients out; `tick` is called with 1 after each file.
+    """Read the train and val splits of a dataset and hold patients out.
 
-    Raises DatasetError when a class cannot be read or there are too few patients to hold any out.
+    Parameters
+    ----------
+    root
+        The dataset.
+    detail_px
+        Side of the squashed pictures in pixels.
+    validation_fraction, seed
+        As in `hold_out`.
+    tick
+        Called with 1 after each file.
+    fills_border
+        Whether black margins are filled by continuing the border.
+
+    Returns
+    -------
+    LoadedFolder
+        Radiographs that could be read.
+
+    Raises
+    ------
+    DatasetError
+        If a class has no readable radiograph, or there are too few patients to hold any out.
     """
     folder = scan_folder(root)
     train, train_pictures, train_failed = read_samples(folder.train, detail_px, tick, fills_border=fills_border)
@@ -284,7 +330,19 @@ def digest(samples: Iterable[Sample]) -> str:
 
 
 def write_manifest(path: Path, samples: Sequence[Sample], held_out: npt.NDArray[np.bool_], root: Path) -> None:
-    """Write split.csv: path below the dataset folder, label, patient, sha256, part."""
+    """Write split.csv: path below the dataset folder, label, patient, SHA-256, part.
+
+    Parameters
+    ----------
+    path
+        The file.
+    samples
+        (n,), samples below `root`.
+    held_out
+        (n,), bool.
+    root
+        The dataset folder.
+    """
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("path", "label", "patient", "patient_known", "sha256", "part"))
@@ -302,12 +360,21 @@ def write_manifest(path: Path, samples: Sequence[Sample], held_out: npt.NDArray[
 
 
 def epoch_order(labels: npt.NDArray[np.int_], max_ratio: float, rng: np.random.Generator) -> npt.NDArray[np.int_]:
-    """Draw one epoch: all samples of the smaller class and at most `max_ratio` times as many of the larger one.
+    """Draw one epoch: all samples of the smaller class, and a random part of the larger one.
+
+    Parameters
+    ----------
+    labels
+        (n,), int in {0, 1}.
+    max_ratio
+        Largest ratio of the larger to the smaller class, at least 1.
+    rng
+        Generator of the draw, which changes from epoch to epoch.
 
     Returns
     -------
     npt.NDArray[np.int_]
-        (m,), indices in random order. The draw from the larger class changes from epoch to epoch.
+        (m,), indices in random order.
     """
     by_class = [np.flatnonzero(labels == label) for label in (0, 1)]
     smaller = min(len(members) for members in by_class)

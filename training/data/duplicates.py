@@ -64,7 +64,20 @@ def exact_duplicates(fingerprints: Mapping[int, Fingerprint]) -> list[list[int]]
 
 
 def near_duplicates(fingerprints: Mapping[int, Fingerprint], exact: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Return groups of keys whose hashes are close and whose thumbnails correlate; of each `exact` group one counts."""
+    """Group radiographs whose perceptual hashes are close and whose thumbnails correlate.
+
+    Parameters
+    ----------
+    fingerprints
+        By index of the file.
+    exact
+        Groups of identical files, of which the first one counts.
+
+    Returns
+    -------
+    list of list of int
+        Groups of at least two indices.
+    """
     spare = {i for members in exact for i in members[1:]}
     candidates = [i for i in fingerprints if i not in spare]
     parent = {i: i for i in candidates}

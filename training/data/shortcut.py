@@ -22,7 +22,22 @@ Labels = npt.NDArray[np.int_]
 
 
 def file_features(size_bytes: int, radiograph: Radiograph, small: npt.NDArray[np.uint8]) -> tuple[float, ...]:
-    """Return the values of `FEATURES` for one file; `small` is the radiograph reduced to a square, uint8 (h, w)."""
+    """Return the features of a file that are independent of lung content, in the order of `FEATURES`.
+
+    Parameters
+    ----------
+    size_bytes
+        Size of the file.
+    radiograph
+        The radiograph.
+    small
+        (h, w), uint8: the radiograph reduced to a square.
+
+    Returns
+    -------
+    tuple of float
+        One value for each feature.
+    """
     return (
         float(size_bytes),
         float(radiograph.width),
@@ -65,6 +80,19 @@ def baseline_auroc(features: Features, labels: Labels, patients: Sequence[str]) 
 
 
 def feature_aurocs(features: Features, labels: Labels) -> dict[str, float]:
-    """Return the AUROC of each feature alone, in [0.5, 1] whichever way it points; nan with one class only."""
+    """Return the AUROC of each feature alone, in either direction.
+
+    Parameters
+    ----------
+    features
+        (n, len(FEATURES)), as `file_features` returns them.
+    labels
+        (n,), int in {0, 1}.
+
+    Returns
+    -------
+    dict of str to float
+        In [0.5, 1]; nan with a single class.
+    """
     areas = {name: auroc(labels, features[:, k]) for k, name in enumerate(FEATURES)}
     return {name: max(area, 1 - area) for name, area in areas.items()}

@@ -70,7 +70,13 @@ def list_datasets(settings: Settings) -> tuple[Dataset, ...]:
 
 
 def find_dataset(settings: Settings, dataset_id: str) -> Dataset:
-    """Return the dataset of an id; raises DatasetError when no folder below the data roots has it."""
+    """Return the dataset with the id `dataset_id` below the data roots of `settings`.
+
+    Raises
+    ------
+    DatasetError
+        If there is none.
+    """
     for dataset in list_datasets(settings):
         if dataset.id == dataset_id:
             return dataset
@@ -78,7 +84,13 @@ def find_dataset(settings: Settings, dataset_id: str) -> Dataset:
 
 
 def dataset_at(settings: Settings, path: Path) -> Dataset:
-    """Return the dataset at `path`; raises DatasetError when it is none, or outside the data roots."""
+    """Return the dataset at `path` below the data roots of `settings`.
+
+    Raises
+    ------
+    DatasetError
+        If the folder is not a dataset, or outside the data roots.
+    """
     if not _lies_below(path, data_roots(settings)):
         raise DatasetError("expected a folder below the data roots. Received: a folder outside", advice=_NOT_THERE)
     if not is_dataset(path):

@@ -296,7 +296,7 @@ def _paired(name: str, a: Evaluation, b: Evaluation, sampled: Array) -> Measure:
 
 
 def comparison_to_json(comparison: Comparison, names: Sequence[str]) -> str:
-    """Return the comparison as JSON; `names` (n,) are the files' paths. An undefined measure is null."""
+    """Return `comparison` as JSON; `names`, (n,), are the paths of the files. An undefined measure is null."""
     values = asdict(comparison)
     for row in values["disagreeing"]:
         row["path"] = names[row["index"]]
@@ -304,7 +304,7 @@ def comparison_to_json(comparison: Comparison, names: Sequence[str]) -> str:
 
 
 def comparison_to_text(comparison: Comparison, names: Sequence[str], split: str) -> str:
-    """Return the comparison as tables for a terminal; `names` (n,) are the files' paths."""
+    """Return `comparison` on a `split` as tables for a terminal; `names`, (n,), are the paths of the files."""
     c, width = comparison, max(21, len(comparison.a.version) + 3, len(comparison.b.version) + 3)
     lines = [
         f"{split}: n = {c.n}, {c.n_pneumonia} with pneumonia, {c.n_patients} patients",

@@ -116,7 +116,29 @@ def evaluate_samples(
     split: str,
     tick: Tick | None = None,
 ) -> tuple[Evaluation, Failures]:
-    """Evaluate on samples; see `evaluate_folder`."""
+    """Evaluate a classifier on samples at the operating point of its card.
+
+    Parameters
+    ----------
+    classifier
+        The classifier.
+    samples
+        Radiographs with their labels.
+    split
+        Name of the evaluation.
+    tick
+        Called with the number of files done since the last call.
+
+    Returns
+    -------
+    tuple of (Evaluation, Failures)
+        The evaluation, and the unreadable files with the reason.
+
+    Raises
+    ------
+    DatasetError
+        If no file can be read.
+    """
     used, logits, failures = score_samples(classifier, samples, tick)
     return evaluate_scores(classifier.card, used, logits, split), failures
 
@@ -124,7 +146,19 @@ def evaluate_samples(
 def evaluate_scores(
     card: ModelCard, samples: Sequence[Sample], logits: npt.NDArray[np.float32], split: str
 ) -> Evaluation:
-    """Evaluate logits (n,) of samples (n,), as `score_samples` returns them, at the card's operating point."""
+    """Evaluate logits at the operating point of a card.
+
+    Parameters
+    ----------
+    card
+        Calibration and operating point.
+    samples
+        (n,), samples with labels and patients.
+    logits
+        (n,), float32, as `score_samples` returns them.
+    split
+        Name of the evaluation.
+    """
     return evaluate(
         split,
         np.array([s.label for s in samples]),
@@ -137,9 +171,30 @@ def evaluate_scores(
 def score_samples(
     classifier: Classifier, samples: Sequence[Sample], tick: Tick | None = None
 ) -> tuple[list[Sample], npt.NDArray[np.float32], Failures]:
-    """Return (samples that could be read, their logits float32 (n,), files that could not be read with the reason).
+    """Classify radiographs.
 
-    `tick` is called with the number of files done since the last call. Raises DatasetError when no file can be read.
+    Parameters
+    ----------
+    classifier
+        The classifier.
+    samples
+        The radiographs.
+    tick
+        Called with the number of files done since the last call.
+
+    Returns
+    -------
+    used : list of Sample
+        The n samples that could be read.
+    logits : ndarray
+        (n,), float32.
+    failures : Failures
+        The other files with the reason.
+
+    Raises
+    ------
+    DatasetError
+        If no file can be read.
     """
     used, logits, failures = score_side_by_side((classifier,), samples, tick)
     return used, logits[0], failures
@@ -148,7 +203,29 @@ def score_samples(
 def score_side_by_side(
     classifiers: Sequence[Classifier], samples: Sequence[Sample], tick: Tick | None = None
 ) -> tuple[list[Sample], npt.NDArray[np.float32], Failures]:
-    """Score each radiograph with several classifiers; as `score_samples`, with logits float32 (classifiers, n)."""
+    """Classify radiographs with several classifiers; each file is decoded once.
+
+    Parameters
+    ----------
+    classifiers
+        The classifiers.
+    samples, tick
+        As in `score_samples`.
+
+    Returns
+    -------
+    used : list of Sample
+        The n samples that could be read.
+    logits : ndarray
+        (classifiers, n), float32.
+    failures : Failures
+        The other files with the reason.
+
+    Raises
+    ------
+    DatasetError
+        If no file can be read.
+    """
     used: list[Sample] = []
     failures: Failures = []
     logits = []
@@ -170,7 +247,7 @@ def score_side_by_side(
 
 
 def decoded(samples: Sequence[Sample], failures: Failures) -> Iterator[tuple[Sample, Radiograph]]:
-    """Yield each sample with its radiograph; files that cannot be read are added to `failures` and skipped."""
+    """Yield each of `samples` with its radiograph; unreadable files are added to `failures` and skipped."""
     for sample in samples:
         try:
             yield sample, decode_radiograph(sample.path.read_bytes())
@@ -179,7 +256,7 @@ def decoded(samples: Sequence[Sample], failures: Failures) -> Iterator[tuple[Sam
 
 
 def refuse_empty(used: Sequence[Sample]) -> None:
-    """Raise DatasetError when no radiograph could be read."""
+    """Raise DatasetError if no radiograph could be read."""
     if not used:
         raise DatasetError(
             "expected readable radiographs. Received: none",
@@ -259,7 +336,7 @@ def _rate(right: npt.NDArray[np.bool_]) -> Rate:
 
 
 def evaluation_to_json(evaluation: Evaluation, version: str) -> str:
-    """Return the evaluation as one flat JSON object; an undefined measure is null."""
+    """Return `evaluation` of the classifier `version` as one flat JSON object; an undefined measure is null."""
     flat: dict[str, Any] = {"n": evaluation.n}
     for name in MEASURES:
         measure = evaluation.measures[name]
@@ -292,7 +369,7 @@ def detail_to_json(detail: Detail) -> str:
 
 
 def evaluation_to_text(evaluation: Evaluation, version: str) -> str:
-    """Return the evaluation as a table for a terminal."""
+    """Return `evaluation` of the classifier `version` as a table for a terminal."""
     lines = [
         f"{evaluation.split}: n = {evaluation.n}, classifier {version}, "
         f"operating point {evaluation.operating_point:.3f}",

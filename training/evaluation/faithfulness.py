@@ -123,6 +123,11 @@ def choose_films(
     tick
         Called with 1 for each radiograph called pneumonia.
 
+    Returns
+    -------
+    tuple of (Films, Failures)
+        The network input of both kinds, and the unreadable files with the reason.
+
     Raises
     ------
     DatasetError
@@ -155,7 +160,20 @@ def choose_films(
 
 
 def evidence_maps(classifier: Classifier, pictures: Picture) -> Map:
-    """Return the evidence maps of network input, uint8 (n, px, px): float32 (n, MAP_PX, MAP_PX) in [0, 1]."""
+    """Return the evidence maps of network input.
+
+    Parameters
+    ----------
+    classifier
+        The classifier.
+    pictures
+        (n, px, px), uint8.
+
+    Returns
+    -------
+    ndarray
+        (n, MAP_PX, MAP_PX), float32 in [0, 1].
+    """
     maps = []
     for start in range(0, len(pictures), _BATCH):
         _, features, weights = classifier.explain(pictures[start : start + _BATCH])
@@ -167,17 +185,47 @@ def evidence_maps(classifier: Classifier, pictures: Picture) -> Map:
 
 
 def cells(maps: Map) -> Map:
-    """Return the mean evidence of each cell: float32 (n, CELLS · CELLS), row by row."""
+    """Return the mean evidence of each cell.
+
+    Parameters
+    ----------
+    maps
+        (n, MAP_PX, MAP_PX), float32.
+
+    Returns
+    -------
+    ndarray
+        (n, CELLS · CELLS), float32, row by row.
+    """
     side = MAP_PX // CELLS
     return np.asarray(maps.reshape(-1, CELLS, side, CELLS, side).mean((2, 4)).reshape(len(maps), -1), np.float32)
 
 
 def exchanges(classifier: Classifier, films: Films, seed: int = 0, tick: Tick | None = None) -> tuple[Exchange, ...]:
-    """Replace cells in three orders by those of a NORMAL radiograph, and by those of the blurred radiograph itself.
+    """Replace cells in three orders by those of a substitute: a NORMAL radiograph, or the blurred radiograph itself.
 
     A blurred radiograph is the usual substitute, but a classifier may call hidden lungs pneumonia, and the probability
-    then does not fall. A NORMAL radiograph, its grey values matched, is one that the classifier calls normal. `tick` is
-    called with 1 after each radiograph and substitute.
+    then does not fall. A NORMAL radiograph, its grey values matched, is one that the classifier calls normal.
+
+    Parameters
+    ----------
+    classifier
+        The classifier.
+    films
+        The radiographs.
+    seed
+        Of the random order.
+    tick
+        Called with 1 after each radiograph and substitute.
+
+    Returns
+    -------
+    tuple of Exchange
+        One for each substitute.
+
+    References
+    ----------
+    Petsiuk et al. 2018, "RISE", https://arxiv.org/abs/1806.07421: deletion and insertion.
     """
     marked = cells(evidence_maps(classifier, films.pneumonia))
     substitutes: dict[str, Callable[[int], Picture]] = {}
@@ -199,7 +247,20 @@ def exchanges(classifier: Classifier, films: Films, seed: int = 0, tick: Tick | 
 
 
 def orders(marked: Map, rng: np.random.Generator) -> dict[str, npt.NDArray[np.int_]]:
-    """Return orders of the cells, each int (CELLS · CELLS,): by `marked` evidence, at random, and from the centre."""
+    """Return orders in which cells are replaced.
+
+    Parameters
+    ----------
+    marked
+        (CELLS · CELLS,): evidence of each cell.
+    rng
+        Generator of the random order and of ties.
+
+    Returns
+    -------
+    dict of str to ndarray
+        (CELLS · CELLS,), int: indices of the cells by evidence, at random, and from the centre.
+    """
     row, column = np.divmod(np.arange(CELLS * CELLS), CELLS)
     from_centre = np.hypot(row - (CELLS - 1) / 2, column - (CELLS - 1) / 2)
     # Ties, of which a map has many at zero, come in random order and not from the top left.
@@ -214,9 +275,21 @@ def orders(marked: Map, rng: np.random.Generator) -> dict[str, npt.NDArray[np.in
 def trace(
     classifier: Classifier, picture: Picture, substitute: Picture, order: npt.NDArray[np.int_]
 ) -> npt.NDArray[np.float64]:
-    """Return probabilities (2, STEPS + 1) while cells are replaced in order (deletion), and restored (insertion).
+    """Return the probabilities while cells are replaced (deletion) and restored (insertion).
 
-    picture and substitute are uint8 (px, px). The second row begins with the whole substitute.
+    Parameters
+    ----------
+    classifier
+        The classifier.
+    picture, substitute
+        (px, px), uint8: the radiograph, and the picture from which cells are taken.
+    order
+        (CELLS · CELLS,), int: indices of the cells.
+
+    Returns
+    -------
+    ndarray
+        (2, STEPS + 1), float64 in [0, 1]: deletion, and insertion, which begins with the whole substitute.
     """
     place = np.empty(len(order), np.int_)
     place[order] = np.arange(len(order))
@@ -253,7 +326,7 @@ def _matched(picture: Picture, like: Picture) -> Picture:
 
 
 def mean_over_films(values: npt.NDArray[np.float64]) -> Measure:
-    """Return the mean over radiographs (n,) with its bootstrap interval."""
+    """Return the mean of `values`, float64 (n,), over radiographs with its 95 % bootstrap interval."""
     sampled = [counts @ values / len(values) for counts in resampled(range(len(values)), seed=0)]
     return percentile_interval(float(values.mean()), np.concatenate(sampled))
 
@@ -285,7 +358,7 @@ def faithfulness_to_json(result: Faithfulness) -> str:
 
 
 def faithfulness_to_text(result: Faithfulness, split: str) -> str:
-    """Return the result as tables for a terminal."""
+    """Return `result`, measured on a `split`, as tables for a terminal."""
     lines = [
         f"{split}: {result.n} radiographs called pneumonia, classifier {result.version}",
         "mean probability while cells are replaced (deletion, less is better) or restored (insertion, more is better)",

@@ -133,7 +133,7 @@ def crop(share: float) -> Callable[[Picture, np.random.Generator], Picture]:
 
 
 def reencoded(px: int, quality: int) -> Callable[[Picture, np.random.Generator], Picture]:
-    """Give every radiograph the same size and compression, so that neither separates the classes."""
+    """Return a change that gives every radiograph the side `px` and the JPEG `quality`, against shortcuts."""
     return lambda picture, rng: jpeg(quality)(squash(Radiograph(picture, "", ""), px), rng)
 
 
@@ -236,7 +236,22 @@ def robustness(
 def variants(
     radiograph: Radiograph, classifier: Classifier, perturbations: Sequence[Perturbation]
 ) -> npt.NDArray[np.uint8]:
-    """Return network input, clean and after each perturbation: uint8 (1 + perturbations, input_px, input_px)."""
+    """Return the network input of a radiograph, unperturbed and after each perturbation.
+
+    Parameters
+    ----------
+    radiograph
+        The radiograph; its SHA-256 seeds the perturbations.
+    classifier
+        Prepares the input.
+    perturbations
+        The perturbations.
+
+    Returns
+    -------
+    ndarray
+        (1 + perturbations, input_px, input_px), uint8.
+    """
     canvas = _canvas(to_uint8(radiograph))
     inputs = [classifier.input_of(radiograph)]
     for one in perturbations:
@@ -261,12 +276,21 @@ def _clipped(grey: npt.NDArray[Any]) -> Picture:
 
 
 def rows_for_card(rows: Sequence[RobustnessRow], split: str) -> tuple[dict[str, Any], ...]:
-    """Return the rows as `ModelCard.robustness` holds them; an undefined measure is None."""
+    """Return `rows`, measured on a `split`, in the form of `ModelCard.robustness`; an undefined measure is None.
+
+    Returns
+    -------
+    tuple of dict
+        One for each row.
+    """
     return tuple({"split": split, **plain(asdict(row))} for row in rows)
 
 
 def robustness_to_json(rows: Sequence[RobustnessRow], version: str, split: str) -> str:
-    """Return the rows as JSON, with whether each perturbation stays within `MILD_LIMIT`."""
+    """Return `rows` of the classifier `version` on a `split` as JSON.
+
+    Each row says whether the perturbation stays within `MILD_LIMIT`.
+    """
     return json.dumps(
         {
             "classifier_version": version,
@@ -281,7 +305,7 @@ def robustness_to_json(rows: Sequence[RobustnessRow], version: str, split: str) 
 
 
 def robustness_to_text(rows: Sequence[RobustnessRow], version: str, split: str) -> str:
-    """Return the rows as a table for a terminal; mild perturbations have a star."""
+    """Return `rows` of the classifier `version` on a `split` as a table; mild perturbations have a star."""
     lines = [
         f"Robustness to perturbations, {split}: n = {rows[0].n}, classifier {version}",
         f"  {'* mild':<22}  {'AUROC':<19}  {'accuracy':<19}  {'sens.':<5}  {'spec.':<5}  accuracy − clean",

@@ -51,14 +51,21 @@ def randomised_stages(
 
 
 def randomise_layers(network: Any, layers_from_top: int, seed: int) -> None:
-    """Randomise the kernels of a Keras network's last layers in place; layers without kernels do not count.
+    """Randomise the kernels of the last layers in place; layers without kernels do not count.
 
-    The same seed gives a layer the same values at every stage.
+    Parameters
+    ----------
+    network
+        A Keras network.
+    layers_from_top
+        Number of layers with kernels, counted from the output.
+    seed
+        Gives a layer the same values for any number of layers.
 
     References
     ----------
     He et al. 2015, https://arxiv.org/abs/1502.01852: normal with variance 2 / fan-in, which keeps the scale of
-    activations from layer to layer.
+    activations from layer to layer. Adebayo et al. 2018, https://arxiv.org/abs/1810.03292: sanity checks.
     """
     for place, layer in enumerate(_with_kernels(network)[:layers_from_top]):
         rng = np.random.default_rng((seed, place))
@@ -68,10 +75,19 @@ def randomise_layers(network: Any, layers_from_top: int, seed: int) -> None:
 
 
 def recompute_batch_statistics(network: Any, layers_from_top: int, pictures: Picture) -> None:
-    """Recompute BatchNormalization statistics in place above the randomised layers, on pictures uint8 (n, px, px).
+    """Recompute BatchNormalization statistics in place above the randomised layers.
 
-    With the trained network's statistics most random activations would fall below zero, and the maps would be empty
-    for that reason alone.
+    With the trained network's statistics most random activations would fall below zero, and maps would be empty for
+    that reason alone.
+
+    Parameters
+    ----------
+    network
+        A Keras network.
+    layers_from_top
+        As in `randomise_layers`.
+    pictures
+        (n, px, px), uint8, grey values 0–255.
     """
     layers = _flat(network)
     first = layers.index(_with_kernels(network)[:layers_from_top][-1])
@@ -131,9 +147,18 @@ def compare_with_randomised(
 
 
 def alike(a: Map, b: Map) -> tuple[float, float]:
-    """Return (rank correlation of cells, structural similarity) of two maps (MAP_PX, MAP_PX), each at most 1.
+    """Return two similarities of evidence maps.
 
-    A constant map has no ranks: its correlation is 0, or 1 with another constant map.
+    Parameters
+    ----------
+    a, b
+        (MAP_PX, MAP_PX), in [0, 1].
+
+    Returns
+    -------
+    tuple of float
+        Spearman's rank correlation of cells, in [−1, 1], and structural similarity, at most 1. A constant map has no
+        ranks: its correlation is 0, or 1 with another constant map.
     """
     x, y = cells(np.stack((a, b)))
     if np.ptp(x) == 0 or np.ptp(y) == 0:
@@ -142,7 +167,12 @@ def alike(a: Map, b: Map) -> tuple[float, float]:
 
 
 def ssim(a: Map, b: Map) -> float:
-    """Return the mean structural similarity of two pictures (H, W) in [0, 1]; 1 for equal ones.
+    """Return the mean structural similarity of two pictures, 1 for equal ones.
+
+    Parameters
+    ----------
+    a, b
+        (H, W), in [0, 1].
 
     References
     ----------

@@ -59,7 +59,17 @@ class Row:
 
 
 def same_patients(card: ModelCard, digest: str, seed: int, validation_fraction: float) -> bool:
-    """Whether a version was trained on these radiographs with the same patients held out."""
+    """Return whether a version was trained on the same radiographs with the same patients held out.
+
+    Parameters
+    ----------
+    card
+        The card of the version.
+    digest
+        Of the radiographs, as `training.data.dataset.digest` returns it.
+    seed, validation_fraction
+        Of the split.
+    """
     return (
         card.data.get("digest") == digest
         and card.training.get("seed") == seed
@@ -70,7 +80,22 @@ def same_patients(card: ModelCard, digest: str, seed: int, validation_fraction: 
 def find_version(
     settings: Settings, architecture: str, digest: str, seed: int, validation_fraction: float
 ) -> str | None:
-    """Return a version of the architecture from the same patients: the one in use, else the newest, else None."""
+    """Return a version of an architecture with the same patients held out.
+
+    Parameters
+    ----------
+    settings
+        The installation.
+    architecture
+        Name of the architecture.
+    digest, seed, validation_fraction
+        As in `same_patients`.
+
+    Returns
+    -------
+    str or None
+        The version in use, else the newest one, else None.
+    """
     fitting = []
     for name in list_versions(settings):
         try:
@@ -92,11 +117,21 @@ def measure(
     tick: Tick | None = None,
     asked: Collection[str] = (),
 ) -> Row:
-    """Make a version's row: accuracy on a fixed choice of its training radiographs, and milliseconds for each.
+    """Return the row of a version: accuracy on a fixed sample of its training radiographs, and time per radiograph.
 
-    Training radiographs are looked at as they are, at the version's own operating point. The time is the median of
-    single radiographs through the network, without decoding. Of the card's evaluations the row has those that are
-    `asked` for, and all that are neither of held-out patients nor outside the intended use.
+    The time is the median of single forward passes, without decoding.
+
+    Parameters
+    ----------
+    classifier
+        The version, at its own operating point.
+    loaded
+        Its training data.
+    tick
+        Called with the number of radiographs done since the last call.
+    asked
+        Names of evaluations of the card to include, besides all that are neither of held-out patients nor outside
+        the intended use.
     """
     card = classifier.card
     train = loaded.side(False)
@@ -155,7 +190,7 @@ def rows_to_json(rows: dict[str, Row]) -> str:
 
 
 def board_to_json(rows: Sequence[Row], command: str) -> str:
-    """Return a leaderboard as JSON that `board_from_json` reads: the command that made it and its rows."""
+    """Return a leaderboard, its `rows` and the `command` that made it, as JSON that `board_from_json` reads."""
     return json.dumps({"command": command, "rows": [asdict(row) for row in rows]}, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -175,7 +210,10 @@ def _figure(values: dict[str, Any] | Measure, digits: int = 3) -> str:
 
 
 def table(rows: Sequence[Row], command: str) -> str:
-    """Return the leaderboard as Markdown: one table of the trainings, one of the performance on each test set."""
+    """Return the leaderboard as Markdown, from its `rows` and the `command` that made it.
+
+    One table of the trainings, one of the performance on each test set.
+    """
     order = [a for a in ARCHITECTURES if any(r.architecture == a for r in rows)]
     order += sorted({r.architecture for r in rows} - set(order))
     ranked = sorted(rows, key=lambda r: order.index(r.architecture))

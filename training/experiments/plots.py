@@ -45,7 +45,7 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
 
 def study_page(study: optuna.Study, standing: Standing) -> str:
-    """Return the page as HTML with plotly.js embedded; it loads nothing."""
+    """Return the page of a `study` in the state `standing`: HTML with plotly.js embedded; it loads nothing."""
     finished = [row for row in standing.counted if row.status == "finished"]
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=_SEED)
     names = list(dict.fromkeys(name for row in finished for name in row.parameters))

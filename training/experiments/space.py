@@ -54,7 +54,19 @@ class Dimension:
 
 
 def space_for(architecture: str, has_weights: bool = True) -> tuple[Dimension, ...]:
-    """Return the search space of an architecture; `has_weights` as in `training.fitting.config.default_config`.
+    """Return the search space of an architecture.
+
+    Parameters
+    ----------
+    architecture
+        Name of the architecture.
+    has_weights
+        Whether it starts from trained weights, as in `training.fitting.config.default_config`.
+
+    Returns
+    -------
+    tuple of Dimension
+        With the architecture's defaults and ranges.
 
     Raises
     ------
@@ -158,10 +170,28 @@ class Plan:
 def narrowed(
     space: Sequence[Dimension], search: Iterable[str] = (), fix: Mapping[str, str] | None = None
 ) -> tuple[tuple[Dimension, ...], tuple[tuple[str, Any], ...]]:
-    """Return (the dimensions named by `search`, or all of them, without the fixed ones; the fixed values).
+    """Narrow a search space.
 
-    `fix` maps names to values as text. Raises ValueError for unknown names, invalid values, a name both searched and
-    fixed, and when nothing is left to search.
+    Parameters
+    ----------
+    space
+        The dimensions.
+    search
+        Names of the dimensions to search; all of them by default.
+    fix
+        Fixed values as text, by name.
+
+    Returns
+    -------
+    space : tuple of Dimension
+        The dimensions to search, without the fixed ones.
+    fixed : tuple of (str, Any)
+        Names and values, sorted by name.
+
+    Raises
+    ------
+    ValueError
+        For unknown names, invalid values, a name both searched and fixed, and when nothing is left to search.
     """
     known, wanted, fix = {d.name: d for d in space}, set(search), fix or {}
     if unknown := wanted - set(known):
@@ -193,9 +223,19 @@ def _value(name: str, text: str) -> float | str | bool:
 
 
 def recipe(plan: Plan, values: Mapping[str, Any]) -> TrainingConfig:
-    """Return the configuration of a trial from a value for each of the plan's dimensions.
+    """Return the configuration of a trial.
 
-    Raises ValueError for values that cannot run.
+    Parameters
+    ----------
+    plan
+        The plan of the study.
+    values
+        A value for each of its dimensions, by name.
+
+    Raises
+    ------
+    ValueError
+        For values that cannot be trained with.
     """
     chosen = {**values, **dict(plan.fixed)}
     if "augmentation" in chosen:

@@ -41,7 +41,22 @@ class TuningData:
 
 
 def load_data(root: Path, config: TrainingConfig, report: Report) -> TuningData:
-    """Read the training and validation splits once for all trials; raises DatasetError when they cannot be used."""
+    """Read the training and validation splits once for all trials.
+
+    Parameters
+    ----------
+    root
+        The dataset.
+    config
+        Configuration of the trials.
+    report
+        Called with the progress.
+
+    Raises
+    ------
+    DatasetError
+        If the dataset cannot be used.
+    """
     loaded = load(root, config, report)
     data = training_data(loaded)
     return TuningData(
@@ -52,7 +67,17 @@ def load_data(root: Path, config: TrainingConfig, report: Report) -> TuningData:
 
 
 def measured(labels: Array, clean: Array, shifted: Array) -> Outcome:
-    """Score logits of held-out pictures, clean (n,) and shifted (copies, n), against labels (n,) in {0, 1}."""
+    """Return the outcome of a trial from the logits of held-out pictures.
+
+    Parameters
+    ----------
+    labels
+        (n,), int in {0, 1}.
+    clean
+        (n,), logits without perturbation.
+    shifted
+        (copies, n), logits under `DOMAIN_SHIFT`.
+    """
     calibration = calibrate(labels, clean, shifted)
     sign, weight = np.where(labels == 1, -1.0, 1.0), class_balance(labels)
 
@@ -67,9 +92,16 @@ def measured(labels: Array, clean: Array, shifted: Array) -> Outcome:
 
 
 def training_objective(data: TuningData, backbone_weights: str, work: Path) -> Objective:
-    """Return a function that trains a network from its initial weights and scores it.
+    """Return a function that trains a network from its initial weights and returns the outcome.
 
-    `work` is the folder of the trial's checkpoint; it exists only while a trial runs.
+    Parameters
+    ----------
+    data
+        Training and validation splits.
+    backbone_weights
+        As `training.fitting.initial_weights.build_initial_network` takes it.
+    work
+        Folder of the trial's checkpoint; it exists only while a trial runs.
     """
 
     def objective(config: TrainingConfig, report: Report) -> Outcome:

@@ -80,9 +80,26 @@ class TuneRequest:
 
 @contextmanager
 def opened(path: Path, plan: Plan, prune: bool = True) -> Iterator[optuna.Study]:
-    """Open or create the study in a file, for this process alone; an interrupted trial is marked as failed.
+    """Open or create a study for this process alone; an interrupted trial is marked as failed.
 
-    Raises AppError when the file is no study, another process works on it, or it was begun with another plan.
+    Parameters
+    ----------
+    path
+        The SQLite file.
+    plan
+        The plan of the study.
+    prune
+        Whether unpromising trials are stopped early, by the median of earlier ones.
+
+    Yields
+    ------
+    optuna.Study
+        The study, locked until the end of the context.
+
+    Raises
+    ------
+    AppError
+        If the file is not a study, another process works on it, or it was begun with another plan.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +148,17 @@ def identity(plan: Plan) -> dict[str, Any]:
 
 
 def remember(study: optuna.Study, values: Mapping[str, Any], error: type[AppError]) -> None:
-    """Store what a study is begun with; raises `error` when its trials were made with something else."""
+    """Store the values with which a study is begun.
+
+    Parameters
+    ----------
+    study
+        The study.
+    values
+        By name.
+    error
+        Class of the exception raised if the study's trials were made with other values.
+    """
     if not study.get_trials(deepcopy=False):
         for name, value in values.items():
             study.set_user_attr(name, value)
@@ -180,10 +207,28 @@ def search(
     report: Report,
     clock: Callable[[], float] = time.monotonic,
 ) -> Standing:
-    """Run trials until the requested number or the time limit is reached; recipe and table are updated after each.
+    """Run trials until the requested number or the time limit is reached.
 
-    The values tried depend on the plan's seed and the trials that count, so an interrupted study continues as it would
+    The values tried depend on the plan's seed and the counted trials, so an interrupted study continues as it would
     have continued. The first trial is the default recipe.
+
+    Parameters
+    ----------
+    study, plan
+        The study and its plan.
+    objective
+        Trains and scores a configuration.
+    request
+        Number of trials, time limit, and files of recipe and table, which are updated after each trial.
+    report
+        Called with the progress.
+    clock
+        Returns seconds.
+
+    Returns
+    -------
+    Standing
+        State of the study.
     """
     end = clock() + request.timeout_minutes * 60 if request.timeout_minutes else math.inf
     standing = publish(study, plan, request)
@@ -224,9 +269,16 @@ def _suggest(trial: optuna.Trial, dimension: Dimension) -> Any:
 
 
 def pruned(report: Report, trial: optuna.Trial, epochs: int) -> Report:
-    """Return a report that also hands each epoch's row to the study and raises TrialPruned when that says so.
+    """Return a report that also passes each epoch's row to the study, and raises TrialPruned where that prunes.
 
-    After the last epoch nothing is saved by pruning, and a value says more.
+    Parameters
+    ----------
+    report
+        Called with the progress first.
+    trial
+        The trial.
+    epochs
+        Number of epochs; a trial is not pruned after the last one.
     """
 
     def pass_on(progress: Progress) -> None:
@@ -269,7 +321,10 @@ def row_of(trial: FrozenTrial) -> Row:
 
 
 def publish(study: optuna.Study, plan: Plan, request: TuneRequest) -> Standing:
-    """Write the table, and the best recipe if it changed; return the state of the study."""
+    """Write the table of `study`, and its best recipe if it changed, to the files of `request`; return its state.
+
+    The columns are the dimensions of `plan`.
+    """
     trials = study.get_trials(deepcopy=False)
     standing = Standing(tuple(row_of(t) for t in trials if t.state != TrialState.WAITING), request.trials)
     request.out.parent.mkdir(parents=True, exist_ok=True)
@@ -295,8 +350,24 @@ def _table(rows: tuple[Row, ...], parameters: list[str]) -> str:
 def tune(request: TuneRequest, plan: Plan, report: Report) -> Standing:
     """Run or continue a study and write recipe, table and page, also when interrupted.
 
+    Parameters
+    ----------
+    request
+        Dataset, study, files, number of trials and time limit.
+    plan
+        The plan of the study.
+    report
+        Called with the progress.
+
+    Returns
+    -------
+    Standing
+        State of the study.
+
     Raises
     ------
+    AppError
+        As `opened`.
     DatasetError
         If the radiographs are not those with which the study was begun.
     """

@@ -22,7 +22,24 @@ NEAR_QUANTILE = 0.9
 
 
 def perturbed(pictures: npt.NDArray[np.uint8], recipe: Augmentation, copies: int, seed: int) -> npt.NDArray[np.uint8]:
-    """Return augmented copies, uint8 (copies · n, px, px), of squashed pictures, uint8 (n, px, px), copy by copy."""
+    """Return augmented copies of squashed pictures.
+
+    Parameters
+    ----------
+    pictures
+        (n, px, px), uint8.
+    recipe
+        The augmentation.
+    copies
+        Number of copies of each picture.
+    seed
+        Of the augmentation.
+
+    Returns
+    -------
+    ndarray
+        (copies · n, px, px), uint8, copy by copy.
+    """
     px = pictures.shape[1]
     return np.stack(
         [
@@ -34,7 +51,18 @@ def perturbed(pictures: npt.NDArray[np.uint8], recipe: Augmentation, copies: int
 
 
 def class_balance(labels: Array) -> npt.NDArray[np.float64]:
-    """Return weights (n,) of mean 1 that give both classes the same total weight; labels int (n,)."""
+    """Return weights that give both classes the same total weight.
+
+    Parameters
+    ----------
+    labels
+        (n,), int in {0, 1}.
+
+    Returns
+    -------
+    ndarray
+        (n,), float64 with mean 1.
+    """
     share = np.bincount(labels, minlength=2) / len(labels)
     return np.asarray(1 / (2 * share[labels]))
 
@@ -131,6 +159,19 @@ def logits_by_copy(
     copies: int,
     seed: int,
 ) -> npt.NDArray[np.float32]:
-    """Return the logits of augmented copies of pictures, uint8 (n, px, px): float32 (copies, n)."""
+    """Return the logits of augmented copies of pictures.
+
+    Parameters
+    ----------
+    predict
+        Maps uint8 (m, px, px) to logits (m,).
+    pictures, recipe, copies, seed
+        As in `perturbed`.
+
+    Returns
+    -------
+    ndarray
+        (copies, n), float32.
+    """
     changed = perturbed(pictures, recipe, copies, seed)
     return np.asarray(predict(changed), np.float32).reshape(copies, len(pictures))

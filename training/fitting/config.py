@@ -189,7 +189,7 @@ class TrainingConfig:
 
 
 def as_served(recipe: Augmentation, config: TrainingConfig) -> Augmentation:
-    """Return the recipe with borders filled as in service."""
+    """Return `recipe` with borders filled as in service, by `config`."""
     return replace(recipe, fills_border=config.fills_border)
 
 
@@ -228,9 +228,25 @@ def fine_tuning_stages(
     train_after: str = "mixed3",
     learning_rate: float = 2e-4,
 ) -> tuple[Stage, ...]:
-    """Return the stages of fine-tuning: the head, then small pictures, then full size; none of zero epochs.
+    """Return the stages of fine-tuning: the head, then small pictures, then full size.
 
     An epoch at 192 px costs less than half of one at 299 px, and the last epochs adapt to the full size.
+
+    Parameters
+    ----------
+    head_epochs, small_epochs, full_epochs
+        Epochs of each stage; a stage of zero epochs is left out.
+    small_px, full_px
+        Side of the pictures in pixels.
+    train_after
+        The last frozen layer after the head's stage.
+    learning_rate
+        Peak of the second stage; half of it in the last one.
+
+    Returns
+    -------
+    tuple of Stage
+        In order.
 
     References
     ----------
@@ -248,7 +264,21 @@ def fine_tuning_stages(
 def scratch_stages(architecture: Architecture, epochs: int, input_px: int, learning_rate: float) -> tuple[Stage, ...]:
     """Return the stages of a network that starts from random weights; all layers are trained.
 
-    Where the architecture takes any size, most epochs have pictures of three quarters of the side.
+    Parameters
+    ----------
+    architecture
+        Where it takes any size, most epochs have pictures of three quarters of the side.
+    epochs
+        In total.
+    input_px
+        Side of the pictures in service.
+    learning_rate
+        Peak.
+
+    Returns
+    -------
+    tuple of Stage
+        In order.
     """
     if not architecture.any_size or epochs < 4:
         return (Stage("fit", epochs, input_px, "", learning_rate),) if epochs else ()
@@ -347,7 +377,13 @@ def default_config(
 
 
 def rescaled(stages: tuple[Stage, ...], epochs: int) -> tuple[Stage, ...]:
-    """Return the stages with `epochs` epochs in total, divided in proportion, at least one each."""
+    """Return `stages` with `epochs` epochs in total, divided in proportion.
+
+    Returns
+    -------
+    tuple of Stage
+        At least one epoch each.
+    """
     total, given, result = sum(stage.epochs for stage in stages), 0, []
     for position, stage in enumerate(stages, 1):
         upto = epochs * sum(s.epochs for s in stages[:position]) / total

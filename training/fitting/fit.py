@@ -105,7 +105,7 @@ def predict_logits(
 
 
 def stage_recipe(config: TrainingConfig, stage: Stage) -> Augmentation:
-    """Return the augmentation recipe of a stage."""
+    """Return the augmentation recipe of `stage`, else that of `config`, at its strength."""
     return as_served(resolve(stage.augmentation or config.augmentation, config.augmentation_strength), config)
 
 
@@ -193,7 +193,22 @@ def _statistics_batches(data: TrainingData, config: TrainingConfig, index: int) 
 
 
 def balance(labels: Array, config: TrainingConfig) -> tuple[tuple[float, float], int]:
-    """Return (loss weights of NORMAL and PNEUMONIA, pictures of an epoch) for labels (n,) in {0, 1}."""
+    """Return loss weights and size of an epoch.
+
+    Parameters
+    ----------
+    labels
+        (n,), int in {0, 1}.
+    config
+        Its `max_class_ratio` limits the larger class.
+
+    Returns
+    -------
+    weights : tuple of float
+        Of NORMAL and PNEUMONIA.
+    n : int
+        Pictures of an epoch.
+    """
     counts = np.array([(labels == 0).sum(), (labels == 1).sum()])
     drawn = np.minimum(counts, counts.min() * config.max_class_ratio)
     weights = drawn.sum() / (2 * drawn)
@@ -201,7 +216,7 @@ def balance(labels: Array, config: TrainingConfig) -> tuple[tuple[float, float],
 
 
 def validation_row(labels: Array, logits: Array) -> dict[str, float]:
-    """Return the validation measures of an epoch: AUROC and mean log loss of logits (n,) against labels (n,)."""
+    """Return AUROC and mean log loss of `logits`, (n,), against `labels`, (n,) in {0, 1}, for an epoch's row."""
     signed = np.where(labels == 1, -logits, logits).astype(np.float64)
     return {"val_auroc": auroc(labels, logits), "val_loss": float(np.logaddexp(0, signed).mean())}
 

@@ -28,7 +28,13 @@ def initial_weights_name(weights: str) -> str:
 
 
 def check_initial_weights(weights: str, config: TrainingConfig) -> None:
-    """Raise ClassifierError when `build_initial_network` would; cheap enough to be called before a run is queued."""
+    """Check `weights`, as `build_initial_network` takes them for `config`, without building the network.
+
+    Raises
+    ------
+    ClassifierError
+        If the file is missing, or the weights are of another architecture.
+    """
     if weights in ("imagenet", "random"):
         return
     if not Path(weights).is_file():

@@ -53,7 +53,7 @@ class HeldOutCalibration:
 
 
 def calibration_pictures(config: TrainingConfig, held_out: int) -> int:
-    """Return the number of pictures that `make_card` scores, for a progress bar."""
+    """Return the number of pictures that `make_card` scores for `held_out` radiographs with `config`."""
     return held_out * (1 + sum(config.copies))
 
 
@@ -127,7 +127,14 @@ def make_card(
 def calibrate_held_out(predict: Predict, loaded: LoadedFolder, config: TrainingConfig) -> HeldOutCalibration:
     """Choose calibration and operating points on the held-out patients' pictures, as they are and perturbed.
 
-    `predict` is that of `make_card`; it scores `calibration_pictures` pictures.
+    Parameters
+    ----------
+    predict
+        Maps squashed pictures, uint8 (n, px, px), to logits (n,); called with `calibration_pictures` pictures in total.
+    loaded
+        The dataset.
+    config
+        Perturbed copies, seed and filling of borders.
     """
     pictures, labels = loaded.pictures[loaded.held_out], loaded.labels[loaded.held_out]
     shift_copies, jitter_copies = config.copies

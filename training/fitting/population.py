@@ -148,10 +148,30 @@ def fit_population(
     held_out: npt.NDArray[np.bool_],
     seed: int,
 ) -> TrainingPopulation | None:
-    """Fit the population of squashed pictures, uint8 (n, px, px); None for too few of them.
+    """Fit the training population of squashed pictures.
 
-    `extract` maps squashed pictures to the gate features of `layers`, as `model.networks.graphs.forward_function` does
-    (the first layer has `channels`), and to the mean of the last map. labels is int (n,), held_out bool (n,).
+    Parameters
+    ----------
+    extract
+        Maps squashed pictures to the gate features of `layers`, as `model.networks.graphs.forward_function` does, and
+        to the mean of the last map.
+    layers
+        Names of the layers of the gate features.
+    channels
+        Channels of the first of them.
+    pictures
+        (n, px, px), uint8.
+    labels
+        (n,), int in {0, 1}.
+    held_out
+        (n,), bool: True for validation.
+    seed
+        Of perturbations and draws.
+
+    Returns
+    -------
+    TrainingPopulation or None
+        None for too few pictures.
     """
     own, others = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     if not _is_enough(len(own), len(others)):
@@ -194,10 +214,20 @@ def fit_gate_features(
     layers: Sequence[str],
     channels: int,
 ) -> TrainingPopulation:
-    """Fit axes, heads and limits to the features of the sets that `fit_population` makes.
+    """Fit axes, heads and limits to gate features.
 
-    `poses` int (n,) are the places in `POSES` of the pictures in `seen["posed"]`; the labels, int (n,), are those of
-    `seen["films"]` and `seen["held_out"]`, whose films `seen["held_out_recoded"]` shows in other files.
+    Parameters
+    ----------
+    seen
+        The sets that `fit_population` makes, by name.
+    poses
+        (m,), int: index in `POSES` of each picture in `seen["posed"]`.
+    labels
+        (n,), int in {0, 1}, of `seen["films"]`.
+    held_out_labels
+        (k,), int in {0, 1}, of `seen["held_out"]`, whose radiographs `seen["held_out_recoded"]` shows re-encoded.
+    layers, channels
+        As in `fit_population`.
     """
     films, size, rng = seen["films"], PARTS * channels, np.random.default_rng(0)
     # With perturbed copies among them, exposure and framing weigh less than anatomy.
@@ -255,7 +285,10 @@ def _is_enough(films: int, held_out: int) -> bool:
 
 
 def population_pictures(films: int, held_out: int) -> int:
-    """Return the number of pictures that pass through the network in `learn_population`, for a progress bar."""
+    """Return the number of pictures that `learn_population` passes through the network, for a progress bar.
+
+    `films` and `held_out` are the numbers of radiographs of training and validation.
+    """
     return sum(_plan(films, held_out).values()) if _is_enough(films, held_out) else 0
 
 
@@ -340,8 +373,16 @@ def choose_limits(
 ) -> Limits:
     """Choose the limits of the gate on held-out radiographs, as they are, perturbed and re-encoded.
 
-    `labels` int (n,) belong to `features["held_out"]` and to the same radiographs re-encoded. Both classes have the
-    same weight, since the prevalence of a data set is not that of a ward.
+    Both classes have the same weight, since the prevalence of a dataset is not that of a ward.
+
+    Parameters
+    ----------
+    population
+        Axes, heads and references; its limits are not used.
+    features
+        Gate features of the held-out sets, by name.
+    labels
+        (n,), int in {0, 1}, of `features["held_out"]` and of the same radiographs re-encoded.
     """
     weights = class_balance(labels)
     outside = max(

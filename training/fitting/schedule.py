@@ -11,7 +11,18 @@ from training.fitting.config import TrainingConfig
 
 
 def learning_rate_at(step: float, steps: int, peak: float, warmup: int) -> float:
-    """Return the learning rate of a step: linear warm-up to `peak`, then half a cosine to zero at `steps`.
+    """Return the learning rate of a step: linear warm-up, then half a cosine to zero.
+
+    Parameters
+    ----------
+    step
+        From 0; may be fractional.
+    steps
+        In total.
+    peak
+        The highest learning rate.
+    warmup
+        Steps of the warm-up, at most a quarter of `steps`.
 
     References
     ----------
@@ -44,9 +55,20 @@ def seconds_of_fitting(history: Iterable[Mapping[str, Any]]) -> float:
 
 
 def plan_epoch(config: TrainingConfig, index: int, steps: int, spent: float) -> EpochPlan:
-    """Return the place of epoch `index` (from 0) in the schedule after `spent` seconds of fitting.
+    """Return the place of an epoch in the schedule, with its share of the time limit.
 
     The rest of the time limit is divided in proportion to the area of each epoch's pictures.
+
+    Parameters
+    ----------
+    config
+        Stages and time limit.
+    index
+        Of the epoch, from 0.
+    steps
+        Of the epoch.
+    spent
+        Seconds of fitting so far.
     """
     same = [i for i, stage in enumerate(config.epochs) if stage.schedule == config.epochs[index].schedule]
     work = [stage.input_px**2 for stage in config.epochs[index:]]
@@ -56,7 +78,19 @@ def plan_epoch(config: TrainingConfig, index: int, steps: int, spent: float) -> 
 
 
 def seconds_left(config: TrainingConfig, plan: EpochPlan, elapsed: float, step: int) -> float:
-    """Estimate the remaining time of the fit after `step` steps of the epoch in `elapsed` seconds."""
+    """Estimate the remaining seconds of the fit.
+
+    Parameters
+    ----------
+    config
+        The stages.
+    plan
+        The present epoch.
+    elapsed
+        Seconds of the present epoch.
+    step
+        Steps of the present epoch.
+    """
     left = [stage.input_px**2 for stage in config.epochs[plan.index :]]
     per_epoch = min(elapsed / max(1, step - 1) * plan.steps, plan.allowed)
     return max(0.0, float(per_epoch * sum(left) / left[0] - elapsed))

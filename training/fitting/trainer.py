@@ -22,7 +22,12 @@ History = list[dict[str, Any]]
 
 
 def make_optimizer(config: TrainingConfig, learning_rate: float) -> keras.optimizers.Optimizer:
-    """Return the configuration's optimiser; weight decay is decoupled in each (Loshchilov & Hutter 2019)."""
+    """Return the optimiser of `config` with the initial `learning_rate`; weight decay is decoupled in each.
+
+    References
+    ----------
+    Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101.
+    """
     kind = {
         "adamw": keras.optimizers.AdamW,
         "adam": keras.optimizers.Adam,
