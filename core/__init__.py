@@ -1,4 +1,4 @@
-"""What every room stands on: errors, files, settings, progress and the written form of figures."""
+"""Foundation of every room: errors, files, settings, progress and the written form of figures."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a radiograph is and what the classifier says of it."""
+"""Assessment of a radiograph: networks, versions, calibration, the gate and evidence maps."""

@@ -1,1 +1,1 @@
-"""What a person sees: Streamlit lives here and nowhere else."""
+"""User interface: the only package that imports Streamlit."""

@@ -1,1 +1,1 @@
-"""An assessment as PDF and JSON, for people and programs."""
+"""Reports of an assessment: printed page, PDF of many, JSON and DICOM objects."""

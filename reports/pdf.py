@@ -1,4 +1,4 @@
-"""The printed report: one A4 page; text without room is cut, and the page says so."""
+"""Printed report: one A4 page; text without room is cut, and the page states it."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ _IN_JSON = "in the JSON report"
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """A titled row below the figures: its items, and how many lines it gets before the rows below get theirs.
+    """A titled row below the figures: its items, and the number of lines it gets before the rows below it.
 
-    One text is cut within and says so; of several items, those that have no room are counted.
+    A single text is cut with a note; of several items, those without room are counted.
     """
 
     title: str
@@ -224,7 +224,7 @@ def _picture(pdf: FPDF, x: float, y: float, room: float, picture: _Printed, capt
 
 
 def _finding(pdf: FPDF, y: float, assessment: Assessment, card: ModelCard) -> float:
-    """Print the finding; outside the training population nothing else stands out."""
+    """Print the finding; outside the training population it is not emphasised."""
     prediction, x, width, colour = assessment.prediction, _LEFT + 4, _WIDTH - 4, GREY
     text(pdf, x, y + 5.5, assessment.words, 20 if assessment.is_outside else 17, bold=True)
     end = y + 8
@@ -261,7 +261,7 @@ def _performance(pdf: FPDF, y: float, assessment: Assessment, card: ModelCard, p
 
 
 def _rows(assessment: Assessment, card: ModelCard, reading: Reading | None, drawing: Drawing) -> list[_Note]:
-    """Collect what stands beside the number, in the order in which it gets the page's room."""
+    """Collect the rows below the figures, in the order in which they get room on the page."""
     population, remarks = assessment.population, _remarks(reading)
     similar = [] if population is None else [population_sentence(population), neighbours_sentence(population)]
     outline = NOT_AN_OUTLINE_AGAINST if drawing.against else NOT_AN_OUTLINE
@@ -316,7 +316,7 @@ def _notes(pdf: FPDF, y: float, bottom: float, notes: list[_Note], texts: list[l
 
 
 def _cut(items: list[list[str]], room: int, note: _Note) -> list[str]:
-    """Return the lines of the items that fit into `room` lines, the last of which says what is missing."""
+    """Return the lines of the items that fit into `room` lines; the last of them names what is missing."""
     lines = [line for item in items for line in item]
     if len(lines) <= room:
         return lines

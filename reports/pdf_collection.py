@@ -1,4 +1,4 @@
-"""Many reports in one PDF: a table of all radiographs, then the page of each.
+"""Reports of many radiographs in one PDF: a table of all of them, then a page for each.
 
 It contains no file name: a radiograph is listed by its number and the checksum of its file.
 """
@@ -13,7 +13,7 @@ from datetime import UTC
 from fpdf import FPDF
 from pypdf import PdfWriter
 
-from core.formatting import format_probability
+from core.formatting import format_count, format_probability
 from model.assessment import Assessment
 from reports.drawing import Drawing
 from reports.pdf_text import GREY, new_page, paragraph, rule, text
@@ -38,7 +38,7 @@ class Entry:
 
 @dataclass(slots=True, eq=False)
 class Collection:
-    """A PDF that grows by a page for each film. Make it with `collection`."""
+    """A PDF that grows by a page for each radiograph, made with `collection`."""
 
     entries: tuple[Entry, ...]
     writer: PdfWriter = field(default_factory=PdfWriter)
@@ -47,11 +47,17 @@ class Collection:
     def add(self, page: bytes) -> None:
         """Append the report of the next entry, a PDF as `reports.json_report.report_pdf` makes it."""
         entry = self.entries[self.added]
-        self.writer.append(io.BytesIO(page), outline_item=f"Film {entry.number}, sha256 {entry.sha256[:16]}")
+        self.writer.append(io.BytesIO(page), outline_item=f"Radiograph {entry.number}, sha256 {entry.sha256[:16]}")
         self.added += 1
 
     def content(self) -> bytes:
-        """Return the whole PDF; raises ValueError while films are missing."""
+        """Return the PDF.
+
+        Raises
+        ------
+        ValueError
+            If pages are missing.
+        """
         if self.added != len(self.entries):
             raise ValueError(f"expected {len(self.entries)} pages. Received: {self.added}")
         target = io.BytesIO()
@@ -77,16 +83,16 @@ def collection(entries: Sequence[Entry], drawing: Drawing = _AS_FIRST_SHOWN) -> 
         Without entries.
     """
     if not entries:
-        raise ValueError("expected at least one film. Received: none")
+        raise ValueError("expected at least one radiograph. Received: none")
     begun = Collection(tuple(entries))
     front = _table(begun.entries, drawing)
-    begun.writer.append(io.BytesIO(front), outline_item="All films")
+    begun.writer.append(io.BytesIO(front), outline_item="All radiographs")
     begun.writer.add_metadata({"/Title": "PneumoLens reports", "/Producer": "PneumoLens"})
     return begun
 
 
 def _table(entries: tuple[Entry, ...], drawing: Drawing) -> bytes:
-    """Draw the table, whose own number of pages moves the films' pages that it names."""
+    """Draw the table; its own number of pages shifts the page numbers that it lists."""
     pages, pdf = 1, None
     while True:
         pdf = _draw(entries, drawing, pages, pdf)
@@ -119,8 +125,7 @@ def _head(pdf: FPDF, entries: tuple[Entry, ...], drawing: Drawing) -> float:
     times = sorted(entry.assessment.assessed_at.astimezone(UTC) for entry in entries)
     versions = sorted({entry.assessment.classifier_version for entry in entries})
     text(pdf, _LEFT, _TOP + 5, "PneumoLens", 15, bold=True)
-    films = f"{len(entries)} film{'s' if len(entries) > 1 else ''}"
-    text(pdf, _LEFT + 38, _TOP + 5, f"Chest radiograph reports: {films}", 11, GREY)
+    text(pdf, _LEFT + 38, _TOP + 5, f"Chest radiograph reports: {format_count(len(entries), 'radiograph')}", 11, GREY)
     text(pdf, _RIGHT, _TOP + 5, f"{times[-1]:%Y-%m-%d %H:%M} UTC", 9, GREY, align="R")
     rule(pdf, _LEFT, _TOP + 8, _RIGHT - _LEFT)
     text(pdf, _LEFT, _TOP + 13.2, NOT_A_DIAGNOSIS, 9, bold=True)

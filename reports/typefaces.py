@@ -1,4 +1,4 @@
-"""The bundled typefaces: which of them has a character, and how wide text is in them.
+"""Bundled typefaces: which of them has a character, and the width of text in them.
 
 Latin, Greek and Cyrillic text is set in Noto Sans. Other scripts have typefaces of their own, tried in the order of
 `FALLBACKS`. Arabic, Hebrew, Thai and Devanagari need shaping: letters join, marks are placed, text runs from right to

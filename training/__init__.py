@@ -1,1 +1,1 @@
-"""How a new classifier comes to be: audit a folder, split it by patient, fit, calibrate, evaluate."""
+"""Training of a classifier: audit, split by patient, fit, calibration, evaluation, comparison and promotion."""

@@ -1,7 +1,7 @@
-"""All films of a visit in one file: CSV, JSON, or a PDF with a page each.
+"""Downloads of all images of a visit in one file: CSV, JSON, or a PDF with a page for each.
 
-Films are called by their number on the page and the checksum of their content. File names can hold patients, so they
-leave the screen only when the reader asks for them, in the CSV alone, and never in the name of a download.
+Images are identified by their number on the page and the checksum of their content. File names can identify patients,
+so they are only exported on request, in the CSV alone, and are never part of a download's name.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from reports.pdf_collection import Collection, Entry, collection
 
 SCHEMA_VERSION = 1
 _PRINTING, _NAMES = "read.printing", "read.names"
-# How long one run of the page prints before it looks whether something was pressed.
+# How long one run of the page prints before it handles input again.
 _SLICE_SECONDS = 0.5
 
 
@@ -42,7 +42,7 @@ class ReportContext:
         The card of a version, whichever assessed a film: another version may have been promoted since the page was
         drawn. Raises ClassifierError where it is missing or damaged.
     purpose
-        What films are read for, a name in `model.operating.NAMES`.
+        The purpose of reading, a name in `model.operating.NAMES`.
     prevalence
         The share of pneumonia in [0, 1]; called when a report is made, since its slider moves without a rerun.
     """
@@ -62,13 +62,23 @@ class ReportContext:
 
 
 def films_csv(films: Sequence[Film], context: ReportContext, with_names: bool = False) -> str:
-    """Return one row a film with its number, its checksum and the reader's verdict; its file name only on request."""
+    """Return one row for each image with its number, its checksum and the reader's verdict.
+
+    Parameters
+    ----------
+    films
+        The images, in order.
+    context
+        Cards, purpose and prevalence.
+    with_names
+        Whether a column has the file names.
+    """
     return csv_text(_row(film, context, with_names) for film in films)
 
 
 def _row(film: Film, context: ReportContext, with_names: bool) -> dict[str, Any]:
     name = {"file": film.name} if with_names else {}
-    # Of a file that could not be read, too: its line must lead back to it.
+    # Also for a file that could not be read, so that its row identifies it.
     return {
         "number": film.number,
         **name,
@@ -80,7 +90,10 @@ def _row(film: Film, context: ReportContext, with_names: bool) -> dict[str, Any]
 
 
 def films_json(films: Sequence[Film], context: ReportContext) -> str:
-    """Return {schema, schema_version, films: [{number, sha256, report}]}, each report as for a single film."""
+    """Return `films` as {schema, schema_version, films: [{number, sha256, report}]}, each report as for a single image.
+
+    Card, purpose and prevalence of each are those of `context`.
+    """
     entries = []
     for film in films:
         report = report_json(
@@ -100,10 +113,9 @@ def films_json(films: Sequence[Film], context: ReportContext) -> str:
 
 @dataclass(slots=True, eq=False)
 class Printing:
-    """A PDF of all films while it is made, page by page, and once it is: `content`, its bytes.
+    """A PDF of all images while it is made page by page, and its bytes, `content`, when it is complete.
 
-    `seen` tells what it was made from; see `seen`. `drawing` is how all its maps are drawn, whatever is chosen while it
-    is made.
+    `seen` is the state that it was made from; see the function of that name. `drawing` applies to all of its maps.
     """
 
     films: tuple[Film, ...]
@@ -114,7 +126,7 @@ class Printing:
     seconds: float = 0.0
     content: bytes | None = None
 
-    def go_on(self, context: ReportContext, until: float) -> None:
+    def print_until(self, context: ReportContext, until: float) -> None:
         """Print pages until the time `until` (of `time.monotonic`), at least one."""
         while self.content is None:
             started, film = time.monotonic(), self.films[self.done]
@@ -135,19 +147,26 @@ class Printing:
                 return
 
     def seconds_left(self) -> float | None:
-        """Return how long the pages that are left will take."""
+        """Estimate the seconds for the remaining pages, None before the first page."""
         return self.seconds / self.done * (len(self.films) - self.done) if self.done else None
 
 
 def seen(films: Sequence[Film], context: ReportContext) -> tuple[object, ...]:
-    """Return what a PDF of all films depends on, so that one that was made of something else is not handed out."""
+    """Return what a PDF of `films` depends on, with `context`, so that an outdated PDF is not offered."""
     return (context.purpose, context.prevalence(), *((film.number, film.kept, film.reading) for film in films))
 
 
 def printing(films: Sequence[Film], context: ReportContext, drawing: Drawing) -> Printing:
-    """Begin a PDF of all films, each as the screen would show it first: by its file's own first rendering.
+    """Begin a PDF of all images, each in its file's first rendering.
 
-    What holds for every film of the visit, the map's side and how it is drawn, is taken from `drawing`.
+    Parameters
+    ----------
+    films
+        The images, in order.
+    context
+        Cards, purpose and prevalence.
+    drawing
+        Side and style of all maps; its rendering is not used.
     """
     entries, own = (
         [Entry(film.number, film.sha256, context.assessment(film.assessment_without_pixels())) for film in films],
@@ -167,7 +186,7 @@ def show_exports(films: Sequence[Film], context: ReportContext, drawing: Drawing
         made = st.session_state[_PRINTING] = None
     with_names = bool(st.session_state.get(_NAMES))
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="exports"):
-        # Made when the button is pressed; the names of the downloads tell nothing of the films.
+        # Made when the button is pressed; the names of the downloads identify no patient.
         st.download_button(
             "CSV of all",
             lambda: films_csv(films, context, with_names).encode("utf-8-sig"),  # the mark is for Excel
@@ -203,8 +222,8 @@ def show_exports(films: Sequence[Film], context: ReportContext, drawing: Drawing
                 on_click=_print,
                 args=(films, context, drawing),
                 disabled=is_reading,
-                help="A table of all films and a page for each, with the evidence maps drawn as they are on the "
-                "screen, for or against. Can be made when all films are read.",
+                help="A table of all images and a page for each, with the evidence maps as they are on the screen, "
+                "for or against. Available when all images are assessed.",
             )
         st.checkbox(
             "File names in the CSV",
@@ -225,17 +244,17 @@ def show_exports(films: Sequence[Film], context: ReportContext, drawing: Drawing
         )
     else:
         st.html(
-            '<p class="pl-note">File names stand on this screen only. Downloads call a film by its number here and '
-            "by the checksum of its content.</p>"
+            '<p class="pl-note">File names are shown on this screen only. Downloads identify an image by its number '
+            "here and by the checksum of its content.</p>"
         )
 
 
-def print_some(context: ReportContext) -> bool:
-    """Print a few pages of a PDF that was asked for; return whether there was anything to print."""
+def print_next_pages(context: ReportContext) -> bool:
+    """Print the next pages of a requested PDF; return whether there was one to print."""
     made: Printing | None = st.session_state.get(_PRINTING)
     if made is None or made.content is not None:
         return False
-    made.go_on(context, time.monotonic() + _SLICE_SECONDS)
+    made.print_until(context, time.monotonic() + _SLICE_SECONDS)
     return True
 
 

@@ -17,7 +17,7 @@ from model.assessment import Assessment, InputIssue
 from model.card import ModelCard
 from model.engine import Classifier
 from model.pipeline import assess
-from pages.reading.exports import ReportContext, forget_printing, print_some, show_exports
+from pages.reading.exports import ReportContext, forget_printing, print_next_pages, show_exports
 from pages.reading.films import Film, full_size, make_film
 from pages.reading.finding import show_finding
 from pages.reading.queue import ARRIVAL, MOST_FILMS, PROBABILITY, FilmQueue, Order, Waiting
@@ -282,7 +282,7 @@ def page() -> None:
         assess_some(queue, classifier)
         is_done = False
     else:
-        is_done = not print_some(context)
+        is_done = not print_next_pages(context)
     if not is_done:
         # Any element lets through a press or a change of page that came meanwhile; st.rerun would replace it.
         st.empty()

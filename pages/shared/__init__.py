@@ -1,1 +1,1 @@
-"""What the pages share."""
+"""Parts that several pages share: frame, sign-in, classifiers in memory, charts and names."""

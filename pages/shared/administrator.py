@@ -75,7 +75,7 @@ def require_administrator() -> str:
 
 
 def still_administrator() -> str:
-    """Return the administrator's name where signed in, as the first line of a fragment; else run the whole page again.
+    """Return the administrator's name where signed in, else rerun the whole page; the first line of a fragment.
 
     Does not count as use: a fragment that polls would keep the session open.
     """

@@ -33,7 +33,7 @@ def card_in_use() -> ModelCard:
 
 
 def show_refused() -> None:
-    """Warn when the version in use was refused and an earlier one is used; without any, each page says so itself."""
+    """Warn when the version in use was refused and an earlier one is used; without any, each page shows the error."""
     try:
         serving, refused = serving_version(installation.settings())
     except AppError:
@@ -55,7 +55,7 @@ def card_of(version: str) -> ModelCard:
 
 
 def classifier_of(version: str) -> Classifier:
-    """Return a version ready to assess; the first call takes seconds and says so on the page.
+    """Return a version ready to assess; the first call takes seconds and shows a spinner.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def _state(path: Path) -> tuple[int, ...]:
     """Return what changes when a file is replaced: a version whose files were replaced is loaded anew."""
     try:
         found = path.stat()
-    except OSError:  # whoever reads the file reports what is wrong
+    except OSError:  # reported where the file is read
         return ()
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 

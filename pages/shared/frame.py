@@ -24,7 +24,7 @@ def mark_drawn() -> Iterator[None]:
 
 
 def require_frame() -> None:
-    """Stop a page script that runs without app.py, since nothing then says what the product is not for."""
+    """Stop a page script that runs without app.py, which draws the safety sentence."""
     if not st.session_state.get(_FRAME, False):
         st.write("Open PneumoLens from its start page.")
         st.stop()

@@ -38,7 +38,7 @@ def start() -> None:
     keep_uploads_in_memory()
     try:
         _start(str(settings().data_dir.absolute()))
-    except AppError as error:  # radiographs can be read all the same; the Retrain page says what is wrong
+    except AppError as error:  # radiographs can still be assessed; the Retrain page shows the error
         log.warning("%s %s", error, error.advice)
 
 

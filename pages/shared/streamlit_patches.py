@@ -1,4 +1,4 @@
-"""Changes to what Streamlit does with memory: uploads on disk, copies of uploads, a cleared Keras, freed heap."""
+"""Changes to Streamlit's use of memory: uploads on disk, copies of uploads, a cleared Keras session, freed heap."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""An assessment as DICOM objects: structured report and secondary capture."""
+"""DICOM objects of an assessment: structured report and secondary capture."""

@@ -201,7 +201,7 @@ def _evaluation(assessment: Assessment) -> CodedConcept:
 
 
 def _beside(assessment: Assessment, card: ModelCard, reading: Reading | None) -> ContainerContentItem:
-    """Return the container of what is said in words (TID 1500's qualitative evaluations), the notice first."""
+    """Return the container of texts (TID 1500's qualitative evaluations), the notice first."""
     prediction, population = assessment.prediction, assessment.population
     said: list[tuple[CodedConcept, str | None]] = [
         (_NOTICE, NOT_A_DIAGNOSIS),
@@ -253,7 +253,7 @@ def _reading(reading: Reading) -> list[TextContentItem | CodeContentItem]:
 
 
 def plain(words: str) -> str:
-    """Write our own sentences in ASCII: an archive's older viewers know no other dashes and quotes."""
+    """Return a sentence in ASCII, since old archive viewers do not display other dashes and quotes."""
     return words.translate(_PLAIN)
 
 

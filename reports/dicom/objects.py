@@ -1,11 +1,10 @@
-"""Assessment → DICOM objects of the radiograph's own study: a structured report and a picture of the evidence map.
+"""DICOM objects of an assessment in the radiograph's own study: a structured report and a picture of the evidence map.
 
 The structured report follows TID 1500 "Measurement Report" (PS3.16) and the picture is a Secondary Capture (PS3.3
 A.8.1); both are written with highdicom (Bridge et al. 2022, doi 10.1007/s10278-022-00683-y).
 
-Unique identifiers are made from what they identify. The SOP Instance UID is a digest of the object's whole content, so
-the same report stored twice is the same object, which an archive takes once, and a report with another verdict, map or
-classifier is another one, beside the first in the same series. Nothing has to be remembered for that.
+The SOP Instance UID is a digest of the object's content. The same report stored twice is therefore the same object,
+which an archive stores once; a report with another verdict, map or classifier is another object in the same series.
 """
 
 from __future__ import annotations
@@ -138,7 +137,7 @@ def report_sc(
     if assessment.radiograph is None or assessment.heatmap is None:
         raise RadiographError(
             "expected an assessment with an evidence map. Received: one that was refused",
-            advice="This film was not assessed, so there is no evidence map to keep; the DICOM report says why.",
+            advice="This radiograph was not assessed and has no evidence map; the DICOM report states the reason.",
             code="UNSUPPORTED",
         )
     pixels, drawn_px = captured(assessment, card, drawing)
@@ -185,7 +184,7 @@ def _picture(
         made.BodyPartExamined = origin.body_part
     else:
         made.Laterality = ""  # type 2C unless the body part is known not to be one of a pair
-    # What is drawn identifies nobody; what the film itself may show is for its own header to say.
+    # The drawing identifies nobody; whether the radiograph itself does is stated by its own header.
     if origin.is_annotated:
         made.BurnedInAnnotation = origin.is_annotated
     if origin.lossy:
@@ -201,9 +200,9 @@ def _check(assessment: Assessment, card: ModelCard) -> None:
 
 
 def _evidence(origin: Source) -> Dataset:
-    """Return what highdicom wants to know of the source; patient and study are put in when all else is done.
+    """Return the source as highdicom requires it; patient and study are added by `_finished`.
 
-    Its SOP class is one that highdicom knows, whatever the source's is.
+    Its SOP class is one that highdicom accepts, whatever the source's is.
     """
     evidence = Dataset()
     evidence.StudyInstanceUID, evidence.SeriesInstanceUID = origin.study, origin.series
@@ -262,10 +261,10 @@ def _version(card: ModelCard) -> str:
 
 
 def _finished(made: SOPClass, origin: Source) -> bytes:
-    """Put in patient and study, name the object after its content, and write it."""
+    """Add patient and study, derive the SOP Instance UID from the content, and write the object."""
     for element in origin.identity:
         made[element.tag] = element
-    # When the file was written is nobody's concern and would make every file another object.
+    # Not the time of writing, which would make every file another object.
     for keyword in ("InstanceCreationDate", "InstanceCreationTime"):
         if keyword in made:
             delattr(made, keyword)

@@ -18,7 +18,7 @@ from reports.drawing import Drawing, draw_film, draw_map, map_shown
 from reports.typefaces import Typeface, printable, runs
 from reports.wording import finding_words, map_name, moved_words, probability_sentence
 
-# Enough for any screen that shows a film whole; small films are enlarged so that the words below can be read.
+# Enough for any screen at full view; small radiographs are enlarged so that the text below is legible.
 MOST_PX, LEAST_PX = 2048, 1024
 _BAND = 22
 _WHITE, _GREY = 235, 175
@@ -145,7 +145,7 @@ def line_picture(words: str, size_px: int) -> npt.NDArray[np.uint8]:
     """
     parts = runs(printable(words)) or runs(" ")
     fonts = [_font(part.typeface, size_px) for part in parts]
-    # Whole pixels for each letter, so the line is wider than its typefaces say.
+    # Whole pixels for each letter, so the line is wider than by its advances.
     widths = [font.getlength(part.text) for font, part in zip(fonts, parts, strict=True)]
     ink = Image.new("L", (math.ceil(sum(widths)) + 2, round(_LINE * size_px)))
     draw, x = ImageDraw.Draw(ink), 1.0

@@ -1,8 +1,8 @@
-"""Bytes of a DICOM file → what another object of the same study has to repeat of it: patient, study, references.
+"""Patient, study and references of a DICOM file, as another object of the same study repeats them.
 
-A wrong value would file the new object under another patient or be refused by the archive, so what is malformed, or
-cannot be decoded with the character set that the file names, is left empty, which the standard allows (type 2). Values
-are read raw: pydicom's own conversion would warn, and its warnings repeat the value.
+A wrong value would file the new object under another patient, or the archive would refuse it. A value that is
+malformed, or cannot be decoded with the file's character set, is therefore left empty, which type 2 allows. Values are
+read raw, because pydicom's conversion warns and its warnings repeat the value.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from core.errors import RadiographError
 from imaging.dicom.charset import decode_text, defined_terms
 
 # Keyword → value representation (PS3.6), of the Patient, General Study and Patient Study modules (PS3.3 C.7.1.1,
-# C.7.2.1, C.7.2.2). Empty ones are written for those that the standard wants to be there.
+# C.7.2.1, C.7.2.2). Empty values are written where the standard requires the element.
 _TYPE_2 = {
     "PatientName": "PN",
     "PatientID": "LO",
@@ -96,7 +96,7 @@ def read_source(data: bytes) -> Source:
         return _source(data)
     except RadiographError:
         raise
-    except Exception as error:  # pydicom raises whatever damaged bytes lead to, some of it when a value is asked for
+    except Exception as error:  # pydicom raises various exceptions on damaged bytes, some when a value is accessed
         raise _not_dicom("bytes that cannot be parsed as one") from error
 
 
@@ -218,7 +218,7 @@ def _as_text(element: DataElement | RawDataElement | None) -> str:
 
 
 def _lossy(values: _Values, syntax: str, size: int) -> tuple[str, str] | None:
-    """Tell whether the pixels went through lossy compression (PS3.3 C.7.6.1.1.5), before or in this file."""
+    """Return ratio and method of lossy compression before or in this file (PS3.3 C.7.6.1.1.5), None without any."""
     ratio, method = (
         values.of(keyword, "CS") for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod")
     )

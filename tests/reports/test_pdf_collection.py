@@ -46,7 +46,7 @@ def test_a_table_stands_before_a_page_for_each_film() -> None:
     assert len(pdf.pages) == 4
     table = pdf.pages[0].extract_text()
     for words in (
-        "3 films",
+        "3 radiographs",
         "Decision support, not a diagnosis.",
         "Outside the training population",
         "Not assessed",
@@ -59,7 +59,12 @@ def test_a_table_stands_before_a_page_for_each_film() -> None:
     assert [
         page.extract_text().count(f"{number:064x}") for number, page in zip((1, 2, 3), pdf.pages[1:], strict=True)
     ] == [1, 1, 1]
-    assert [one.title.split(",")[0] for one in pdf.outline] == ["All films", "Film 7", "Film 8", "Film 9"]
+    assert [one.title.split(",")[0] for one in pdf.outline] == [
+        "All radiographs",
+        "Radiograph 7",
+        "Radiograph 8",
+        "Radiograph 9",
+    ]
 
 
 def test_the_tables_page_numbers_are_right_when_it_takes_several_pages() -> None:
@@ -77,7 +82,7 @@ def test_the_tables_page_numbers_are_right_when_it_takes_several_pages() -> None
 
 
 def test_a_collection_is_whole_or_not_at_all() -> None:
-    with pytest.raises(ValueError, match="at least one film"):
+    with pytest.raises(ValueError, match="at least one radiograph"):
         collection([])
     begun = collection([Entry(1, "ab" * 32, an_assessment(1)), Entry(2, "cd" * 32, an_assessment(2))])
     begun.add(report_pdf(an_assessment(1), CARD))

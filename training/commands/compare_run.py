@@ -119,5 +119,5 @@ def _here(settings: Settings, folder: Path, against: str) -> CandidateComparison
                 from training.runs.side_by_side import compare_run
 
                 return compare_run(settings, folder, terminal_report(bar))
-        finally:  # this process goes on: it must not look as if it still compared
+        finally:  # this process continues and must not appear to be comparing
             (folder / candidate.FOLDER / processes.PROCESS).unlink(missing_ok=True)

@@ -138,7 +138,7 @@ def _start(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _starting_point(options: argparse.Namespace, settings: Settings) -> str:
-    """Return the starting weights; a version also says which network it is, and of which size."""
+    """Return the initial weights; for a version, also its architecture and input size."""
     if options.start_from in (None, "imagenet"):
         options.backbone_weights = options.start_from or options.backbone_weights
         return starting_weights(options, settings, options.architecture or "inception_v3")

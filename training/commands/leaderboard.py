@@ -219,7 +219,7 @@ def _measure(version: str, options: argparse.Namespace, settings: Settings, load
 
 
 def _evaluated(row: Row, extra: Folders, options: argparse.Namespace, settings: Settings) -> Row:
-    """Look at the folders that a version used again was not evaluated on when it was made."""
+    """Evaluate a reused version on the folders on which its card has no evaluation."""
     missing = [(name, folder) for name, folder in extra if name not in row.tests]
     if not missing:
         return row

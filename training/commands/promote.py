@@ -51,7 +51,7 @@ def add_commands(acts: Any) -> None:
 
 
 def command_line_user() -> str:
-    """Return how the history names whoever decides on a command line."""
+    """Return the name under which the history lists the user of a command line."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in many containers

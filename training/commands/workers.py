@@ -38,7 +38,7 @@ def add_workers(acts: Any) -> None:
 
 @contextlib.contextmanager
 def failure_kept(folder: Path) -> Iterator[None]:
-    """Write an error that ends the work into `folder`, in words for a person, before it goes on."""
+    """Write an error that ends the work into `folder`, with its advice, before it is raised again."""
     try:
         yield
     except Exception as error:
@@ -74,7 +74,7 @@ def _measure(options: argparse.Namespace, settings: Settings) -> int:
 def _run(options: argparse.Namespace, settings: Settings) -> int:
     """Train the run of a folder; every error is written there."""
     folder = options.folder.resolve()
-    # This process has another working folder than whoever started it, and the setting may be relative.
+    # The working folder differs from that of the starting process, and the setting may be relative.
     settings = dataclasses.replace(settings, data_dir=folder.parent.parent)
     # Before the look whether somebody cancelled it: they write that down first and then look for the process.
     processes.remember(folder, os.getpid())

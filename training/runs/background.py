@@ -32,7 +32,7 @@ _START_AGAIN = "Start the {} again. If it happens again, technical support finds
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Progress of a running task as its status.json has it; `seconds_left` is None while nothing is known."""
+    """Progress of a running task as its status.json has it; `seconds_left` is None while unknown."""
 
     phase: str
     done: int
@@ -74,21 +74,21 @@ class BackgroundTask:
         keep: Callable[[], bool] = lambda: False,
         launch: Launch | None = None,
     ) -> bool:
-        """Start the task unless it is running or what is there is to be kept.
+        """Start the task unless it is running or its result is to be kept.
 
         Parameters
         ----------
         prepare
-            Writes what the task needs; called when nobody else can start it.
+            Writes the input of the task; called with the lock held.
         keep
-            Whether the task need not be started, asked when nobody else can start it.
+            Returns whether the present result is kept; called with the lock held.
         launch
             Takes the folder and the arguments; `processes.launch` by default.
 
         Returns
         -------
         bool
-            Whether it was started by this call.
+            Whether this call started it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked(self.folder / _START):
@@ -102,7 +102,7 @@ class BackgroundTask:
         return True
 
     def is_running(self) -> bool:
-        """Whether its process is alive, or just being started."""
+        """Return whether its process is alive, or being started."""
         is_starting = not processes.was_started(self.folder) and is_locked(self.folder / _START)
         return is_starting or processes.is_running(self.folder)
 
@@ -119,7 +119,7 @@ class BackgroundTask:
         return "failed" if processes.was_started(self.folder) else "none"
 
     def status(self, first_phase: str = "starting") -> Status:
-        """Return the progress; `first_phase` stands for what is not written yet."""
+        """Return the progress; `first_phase` is the phase until the process has written one."""
         values = processes.read_json(self.folder / processes.STATUS)
         left = values.get("seconds_left")
         return Status(
@@ -141,7 +141,7 @@ class BackgroundTask:
         self.stop()
 
     def mark_cancelled(self, who: str) -> None:
-        """Write that somebody cancelled it, before the process is ended, so that nobody ever sees it failed."""
+        """Record the cancellation before the process is ended, so that the task never appears as failed."""
         with locked(self.folder / _START):
             about: dict[str, Any] = {"who": who, "at": datetime.now(UTC).isoformat()}
             # A full disk must not keep the process going.
@@ -149,7 +149,13 @@ class BackgroundTask:
                 write_atomically(self.folder / CANCELLED, json.dumps(about))
 
     def stop(self) -> None:
-        """End the process and all that it started; raises RunError when it goes on."""
+        """End the process and all that it started.
+
+        Raises
+        ------
+        RunError
+            If it still runs.
+        """
         processes.stop(self.folder)
         if processes.is_running(self.folder) and not self.is_done():
             (self.folder / CANCELLED).unlink(missing_ok=True)
@@ -167,5 +173,5 @@ class BackgroundTask:
 
 
 def is_cancelled(folder: Path) -> bool:
-    """Whether somebody cancelled the task of `folder`."""
+    """Return whether the task of `folder` was cancelled."""
     return (folder / CANCELLED).is_file()

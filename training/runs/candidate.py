@@ -105,7 +105,7 @@ def start_comparison(settings: Settings, run_folder: Path, against: str, launch:
 
 
 def read_comparison(run_folder: Path) -> ComparisonState:
-    """Return where the comparison of a run stands, with what it found once it is done."""
+    """Return the state of the comparison of a run, with its result once it is complete."""
     task = _task(run_folder)
     state = task.state()
     if state == "running":

@@ -165,13 +165,13 @@ def _load(data: Path, config: TrainingConfig, report: Report) -> LoadedFolder:
 
 
 def _check_same(card: ModelCard, loaded: LoadedFolder) -> None:
-    """Refuse films among which those that the version learned from cannot be told."""
+    """Refuse radiographs other than those of the training, among which its own could not be identified."""
     held = loaded.side(True)
     counts = {name: sum(sample.label == label for sample in held) for label, name in enumerate(CLASSES)}
     known = {name: card.data.get("validation", {}).get(name) for name in CLASSES}
     if card.data.get("digest") != digest(loaded.samples) or counts != known:
         raise DatasetError(
-            f"expected the radiographs that {card.version} was trained with. Received: others",
+            f"expected the radiographs that {card.version} was trained with. Received: other radiographs",
             advice="Name the folder that the version was trained with, unchanged; or train a new version.",
         )
 

@@ -85,7 +85,7 @@ def test_the_pdf_is_printed_page_by_page(queue: FilmQueue) -> None:
     assert made.seconds_left() is None
     while made.content is None:
         before = made.done
-        made.go_on(CONTEXT, until=time.monotonic() - 1)
+        made.print_until(CONTEXT, until=time.monotonic() - 1)
         assert made.done == before + 1, "one page, since there is no time for more"
     pdf = PdfReader(io.BytesIO(made.content))
     assert len(pdf.pages) == 5 and made.seconds_left() == 0

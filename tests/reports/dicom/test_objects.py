@@ -410,7 +410,7 @@ def test_burned_in_annotation_and_lossy_compression_are_kept():
 def test_a_refusal_has_no_picture(assessment):
     with pytest.raises(RadiographError) as caught:
         report_sc(SOURCE, assessment, CARD)
-    assert "the DICOM report says why" in caught.value.advice
+    assert "the DICOM report states the reason" in caught.value.advice
 
 
 def test_a_map_against_pneumonia_is_drawn_and_called_so():
