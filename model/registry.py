@@ -64,7 +64,7 @@ def version_folder(settings: Settings, version: str) -> Path:
             if (root / version / CARD).is_file():
                 return root / version
     raise ClassifierError(
-        f"expected a version of {list(list_versions(settings))}. Received: {version!r}",
+        f"expected a version of {', '.join(list_versions(settings))}. Received: {version}",
         advice="Choose a classifier version that is installed.",
     )
 

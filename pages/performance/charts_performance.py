@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from core.formatting import format_percentage
+from core.formatting import format_count, format_percentage
 from pages.shared.charts import (
     ABOVE,
     ACCENT,
@@ -269,7 +269,7 @@ def _epochs(figure: go.Figure, history: Sequence[Mapping[str, Any]], training: s
 
 def _schedule(history: Sequence[Mapping[str, Any]]) -> str:
     sizes = sorted({str(row["input_px"]) for row in history if row.get("input_px")})
-    return f"{len(history)} epochs" + (f" at {' and '.join(sizes)} px" if sizes else "")
+    return format_count(len(history), "epoch") + (f" at {' and '.join(sizes)} px" if sizes else "")
 
 
 def _stages(figure: go.Figure, history: Sequence[Mapping[str, Any]]) -> go.Figure:

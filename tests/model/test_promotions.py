@@ -301,7 +301,7 @@ def test_commands(settings: Settings) -> None:
     assert f"{B} is in use. Before: {A}." in run("promote", B, "--force", "--reason", why)
     assert f"{A} is in use. Before: {B}." in run("rollback", "--reason", "too many false alarms")
     lines = run("history").splitlines()
-    assert len(lines) == 3 and f"put into use {B}  before: {A}" in lines[1] and f"reason: {why}" in lines[1]
+    assert len(lines) == 3 and f"promoted {B}  before: {A}" in lines[1] and f"reason: {why}" in lines[1]
     assert "overruled: Compared with the classifier in use" in lines[1]
     assert f"rolled back to {A}" in lines[2] and "(command line)" in lines[2]
     flip(weights(settings, B))

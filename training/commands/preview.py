@@ -106,7 +106,7 @@ def _preview(options: argparse.Namespace, _settings: Settings) -> int:
     write_atomically(options.out, encoded.tobytes())
     shown, copies = (
         format_count(len(pictures), "radiograph"),
-        format_count(options.copies, "changed copy", "changed copies"),
+        format_count(options.copies, "augmented copy", "augmented copies"),
     )
     print(f"{options.out}: {shown}, {copies} of each with {', '.join(recipe.name for recipe in recipes)}")
     return 0

@@ -144,7 +144,7 @@ def _history(_options: argparse.Namespace, settings: Settings) -> int:
 
 def line(one: Promotion) -> str:
     """Return a decision in one line."""
-    what = "rolled back to" if one.act == "rollback" else "put into use"
+    what = "rolled back to" if one.act == "rollback" else "promoted"
     parts = [
         f"{one.at[:19].replace('T', ' ')} UTC",
         f"{what} {one.version}",
@@ -152,7 +152,7 @@ def line(one: Promotion) -> str:
         f"by {one.who}",
     ]
     if one.overruled:
-        parts.append(f"overruled: {', '.join(one.overruled)}")
+        parts.append(f"overridden: {', '.join(one.overruled)}")
     if one.why:
         parts.append(f"reason: {' '.join(one.why.split())}")
     return "  ".join(parts)

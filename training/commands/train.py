@@ -19,6 +19,7 @@ from model.tf_startup import start_tensorflow
 from training.commands.arguments import add_command, named_folder, number
 from training.commands.promote import command_line_user, rules_for
 from training.commands.terminal import terminal_report
+from training.commands.workers import failure_kept
 from training.runs import processes
 
 if TYPE_CHECKING:
@@ -320,10 +321,12 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
     from training.runs.run import execute
 
     processes.remember(run_dir, os.getpid())
+    (run_dir / processes.ERROR).unlink(missing_ok=True)
     print(f"run {run_dir}", file=sys.stderr)
     with tqdm(disable=None, leave=False) as bar:
         try:
-            folder = execute(run_dir, settings, terminal_report(bar))
+            with failure_kept(run_dir):
+                folder = execute(run_dir, settings, terminal_report(bar))
         except KeyboardInterrupt:
             bar.close()
             print(f"Stopped. Continue: python -m training train --resume {run_dir}", file=sys.stderr)

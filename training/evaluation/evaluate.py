@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import DatasetError, RadiographError
-from core.formatting import format_estimate
+from core.formatting import format_estimate, format_interval, format_rate
 from core.progress import Tick
 from imaging.radiograph import Radiograph, decode_radiograph
 from model.calibration import probabilities
@@ -378,7 +378,8 @@ def evaluation_to_text(evaluation: Evaluation, version: str) -> str:
     ]
     for name in MEASURES:
         measure = evaluation.measures[name]
-        lines.append(f"  {name:<12} {measure.value:6.3f}  ({measure.low:.3f}–{measure.high:.3f})")
+        figure = f"{format_rate(measure.value, 3):>6}  {format_interval(measure, 3)}"
+        lines.append(f"  {name:<12} {figure}".rstrip())
     return "\n".join(lines)
 
 

@@ -134,11 +134,11 @@ class TrainingConfig:
         """Raise ValueError for a configuration that cannot run."""
         for recipe in (self.augmentation, *(s.augmentation for s in self.stages if s.augmentation)):
             if recipe not in RECIPES:
-                raise ValueError(f"expected an augmentation of {sorted(RECIPES)}. Received: {recipe!r}")
+                raise ValueError(f"expected an augmentation of {', '.join(sorted(RECIPES))}. Received: {recipe}")
         if self.precision not in PRECISIONS:
-            raise ValueError(f"expected a precision of {PRECISIONS}. Received: {self.precision!r}")
+            raise ValueError(f"expected a precision of {', '.join(PRECISIONS)}. Received: {self.precision}")
         if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"expected an optimiser of {OPTIMIZERS}. Received: {self.optimizer!r}")
+            raise ValueError(f"expected an optimizer of {', '.join(OPTIMIZERS)}. Received: {self.optimizer}")
         for name, low, high in (
             ("dropout", 0, 0.9),
             ("label_smoothing", 0, 0.5),
@@ -204,8 +204,8 @@ def config_from(values: Mapping[str, Any]) -> TrainingConfig:
     known = {field.name for field in fields(TrainingConfig)}
     if not isinstance(values, Mapping) or (unknown := set(values) - known):
         raise ValueError(
-            f"expected settings of {sorted(known)}. "
-            f"Received: {sorted(unknown) if isinstance(values, Mapping) else type(values).__name__}"
+            f"expected settings of {', '.join(sorted(known))}. "
+            f"Received: {', '.join(sorted(unknown)) if isinstance(values, Mapping) else type(values).__name__}"
         )
     given = dict(values)
     if "augmentation" in given:

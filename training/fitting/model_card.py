@@ -27,18 +27,19 @@ from training.fitting.config import TrainingConfig, as_served
 Array = npt.NDArray[Any]
 Predict = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 INTENDED_USE = (
-    "Decision support for clinicians reading frontal chest radiographs of children aged 1–5 years: how likely the film "
-    "shows pneumonia, and which regions moved that figure. Not a diagnosis; not for adults, lateral views, other body "
-    "parts, follow-up of a known pneumonia, or use without a clinician."
+    "Decision support for clinicians reading frontal chest radiographs of children aged 1–5 years: how probable "
+    "pneumonia is on the radiograph, and which regions changed that probability. Not a diagnosis; not for adults, "
+    "lateral views, other body parts, follow-up of a known pneumonia, or use without a clinician."
 )
 LIMITATIONS = (
-    "Learned from children of one centre only (Guangzhou Women and Children's Medical Center); other hospitals' films "
-    "may be scored too high or too low.",
-    "On adults it calls most healthy films pneumonia.",
-    "Knows pneumonia yes or no; other disease may be called pneumonia or missed.",
-    "The influence map shows what moved the score. It is coarse and is not the outline of a lesion.",
-    "Which films belong to one patient is known from file names only.",
-    "The public data's two parts differ in exposure and framing; figures at another site have to be measured there.",
+    "Trained on children of one hospital only (Guangzhou Women and Children's Medical Center); probabilities for other "
+    "hospitals' radiographs may be too high or too low.",
+    "In adults most radiographs without pneumonia are called pneumonia.",
+    "Trained for pneumonia alone; other disease may be called pneumonia or missed.",
+    "The evidence map shows which regions changed the probability. It is coarse and is not the outline of a lesion.",
+    "Radiographs are assigned to patients by file names only.",
+    "The training and test splits of the public data differ in exposure and framing; performance at another site must "
+    "be measured there.",
 )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
+from core.errors import DatasetError
 from training.__main__ import EXAMPLES, main, parser
 from training.fitting.config import default_config
 from training.runs.request import RunRequest, create_run
@@ -115,7 +117,15 @@ def test_a_run_is_resumed_by_name_or_directory(
     for named in (run.name, str(run)):
         assert main(["train", "--resume", named]) == 130
     assert started == [run, run]
-    capsys.readouterr()
+
+    def fail(*_: object) -> Path:
+        raise DatasetError("expected more. Received: less", advice="Add more.")
+
+    monkeypatch.setattr("training.runs.run.execute", fail)
+    assert main(["train", "--resume", run.name]) == 1
+    assert json.loads((run / "error.json").read_text())["advice"] == "Add more.", "which `watch` and the page show"
+    assert main(["watch", run.name]) == 1
+    assert "expected more. Received: less\nAdd more." in capsys.readouterr().err
     for nothing in ("nope", str(tmp_path), "../films"):
         assert main(["train", "--resume", nothing]) == 1
         said = capsys.readouterr().err
