@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from core.errors import AppError
 from core.progress import Progress, Report, counted, ignore
@@ -213,19 +212,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("command", choices=("serve", "assess"), help="start the app, or assess radiographs")
     command = parser.parse_args(given[:1]).command
     if command == "serve":
-        return _serve(given[1:])
+        _serve(given[1:])
     from model.__main__ import main as assess_command
 
     return assess_command(given)
 
 
-def _serve(options: Sequence[str]) -> int:
-    """Run the app as `streamlit run app.py` does, from wherever it is installed."""
+def _serve(options: Sequence[str]) -> NoReturn:
+    """Become `streamlit run app.py`, so that a signal to this command, as of a service manager, ends the server."""
     app = Path(__file__).with_name("app.py")
-    try:
-        return subprocess.run([sys.executable, "-m", "streamlit", "run", str(app), *options], check=False).returncode
-    except KeyboardInterrupt:
-        return 130
+    os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", str(app), *options])
 
 
 if __name__ == "__main__":

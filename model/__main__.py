@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from core.errors import AppError, RadiographError
+from core.errors import AppError, DatasetError, RadiographError
 from core.files import write_atomically
 from core.formatting import with_time_left
 from core.settings import PURPOSES, load_settings
@@ -128,7 +128,10 @@ def _assess_all(options: argparse.Namespace, classifier: Classifier, purpose: st
     operating_point(classifier.card, purpose)  # refuses a purpose that the version has no point for before any film
     films = [film for path in options.paths for film in list_film_files(path)]
     if not films:
-        print("expected at least one film. Received: folders without any", file=sys.stderr)
+        raise DatasetError(
+            "expected at least one film. Received: folders without any",
+            advice="Name files, or folders and archives with radiographs.",
+        )
     if options.heatmaps is not None:
         options.heatmaps.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:

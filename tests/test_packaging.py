@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -85,6 +86,20 @@ def test_console_command_hands_over_to_assess(capsys: pytest.CaptureFixture[str]
         pneumolens.main(["nothing"])
     assert ended.value.code == 2
     assert PROJECT["scripts"] == {"pneumolens": "pneumolens:main", "pneumolens-train": "training.__main__:main"}
+
+
+def test_serve_becomes_the_server_so_that_a_signal_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Replaced(Exception):
+        """The process is another program from here on."""
+
+    def execv(program: str, command: list[str]) -> None:
+        assert program == command[0] == sys.executable
+        raise Replaced(*command[1:])
+
+    monkeypatch.setattr(os, "execv", execv)
+    with pytest.raises(Replaced) as became:
+        pneumolens.main(["serve", "--server.port", "8600"])
+    assert became.value.args == ("-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", "8600")
 
 
 @pytest.mark.slow

@@ -69,9 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     is_worker = bool(given) and given[0].startswith("_")
     options = (worker_parser() if is_worker else parser()).parse_args(given)
     try:
-        return int(options.act(options, load_settings(os.environ)))
+        status = int(options.act(options, load_settings(os.environ)))
+        sys.stdout.flush()
+        return status
     except AppError as error:
         print(f"{error}\n{error.advice}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read the output has closed it, as `head` does; nothing may be written to it when Python exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

@@ -331,6 +331,8 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
             bar.close()
             print(f"Stopped. Continue: python -m training train --resume {run_dir}", file=sys.stderr)
             return 130
+        finally:
+            processes.leave(run_dir)
     if read_request(run_dir).promote:
         from model.promotions import promote
         from model.registry import active_version
