@@ -292,7 +292,7 @@ def test_commands(settings: Settings) -> None:
         return done.stdout + done.stderr
 
     why = "found more on our own films"
-    assert "the one that shipped serves" in run("history")
+    assert "the one that ships with PneumoLens is in use" in run("history")
     refused = run("promote", A, expect=1)
     assert f"not met: Compared with the classifier in use. {A} has not been compared" in refused
     assert "--reason" in run("promote", A, "--force", expect=2)
@@ -302,7 +302,7 @@ def test_commands(settings: Settings) -> None:
     assert f"{A} is in use. Before: {B}." in run("rollback", "--reason", "too many false alarms")
     lines = run("history").splitlines()
     assert len(lines) == 3 and f"promoted {B}  before: {A}" in lines[1] and f"reason: {why}" in lines[1]
-    assert "overruled: Compared with the classifier in use" in lines[1]
+    assert "overridden: Compared with the classifier in use" in lines[1]
     assert f"rolled back to {A}" in lines[2] and "(command line)" in lines[2]
     flip(weights(settings, B))
     assert f"weights of version {B} were changed" in run("promote", B, "--force", "--reason", why, expect=1)

@@ -178,7 +178,7 @@ def test_command_writes_a_png_and_says_where(
     recipes = [replace(resolve(name, 0.5), fills_border=True) for name in ("strong", "keras_notebook")]
     assert (sheet == contact_sheet(films, names, recipes, 1, 0, 224)).all()
     assert capsys.readouterr().out == (
-        "augmentation.png: 2 radiographs, 1 changed copy of each with strong×0.50, keras_notebook×0.50\n"
+        "augmentation.png: 2 radiographs, 1 augmented copy of each with strong×0.50, keras_notebook×0.50\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["augmentation.png"], "nothing temporary is left"
 
