@@ -118,11 +118,19 @@ def settle(page: Any) -> None:
     On a busy machine that is seconds after the run has ended; the browser then has nothing left to do.
     """
     page.locator("[data-test-script-state=notRunning]").wait_for()
-    # While the pointer rests where it was pressed, Chromium reports no idle time.
-    page.mouse.move(2, 2)
+    # Chromium reports no idle time while the pointer rests where it was pressed or a caret blinks, so the wait for it
+    # has an end once nothing has changed for some frames.
     page.evaluate("""() => new Promise(done => {
-        const wait = next => requestIdleCallback(next, {timeout: 20_000});
-        wait(() => wait(done));
+        let quiet = 0;
+        const changes = new MutationObserver(() => { quiet = 0; });
+        changes.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
+        const frame = () => {
+            quiet += 1;
+            if (quiet < 5) return requestAnimationFrame(frame);
+            changes.disconnect();
+            return requestIdleCallback(done, {timeout: 500});
+        };
+        requestAnimationFrame(frame);
     })""")
 
 
