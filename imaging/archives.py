@@ -149,7 +149,7 @@ class Archive:
         """
         self.check_kind(entry)
         info, limits = entry.info, self.limits
-        # Others' unpacking takes as much memory as the archive asks for.
+        # Other methods take as much memory as the archive requests.
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ArchiveError(
                 f"expected a zip with ordinary compression. Received: method {info.compress_type}",
@@ -226,7 +226,7 @@ class Archive:
     def _measured(self) -> tuple[int, int]:
         """Return the archive's bytes, and its directory entries, counted before a list of them takes memory.
 
-        What the archive says of their number is not used by anyone who reads it, so it is not asked.
+        The number that the archive claims is not used.
         """
         if isinstance(self.source, Path):
             with self.source.open("rb") as file:

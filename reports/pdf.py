@@ -57,7 +57,7 @@ from reports.wording import (
 _LEFT, _RIGHT, _TOP, _BOTTOM = 15.0, 195.0, 13.0, 286.0
 _WIDTH = _RIGHT - _LEFT
 _PICTURE_WIDTH, _PRINT_PX = 87.0, 1000
-# Pictures give way to words, down to a height at which a radiograph can still be recognised.
+# Pictures shrink in favour of text, down to a height at which a radiograph can still be recognised.
 _HEIGHTS = (80.0, 70.0, 60.0, 52.0)
 # However long the reason for a refusal or the remarks are, this many characters are more than the page can hold.
 _MOST_CHARACTERS = 12_000
@@ -157,7 +157,7 @@ def _printed_pictures(assessment: Assessment, drawing: Drawing) -> tuple[_Printe
     film, heatmap = assessment.radiograph, assessment.heatmap
     if film is None:
         return ()
-    # Small films grow too: colours and lines are drawn at the print's resolution, not at theirs.
+    # Small radiographs are enlarged too: colours and lines are drawn at the print's resolution.
     share = _PRINT_PX / max(film.width, film.height)
     grey = draw_film(film, drawing, (max(1, round(film.width * share)), max(1, round(film.height * share))))
     return (_printed(grey),) if heatmap is None else (_printed(grey), _printed(draw_map(grey, heatmap, drawing)))

@@ -14,7 +14,7 @@ from model.operating import rates_at
 from reports.pdf_text import GREY, HAIR, INK, Colour, paragraph, stroke, text, width_of
 from reports.wording import point_words
 
-# The screen's amber and green, darkened until they carry on white paper.
+# The screen's amber and green, darkened for white paper.
 ABOVE, BELOW = (190, 122, 36), (70, 132, 110)
 INDENT = 27.0
 _COUNTED = 92.0
@@ -68,7 +68,7 @@ def draw_scale(pdf: FPDF, x: float, y: float, width: float, prediction: Predicti
         edge, rightwards = point, True
     elif point - wide >= x and not point - wide <= here <= point:
         edge, rightwards = point, False
-    else:  # beyond the other line, the point's own being too close to it
+    else:  # beyond the other line, which is too close
         rightwards = point + wide <= left + across
         edge = max(point, here) if rightwards else min(point, here)
     text(pdf, edge + (1.2 if rightwards else -1.2), top + 0.6, label, 7.5, GREY, align="L" if rightwards else "R")
@@ -153,7 +153,7 @@ def _bars(
     pdf.set_fill_color(*colour)
     tallest, step = max(max(counts, default=0), 1), width / max(1, len(counts))
     for k, count in enumerate(counts):
-        # The root keeps the few radiographs on the wrong side in sight; they are what the number is about.
+        # The square root keeps the few misclassified radiographs visible.
         tall = height * math.sqrt(count / tallest)
         if count:
             pdf.rect(x + k * step + 0.1, floor - tall, step - 0.2, tall, style="F")

@@ -71,7 +71,7 @@ def require_administrator() -> str:
             )
         )
     st.stop()
-    raise AssertionError("st.stop returned")  # never past this guard, whatever runs the script
+    raise AssertionError("st.stop returned")  # no page continues past this guard
 
 
 def still_administrator() -> str:

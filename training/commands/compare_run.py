@@ -105,7 +105,7 @@ def _here(settings: Settings, folder: Path, against: str) -> CandidateComparison
     """Compare in this process; the page shows it as it would show one that it has started."""
 
     def begin(comparison: Path, _: object) -> None:
-        processes.remember(comparison, os.getpid())
+        processes.record_process(comparison, os.getpid())
 
     if not candidate.start_comparison(settings, folder, against, begin):
         raise ClassifierError(

@@ -110,14 +110,14 @@ def _leaderboard(options: argparse.Namespace, settings: Settings) -> int:
     from training.runs.run import audited, load, refuse_blocking
 
     extra = tuple(options.also_evaluate)
-    for _, folder in extra:  # before hours are spent
+    for _, folder in extra:  # before the trainings, which take hours
         scan_folder(folder)
     runs = options.runs or settings.runs_dir / "leaderboard"
     kept = runs / "rows.json"
     rows: dict[str, Row] = rows_from_json(kept.read_text()) if kept.is_file() else {}
     board: list[Row] = []
     failed: list[str] = []
-    # Folders by their last name: where they lie on this machine means nothing to a reader.
+    # Folders by their last name, without the paths of this machine.
     command = "python -m training " + shlex.join(_short(argument) for argument in sys.argv[1:])
     with tqdm(disable=None, leave=False) as bar:
         report = terminal_report(bar)

@@ -316,11 +316,11 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
                 tuple(options.note),
             ),
         )
-    # Only now, so that what is refused is refused at once.
+    # After the checks, so that a refusal is immediate.
     start_tensorflow(in_batches=True)
     from training.runs.run import execute
 
-    processes.remember(run_dir, os.getpid())
+    processes.record_process(run_dir, os.getpid())
     (run_dir / processes.ERROR).unlink(missing_ok=True)
     print(f"run {run_dir}", file=sys.stderr)
     with tqdm(disable=None, leave=False) as bar:
@@ -332,7 +332,7 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
             print(f"Stopped. Continue: python -m training train --resume {run_dir}", file=sys.stderr)
             return 130
         finally:
-            processes.leave(run_dir)
+            processes.mark_ended(run_dir)
     if read_request(run_dir).promote:
         from model.promotions import promote
         from model.registry import active_version

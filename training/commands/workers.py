@@ -76,22 +76,22 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     folder = options.folder.resolve()
     # The working folder differs from that of the starting process, and the setting may be relative.
     settings = dataclasses.replace(settings, data_dir=folder.parent.parent)
-    # Before the look whether somebody cancelled it: they write that down first and then look for the process.
-    processes.remember(folder, os.getpid())
+    # Before the check for a cancellation, which is recorded before the process is looked up.
+    processes.record_process(folder, os.getpid())
     try:
         if background.is_cancelled(folder):
             return 0
-        os.nice(5)  # the same machine reads radiographs
+        os.nice(5)  # the same machine assesses radiographs
         _train(folder, settings)
         return 0
-    except BaseException as error:  # whatever it is, the page must be able to show it
+    except BaseException as error:  # the page shows any error
         (folder / _RESERVE).unlink(missing_ok=True)
         processes.write_error(folder, error)
         _print_error(error)
         return 1
     finally:
         (folder / _RESERVE).unlink(missing_ok=True)
-        processes.leave(folder)
+        processes.mark_ended(folder)
         run_queue.advance(settings)
 
 
@@ -102,7 +102,7 @@ def _train(folder: Path, settings: Settings) -> None:
 
     config = TrainingConfig.from_json((folder / CONFIG).read_text(encoding="utf-8"))
     check_resources(folder, config, read_request(folder))
-    # Given back when the disk is full, so that there is room for the error.
+    # Deleted when the disk is full, so that there is room for the error.
     (folder / _RESERVE).write_bytes(os.urandom(_RESERVE_BYTES))
     from model import tf_startup
 

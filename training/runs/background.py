@@ -108,7 +108,7 @@ class BackgroundTask:
 
     def state(self) -> State:
         """Return the state by the files of the folder."""
-        # Looked at before the result: a process that ends in between has written its result by then.
+        # Checked before the result: a process that ends in between has written its result by then.
         is_running = self.is_running()
         if self.is_done():
             return "done"
@@ -144,7 +144,7 @@ class BackgroundTask:
         """Record the cancellation before the process is ended, so that the task never appears as failed."""
         with locked(self.folder / _START):
             about: dict[str, Any] = {"who": who, "at": datetime.now(UTC).isoformat()}
-            # A full disk must not keep the process going.
+            # A full disk must not prevent the end of the process.
             with contextlib.suppress(OSError) if processes.is_running(self.folder) else contextlib.nullcontext():
                 write_atomically(self.folder / CANCELLED, json.dumps(about))
 

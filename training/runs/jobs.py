@@ -29,7 +29,7 @@ from training.runs.request import CONFIG, REQUEST, finished_version, request_fro
 State = Literal["queued", "running", "cancelled", "failed", "done"]
 JOB = "job.json"
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,79}")
-# How long a launched process may take to be written down before it counts as never started.
+# Longest time from the launch of a process to its record; after it the run counts as never started.
 _STARTING = timedelta(seconds=10)
 _NEVER_STARTED = Failure("The run was never started: the program that was about to start it ended.", "Resume it.")
 _INTERRUPTED = Failure("The run was interrupted.", "Resume it.")
@@ -119,7 +119,7 @@ def run_folder(settings: Settings, id: str) -> Path:
         If there is no such run.
     """
     folder = settings.runs_dir / id
-    # The name comes from an address that anybody can type.
+    # The name comes from a URL, which is not trusted.
     if not _ID.fullmatch(id) or not (folder / REQUEST).is_file():
         raise RunError(
             "expected a run of this installation. Received: a name that none has",
@@ -199,7 +199,7 @@ def _changed_at(path: Path | None) -> int:
 def _read(folder: Path) -> tuple[Job, Path | None]:
     """Read every file of a run once; return also its version's card."""
     asked, config = processes.read_json(folder / JOB), processes.read_json(folder / CONFIG)
-    # Looked at before the version: a run that ends in between must not be taken for one that ended without any.
+    # Checked before the version, so that a run that ends in between does not appear to have made none.
     is_busy = processes.is_running(folder) or _is_starting(folder, asked)
     made = finished_version(folder)
     state: State = (

@@ -4,7 +4,7 @@
     <folder>/output.log     its output
     <folder>/status.json    progress: phase, done, total, and the time of writing
     <folder>/error.json     the error in two sentences; written by the process itself
-    <folder>/.alone.lock    held by the one process that may write here, where the task requires it (`alone`)
+    <folder>/.alone.lock    held by the one process that may write here, where the task requires it (`exclusive`)
 
 A process id alone is not unique, since the system reuses it; with the creation time it is. That time is counted from
 the start of the system, since the wall clock may be set while a training runs. This module imports neither TensorFlow
@@ -63,10 +63,10 @@ def launch(folder: Path, arguments: Sequence[str]) -> None:
             start_new_session=True,
         )
     _children.append(process)
-    remember(folder, process.pid)
+    record_process(folder, process.pid)
 
 
-def remember(folder: Path, pid: int) -> None:
+def record_process(folder: Path, pid: int) -> None:
     """Record `pid` as the process of `folder`."""
     created = -1.0  # of a process that has already ended
     with contextlib.suppress(psutil.Error):
@@ -74,7 +74,7 @@ def remember(folder: Path, pid: int) -> None:
     write_atomically(folder / PROCESS, json.dumps({"pid": pid, "created": created, "started_at": _now()}))
 
 
-def leave(folder: Path) -> None:
+def mark_ended(folder: Path) -> None:
     """Record that this process has finished its work on `folder`, so that another may begin while it closes down."""
     with contextlib.suppress(OSError):
         write_atomically(folder / PROCESS, json.dumps({"pid": os.getpid(), "created": -1.0, "ended_at": _now()}))
@@ -91,7 +91,7 @@ def is_running(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def alone(folder: Path, patience: float = 2.0) -> Iterator[None]:
+def exclusive(folder: Path, patience: float = 2.0) -> Iterator[None]:
     """Hold the lock of a folder for this process; the system releases it when the process ends in any way.
 
     Parameters
@@ -155,17 +155,17 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_error(folder: Path, error: BaseException) -> None:
-    """Write a description of `error` into `folder`, as `explain` words it; the traceback is in the log."""
-    message, advice = explain(error)
+    """Write a description of `error` into `folder`, as `describe_error` words it; the traceback is in the log."""
+    message, advice = describe_error(error)
     text = json.dumps({"message": message, "advice": advice, "at": _now()})
     try:
         write_atomically(folder / ERROR, text)
-    except OSError:  # on a full disk a few bytes may still go where whole blocks do not
+    except OSError:  # on a full disk a few bytes may still fit
         with contextlib.suppress(OSError):
             (folder / ERROR).write_text(text, encoding="utf-8")
 
 
-def explain(error: BaseException) -> tuple[str, str]:
+def describe_error(error: BaseException) -> tuple[str, str]:
     """Return (what happened, what to do) for the error that ended a task."""
     if isinstance(error, AppError):
         return str(error), error.advice
@@ -262,7 +262,7 @@ def _signal(process: psutil.Process, number: int) -> None:
 
 
 def is_held(folder: Path) -> bool:
-    """Return whether any process holds the lock of `folder`, see `alone`."""
+    """Return whether any process holds the lock of `folder`, see `exclusive`."""
     try:
         descriptor = os.open(folder / _LOCK, os.O_RDONLY)
     except OSError:

@@ -149,7 +149,7 @@ def _sensitivity(_: ModelCard, c: CandidateComparison, __: Limits) -> tuple[bool
 
 
 def _auroc(_: ModelCard, c: CandidateComparison, __: Limits) -> tuple[bool, str]:
-    # The bootstrap over patients and DeLong's interval over radiographs: lower by either is lower.
+    # The bootstrap over patients and DeLong's interval over radiographs: either may show a lower AUROC.
     delong = c.comparison.delong
     by_films = () if math.isnan(delong.high) else (Measure(delong.difference, delong.low, delong.high),)
     return _not_lower("auroc", "AUROC", (c.comparison.differences["auroc"], *by_films), c)
@@ -183,7 +183,7 @@ _ON_THE_COMPARISON: dict[str, Callable[[ModelCard, CandidateComparison, Limits],
 
 
 def _population(candidate: ModelCard, in_use: ModelCard) -> Rule:
-    # The gate keeps radiographs of adults, and images that are no radiographs, from being assessed.
+    # The gate keeps radiographs of adults, and images other than radiographs, from being assessed.
     name = "Out-of-distribution gate"
     if candidate.population_sha256:
         return Rule(name, True, f"{candidate.version} has an out-of-distribution gate.")

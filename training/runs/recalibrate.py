@@ -141,7 +141,7 @@ def configuration(card: ModelCard) -> TrainingConfig:
             f"expected the configuration of a training on the card of {card.version}. Received: {error}",
             advice="Train a new version instead.",
         ) from error
-    # A version recalibrated before may show its network other borders than it was trained with.
+    # A recalibrated version may fill borders otherwise than its training did.
     return dataclasses.replace(config, fills_border=bool(card.preprocessing.get("fills_border", False)))
 
 

@@ -121,7 +121,7 @@ def finished_version(run_dir: Path) -> Path | None:
     try:
         made = json.loads((run_dir / VERSION).read_text())
         folder = Path(made["folder"])
-        # Another run may since have taken the name that this one had announced.
+        # Another run may have taken the announced name since then.
         card = json.loads((folder / "card.json").read_text()) if made.get("created_at") else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -79,7 +79,7 @@ def execute(
     RunError
         If another process works on the run.
     """
-    with processes.alone(run_dir):
+    with processes.exclusive(run_dir):
         return finished_version(run_dir) or _execute(run_dir, settings, report, prepared)
 
 

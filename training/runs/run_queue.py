@@ -196,7 +196,7 @@ def advance(settings: Settings) -> str | None:
         except OSError as error:
             if not processes.read_json(task.folder / JOB).get("launched_at"):
                 return None  # the disk is full; the run keeps its place
-            processes.leave(task.folder)
+            processes.mark_ended(task.folder)
             processes.write_error(task.folder, error)
         return id
 
@@ -219,7 +219,7 @@ def _disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        message, advice = processes.explain(error)
+        message, advice = processes.describe_error(error)
         raise ResourceError(message, advice=advice) from error
 
 

@@ -58,7 +58,7 @@ def settings(tmp_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> Se
 @pytest.fixture
 def key(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> str:
     """The key of an audit that has been asked for; its process is this one, and no other is started."""
-    monkeypatch.setattr(processes, "launch", lambda folder, _: processes.remember(folder, os.getpid()))
+    monkeypatch.setattr(processes, "launch", lambda folder, _: processes.record_process(folder, os.getpid()))
     return audits.start_audit(settings, dataset_at(settings, settings.data_roots[0]))
 
 
@@ -112,7 +112,7 @@ def test_a_running_audit_can_be_cancelled_and_started_again(
     settings: Settings, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = settings.audits_dir / key
-    monkeypatch.setattr(processes, "stop", lambda folder: processes.remember(folder, 2**22 + 1))
+    monkeypatch.setattr(processes, "stop", lambda folder: processes.record_process(folder, 2**22 + 1))
     app = press(open_audit(key), "Cancel audit")
     assert "The audit was cancelled." in text(app) and labels(app) == ["Repeat audit", "Select other data"]
     press(app, "Repeat audit")
@@ -122,7 +122,7 @@ def test_a_running_audit_can_be_cancelled_and_started_again(
 def test_an_audit_that_was_killed_says_so_with_its_last_words(settings: Settings, key: str) -> None:
     folder = settings.audits_dir / key
     (folder / "output.log").write_text("out of <memory>\n")
-    processes.remember(folder, 2**22 + 1)
+    processes.record_process(folder, 2**22 + 1)
     app = open_audit(key)
     assert "The process was ended from outside" in text(app) and "Nothing in the folder was changed" in text(app)
     assert app.code[0].value == "out of <memory>"
@@ -148,7 +148,7 @@ def test_blocking_findings_come_first_and_close_the_way_on(settings: Settings) -
     shutil.copy(film, root / "PNEUMONIA" / "person99_virus_1.jpeg")
     (root / "NORMAL" / "broken<b>.png").write_bytes(b"no picture")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(processes, "launch", lambda folder, _: processes.remember(folder, os.getpid()))
+        patch.setattr(processes, "launch", lambda folder, _: processes.record_process(folder, os.getpid()))
         key = audits.start_audit(settings, dataset_at(settings, root))
     done(settings, key)
     app = open_audit(key)

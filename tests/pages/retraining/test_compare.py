@@ -77,7 +77,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Sequence[str]]
 
     def launch(folder: Path, arguments: Sequence[str]) -> None:
         starts.append((folder, arguments))
-        processes.remember(folder, os.getpid())
+        processes.record_process(folder, os.getpid())
         processes.write_status(folder, phase="loading both classifiers", done=0, total=0, seconds_left=None)
 
     monkeypatch.setattr(processes, "launch", launch)
@@ -134,7 +134,7 @@ def test_a_failure_says_why_and_offers_another_try(
     run = a_run(settings)
     folder = run / "comparison"
     folder.mkdir()
-    processes.remember(folder, 2**22 + 1)  # larger than any process id
+    processes.record_process(folder, 2**22 + 1)  # larger than any process id
     processes.write_error(folder, ValueError("a <secret> path"))
     app = open_step("compare")
     assert not app.exception
@@ -147,7 +147,7 @@ def test_a_failure_says_why_and_offers_another_try(
 def test_a_process_that_was_killed_is_a_failure(settings: Settings) -> None:
     run = a_run(settings)
     (run / "comparison").mkdir()
-    processes.remember(run / "comparison", 2**22 + 1)
+    processes.record_process(run / "comparison", 2**22 + 1)
     app = open_step("compare")
     assert "The comparison failed." in text(app) and labels(app) == ["Restart comparison"]
 

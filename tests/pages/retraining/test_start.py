@@ -54,7 +54,7 @@ def settings(tmp_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> Se
     (shipped / "active.json").write_text(json.dumps({"version": OLD}))
     made = Settings(tmp_path / "var", data_roots=(tmp_path / "films",), shipped_weights=shipped)
     monkeypatch.setattr(installation, "settings", lambda: made)
-    monkeypatch.setattr(processes, "launch", lambda folder, _: processes.remember(folder, os.getpid()))
+    monkeypatch.setattr(processes, "launch", lambda folder, _: processes.record_process(folder, os.getpid()))
     # A process that is measured may be ended, and the one that seems to run here is this one.
     monkeypatch.setattr(estimate, "start_measuring", lambda *_: None)
     monkeypatch.setattr(estimate, "is_measuring", lambda *_: True)

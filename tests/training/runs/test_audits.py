@@ -68,7 +68,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
     def launch(folder: Path, _arguments: tuple[str, ...]) -> None:
         folders.append(folder)
-        processes.remember(folder, os.getpid())
+        processes.record_process(folder, os.getpid())
 
     monkeypatch.setattr(processes, "launch", launch)
     return folders

@@ -296,7 +296,7 @@ def test_starting_clears_the_earlier_result_and_never_runs_twice(home: tuple[Set
     def begin(folder: Path, arguments: Sequence[str]) -> None:
         started.append(arguments)
         assert not list(folder.glob("*.png")) and not (folder / "comparison.json").exists()
-        processes.remember(folder, os.getpid())
+        processes.record_process(folder, os.getpid())
 
     assert start_comparison(settings, run, OLD, begin)
     assert not start_comparison(settings, run, OLD, begin)

@@ -66,7 +66,7 @@ def test_a_measuring_that_ended_without_a_result_is_not_begun_again(tmp_path: Pa
     settings = load_settings({"PNEUMOLENS_DATA_DIR": str(tmp_path)})
     place = folder(settings, "cnn_77k")
     place.mkdir(parents=True)
-    processes.remember(place, 2**22 - 3)
+    processes.record_process(place, 2**22 - 3)
     assert measuring_failed(settings, "cnn_77k")
     stop_measuring(settings)
     assert not measuring_failed(settings, "cnn_77k"), "what a training interrupted is measured another time"

@@ -211,7 +211,7 @@ def test_a_run_of_the_train_command_is_listed(films: Path, settings: Settings) -
     (job,) = jobs.list_jobs(settings)
     assert job.state == "failed" and job.asked_by == "command line" and job.epochs == 3 and job.can_resume
     assert job.failure is not None and job.failure.last_log_lines == ("then reading radiographs: 24",)
-    with processes.alone(job.folder):
+    with processes.exclusive(job.folder):
         assert jobs.read_job(settings, "mine").state == "running"
 
 

@@ -61,7 +61,7 @@ def test_a_killed_process_leaves_its_last_words(folder: Path, tmp_path: Path, mo
 
 
 def test_a_process_id_that_was_given_to_somebody_else_is_not_ours(folder: Path) -> None:
-    processes.remember(folder, os.getpid())
+    processes.record_process(folder, os.getpid())
     assert processes.is_running(folder)
     values = processes.read_json(folder / processes.PROCESS)
     for created in (values["created"] - 100, -1.0):
@@ -70,7 +70,7 @@ def test_a_process_id_that_was_given_to_somebody_else_is_not_ours(folder: Path) 
 
 
 def test_a_clock_that_is_set_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    processes.remember(folder, os.getpid())
+    processes.record_process(folder, os.getpid())
     boot, created = psutil.boot_time(), psutil.Process().create_time()
     monkeypatch.setattr(psutil, "boot_time", lambda: boot + 3600)
     monkeypatch.setattr(psutil.Process, "create_time", lambda _self: created + 3600)
@@ -83,7 +83,7 @@ def test_only_one_process_holds_a_folder_and_death_lets_go(folder: Path) -> None
             sys.executable,
             "-c",
             "import sys, time\nfrom pathlib import Path\nfrom training.runs import processes\n"
-            "with processes.alone(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)",
+            "with processes.exclusive(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)",
             str(folder),
         ],
         cwd=ROOT,
@@ -92,17 +92,17 @@ def test_only_one_process_holds_a_folder_and_death_lets_go(folder: Path) -> None
     with holder:
         assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
         assert processes.is_running(folder), "no process was written down, but one holds the folder"
-        with pytest.raises(RunError, match="no other process"), processes.alone(folder, patience=0.05):
+        with pytest.raises(RunError, match="no other process"), processes.exclusive(folder, patience=0.05):
             pass
         holder.kill()
     assert not processes.is_running(folder)
-    with processes.alone(folder, patience=0.05):
+    with processes.exclusive(folder, patience=0.05):
         assert processes.is_running(folder)
 
 
 def test_a_process_that_closes_down_counts_as_ended(folder: Path) -> None:
-    processes.remember(folder, os.getpid())
-    processes.leave(folder)
+    processes.record_process(folder, os.getpid())
+    processes.mark_ended(folder)
     assert processes.was_started(folder) and not processes.is_running(folder)
 
 
@@ -129,7 +129,7 @@ def test_errors_are_told_in_two_sentences_without_file_names(
     folder: Path, error: BaseException, message: str, advice: str
 ) -> None:
     processes.write_error(folder, error)
-    processes.leave(folder)
+    processes.mark_ended(folder)
     failure = processes.failure(folder)
     assert failure is not None
     assert message in failure.message and advice in failure.advice
@@ -140,7 +140,7 @@ def test_an_error_is_told_on_a_disk_that_takes_no_whole_files(folder: Path, monk
     def full(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    processes.leave(folder)
+    processes.mark_ended(folder)
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
         processes.write_error(folder, OSError(errno.ENOSPC, "No space left on device"))
