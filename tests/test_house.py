@@ -160,6 +160,9 @@ def test_every_arrow_goes_down(module: str, path: Path) -> None:
         elif top != room:
             allowed = ALLOWED[room]
             assert any(target == one or target.startswith(one + ".") for one in allowed), f"{module} imports {target}"
+            assert package(target) != "networks" or room == "training", (
+                f"{module} imports {target}, which needs tensorflow"
+            )
             if room == "pages" and top == "training":
                 assert target in FOR_PAGES, f"{module} imports {target}"
         elif room in PACKAGES and package(module) != package(target):
@@ -175,6 +178,11 @@ def test_no_circle_anywhere() -> None:
     }
     order = list(TopologicalSorter(graph).static_order())  # CycleError names the circle
     assert set(order) == set(MODULES)
+
+
+def test_every_source_stands_in_a_room() -> None:
+    here = {path.name for path in ROOT.glob("*.py")} | {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert here == {"app.py", "pneumolens.py", "tests", *ROOMS} - {"app"}
 
 
 def test_every_package_has_its_row() -> None:
