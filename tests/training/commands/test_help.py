@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from core.errors import DatasetError
-from tests import ROOT
 from training.__main__ import EXAMPLES, main, parser
 from training.fitting.config import default_config
 from training.runs.request import RunRequest, create_run
@@ -134,18 +130,3 @@ def test_a_run_is_resumed_by_name_or_directory(
         assert main(["train", "--resume", nothing]) == 1
         said = capsys.readouterr().err
         assert "expected the name or the directory of a training run" in said and "Traceback" not in said
-
-
-def test_output_that_is_closed_early_ends_the_command_quietly(home: Path) -> None:
-    read, write = os.pipe()
-    os.close(read)
-    with os.fdopen(write, "wb") as closed:
-        done = subprocess.run(
-            [sys.executable, "-m", "training", "architectures"],
-            cwd=ROOT,
-            env={**os.environ, "PNEUMOLENS_DATA_DIR": str(home)},
-            stdout=closed,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-    assert (done.returncode, done.stderr) == (1, "")
