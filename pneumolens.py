@@ -174,7 +174,7 @@ def train(
     ClassifierError
         If the initial weights do not fit the architecture.
     """
-    from model.architectures import find_architecture
+    from model.networks.architectures import find_architecture
     from model.tf_startup import start_tensorflow
     from training.runs.request import REQUEST, RunRequest, create_run
 

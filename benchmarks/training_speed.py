@@ -52,7 +52,7 @@ def relative(seconds: Mapping[str, list[float]], name: str, peer: str) -> float:
 
 def make_trainer(config: TrainingConfig, architecture: str) -> Any:
     """Return our trainer with a network from random weights; the weights' values do not change the speed."""
-    from model.architectures import find_architecture
+    from model.networks.architectures import find_architecture
     from model.networks.build import build_network
     from training.fitting.trainer import Trainer
 

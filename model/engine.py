@@ -14,8 +14,8 @@ import numpy.typing as npt
 from core.errors import ClassifierError
 from imaging.border import fill_border
 from imaging.radiograph import Radiograph, enlarge, network_input
-from model.architectures import is_own
 from model.card import ModelCard
+from model.networks.architectures import is_own
 from model.population import POPULATION, TrainingPopulation, read_population
 from model.registry import verify
 

@@ -21,11 +21,10 @@ import numpy.typing as npt
 from core.files import write_atomically
 from model.assessment import Neighbour, Population
 from model.calibration import sigmoid
+from model.networks.architectures import GRID
 
 Float = npt.NDArray[np.float32]
 POPULATION = "population.npz"
-# The first gate layer is averaged over GRID × GRID equal parts of the picture, which the orientation of a chest needs.
-GRID = 3
 PARTS = GRID**2
 NEIGHBOURS = 3
 # Number of nearest neighbours in the mean distance: a single one may be an outlier of the training set.

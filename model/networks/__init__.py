@@ -1,5 +1,5 @@
-"""Classifiers as Keras networks; the only package of `model` that needs tensorflow.
+"""Classifiers as Keras networks; the only package of `model` that needs tensorflow, in all but `architectures`.
 
-`build` makes a network by name (`small` holds the small ones), `layers` finds the roles of its layers, `graphs` runs
-it, `weights` stores and loads it.
+`architectures` names them, `build` makes one by name (`small` holds the small ones), `layers` finds the roles of its
+layers, `graphs` runs it, `weights` stores and loads it.
 """

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from core.errors import ClassifierError
-from model.architectures import ARCHITECTURES, find_architecture, is_own
+from model.networks.architectures import ARCHITECTURES, find_architecture, is_own
 from model.networks.layers import POOL_LAYER, train_after
 from model.networks.small import BUILDERS
 
@@ -41,8 +41,8 @@ def build_network(
     Parameters
     ----------
     architecture
-        A name of `model.architectures`, or package.module:function. Such a function is imported and called with
-        `input_px`: pass only names from the person at the keyboard or from the settings.
+        A name of `model.networks.architectures`, or package.module:function. Such a function is imported and called
+        with `input_px`: pass only names from the person at the keyboard or from the settings.
     input_px
         Side of the square picture. None leaves it free, for networks that allow it.
     backbone_weights

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from model.networks.architectures import GRID
 from model.networks.layers import evidence_layer
-from model.population import GRID
 
 Float = npt.NDArray[np.float32]
 Pictures = npt.NDArray[np.uint8]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from core.errors import ClassifierError
-from model.architectures import find_architecture
+from model.networks.architectures import find_architecture
 
 POOL_LAYER = "pooled_features"
 # A coarser map localises little; InceptionV3 has 8 × 8 cells at 299 px.
@@ -82,8 +82,8 @@ def evidence_layer(network: keras.Model) -> tuple[str, bool]:
 def gate_layers(network: keras.Model, architecture: str) -> tuple[str, ...]:
     """Return the layers whose activations are the gate features.
 
-    They are those of `model.architectures`, else those at one and two thirds of the way to the layer of the evidence
-    map: early layers represent the kind of image, the last ones only the classes.
+    They are those of `model.networks.architectures`, else those at one and two thirds of the way to the layer of the
+    evidence map: early layers represent the kind of image, the last ones only the classes.
 
     Parameters
     ----------

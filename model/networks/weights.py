@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.files import write_atomically
-from model.architectures import refuse_untrusted
+from model.networks.architectures import refuse_untrusted
 from model.networks.build import build_network
 
 
@@ -38,7 +38,7 @@ def load_network(path: Path, architecture: str, input_px: int, trusted: Collecti
     path
         File that `save_network` wrote.
     architecture
-        Name of the network, see `model.architectures`.
+        Name of the network, see `model.networks.architectures`.
     input_px
         Side of the square that it takes.
     trusted

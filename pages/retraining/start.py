@@ -11,8 +11,8 @@ import streamlit as st
 from core.errors import AppError
 from core.formatting import format_count, format_duration, format_percentage
 from core.settings import Settings
-from model.architectures import ARCHITECTURES, find_architecture
 from model.card import ModelCard
+from model.networks.architectures import ARCHITECTURES, find_architecture
 from model.registry import version_folder
 from pages.retraining import file_cache
 from pages.shared import classifiers

@@ -15,7 +15,7 @@ from core.errors import AppError, ClassifierError
 from core.files import write_atomically
 from core.progress import Report
 from core.settings import Settings
-from model.architectures import ARCHITECTURES, find_architecture
+from model.networks.architectures import ARCHITECTURES, find_architecture
 from model.tf_startup import start_tensorflow
 from training.commands.arguments import add_command, named_folder
 from training.commands.terminal import terminal_report

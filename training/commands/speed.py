@@ -8,7 +8,7 @@ from typing import Any
 
 from core.formatting import format_duration
 from core.settings import Settings
-from model.architectures import ARCHITECTURES, find_architecture
+from model.networks.architectures import ARCHITECTURES, find_architecture
 from model.tf_startup import start_tensorflow
 from training.commands.arguments import add_command
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from core.errors import DatasetError
 from core.settings import Settings
-from model.architectures import ARCHITECTURES, find_architecture
+from model.networks.architectures import ARCHITECTURES, find_architecture
 from model.tf_startup import start_tensorflow
 from training.commands.arguments import add_command, named_folder, number
 from training.commands.promote import command_line_user, rules_for

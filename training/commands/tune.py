@@ -15,7 +15,7 @@ from core.errors import ClassifierError, DatasetError
 from core.formatting import format_short_duration
 from core.progress import Progress, Report
 from core.settings import Settings
-from model.architectures import ARCHITECTURES, find_architecture
+from model.networks.architectures import ARCHITECTURES, find_architecture
 from model.tf_startup import start_tensorflow
 from training.commands.arguments import add_command, number
 from training.commands.terminal import terminal_report

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from core.files import write_atomically
 from core.formatting import format_estimate
 from core.settings import Settings
-from model.architectures import ARCHITECTURES
+from model.networks.architectures import ARCHITECTURES
 from model.tf_startup import start_tensorflow
 from training.commands.arguments import add_command
 

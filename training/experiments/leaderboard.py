@@ -14,11 +14,11 @@ import numpy as np
 from core.errors import AppError
 from core.progress import Tick
 from core.settings import Settings
-from model.architectures import ARCHITECTURES, find_architecture
 from model.calibration import probabilities
 from model.card import Evaluation, Measure, ModelCard
 from model.engine import Classifier
 from model.metrics import wilson
+from model.networks.architectures import ARCHITECTURES, find_architecture
 from model.registry import active_version, list_versions, load_card
 from training.data.dataset import LoadedFolder
 from training.evaluation.evaluate import score_samples

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from model.architectures import find_architecture, is_own
+from model.networks.architectures import find_architecture, is_own
 from training.data.augment import current_name
 from training.fitting.config import OPTIMIZERS, Stage, TrainingConfig, default_config, rescaled
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from model.architectures import SCRATCH_PX, Architecture, find_architecture
+from model.networks.architectures import SCRATCH_PX, Architecture, find_architecture
 from training.data.augment import RECIPES, Augmentation, current_name
 
 # (epochs of the head, on small pictures, at full size; epochs of a network that starts from random weights). Where only

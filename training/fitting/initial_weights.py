@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import ClassifierError
-from model.architectures import find_architecture
+from model.networks.architectures import find_architecture
 from model.registry import CARD, read_card, verify
 from training.fitting.config import TrainingConfig
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from model.architectures import find_architecture
+from model.networks.architectures import find_architecture
 from model.networks.graphs import logit_function
 from training.fitting.config import default_config
 from training.fitting.initial_weights import build_initial_network

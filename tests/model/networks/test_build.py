@@ -14,11 +14,11 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from core.errors import ClassifierError  # noqa: E402
-from model.architectures import ARCHITECTURES, find_architecture  # noqa: E402
 from model.calibration import sigmoid  # noqa: E402
 from model.engine import wrap_network  # noqa: E402
 from model.explanation import grad_cam  # noqa: E402
 from model.networks import build  # noqa: E402
+from model.networks.architectures import ARCHITECTURES, find_architecture  # noqa: E402
 from model.networks.build import build_network  # noqa: E402
 from model.networks.layers import POOL_LAYER, evidence_layer, gate_layers, train_after  # noqa: E402
 from model.networks.weights import load_network, read_weights, save_network  # noqa: E402

@@ -18,7 +18,7 @@ import pytest
 from core.errors import AppError, DatasetError
 from core.progress import Progress, Report, ignore
 from core.settings import Settings
-from model.architectures import ARCHITECTURES
+from model.networks.architectures import ARCHITECTURES
 from tests.phantoms import as_jpeg, chest, write_dataset
 from training.commands import tune as commands
 from training.data.augment import FORMER_NAMES, RECIPES

@@ -8,7 +8,7 @@ import pytest
 
 from core.progress import Progress, ignore
 from core.settings import SHIPPED_WEIGHTS
-from model.architectures import ARCHITECTURES
+from model.networks.architectures import ARCHITECTURES
 from training.fitting.config import Stage, TrainingConfig, config_from, default_config, fine_tuning_stages, rescaled
 from training.fitting.progress import EpochEnd
 

@@ -1,4 +1,4 @@
-"""Architectures by name: what each network is and how it is trained. No tensorflow; `model.networks` builds them."""
+"""Architectures by name: what each network is and how it is trained. No tensorflow."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from core.errors import ClassifierError
 
+# The first gate layer is averaged over GRID × GRID equal parts of the picture, which the orientation of a chest needs.
+GRID = 3
 # A function of one's own is named as package.module:function.
 _OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
