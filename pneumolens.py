@@ -59,7 +59,9 @@ EXAMPLES = """examples:
   pneumolens serve --server.port 8600
   pneumolens assess film.dcm films/ --json results.jsonl
   pneumolens assess --help
+  pneumolens unlock
 
+`pneumolens unlock` ends the waiting time after wrong passwords.
 `pneumolens serve` passes all further options to `streamlit run`. Training has a command of its own: pneumolens-train.
 """
 
@@ -205,15 +207,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
         prog="pneumolens",
-        description="PneumoLens: serve the app, or assess radiographs from the command line.",
+        description="PneumoLens: serve the app, assess radiographs, or unlock the sign-in.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    parser.add_argument("command", choices=("serve", "assess"), help="start the app, or assess radiographs")
+    parser.add_argument("command", choices=("serve", "assess", "unlock"), help="what to do")
     command = parser.parse_args(given[:1]).command
     if command == "serve":
         return _serve(given[1:])
+    if command == "unlock":
+        return _unlock(given[1:])
     from model.__main__ import main as assess_command
 
     return assess_command(given)
@@ -226,6 +230,22 @@ def _serve(options: Sequence[str]) -> int:
         return subprocess.run([sys.executable, "-m", "streamlit", "run", str(app), *options], check=False).returncode
     except KeyboardInterrupt:
         return 130
+
+
+def _unlock(options: Sequence[str]) -> int:
+    """End the waiting times of the sign-in: whoever may write into the data folder may do so."""
+    from records.administrator import unlock
+
+    argparse.ArgumentParser(
+        prog="pneumolens unlock", description="End every waiting time after wrong passwords or one-time codes."
+    ).parse_args(options)
+    try:
+        sources = unlock(load_settings(os.environ))
+    except AppError as error:
+        print(f"{error}\n{error.advice}", file=sys.stderr)
+        return 1
+    print(f"The sign-in is unlocked. Addresses with failed attempts before: {sources}.")
+    return 0
 
 
 if __name__ == "__main__":

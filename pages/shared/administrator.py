@@ -21,7 +21,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from core.errors import AppError, SignInError
 from core.settings import Settings
-from pages.shared import frame, installation
+from pages.shared import frame, installation, visitor
 from records.administrator import (
     EXPECTED,
     FORGOTTEN,
@@ -148,7 +148,7 @@ def _ask_for_password(settings: Settings) -> None:
         is_sent = st.form_submit_button("Sign in", type="primary")
     if is_sent:
         try:
-            mark = check_password(settings, password)
+            mark = check_password(settings, password, visitor.source())
         except SignInError as error:
             _show_refusal(error)
         else:
@@ -181,7 +181,7 @@ def _ask_for_first_code(settings: Settings) -> None:
                     "expected the same password twice. Received: two different passwords",
                     advice="The passwords do not match. Enter the same password twice.",
                 )
-            mark = set_password(settings, code, password)
+            mark = set_password(settings, code, password, visitor.source())
         except SignInError as error:
             _show_refusal(error)
         else:
