@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import streamlit as st
 
@@ -20,6 +21,18 @@ log = logging.getLogger(__name__)
 def settings() -> Settings:
     """Return the settings of this installation; raises SettingsError."""
     return load_settings(os.environ)
+
+
+def edge_settings() -> Settings:
+    """Return the settings for the start of the server: the strict defaults where they cannot be understood.
+
+    Every page then says what is wrong with them.
+    """
+    try:
+        return settings()
+    except AppError as error:
+        log.warning("%s %s", error, error.advice)
+        return Settings(Path("var"))
 
 
 @asynccontextmanager
