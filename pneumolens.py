@@ -87,11 +87,12 @@ def load_active(settings: Settings | None = None) -> Classifier:
         If there is no version in use, or its files are missing or fail their checksum.
     """
     from model.engine import load_classifier
-    from model.registry import active_version, version_folder
+    from model.promotions import verified
+    from model.registry import active_version
     from model.tf_startup import start_tensorflow
 
     settings = settings or load_settings(os.environ)
-    folder = version_folder(settings, active_version(settings))
+    folder, _ = verified(settings, active_version(settings))
     start_tensorflow()
     return load_classifier(folder, settings.architectures)
 

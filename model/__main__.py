@@ -27,7 +27,8 @@ from model.listing import line
 from model.operating import at_purpose, operating_point
 from model.overlay import overlay
 from model.pipeline import assess
-from model.registry import active_version, version_folder
+from model.promotions import verified
+from model.registry import active_version
 from model.result_files import STDOUT, ResultFile
 from model.tf_startup import start_tensorflow
 
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load_settings(os.environ)
         start_tensorflow()
         classifier = load_classifier(
-            version_folder(settings, options.classifier or active_version(settings)),
+            verified(settings, options.classifier or active_version(settings))[0],
             architectures=settings.architectures,
         )
         _assess_all(options, classifier, options.purpose or settings.purpose)

@@ -20,6 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from core.errors import AppError
+from core.json_text import parse_json
 from model.listing import csv_heading, csv_row, row
 
 STDOUT = "-"
@@ -114,7 +115,7 @@ def _whole_records(path: Path, is_csv: bool) -> Sequence[Mapping[str, Any]]:
         if is_csv:
             records = list(csv.DictReader(io.StringIO(text, newline="")))
         else:
-            records = [json.loads(one) for one in text.split("\n")[:-1]]
+            records = [parse_json(one) for one in text.split("\n")[:-1]]
         fits = start.startswith(begins) and all({"path", "sha256", "purpose"} <= set(one) for one in records)
     except (ValueError, TypeError, csv.Error):
         fits = False

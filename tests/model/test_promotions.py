@@ -13,8 +13,9 @@ import pytest
 import model.promotions
 from core.errors import ClassifierError
 from core.settings import Settings
-from model.promotions import HISTORY, previous_version, promote, promotions, rollback, serving_version
-from model.registry import ACTIVE, active_version, add_version
+from model.decisions import ACTIVE, HISTORY
+from model.promotions import previous_version, promote, promotions, rollback, serving_version
+from model.registry import active_version, add_version
 from tests import ROOT
 from tests.model.test_registry import add, card
 
@@ -292,7 +293,7 @@ def test_commands(settings: Settings) -> None:
         return done.stdout + done.stderr
 
     why = "found more on our own films"
-    assert "the one that shipped serves" in run("history")
+    assert "the one that ships with PneumoLens is in use" in run("history")
     refused = run("promote", A, expect=1)
     assert f"not met: Compared with the classifier in use. {A} has not been compared" in refused
     assert "--reason" in run("promote", A, "--force", expect=2)

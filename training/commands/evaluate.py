@@ -172,10 +172,11 @@ def _robustness(options: argparse.Namespace, settings: Settings) -> int:
     _print_skipped(failures)
     _write(options.json, robustness_to_json(rows, classifier.version, _split(options)))
     if options.onto_card:
-        from model.registry import replace_card, version_folder
+        from model.promotions import change_card
+        from training.commands.promote import command_line_user
 
         card = dataclasses.replace(classifier.card, robustness=rows_for_card(rows, _split(options)))
-        replace_card(version_folder(settings, classifier.version), card)
+        change_card(settings, card, who=command_line_user(), why=f"robustness on {_split(options)}")
     print(robustness_to_text(rows, classifier.version, _split(options)))
     return 0
 
@@ -220,11 +221,12 @@ def _prepared(
 ) -> tuple[tuple[Sample, ...], list[Classifier]]:
     """Return the folder's samples and the loaded versions, the one in use for None."""
     from model.engine import load_classifier
-    from model.registry import active_version, version_folder
+    from model.promotions import verified
+    from model.registry import active_version
     from training.data.dataset import scan_folder
 
     samples = scan_folder(options.data).train
-    folders = [version_folder(settings, version or active_version(settings)) for version in versions]
+    folders = [verified(settings, version or active_version(settings))[0] for version in versions]
     start_tensorflow(in_batches=True)
     return samples, [load_classifier(folder, architectures=settings.architectures) for folder in folders]
 

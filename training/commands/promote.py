@@ -8,14 +8,18 @@ import os
 import sys
 from typing import Any
 
+from core.errors import ClassifierError
 from core.settings import Settings
-from model.promotions import Promotion, promote, promotions, rollback
-from model.registry import active_version, load_card, verify, version_folder
+from model.decisions import Promotion
+from model.promotions import promote, promotions, rollback, serving_version, verified
+from model.registry import active_version, load_card
 from training.commands.arguments import add_command
 from training.runs import candidate
 from training.runs.held_out import made_version
 from training.runs.promotion import REASON_CHARACTERS, Rule, broken, check, is_reason
 from training.runs.request import VERSION
+
+_ACTS = {"promote": "put into use", "rollback": "rolled back to", "card": "changed the card of"}
 
 
 def add_commands(acts: Any) -> None:
@@ -63,8 +67,11 @@ def _promote(options: argparse.Namespace, settings: Settings) -> int:
     if options.force and not options.reason.strip():
         print("--force requires --reason, which the history keeps.", file=sys.stderr)
         return 2
-    verify(version_folder(settings, options.version))
-    in_use = active_version(settings)
+    verified(settings, options.version)
+    try:
+        in_use = active_version(settings)
+    except ClassifierError:  # promoting again is what repairs the record
+        in_use = serving_version(settings)[0]
     unmet = [rule for rule in rules_for(settings, options.version, in_use) if not rule.passed]
     for rule in unmet:
         print(f"not met: {rule.name}. {rule.sentence}", file=sys.stderr)
@@ -131,7 +138,7 @@ def _history(_options: argparse.Namespace, settings: Settings) -> int:
 
 def line(one: Promotion) -> str:
     """Return a decision in one line."""
-    what = "rolled back to" if one.act == "rollback" else "put into use"
+    what = _ACTS.get(one.act, one.act)
     parts = [
         f"{one.at[:19].replace('T', ' ')} UTC",
         f"{what} {one.version}",

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import RadiographError
+from core.json_text import parse_json
 from core.progress import Tick
 from imaging.radiograph import decode_radiograph, squash, to_uint8
 from training.data.dataset import CLASSES, DatasetFolder, Sample
@@ -285,7 +286,7 @@ def audit_from_json(text: str) -> Audit:
         return float("nan") if value is None else float(value)
 
     try:
-        values = json.loads(text)
+        values = parse_json(text)
         return Audit(
             n=int(values["n"]),
             unreadable=tuple((path, reason) for path, reason in values["unreadable"]),

@@ -121,12 +121,11 @@ class BackgroundTask:
     def status(self, first_phase: str = "starting") -> Status:
         """Return the progress; `first_phase` stands for what is not written yet."""
         values = processes.read_json(self.folder / processes.STATUS)
-        left = values.get("seconds_left")
         return Status(
             str(values.get("phase", first_phase)),
-            int(values.get("done", 0)),
-            int(values.get("total", 0)),
-            None if left is None else float(left),
+            processes.whole(values.get("done")),
+            processes.whole(values.get("total")),
+            processes.number(values.get("seconds_left")),
         )
 
     def cancel(self, who: str) -> None:

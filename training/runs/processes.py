@@ -31,6 +31,7 @@ import psutil
 
 from core.errors import AppError, RunError
 from core.files import try_lock, write_atomically
+from core.json_text import parse_json
 
 PROCESS, OUTPUT, STATUS, ERROR = "process.json", "output.log", "status.json", "error.json"
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,10 +139,21 @@ def write_status(folder: Path, **values: Any) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Return what a file of the folder says, empty while there is none or when it is not JSON."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}
+
+
+def whole(value: Any) -> int:
+    """Return a count of a JSON file, 0 for what is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0
+
+
+def number(value: Any) -> float | None:
+    """Return a finite number of a JSON file, None for what is none."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+    return float(value) if is_number else None
 
 
 def write_error(folder: Path, error: BaseException) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from core.files import write_atomically
+from core.json_text import parse_json
 from core.progress import Progress, Report
 from training.fitting.progress import FITTING, EpochEnd, FittingStep
 from training.runs import processes
@@ -132,7 +133,7 @@ def forget_points(run_dir: Path, epochs: int) -> None:
 
 def _row(line: bytes) -> dict[str, Any] | None:
     try:  # the last line may be half written
-        row = json.loads(line)
+        row = parse_json(line)
     except ValueError:
         return None
     return row if isinstance(row, dict) and isinstance(row.get("epoch"), int) else None

@@ -11,6 +11,7 @@ from typing import Any
 
 from core.errors import DatasetError
 from core.files import write_atomically
+from core.json_text import parse_json
 from training.data.dataset import scan_folder
 from training.fitting.config import TrainingConfig
 from training.fitting.initial_weights import check_initial_weights
@@ -46,7 +47,7 @@ def create_run(run_dir: Path, config: TrainingConfig, request: RunRequest) -> No
 def read_request(run_dir: Path) -> RunRequest:
     """Read what a run was asked for; raises DatasetError when the directory is not a run's."""
     try:
-        return request_from(json.loads((run_dir / REQUEST).read_text(encoding="utf-8")))
+        return request_from(parse_json((run_dir / REQUEST).read_text(encoding="utf-8")))
     except (OSError, ValueError, DatasetError) as error:
         raise DatasetError(
             f"expected the directory of a training run. Received: {run_dir} ({error})",
@@ -60,8 +61,8 @@ def request_from(values: Any) -> RunRequest:
         return RunRequest(
             Path(values["data"]),
             Path(values["out"]),
-            values["backbone_weights"],
-            values["source"],
+            str(values["backbone_weights"]),
+            str(values["source"]),
             values["promote"],
             tuple((name, Path(folder)) for name, folder in values["extra_evaluations"]),
             tuple(values["notes"]),
@@ -85,11 +86,13 @@ def announce_version(run_dir: Path, folder: Path, created_at: str) -> None:
 def finished_version(run_dir: Path) -> Path | None:
     """Return the folder of the version that a run has made, None while it has made none or when that is gone."""
     try:
-        made = json.loads((run_dir / VERSION).read_text())
+        made = parse_json((run_dir / VERSION).read_text())
         folder = Path(made["folder"])
         # Another run may since have taken the name that this one had announced.
-        card = json.loads((folder / "card.json").read_text()) if made.get("created_at") else None
-    except (OSError, ValueError, KeyError, TypeError):
+        card = parse_json((folder / "card.json").read_text()) if made.get("created_at") else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if card is not None and not isinstance(card, dict):
         return None
     if card is None:
         return folder if (folder / "card.json").is_file() else None
