@@ -1,8 +1,9 @@
 """Whether anything but a refusal leaves `decode_radiograph`: damaged files by the hundred thousand, under limits.
 
-Each file is decoded in a worker process whose data segment may not exceed one gibibyte, and what the worker starts
-itself is measured with it. Printed are what became of the files, whatever else than a RadiographError was raised,
-workers that died, the slowest files and the peak of memory. A file is known by its number; `--first` makes it again.
+Each file is decoded in a worker process whose data segment may not exceed one gibibyte, and the decoders that it starts
+(`imaging.worker`) are measured with it. Printed are what became of the files, whatever else than a RadiographError was
+raised, workers that died, the slowest files and the peak of memory. A file is known by its number; `--first` makes it
+again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import traceback
 import warnings
 from pathlib import Path
 
+from benchmarks.usage import processor
 from core.errors import RadiographError
+from imaging import worker
 from imaging.radiograph import decode_radiograph, rendered, to_uint8
 from tests.mutations import drawn_seeds, mutated, real_seeds
 
@@ -52,17 +55,10 @@ def work(first: int, count: int, folder: Path | None) -> int:
             became, fault = "FAULT", traceback.format_exc(limit=-4)
         line = [index, became, time.perf_counter() - began[0], processor() - began[1], fault]
         print(json.dumps(line), flush=True)
+    worker.shut_down()  # what an ended process took is known
     peaks = [resource.getrusage(who).ru_maxrss * 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     print(json.dumps(peaks), flush=True)
     return 0
-
-
-def processor() -> float:
-    """Return the processor time of this process and of those it has started, in seconds."""
-    return sum(
-        usage.ru_utime + usage.ru_stime
-        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    )
 
 
 def main() -> int:
@@ -90,8 +86,8 @@ def main() -> int:
             str(min(options.batch, last - position)),
             *(["--real", str(options.real)] if options.real else []),
         ]
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as worker:
-            for line in worker.stdout or ():
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            for line in process.stdout or ():
                 answer = json.loads(line)
                 if len(answer) == 2:
                     peaks = [max(pair) for pair in zip(peaks, answer, strict=True)]
@@ -102,8 +98,8 @@ def main() -> int:
                 slowest = sorted([*slowest, (processor_seconds, seconds, index)])[-5:]
                 if fault:
                     faults.append((index, fault))
-        if worker.returncode:
-            deaths.append((position, worker.returncode))
+        if process.returncode:
+            deaths.append((position, process.returncode))
             position += 1
         print(
             f"{position - options.first:,} files, {len(faults)} faults, {len(deaths)} deaths, "

@@ -33,19 +33,7 @@ ALLOWED = {
         "imaging",
         "core",
     },
-    "training": {
-        "numpy",
-        "cv2",
-        "tqdm",
-        "sklearn",
-        "scipy",
-        "optuna",
-        "psutil",
-        "records.activity",
-        "model",
-        "imaging",
-        "core",
-    },
+    "training": {"numpy", "cv2", "tqdm", "sklearn", "scipy", "optuna", "psutil", "model", "imaging", "core"},
     "reports": {
         "numpy",
         "PIL",
@@ -89,7 +77,7 @@ PACKAGES: dict[str, dict[str, set[str]]] = {
     },
 }
 # `imaging.dicom` stands on these modules of `imaging`, and the rest of `imaging` stands on `imaging.dicom`.
-BELOW_DICOM = {"imaging.film", "imaging.jpeg", "imaging.limits", "imaging.lut"}
+BELOW_DICOM = {"imaging.film", "imaging.jpeg", "imaging.limits", "imaging.lut", "imaging.worker"}
 TENSORFLOW = {
     "model.networks.build",
     "model.networks.graphs",

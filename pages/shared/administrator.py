@@ -101,8 +101,7 @@ def guarded(callback: Callable[..., object]) -> Callable[..., None]:
 
 def sign_out() -> None:
     """End the session."""
-    if st.session_state.pop(_SIGN_IN, None) is not None:
-        visitor.note(installation.settings(), "sign-out")
+    st.session_state.pop(_SIGN_IN, None)
 
 
 def _is_signed_in(settings: Settings) -> bool:
@@ -122,6 +121,7 @@ def _is_signed_in(settings: Settings) -> bool:
 def _sign_in(mark: str) -> None:
     st.session_state[_SIGN_IN] = _SignIn(mark, _clock())
     st.session_state.pop(_ENDED, None)
+    log.info("the administrator signed in")
     st.rerun()
 
 
@@ -148,8 +148,7 @@ def _ask_for_password(settings: Settings) -> None:
         is_sent = st.form_submit_button("Sign in", type="primary")
     if is_sent:
         try:
-            with visitor.noted(settings, "sign-in"):
-                mark = check_password(settings, password, visitor.source())
+            mark = check_password(settings, password, visitor.source())
         except SignInError as error:
             _show_refusal(error)
         else:
@@ -182,8 +181,7 @@ def _ask_for_first_code(settings: Settings) -> None:
                     "expected the same password twice. Received: two different passwords",
                     advice="The passwords do not match. Enter the same password twice.",
                 )
-            with visitor.noted(settings, "set-password"):
-                mark = set_password(settings, code, password, visitor.source())
+            mark = set_password(settings, code, password, visitor.source())
         except SignInError as error:
             _show_refusal(error)
         else:

@@ -138,9 +138,9 @@ def read_samples(
 
     def one(sample: Sample) -> tuple[str, npt.NDArray[np.uint8]] | str:
         try:
-            data = sample.path.read_bytes()
-            square = squash(decode_radiograph(data), detail_px)
-            return hashlib.sha256(data).hexdigest(), fill_border(square) if fills_border else square
+            radiograph = decode_radiograph(sample.path.read_bytes())
+            square = squash(radiograph, detail_px)
+            return radiograph.sha256, fill_border(square) if fills_border else square
         except (OSError, RadiographError) as error:
             return str(error)
         finally:
