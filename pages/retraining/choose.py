@@ -22,7 +22,6 @@ from training.data.sources import Dataset
 from training.runs import audits, jobs
 
 ZIP, DIRECTORY = "ZIP file", "Folder on this computer"
-MOST_ZIP_MB = 4000
 _SELECTED, _MESSAGE, _ROUND, _DELETING = "choose.dataset", "choose.message", "choose.round", "choose.deleting"
 _LAYOUT = (
     "Two folders NORMAL and PNEUMONIA with radiographs as JPEG, PNG, TIFF, BMP or WebP; or folders train, val and "
@@ -105,9 +104,11 @@ def show_empty(settings: Settings) -> None:
 
 def show_upload(settings: Settings) -> None:
     """Draw the upload and store it as a dataset."""
+    most = st.get_option("server.maxUploadSize")  # what the server takes, whatever a page offers
     st.html(
         '<h2 class="pl-heading">Upload radiographs</h2>'
-        f'<p class="pl-note">{_LAYOUT} Uploads stay on this server until you delete them.</p>'
+        f'<p class="pl-note">{_LAYOUT} Uploads stay on this server until you delete them. Upload a dataset of '
+        f"more than {most} MB as a folder.</p>"
     )
     kind = st.segmented_control(
         "Upload as", (ZIP, DIRECTORY), default=ZIP, required=True, key="choose.kind", label_visibility="collapsed"
@@ -118,16 +119,14 @@ def show_upload(settings: Settings) -> None:
     if problem is not None:
         show_refusal(problem)
     if kind == ZIP:
-        file = st.file_uploader(
-            f"One ZIP file, up to {MOST_ZIP_MB // 1000} GB", type="zip", key=key, max_upload_size=MOST_ZIP_MB
-        )
+        file = st.file_uploader(f"One ZIP file, up to {most} MB", type="zip", key=key)
         if file is not None:
             receive(partial(uploads.unpack_zip, settings, file, file.name))
             take_upload(file)
             st.rerun()
     else:
         files = st.file_uploader(
-            "One folder with its subfolders, up to 200 MB per file",
+            f"One folder with its subfolders, up to {most} MB per file",
             key=key,
             type=sorted(suffix[1:] for suffix in SUFFIXES),
             accept_multiple_files="directory",
