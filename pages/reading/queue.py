@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 from core.errors import RadiographError
@@ -61,6 +63,8 @@ class FilmQueue:
         those left unread when the reader stopped.
     done, total
         Files of the current run of reading.
+    key
+        Tells the queues of a visit apart.
     reassess_lock
         Held while films are assessed again, since a press starts a new run of the page beside the one before.
     """
@@ -76,6 +80,7 @@ class FilmQueue:
     stopped: int = 0
     done: int = 0
     total: int = 0
+    key: str = field(default_factory=partial(secrets.token_hex, 8))
     reassess_lock: threading.Lock = field(default_factory=threading.Lock)
     _count: int = 0
     _is_reading: bool = False
@@ -145,7 +150,7 @@ class FilmQueue:
                 yield file
             finally:
                 self._is_reading = False
-                if file is not None:
+                if file is not None and self.waiting and self.waiting[0] is file:
                     self.waiting.popleft()
 
     def stop(self) -> None:
@@ -155,6 +160,19 @@ class FilmQueue:
         while len(self.waiting) > kept:
             self.waiting.pop()
             self.stopped += 1
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing was ever added."""
+        return not self.drops and not self.films and not self.waiting
+
+    def clear(self) -> None:
+        """Remove every film and file; a file under assessment goes when its assessment ends."""
+        self.show(0)
+        self.waiting.clear()
+        for film in self.films:
+            source_cache.discard(film.source)
+        self.films.clear()
 
     def find(self, sha256: str, version: str) -> Film | None:
         """Return a film with the same bytes that was assessed by the same classifier version."""

@@ -7,6 +7,7 @@ from starlette.middleware import Middleware
 from core.settings import Settings
 from pages.server.headers import SecurityHeaders
 from pages.server.origin import OriginGuard
+from pages.server.visit_guard import VisitGuard
 
 
 def middleware(settings: Settings) -> list[Middleware]:
@@ -14,4 +15,5 @@ def middleware(settings: Settings) -> list[Middleware]:
     return [
         Middleware(SecurityHeaders, frame_ancestors=settings.frame_ancestors),
         Middleware(OriginGuard, origins=settings.origins),
+        Middleware(VisitGuard, origins=settings.origins),
     ]

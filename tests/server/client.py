@@ -10,10 +10,30 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 PATIENCE_S = 60
+
+
+def received(connection: ClientConnection) -> Iterator[ForwardMsg]:
+    """Yield the server's messages."""
+    while True:
+        message = ForwardMsg()
+        message.ParseFromString(connection.recv(PATIENCE_S))  # type: ignore[arg-type]
+        yield message
+
+
+def uploads(connection: ClientConnection, *names: str) -> list[str]:
+    """Ask for uploads as the page does, and return their names."""
+    request = BackMsg()
+    request.file_urls_request.request_id = "1"
+    request.file_urls_request.file_names.extend(names)
+    connection.send(request.SerializeToString())
+    answer = next(one for one in received(connection) if one.WhichOneof("type") == "file_urls_response")
+    return [one.file_id for one in answer.file_urls_response.file_urls]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +43,25 @@ class Answer:
     status: int
     headers: dict[str, str]
     body: bytes
+    cookies: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Visit:
+    """A browser's visit: its cookies, and the session of its last connection."""
+
+    cookies: dict[str, str]
+    session: str = ""
+
+    @property
+    def cookie(self) -> str:
+        """The header."""
+        return "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of a request that changes something, but for Origin."""
+        return {"Cookie": self.cookie, "X-Xsrftoken": self.cookies.get("_streamlit_xsrf", "")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +92,43 @@ class Server:
                 connection.putheader("Content-Length", str(len(body)))
             connection.endheaders(body or None)
             answer = connection.getresponse()
-            return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+            return Answer(
+                answer.status,
+                {k.lower(): v for k, v in answer.getheaders()},
+                answer.read(),
+                tuple(v for k, v in answer.getheaders() if k.lower() == "set-cookie"),
+            )
         finally:
             connection.close()
+
+    def visit(self) -> Visit:
+        """Begin a visit as a browser does: with the cookies that it is given."""
+        answer = self.ask("/_stcore/health")
+        pairs = (line.split(";")[0].partition("=") for line in answer.cookies)
+        return Visit({name: value for name, _, value in pairs})
+
+    @contextmanager
+    def session(self, visit: Visit, session: str = "") -> Iterator[ClientConnection]:
+        """Open a session and run its page once; notes the session's name in the visit."""
+        with self.socket(cookie=visit.cookie, session=session) as connection:
+            request = BackMsg()
+            request.rerun_script.query_string = ""
+            connection.send(request.SerializeToString())
+            for message in received(connection):
+                if message.WhichOneof("type") == "new_session":
+                    visit.session = message.new_session.initialize.session_id
+                    break
+            yield connection
+
+    def upload(self, visit: Visit, session: str, file: str, method: str = "PUT") -> int:
+        """Upload a small file as the page does, and return the status."""
+        body = (
+            b'--x\r\nContent-Disposition: form-data; name="f"; filename="film.png"\r\n'
+            b"Content-Type: image/png\r\n\r\nfilm\r\n--x--\r\n"
+        )
+        headers = {**visit.headers, "Origin": self.address, "Content-Type": "multipart/form-data; boundary=x"}
+        path = f"/_stcore/upload_file/{session}/{file}"
+        return self.ask(path, method, headers, body if method == "PUT" else b"").status
 
     @contextmanager
     def socket(

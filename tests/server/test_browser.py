@@ -68,3 +68,32 @@ def test_every_page_works_under_the_policy(browser: Any, app: str) -> None:  # n
     page.close()
     assert said, "the console was heard"
     assert not [line for line in said if "Content Security Policy" in line or "Content-Security-Policy" in line], said
+
+
+def test_a_reload_keeps_the_films_and_start_over_removes_them_at_once(browser: Any, app: str) -> None:  # noqa: F811
+    page = open_page(browser, app)
+    page.set_default_timeout(60_000)
+    media: list[str] = []
+    page.on("request", lambda request: media.append(request.url) if "/media/" in request.url else None)
+    drop(page, ("1.png", a_film(3)), ("2.png", a_film(4)))
+    all_assessed(page, 2)
+    page.locator("[data-loaded]").wait_for()
+    assert media
+    page.reload()
+    all_assessed(page, 2)
+    page.locator(".pl-finding").wait_for()
+    stranger = browser.browser.new_context()
+    assert stranger.request.get(media[-1]).status == 403, "whoever has the address has no cookie"
+    stranger.close()
+    status = "url => fetch(url).then(answer => answer.status)"
+    assert page.evaluate(status, media[-1]) == 200
+    settle(page)
+    page.get_by_role("button", name="Start over").click()
+    page.get_by_text("Drop radiographs to assess them").wait_for()
+    assert page.evaluate(status, media[-1]) == 403
+    drop(page, ("5.png", a_film(5)))
+    page.locator(".pl-finding").wait_for()
+    page.close()
+    page = open_page(browser, app)  # the next person on this machine
+    page.get_by_text("Drop radiographs to assess them").wait_for()
+    page.close()
