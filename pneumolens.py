@@ -235,13 +235,16 @@ def _serve(options: Sequence[str]) -> int:
 
 def _unlock(options: Sequence[str]) -> int:
     """End the waiting times of the sign-in: whoever may write into the data folder may do so."""
+    from records.activity import note
     from records.administrator import unlock
 
     argparse.ArgumentParser(
         prog="pneumolens unlock", description="End every waiting time after wrong passwords or one-time codes."
     ).parse_args(options)
     try:
-        sources = unlock(load_settings(os.environ))
+        settings = load_settings(os.environ)
+        sources = unlock(settings)
+        note(settings, "unlock", who="command line")
     except AppError as error:
         print(f"{error}\n{error.advice}", file=sys.stderr)
         return 1

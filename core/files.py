@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import threading
@@ -10,8 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 
-def write_atomically(path: Path, content: bytes | str | Callable[[BinaryIO], object], *, mode: int = 0o666) -> None:
+
+def write_atomically(
+    path: Path, content: bytes | str | Callable[[BinaryIO], object], *, mode: int = PRIVATE_FILE
+) -> None:
     """Write to a temporary name beside `path`, fsync, then rename over it.
 
     Parameters
@@ -21,12 +26,13 @@ def write_atomically(path: Path, content: bytes | str | Callable[[BinaryIO], obj
     content
         Its bytes, its text (written as UTF-8), or a function that writes to the open file.
     mode
-        Permissions, less the umask, from the first byte on: 0o600 is for what only this user may read.
+        Permissions from the first byte on, whatever the umask is; 0o600 is what only this user may read.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         temporary.unlink(missing_ok=True)  # left by a process of this id that was killed, perhaps with another mode
         with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags | os.O_EXCL, mode)) as file:
+            os.fchmod(file.fileno(), mode)
             if callable(content):
                 content(file)
             else:
@@ -37,6 +43,36 @@ def write_atomically(path: Path, content: bytes | str | Callable[[BinaryIO], obj
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, for this user only, whatever the umask is; existing ones stay as they are."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    for one in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            one.mkdir(mode=PRIVATE_FOLDER)
+            one.chmod(PRIVATE_FOLDER)
+    if not folder.is_dir():
+        raise NotADirectoryError(folder)
+
+
+def open_to_append(path: Path) -> BinaryIO:
+    """Open a file at its end for writing, made readable for this user only, whatever the umask is."""
+    return open(path, "ab", opener=_private)
+
+
+def append_privately(path: Path, content: bytes) -> None:
+    """Append to a file that only this user may read."""
+    with open_to_append(path) as file:
+        file.write(content)
+
+
+def _private(name: str, flags: int) -> int:
+    is_new = not Path(name).exists()
+    descriptor = os.open(name, flags, PRIVATE_FILE)
+    if is_new:
+        os.fchmod(descriptor, PRIVATE_FILE)
+    return descriptor
 
 
 def clear_left_over(folder: Path) -> None:
@@ -85,8 +121,7 @@ def locked(path: Path) -> Iterator[None]:
     The lock is on a hidden file beside `path`, which stays: `path` itself may be renamed over, and then two could each
     hold the lock of a different file. Do not nest it for one path.
     """
-    # Opened for reading only, so that a user who may not write another user's lock can still wait for it.
-    descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDONLY | os.O_CREAT, 0o644)
+    descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDONLY | os.O_CREAT, PRIVATE_FILE)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -15,7 +15,9 @@ from core.progress import Progress, Report
 from core.settings import Settings
 from pages.retraining import file_cache
 from pages.retraining.charts_audit import SPLIT_NAMES
+from pages.shared import installation, visitor
 from pages.shared.streamlit_patches import take_upload
+from records.activity import dataset_object
 from training.data import sources, uploads
 from training.data.dataset import CLASSES, SUFFIXES
 from training.data.sources import Dataset
@@ -75,7 +77,8 @@ def show_folders(settings: Settings) -> None:
 def start_audit(settings: Settings, dataset: Dataset) -> None:
     """Start the audit, or reuse the existing one, and open its step."""
     try:
-        key = audits.start_audit(settings, dataset)
+        with visitor.noted(settings, "audit", dataset_object(dataset.id)):
+            key = audits.start_audit(settings, dataset)
     except AppError as error:
         show_refusal(error)
         return
@@ -154,8 +157,10 @@ def receive(store: Callable[[Report], uploads.Stored]) -> None:
         try:
             stored = store(show)
         except AppError as error:
+            visitor.note(installation.settings(), "upload", outcome="refused")
             st.session_state["choose.problem"] = error
             return
+    visitor.note(installation.settings(), "upload", dataset_object(stored.dataset.id))
     st.session_state[_SELECTED] = stored.dataset.id
     words = f"{count(total_of(stored.dataset))} stored as “{stored.dataset.name}”."
     if stored.left_out:
@@ -180,7 +185,8 @@ def confirm_deletion(settings: Settings, dataset: Dataset) -> None:
     st.session_state.pop(_DELETING)
     in_training = [job.data for job in jobs.list_jobs(settings) if job.state in ("running", "queued")]
     try:
-        sources.delete_dataset(settings, dataset.id, (*in_training, *audits.folders_in_use(settings)))
+        with visitor.noted(settings, "delete", dataset_object(dataset.id)):
+            sources.delete_dataset(settings, dataset.id, (*in_training, *audits.folders_in_use(settings)))
     except AppError as error:
         show_refusal(error)
         return

@@ -15,7 +15,7 @@ from model.decisions import Promotion
 from model.promotions import previous_version, promote, promotions, rollback, serving_version
 from model.registry import CARD, active_version, list_versions, load_card, read_card, version_folder
 from pages.retraining import file_cache
-from pages.shared import frame
+from pages.shared import frame, visitor
 from pages.shared.administrator import guarded
 from pages.shared.measures import split_name
 from training.runs import candidate, promotion
@@ -210,13 +210,14 @@ def _promote_version(
 ) -> bool:
     """Promote a version, unless more rules are unmet than when the page was drawn; return whether it was promoted."""
     try:
-        now_unmet = promotion.broken(_rules(settings, folder, version, in_use))
-        if not set(now_unmet) <= set(unmet):
-            raise ClassifierError(
-                f"expected the same unmet rules as on the page. Received: {', '.join(now_unmet)}",
-                advice="The evaluation of this version has changed. Review the rules again.",
-            )
-        promote(settings, version, who=who, why=why, overruled=now_unmet, expected=in_use)
+        with visitor.noted(settings, "promote", version):
+            now_unmet = promotion.broken(_rules(settings, folder, version, in_use))
+            if not set(now_unmet) <= set(unmet):
+                raise ClassifierError(
+                    f"expected the same unmet rules as on the page. Received: {', '.join(now_unmet)}",
+                    advice="The evaluation of this version has changed. Review the rules again.",
+                )
+            promote(settings, version, who=who, why=why, overruled=now_unmet, expected=in_use)
     except AppError as error:
         _keep_message(error.advice, str(error), is_warning=True)
         return False
@@ -241,7 +242,8 @@ def _override(settings: Settings, who: str, folder: Path, version: str, in_use: 
 @guarded
 def _roll_back(settings: Settings, who: str, in_use: str | None) -> None:
     try:
-        done = rollback(settings, who=who, expected=in_use)
+        with visitor.noted(settings, "rollback", previous_version(settings) or ""):
+            done = rollback(settings, who=who, expected=in_use)
     except AppError as error:
         _keep_message(error.advice, str(error), is_warning=True)
     else:

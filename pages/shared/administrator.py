@@ -96,7 +96,10 @@ def guarded(callback: Callable[..., object]) -> Callable[..., None]:
 
 def sign_out() -> None:
     """End the sign-in, on every page of the browser."""
-    SIGN_INS.remove(st.session_state.pop(_SIGN_IN, None))
+    name = st.session_state.pop(_SIGN_IN, None)
+    SIGN_INS.remove(name)
+    if name is not None:
+        visitor.note(installation.settings(), "sign-out")
 
 
 def _is_signed_in(settings: Settings) -> bool:
@@ -138,7 +141,6 @@ def _sign_in(mark: str) -> None:
         raise AssertionError("st.stop returned")
     st.session_state[_SIGN_IN] = SIGN_INS.add(mark, _clock(), visit.visit, visit.connection)
     st.session_state.pop(_ENDED, None)
-    log.info("the administrator signed in")
     st.rerun()
 
 
@@ -175,7 +177,8 @@ def _ask_for_password(settings: Settings) -> None:
         is_sent = st.form_submit_button("Sign in", type="primary")
     if is_sent:
         try:
-            mark = check_password(settings, password, visitor.source())
+            with visitor.noted(settings, "sign-in"):
+                mark = check_password(settings, password, visitor.source())
         except SignInError as error:
             _show_refusal(error)
         else:
@@ -208,7 +211,8 @@ def _ask_for_first_code(settings: Settings) -> None:
                     "expected the same password twice. Received: two different passwords",
                     advice="The passwords do not match. Enter the same password twice.",
                 )
-            mark = set_password(settings, code, password, visitor.source())
+            with visitor.noted(settings, "set-password"):
+                mark = set_password(settings, code, password, visitor.source())
         except SignInError as error:
             _show_refusal(error)
         else:

@@ -13,6 +13,7 @@ import streamlit as st
 from core.errors import AppError
 from core.settings import Settings, load_settings
 from pages.shared.streamlit_patches import keep_uploads_in_memory
+from records.activity import show_in_terminal
 from records.administrator import new_first_code
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def start() -> None:
     the first of them.
     """
     keep_uploads_in_memory()
+    show_in_terminal()
     try:
         _start(str(settings().data_dir.absolute()))
     except AppError as error:  # radiographs can be read all the same; the Retrain page says what is wrong

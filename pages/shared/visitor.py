@@ -1,8 +1,9 @@
-"""The visitor of a page as the server sees them."""
+"""The visitor of a page as the server sees them: their address, and their acts in the activity log."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,12 @@ from streamlit import runtime
 from streamlit.runtime import Runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from core.settings import Settings
 from pages.server import visit_guard
 from pages.server.visits import VISITS
+from records import activity
+from records.activity import Outcome
+from records.administrator import NAME
 from records.throttle import LOCAL
 
 
@@ -86,3 +91,13 @@ def _headers(session: str) -> Mapping[str, str]:
     client = runtime.get_instance().get_client(session)
     context = None if client is None else client.client_context
     return {} if context is None else {name.lower(): value for name, value in context.headers}
+
+
+def note(settings: Settings, act: str, object: str = "", outcome: Outcome = "done") -> None:
+    """Write an act of the administrator, or of whoever tries to be, into the activity log (`records.activity`)."""
+    activity.note(settings, act, who=NAME, source=source(), object=object, outcome=outcome)
+
+
+def noted(settings: Settings, act: str, object: str = "") -> AbstractContextManager[None]:
+    """Note the act in the body as done, or as refused when it raises an AppError."""
+    return activity.noted(settings, act, who=NAME, source=source(), object=object)

@@ -173,10 +173,13 @@ def _robustness(options: argparse.Namespace, settings: Settings) -> int:
     _write(options.json, robustness_to_json(rows, classifier.version, _split(options)))
     if options.onto_card:
         from model.promotions import change_card
+        from records.activity import noted
         from training.commands.promote import command_line_user
 
         card = dataclasses.replace(classifier.card, robustness=rows_for_card(rows, _split(options)))
-        change_card(settings, card, who=command_line_user(), why=f"robustness on {_split(options)}")
+        who = command_line_user()
+        with noted(settings, "change-card", who=who, object=card.version):
+            change_card(settings, card, who=who, why=f"robustness on {_split(options)}")
     print(robustness_to_text(rows, classifier.version, _split(options)))
     return 0
 

@@ -11,8 +11,9 @@ from typing import Any
 from core.errors import ClassifierError
 from core.settings import Settings
 from model.decisions import Promotion
-from model.promotions import promote, promotions, rollback, serving_version, verified
+from model.promotions import previous_version, promote, promotions, rollback, serving_version, verified
 from model.registry import active_version, load_card
+from records.activity import note, noted
 from training.commands.arguments import add_command
 from training.runs import candidate
 from training.runs.held_out import made_version
@@ -76,6 +77,7 @@ def _promote(options: argparse.Namespace, settings: Settings) -> int:
     for rule in unmet:
         print(f"not met: {rule.name}. {rule.sentence}", file=sys.stderr)
     if unmet and not options.force:
+        note(settings, "promote", who=command_line_user(), object=options.version, outcome="refused")
         print(
             "The version was not promoted. Compare it with the one in use (python -m training compare, with the name "
             "of its run), or override the rules with --force and --reason.",
@@ -89,14 +91,11 @@ def _promote(options: argparse.Namespace, settings: Settings) -> int:
         )
         return 2
     overruled = broken(unmet)
-    decision = promote(
-        settings,
-        options.version,
-        who=command_line_user(),
-        why=options.reason.strip(),
-        overruled=overruled,
-        expected=in_use,
-    )
+    who = command_line_user()
+    with noted(settings, "promote", who=who, object=options.version):
+        decision = promote(
+            settings, options.version, who=who, why=options.reason.strip(), overruled=overruled, expected=in_use
+        )
     return _say(decision, settings)
 
 
@@ -113,7 +112,10 @@ def rules_for(settings: Settings, version: str, in_use: str) -> tuple[Rule, ...]
 
 
 def _rollback(options: argparse.Namespace, settings: Settings) -> int:
-    return _say(rollback(settings, who=command_line_user(), why=options.reason.strip()), settings)
+    who = command_line_user()
+    with noted(settings, "rollback", who=who, object=previous_version(settings) or ""):
+        decision = rollback(settings, who=who, why=options.reason.strip())
+    return _say(decision, settings)
 
 
 def _say(decision: Promotion, settings: Settings) -> int:
