@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,23 +57,49 @@ def make_folder(folder: Path) -> None:
         raise NotADirectoryError(folder)
 
 
-def open_to_append(path: Path) -> BinaryIO:
-    """Open a file at its end for writing, made readable for this user only, whatever the umask is."""
-    return open(path, "ab", opener=_private)
-
-
 def append_privately(path: Path, content: bytes) -> None:
     """Append to a file that only this user may read."""
-    with open_to_append(path) as file:
+    with open(path, "ab", opener=private_opener) as file:
         file.write(content)
 
 
-def _private(name: str, flags: int) -> int:
+def private_opener(name: str, flags: int) -> int:
+    """Open a file for `open`; one that is made is for this user only, whatever the umask is."""
     is_new = not Path(name).exists()
     descriptor = os.open(name, flags, PRIVATE_FILE)
     if is_new:
         os.fchmod(descriptor, PRIVATE_FILE)
     return descriptor
+
+
+def tighten(*folders: Path) -> tuple[Path, ...]:
+    """Close folders of this user to everybody else; return those that were open.
+
+    Folders of other users, and those that everybody may write into (the sticky bit), such as /tmp, are left alone.
+    """
+    changed = []
+    for folder in folders:
+        try:
+            about = folder.stat()
+            is_ours = stat.S_ISDIR(about.st_mode) and about.st_uid == os.geteuid() and folder != folder.parent
+            if is_ours and about.st_mode & 0o077 and not about.st_mode & stat.S_ISVTX:
+                folder.chmod(PRIVATE_FOLDER)
+                changed.append(folder)
+        except OSError:  # it is not there, or on a file system without permissions
+            continue
+    return tuple(changed)
+
+
+def hold(path: Path) -> bool:
+    """Hold `path` for this process until it ends; return whether no other process holds it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
+    if try_lock(descriptor):
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        return True  # the descriptor stays open: the lock is on it
+    holder = os.read(descriptor, 20)
+    os.close(descriptor)
+    return holder == str(os.getpid()).encode()
 
 
 def clear_left_over(folder: Path) -> None:

@@ -16,7 +16,7 @@ import cv2
 from tqdm import tqdm
 
 from core.errors import AppError, RadiographError
-from core.files import write_atomically
+from core.files import make_folder, write_atomically
 from core.formatting import with_time_left
 from core.settings import PURPOSES, load_settings
 from imaging.radiograph import to_uint8
@@ -131,7 +131,7 @@ def _assess_all(options: argparse.Namespace, classifier: Classifier, purpose: st
     if not films:
         print("expected at least one film. Received: folders without any", file=sys.stderr)
     if options.heatmaps is not None:
-        options.heatmaps.mkdir(parents=True, exist_ok=True)
+        make_folder(options.heatmaps)
     with ExitStack() as stack:
         results = [
             stack.enter_context(

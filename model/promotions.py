@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from core.errors import ClassifierError
-from core.files import locked, sync_folder, write_atomically
+from core.files import locked, make_folder, private_opener, sync_folder, write_atomically
 from core.settings import Settings
 from model.card import ModelCard, card_to_json
 from model.decisions import (
@@ -78,7 +78,7 @@ def promote(
     ClassifierError
         If another version than `expected` is in use by now, or the version is missing or damaged.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.data_dir)
     with locked(settings.data_dir / ACTIVE):
         return _promote(settings, version, who, why, overruled, expected, act)
 
@@ -91,7 +91,7 @@ def rollback(settings: Settings, *, who: str, why: str = "", expected: str | Non
     ClassifierError
         As `promote`, or if there was none.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.data_dir)
     with locked(settings.data_dir / ACTIVE):
         version = previous_version(settings)
         if version is None:
@@ -182,7 +182,7 @@ def change_card(settings: Settings, card: ModelCard, *, who: str, why: str) -> N
     ClassifierError
         If the card is another version's or names other files, or the version is missing or damaged.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.data_dir)
     with locked(settings.data_dir / ACTIVE):
         folder, _ = verified(settings, card.version)
         refuse_other_files(verify(folder), card)
@@ -238,7 +238,7 @@ def _append(settings: Settings, decisions: tuple[Promotion, ...]) -> None:
     missing = [one for one in decisions if one not in known]
     if not missing:
         return
-    with path.open("ab") as file:
+    with open(path, "ab", opener=private_opener) as file:
         # First a line's end: a crash may have left the last line without one.
         file.write(b"\n" * (file.tell() > 0 and not path.read_bytes().endswith(b"\n")))
         file.writelines(json.dumps(asdict(one), ensure_ascii=False).encode() + b"\n" for one in missing)

@@ -17,7 +17,7 @@ from datetime import date
 from pathlib import Path
 
 from core.errors import ClassifierError
-from core.files import sync_folder, write_atomically
+from core.files import make_folder, sync_folder, write_atomically
 from core.settings import Settings
 from model.card import ModelCard, card_from_json, card_to_json
 from model.decisions import read_pointer
@@ -259,7 +259,7 @@ def add_version(
         )
     staging = root / f".{card.version}.tmp"
     shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
+    make_folder(staging)
     try:
         write_weights(staging / card.weights_file)
         if write_population is not None:

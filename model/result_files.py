@@ -20,6 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from core.errors import AppError
+from core.files import private_opener
 from core.json_text import parse_json
 from model.listing import csv_heading, csv_row, row
 
@@ -68,7 +69,9 @@ class ResultFile:
         self.count = len(records)
         self._file = None
         if target != STDOUT:
-            self._file = Path(target).open("a" if resume else "w", encoding="utf-8", newline="")  # noqa: SIM115
+            self._file = open(  # noqa: SIM115
+                target, "a" if resume else "w", encoding="utf-8", newline="", opener=private_opener
+            )
 
     def __enter__(self) -> ResultFile:
         """Return itself."""

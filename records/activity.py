@@ -14,7 +14,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -97,11 +97,14 @@ def _rotate(path: Path) -> None:
 def show_in_terminal() -> None:
     """Show the acts on standard error; Python shows warnings alone by itself."""
     if not any(isinstance(one, _Terminal) for one in log.handlers):
-        handler = _Terminal(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        log.addHandler(handler)
+        log.addHandler(_Terminal())
         log.setLevel(logging.INFO)
 
 
-class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]
-    """The handler of the terminal, so that it is added once."""
+class _Terminal(logging.Handler):
+    """Writes to whatever standard error is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write an act as a line."""
+        with suppress(OSError, ValueError):  # a terminal that is closed
+            sys.stderr.write(f"{self.format(record)}\n")

@@ -22,7 +22,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from core.errors import SignInError
-from core.files import locked, write_atomically
+from core.files import locked, make_folder, write_atomically
 from core.formatting import format_wait
 from core.json_text import parse_json
 from core.settings import Settings
@@ -225,7 +225,7 @@ def _normal(password: str) -> str:
 def _exclusive(settings: Settings) -> Iterator[None]:
     """Lock the account: concurrent attempts would otherwise be verified before the first is counted."""
     try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(settings.data_dir)
         with locked(settings.data_dir / ACCOUNT):
             yield
     except OSError as error:

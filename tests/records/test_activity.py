@@ -48,7 +48,7 @@ def test_an_act_that_is_refused_is_noted_as_such(tmp_path: Path, caplog: pytest.
     with noted(settings, "promote", who="Ada", object="2026.12.01-1"):
         pass
     assert [one["outcome"] for one in lines(settings)] == ["refused", "done"]
-    assert [one.levelno for one in caplog.records] == [logging.WARNING]
+    assert sum(one.levelno == logging.WARNING for one in caplog.records) == 1
 
 
 def test_the_log_is_rotated_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from core.errors import AppError, ClassifierError
-from core.files import write_atomically
+from core.files import make_folder, write_atomically
 from core.progress import Report
 from core.settings import Settings
 from model.architectures import ARCHITECTURES, find_architecture
@@ -138,7 +138,7 @@ def _leaderboard(options: argparse.Namespace, settings: Settings) -> int:
                 print(f"{name}: {error}\n{error.advice}", file=sys.stderr)
                 failed.append(name)
                 continue
-            runs.mkdir(parents=True, exist_ok=True)
+            make_folder(runs)
             write_atomically(kept, rows_to_json(rows))
             board.append(rows[version])
             write_atomically(options.out, f"# Leaderboard\n\n{table(board, command)}\n")

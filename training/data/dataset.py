@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import DatasetError, RadiographError
+from core.files import private_opener
 from core.progress import Tick
 from imaging.border import fill_border
 from imaging.radiograph import decode_radiograph, squash
@@ -285,7 +286,7 @@ def digest(samples: Iterable[Sample]) -> str:
 
 def write_manifest(path: Path, samples: Sequence[Sample], held_out: npt.NDArray[np.bool_], root: Path) -> None:
     """Write split.csv: path below the dataset folder, label, patient, sha256, part."""
-    with path.open("w", newline="") as file:
+    with open(path, "w", newline="", opener=private_opener) as file:
         writer = csv.writer(file)
         writer.writerow(("path", "label", "patient", "patient_known", "sha256", "part"))
         for sample, out in zip(samples, held_out, strict=True):

@@ -37,7 +37,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from core.errors import AppError, DatasetError
-from core.files import write_atomically
+from core.files import append_privately, make_folder, write_atomically
 from core.progress import Progress, Report
 from training.data.augment import current_name
 from training.experiments.space import Dimension, Plan, recipe
@@ -85,7 +85,9 @@ def opened(path: Path, plan: Plan, prune: bool = True) -> Iterator[optuna.Study]
     Raises AppError when the file is no study, another process works on it, or it was begun with another plan.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
+    for made in (path, path.with_suffix(".lock")):
+        append_privately(made, b"")  # SQLite would make it readable for everybody
     # A transaction on a file of its own: the operating system ends it with the process, kill -9 included.
     lock = sqlite3.connect(path.with_suffix(".lock"), timeout=0, isolation_level=None)
     try:
@@ -272,7 +274,7 @@ def publish(study: optuna.Study, plan: Plan, request: TuneRequest) -> Standing:
     """Write the table, and the best recipe if it changed; return the state of the study."""
     trials = study.get_trials(deepcopy=False)
     standing = Standing(tuple(row_of(t) for t in trials if t.state != TrialState.WAITING), request.trials)
-    request.out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(request.out.parent)
     write_atomically(request.table, _table(standing.rows, [d.name for d in plan.dimensions]))
     if (best := standing.best) is not None:
         text = recipe(plan, best.parameters).to_json() + "\n"

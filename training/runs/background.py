@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.errors import RunError
-from core.files import is_locked, locked, write_atomically
+from core.files import is_locked, locked, make_folder, write_atomically
 from training.runs import processes
 from training.runs.processes import Failure
 
@@ -90,7 +90,7 @@ class BackgroundTask:
         bool
             Whether it was started by this call.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         with locked(self.folder / _START):
             if processes.is_running(self.folder) or keep():
                 return False

@@ -30,7 +30,7 @@ from typing import Any
 import psutil
 
 from core.errors import AppError, RunError
-from core.files import try_lock, write_atomically
+from core.files import PRIVATE_FILE, append_privately, private_opener, try_lock, write_atomically
 from core.json_text import parse_json
 
 PROCESS, OUTPUT, STATUS, ERROR = "process.json", "output.log", "status.json", "error.json"
@@ -54,7 +54,7 @@ class Failure:
 def launch(folder: Path, arguments: Sequence[str]) -> None:
     """Start `python -m training <arguments>` with `folder` as its own; it goes on when this process ends."""
     (folder / ERROR).unlink(missing_ok=True)
-    with (folder / OUTPUT).open("ab") as output:
+    with open(folder / OUTPUT, "ab", opener=private_opener) as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "training", *arguments],
             cwd=ROOT,
@@ -62,6 +62,7 @@ def launch(folder: Path, arguments: Sequence[str]) -> None:
             stdout=output,
             stderr=output,
             start_new_session=True,
+            umask=0o077,  # whatever a library writes is for this user only, too
         )
     _children.append(process)
     remember(folder, process.pid)
@@ -97,7 +98,7 @@ def alone(folder: Path, patience: float = 2.0) -> Iterator[None]:
 
     Raises RunError when another process still holds it after `patience` seconds.
     """
-    descriptor = os.open(folder / _LOCK, os.O_RDONLY | os.O_CREAT, 0o644)
+    descriptor = os.open(folder / _LOCK, os.O_RDONLY | os.O_CREAT, PRIVATE_FILE)
     try:
         ended = time.monotonic() + patience  # `is_held` may be looking at this very moment
         while not try_lock(descriptor):
@@ -164,7 +165,7 @@ def write_error(folder: Path, error: BaseException) -> None:
         write_atomically(folder / ERROR, said)
     except OSError:  # on a full disk a few bytes may still go where whole blocks do not
         with contextlib.suppress(OSError):
-            (folder / ERROR).write_text(said, encoding="utf-8")
+            append_privately(folder / ERROR, said.encode())
 
 
 def explain(error: BaseException) -> tuple[str, str]:

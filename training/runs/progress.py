@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.files import write_atomically
+from core.files import append_privately, write_atomically
 from core.json_text import parse_json
 from core.progress import Progress, Report
 from training.fitting.progress import FITTING, EpochEnd, FittingStep
@@ -93,16 +93,14 @@ def log(run_dir: Path) -> Callable[[str], object]:
     """Return a function that adds a line to the log of a run."""
 
     def say(line: str) -> None:
-        with (run_dir / LOG).open("a", encoding="utf-8") as file:
-            file.write(f"{_now()} {line}\n")
+        append_privately(run_dir / LOG, f"{_now()} {line}\n".encode())
 
     return say
 
 
 def _add_point(run_dir: Path, step: FittingStep) -> None:
     row = {name: _number(getattr(step, name)) for name in _COLUMNS} | {"stage": step.stage, "at": _now()}
-    with (run_dir / POINTS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    append_privately(run_dir / POINTS, f"{json.dumps(row)}\n".encode())
 
 
 def _number(value: float) -> float | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import DatasetError
-from core.files import write_atomically
+from core.files import PRIVATE_FOLDER, make_folder, write_atomically
 from core.json_text import parse_json
 from training.data.dataset import scan_folder
 from training.fitting.config import TrainingConfig
@@ -38,7 +38,8 @@ def create_run(run_dir: Path, config: TrainingConfig, request: RunRequest) -> No
     for _, folder in request.extra_evaluations:
         scan_folder(folder)
     check_initial_weights(request.backbone_weights, config)
-    run_dir.mkdir(parents=True)
+    make_folder(run_dir.parent)
+    run_dir.mkdir(mode=PRIVATE_FOLDER)
     write_atomically(run_dir / CONFIG, config.to_json())
     asked = dataclasses.asdict(request) | {"created_at": datetime.now(UTC).isoformat(timespec="seconds")}
     write_atomically(run_dir / REQUEST, json.dumps(asked, indent=1, default=str))
