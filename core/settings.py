@@ -70,6 +70,12 @@ SETTINGS = (
         "",
         "Addresses of the portals that may show the app in a frame, https://portal.example, separated by commas.",
     ),
+    Setting("PNEUMOLENS_CONNECTIONS", "200", "Pages that may be open at one time; a quarter of them from one address."),
+    Setting(
+        "PNEUMOLENS_UPLOAD_MB",
+        "8000",
+        "Memory for uploads on their way to their pages, in MB, of all browsers; half of it for one.",
+    ),
 )
 
 
@@ -97,6 +103,8 @@ class Settings:
     shipped_weights: Path = SHIPPED_WEIGHTS
     origins: tuple[str, ...] = ()
     frame_ancestors: tuple[str, ...] = ()
+    connections: int = 200
+    upload_bytes: int = 8_000_000_000
 
     @property
     def versions_dir(self) -> Path:
@@ -154,7 +162,19 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         prevalence=_prevalence(values["PNEUMOLENS_PREVALENCE"]),
         origins=_addresses("PNEUMOLENS_ORIGINS", values),
         frame_ancestors=_addresses("PNEUMOLENS_FRAME_ANCESTORS", values),
+        connections=_count("PNEUMOLENS_CONNECTIONS", values, 100_000),
+        upload_bytes=_count("PNEUMOLENS_UPLOAD_MB", values, 1_000_000) * 1_000_000,
     )
+
+
+def _count(name: str, values: Mapping[str, str], most: int) -> int:
+    value = values[name].strip()
+    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= most):
+        raise SettingsError(
+            f"expected {name} as a whole number from 1 to {most}. Received: {value}",
+            advice=f"Set {name} to a whole number from 1 to {most}, or remove it.",
+        )
+    return int(value)
 
 
 def _addresses(name: str, values: Mapping[str, str]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from pages.reading.films import Film, Notes
 MOST_FILMS = 200
 # Queued files are held in memory; this is more than a morning's images of a large detector.
 MOST_WAITING_BYTES = 2_000_000_000
+# Of all visits together.
+MOST_WAITING_BYTES_IN_ALL = 8_000_000_000
 Order = Literal["arrival", "probability"]
 ARRIVAL: Order = "arrival"
 PROBABILITY: Order = "probability"
@@ -44,7 +47,7 @@ class Waiting:
     source: bytes = b""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class FilmQueue:
     """The queue and the films of one visit.
 
@@ -88,6 +91,11 @@ class FilmQueue:
     _shows_next: bool = False
     _durations: deque[float] = field(default_factory=lambda: deque(maxlen=10))
 
+    def __post_init__(self) -> None:
+        """Count this queue among all."""
+        with _all_lock:
+            _all_queues.add(self)
+
     @property
     def waiting_bytes(self) -> int:
         """Bytes of memory that the queued files hold; an archive counts once, until its last member is read."""
@@ -107,7 +115,10 @@ class FilmQueue:
         self.not_queued = self.skipped = self.stopped = 0
         for name, data in files:
             members = self._unpacked(shown_name(name), data)
-            has_memory = self.waiting_bytes + len(data) <= MOST_WAITING_BYTES
+            has_memory = (
+                self.waiting_bytes + len(data) <= MOST_WAITING_BYTES
+                and waiting_bytes_in_all() + len(data) <= MOST_WAITING_BYTES_IN_ALL
+            )
             room = MOST_FILMS - len(self.waiting) if has_memory else 0
             self.not_queued += max(0, len(members) - room)
             self.waiting.extend(members[:room])
@@ -265,6 +276,18 @@ class FilmQueue:
     def seconds_left(self) -> float | None:
         """Estimate the time for the queued files from the last assessments, None before the first."""
         return len(self.waiting) * sum(self._durations) / len(self._durations) if self._durations else None
+
+
+_all_lock = threading.Lock()
+# Weakly held, so that a visit that ends takes its queue with it.
+_all_queues: weakref.WeakSet[FilmQueue] = weakref.WeakSet()
+
+
+def waiting_bytes_in_all() -> int:
+    """Return the bytes of memory that the queued files of all visits hold."""
+    with _all_lock:
+        queues = list(_all_queues)
+    return sum(queue.waiting_bytes for queue in queues)
 
 
 def _refused(name: str, error: RadiographError) -> Waiting:

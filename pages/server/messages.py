@@ -13,7 +13,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 _MEDIA = re.compile(rb"/media/([0-9a-f]{16,128}(?:\.[A-Za-z0-9]{1,16})?)")
 # A request for uploads holds the names of files; what is larger is the state of a page.
-_MOST_REQUEST_BYTES = 1_000_000
+_MOST_REQUEST_BYTES = 10_000_000
 
 
 def session_of(data: bytes) -> str | None:
@@ -24,9 +24,12 @@ def session_of(data: bytes) -> str | None:
     return message.new_session.initialize.session_id
 
 
-def asks_for_uploads(data: bytes) -> bool:
-    """Whether a message from the browser asks where to upload files."""
-    return len(data) <= _MOST_REQUEST_BYTES and _kind(BackMsg(), data) == "file_urls_request"
+def uploads_asked(data: bytes) -> int:
+    """Return for how many files a message from the browser asks where to upload them."""
+    message = BackMsg()
+    if len(data) > _MOST_REQUEST_BYTES or _kind(message, data) != "file_urls_request":
+        return 0
+    return len(message.file_urls_request.file_names)
 
 
 def uploads_allowed(data: bytes) -> list[str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import streamlit as st
@@ -19,9 +20,13 @@ from pages.server.visits import VISITS, Visits, digest, new_token, visit_of
 
 # Headers that this middleware alone sets, for the pages to read.
 VISIT, CONNECTION, SIGN_IN = b"x-pneumolens-visit", b"x-pneumolens-connection", b"x-pneumolens-sign-in"
+# Where the middleware behind this one finds a request's visit.
+VISIT_KEY = "pneumolens.visit"
 SIGN_IN_PATH = "/_pneumolens/sign-in/"
-_UPLOAD = re.compile(r"/_stcore/upload_file/(?P<session>[^/]+)/(?P<file>[^/]+)")
+UPLOAD = re.compile(r"/_stcore/upload_file/(?P<session>[^/]+)/(?P<file>[^/]+)")
 _MEDIA = re.compile(r"/media/(?P<file>[^/]+)")
+# In one message; a folder of training radiographs is asked for in one.
+_MOST_UPLOADS = 50_000
 # Fetched by every page at its start and at every reconnection, always with the cookies that there are.
 _FIRST = ("/_stcore/health", "/_stcore/host-config")
 _ASSETS = ("/static/", "/media/", "/component/", "/_stcore/", "/_pneumolens/")
@@ -38,12 +43,19 @@ class VisitGuard:
         What answers the other requests.
     origins
         As for `pages.server.origin.OriginGuard`: a browser behind a proxy may speak TLS although this server does not.
+    on_end
+        Called with the name of a session that ends.
     """
 
     def __init__(
-        self, app: ASGIApp, origins: tuple[str, ...] = (), visits: Visits = VISITS, sign_ins: SignIns = SIGN_INS
+        self,
+        app: ASGIApp,
+        origins: tuple[str, ...] = (),
+        on_end: Callable[[str], object] = lambda _: None,
+        visits: Visits = VISITS,
+        sign_ins: SignIns = SIGN_INS,
     ) -> None:
-        self._app, self._visits, self._sign_ins = app, visits, sign_ins
+        self._app, self._on_end, self._visits, self._sign_ins = app, on_end, visits, sign_ins
         self._secure_hosts = {one.removeprefix("https://") for one in origins if one.startswith("https://")}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,7 +72,7 @@ class VisitGuard:
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, is_secure = path_of(scope), self._is_secure(scope)
         visit = visit_of(cookie(scope, cookie_name("visit", is_secure)))
-        upload, media = _UPLOAD.fullmatch(path), _MEDIA.fullmatch(path)
+        upload, media = UPLOAD.fullmatch(path), _MEDIA.fullmatch(path)
         if path.startswith(SIGN_IN_PATH):
             await self._deliver(scope, receive, send, path.removeprefix(SIGN_IN_PATH), visit)
         elif upload and not (
@@ -79,7 +91,7 @@ class VisitGuard:
 
             await self._app(scope, receive, send_with_cookie)
         else:
-            await self._app(scope, receive, send)
+            await self._app({**scope, VISIT_KEY: visit}, receive, send)
 
     async def _deliver(self, scope: Scope, receive: Receive, send: Send, ticket: str, visit: str | None) -> None:
         """Give the browser that signed in the cookie of the sign-in."""
@@ -132,6 +144,7 @@ class VisitGuard:
         if self._visits.is_idle(session, seconds):
             self._visits.end(session)
             runtime.get_instance().close_session(session)
+            self._on_end(session)
 
 
 @dataclass(slots=True)
@@ -154,8 +167,10 @@ class _Following:
         async def follow() -> Message:
             message = await receive()
             data = message.get("bytes")
-            if data and messages.asks_for_uploads(data):
-                self._requests += 1
+            count = messages.uploads_asked(data) if data else 0
+            if count > _MOST_UPLOADS:
+                return {"type": "websocket.disconnect", "code": 1009}
+            self._requests += bool(count)
             return message
 
         return follow

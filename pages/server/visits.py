@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-_MOST_FILES = 20_000
+_MOST_FILES, _MOST_ISSUED = 20_000, 100_000
 _SECRET = secrets.token_bytes(32)
 _TOKEN_BYTES = 32
 
@@ -50,7 +50,7 @@ class _Session:
     visit: str
     connections: int = 0
     closed: float = 0.0
-    issued: set[str] = field(default_factory=set)
+    issued: dict[str, None] = field(default_factory=dict)
     kept: dict[str, Any] = field(default_factory=dict)
 
 
@@ -107,7 +107,9 @@ class Visits:
         with self._lock:
             found = self._sessions.get(session)
             if found is not None:
-                found.issued.add(file)
+                found.issued[file] = None
+                if len(found.issued) > _MOST_ISSUED:
+                    del found.issued[next(iter(found.issued))]
 
     def is_issued(self, session: str, file: str) -> bool:
         """Whether an upload was allowed."""

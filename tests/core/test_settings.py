@@ -64,6 +64,8 @@ def test_the_sites_prevalence_is_a_percentage(value: str, share: float) -> None:
         ("PNEUMOLENS_PURPOSE", "screening,balanced"),
         *(("PNEUMOLENS_ORIGINS", value) for value in ("lens.example", "https://*.example", "https://a.b/c", "null")),
         ("PNEUMOLENS_FRAME_ANCESTORS", "https://a.example; script-src evil.example"),
+        *(("PNEUMOLENS_CONNECTIONS", value) for value in ("0", "-1", "1e3", "many")),
+        ("PNEUMOLENS_UPLOAD_MB", "0"),
         *(("PNEUMOLENS_PREVALENCE", value) for value in ("0", "91", "0.2", "-5", "twenty", "12.5", "%", "٢٠")),
     ],
 )

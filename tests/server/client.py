@@ -120,11 +120,11 @@ class Server:
                     break
             yield connection
 
-    def upload(self, visit: Visit, session: str, file: str, method: str = "PUT") -> int:
-        """Upload a small file as the page does, and return the status."""
+    def upload(self, visit: Visit, session: str, file: str, method: str = "PUT", size: int = 4) -> int:
+        """Upload a file as the page does, and return the status."""
         body = (
             b'--x\r\nContent-Disposition: form-data; name="f"; filename="film.png"\r\n'
-            b"Content-Type: image/png\r\n\r\nfilm\r\n--x--\r\n"
+            b"Content-Type: image/png\r\n\r\n" + b"f" * size + b"\r\n--x--\r\n"
         )
         headers = {**visit.headers, "Origin": self.address, "Content-Type": "multipart/form-data; boundary=x"}
         path = f"/_stcore/upload_file/{session}/{file}"
