@@ -106,6 +106,8 @@ def _answer(request: dict[str, Any], file: int, target: mmap.mmap, seconds: int)
         match request["task"]:
             case "picture":
                 return _picture(data, target)
+            case "square":
+                return _square(data, request["numbers"][0], target)
             case "jpeg":
                 return _jpeg(data, target)
             case "frame":
@@ -126,6 +128,14 @@ def _picture(data: bytes, target: mmap.mmap) -> dict[str, Any]:
     return _put(read.pixels, target) | {
         "facts": [read.source_format, read.bits, float(read.coloured_share), bool(read.is_one_hue)]
     }
+
+
+def _square(data: bytes, px: int, target: mmap.mmap) -> dict[str, Any]:
+    from imaging.picture_decoder import read_picture
+    from imaging.resample import eight_bits, resize
+
+    read = read_picture(data)
+    return _put(resize(eight_bits(read.pixels, read.bits), px), target)
 
 
 def _jpeg(data: bytes, target: mmap.mmap) -> dict[str, Any]:

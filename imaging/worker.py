@@ -35,7 +35,7 @@ from core.formatting import format_size
 from imaging.film import Pixels
 from imaging.limits import DAMAGED, EXPORT, LIMITS
 
-Task = Literal["picture", "jpeg", "frame"]
+Task = Literal["picture", "square", "jpeg", "frame"]
 
 PROGRAM = Path(__file__).with_name("decoder_process.py")
 _MOST = min(8, os.cpu_count() or 1) + 1  # processes; one is at its answer while the others decode
@@ -357,12 +357,12 @@ def decode(
     Parameters
     ----------
     task
-        "picture": a file as `imaging.pictures` describes it. "jpeg": a bare JPEG of one component, as stored. "frame":
-        a code stream for GDCM.
+        "picture": a file as `imaging.pictures` describes it. "square": the same, resampled to a square of 8 bits.
+        "jpeg": a bare JPEG of one component, as stored. "frame": a code stream for GDCM.
     data
         The bytes of the file or the stream.
     numbers
-        Of a "frame": rows, columns, bits allocated, bits stored, transfer syntax UID.
+        Of a "square": its side. Of a "frame": rows, columns, bits allocated, bits stored, transfer syntax UID.
     meanwhile
         Called once the file is with the decoder, before its answer is awaited. It is called again if the file has to be
         tried once more.

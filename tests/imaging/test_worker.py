@@ -30,7 +30,7 @@ from imaging.intake import list_archive
 from imaging.limits import LIMITS
 from imaging.picture_decoder import read_picture
 from imaging.pictures import decode_picture
-from imaging.radiograph import decode_radiograph
+from imaging.radiograph import decode_radiograph, decode_square, squash
 from imaging.worker import Pool
 from tests.dicoms import encoded, phantom_dicom
 from tests.jpegs import many_scans
@@ -296,6 +296,18 @@ def test_pixels_and_facts_are_those_of_decoding_in_this_process():
             there.colour_share,
             there.is_tinted,
         )
+
+
+def test_a_square_is_that_of_the_whole_film():
+    for data in drawn_seeds():
+        film = decode_radiograph(data)
+        for px in (32, 66, 224):  # smaller than the film, between its sides, larger
+            square, digest = decode_square(data, px)
+            np.testing.assert_array_equal(square, squash(film, px))
+            assert square.dtype == np.uint8 and digest == film.sha256
+    refusal(lambda: decode_square(b""), "EMPTY")
+    refusal(lambda: decode_square(as_jpeg(FILM)[:500]), "UNREADABLE")
+    refusal(lambda: decode_square(many_scans(FILM, 101)), "UNSUPPORTED")
 
 
 def test_real_films_are_those_of_decoding_in_this_process(test_data):

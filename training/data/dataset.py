@@ -23,7 +23,7 @@ from core.errors import DatasetError, RadiographError
 from core.files import private_opener
 from core.progress import Tick
 from imaging.border import fill_border
-from imaging.radiograph import decode_radiograph, squash
+from imaging.radiograph import decode_square
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
@@ -112,7 +112,7 @@ def read_samples(
     samples: Sequence[Sample],
     detail_px: int,
     tick: Tick | None = None,
-    workers: int = 2,
+    workers: int = 4,
     fills_border: bool = False,
 ) -> tuple[list[Sample], npt.NDArray[np.uint8], list[tuple[Path, str]]]:
     """Decode every sample once.
@@ -126,7 +126,7 @@ def read_samples(
     tick
         Called with 1 after each file.
     workers
-        Threads that read and decode.
+        Threads that read. More than there are processors, since each waits for its decoder (`imaging.worker`).
     fills_border
         Whether the radiograph's margin continues over a black border.
 
@@ -139,9 +139,8 @@ def read_samples(
 
     def one(sample: Sample) -> tuple[str, npt.NDArray[np.uint8]] | str:
         try:
-            radiograph = decode_radiograph(sample.path.read_bytes())
-            square = squash(radiograph, detail_px)
-            return radiograph.sha256, fill_border(square) if fills_border else square
+            square, digest = decode_square(sample.path.read_bytes(), detail_px)
+            return digest, fill_border(square) if fills_border else square
         except (OSError, RadiographError) as error:
             return str(error)
         finally:
