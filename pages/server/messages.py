@@ -11,7 +11,10 @@ import re
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-_MEDIA = re.compile(rb"/media/([0-9a-f]{16,128}(?:\.[A-Za-z0-9]{1,16})?)")
+# A media file is called by a digest of its content and an extension. What follows in a message may look like more of
+# either, so that the first half of the digest, which all of them have, stands for the file.
+_MEDIA_DIGITS = 32
+_MEDIA = re.compile(rb"/media/([0-9a-f]{%d})" % _MEDIA_DIGITS)
 # A request for uploads holds the names of files; what is larger is the state of a page.
 _MOST_REQUEST_BYTES = 10_000_000
 
@@ -40,8 +43,13 @@ def uploads_allowed(data: bytes) -> list[str] | None:
     return [one.file_id for one in message.file_urls_response.file_urls]
 
 
+def media_key(file: str) -> str:
+    """Return what a media file is known by here."""
+    return file[:_MEDIA_DIGITS]
+
+
 def media_shown(data: bytes) -> list[str]:
-    """Return the media files that a message to the browser names."""
+    """Return the keys of the media files that a message to the browser names."""
     return [name.decode() for name in _MEDIA.findall(data)]
 
 

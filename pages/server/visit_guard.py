@@ -79,7 +79,7 @@ class VisitGuard:
             self._visits.owns(visit, upload["session"]) and self._visits.is_issued(upload["session"], upload["file"])
         ):
             await refuse(scope, receive, send, 403, "This upload belongs to another visit. Reload the page.")
-        elif media and not self._visits.may_fetch(visit, media["file"]):
+        elif media and not self._visits.may_fetch(visit, messages.media_key(media["file"])):
             await refuse(scope, receive, send, 403, "This file belongs to another visit, or its visit has ended.")
         elif visit is None and scope["method"] == "GET" and _is_first(scope, path):
             new = set_cookie("visit", new_token(), is_secure)

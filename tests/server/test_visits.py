@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from websockets.sync.client import ClientConnection
 
+from pages.server.messages import media_key, media_shown
 from pages.server.sign_ins import SignIns
 from pages.server.visits import Visits, new_token, visit_of
 from tests.browser.visit import running_app
@@ -148,3 +149,9 @@ def test_a_ticket_gives_the_token_once_to_its_visit() -> None:
     assert name != sign_ins.add("mark", 0.0, "visit", "connection"), "each sign-in has a token of its own"
     sign_ins.remove(name)
     assert sign_ins.find(name) is None
+
+
+@pytest.mark.parametrize("name", [f"{'ab' * 28}.pdf", f"{'12' * 16}.bin", "ab" * 28])
+@pytest.mark.parametrize("after", [b"", b"0\x01", b"8\x01", b'"', b"B\x03abc"])
+def test_a_media_file_is_found_whatever_follows_its_name(name: str, after: bytes) -> None:
+    assert media_shown(b"\x12\x40/media/" + name.encode() + after) == [media_key(name)]
