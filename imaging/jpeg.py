@@ -73,4 +73,4 @@ def grey_jpeg(stream: bytes) -> npt.NDArray[np.uint8]:
     with JpegFile(io.BytesIO(stream)) as image:
         if image.mode != "L":
             raise ValueError(f"expected one component. Received: {image.mode}")
-        return np.array(image, np.uint8)
+        return np.asarray(image, np.uint8)

@@ -232,7 +232,7 @@ def _to_grey(image: Image.Image) -> tuple[Pixels, int, _Hues]:
     if image.mode.startswith("I") or image.mode == "F":
         return *_deep_grey(image), hues
     if image.mode in ("1", "L"):
-        return np.array(image.convert("L"), dtype=np.uint8), 8, hues
+        return np.asarray(image if image.mode == "L" else image.convert("L"), np.uint8), 8, hues
     grey = np.empty((image.height, image.width), np.uint8)
     for rows, band in _bands(image):
         rgb = _flattened(band)
