@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import AppError
+from core.printable import printable
 from core.progress import Progress, Report, counted, ignore
 from core.settings import Settings, load_settings
 from imaging.film import Radiograph
@@ -246,7 +247,7 @@ def _unlock(options: Sequence[str]) -> int:
         sources = unlock(settings)
         note(settings, "unlock", who="command line")
     except AppError as error:
-        print(f"{error}\n{error.advice}", file=sys.stderr)
+        print(printable(str(error)), printable(error.advice), sep="\n", file=sys.stderr)
         return 1
     print(f"The sign-in is unlocked. Addresses with failed attempts before: {sources}.")
     return 0

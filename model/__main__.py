@@ -18,6 +18,7 @@ from tqdm import tqdm
 from core.errors import AppError, RadiographError
 from core.files import make_folder, write_atomically
 from core.formatting import with_time_left
+from core.printable import printable, printable_stdout
 from core.settings import PURPOSES, load_settings
 from imaging.radiograph import to_uint8
 from model.assessment import Assessment
@@ -61,6 +62,11 @@ archives are refused by name."""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     options = _parse(arguments)
+    with printable_stdout():
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         settings = load_settings(os.environ)
         start_tensorflow()
@@ -70,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         _assess_all(options, classifier, options.purpose or settings.purpose)
     except AppError as error:
-        print(f"{error}\n{error.advice}", file=sys.stderr)
+        print(printable(str(error)), printable(error.advice), sep="\n", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"Could not write the results: {error.strerror}", file=sys.stderr)

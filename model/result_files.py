@@ -22,6 +22,7 @@ from tqdm import tqdm
 from core.errors import AppError
 from core.files import private_opener
 from core.json_text import parse_json
+from core.printable import printable
 from model.listing import csv_heading, csv_row, row
 
 STDOUT = "-"
@@ -94,7 +95,7 @@ class ResultFile:
 
     def write(self, values: Mapping[str, Any]) -> None:
         """Append one record and hand it to the operating system."""
-        text = csv_row(values) if self._is_csv else json.dumps(values, ensure_ascii=False) + "\n"
+        text = csv_row(values) if self._is_csv else printable(json.dumps(values, ensure_ascii=False)) + "\n"
         if self._is_csv and not self._has_heading:
             text = csv_heading(values) + text
         self._has_heading = True

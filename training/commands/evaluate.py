@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from tqdm import tqdm
 
 from core.files import write_atomically
+from core.printable import printable
 from core.settings import Settings
 from model.tf_startup import start_tensorflow
 from training.commands.arguments import add_command, new_file, number, share
@@ -249,4 +250,4 @@ def _write(path: Path | None, text: str) -> None:
 
 def _print_skipped(failures: Iterable[tuple[Path, str]]) -> None:
     for path, reason in failures:
-        print(f"skipped {path}: {reason}", file=sys.stderr)
+        print(printable(f"skipped {path}: {reason}"), file=sys.stderr)

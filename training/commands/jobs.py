@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from core.errors import RunError
 from core.formatting import format_short_duration
+from core.printable import printable
 from core.settings import Settings
 from model.registry import active_version, load_card, version_folder
 from records.activity import note, noted
@@ -106,7 +107,7 @@ def _runs(_options: argparse.Namespace, settings: Settings) -> int:
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(printable("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()))
     return 0
 
 
@@ -189,7 +190,8 @@ def _watch(options: argparse.Namespace, settings: Settings) -> int:
         return 0
     print(f"{id} {'failed' if job.state == 'failed' else 'was cancelled'}.", file=sys.stderr)
     if job.failure:
-        print(*job.failure.last_log_lines, job.failure.message, job.failure.advice, sep="\n", file=sys.stderr)
+        said = (*job.failure.last_log_lines, job.failure.message, job.failure.advice)
+        print(*map(printable, said), sep="\n", file=sys.stderr)
     print(f"Resume it: python -m training resume {id}", file=sys.stderr)
     return 1
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from core.errors import AppError, ClassifierError
 from core.files import make_folder, write_atomically
+from core.printable import printable
 from core.progress import Report
 from core.settings import Settings
 from model.architectures import ARCHITECTURES, find_architecture
@@ -135,7 +136,7 @@ def _leaderboard(options: argparse.Namespace, settings: Settings) -> int:
                     rows[version] = _measure(version, options, settings, loaded)
                 rows[version] = _evaluated(rows[version], extra, options, settings)
             except AppError as error:
-                print(f"{name}: {error}\n{error.advice}", file=sys.stderr)
+                print(printable(f"{name}: {error}"), printable(error.advice), sep="\n", file=sys.stderr)
                 failed.append(name)
                 continue
             make_folder(runs)

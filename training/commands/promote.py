@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from core.errors import ClassifierError
+from core.printable import printable
 from core.settings import Settings
 from model.decisions import Promotion
 from model.promotions import previous_version, promote, promotions, rollback, serving_version, verified
@@ -75,7 +76,7 @@ def _promote(options: argparse.Namespace, settings: Settings) -> int:
         in_use = serving_version(settings)[0]
     unmet = [rule for rule in rules_for(settings, options.version, in_use) if not rule.passed]
     for rule in unmet:
-        print(f"not met: {rule.name}. {rule.sentence}", file=sys.stderr)
+        print(printable(f"not met: {rule.name}. {rule.sentence}"), file=sys.stderr)
     if unmet and not options.force:
         note(settings, "promote", who=command_line_user(), object=options.version, outcome="refused")
         print(
@@ -151,4 +152,4 @@ def line(one: Promotion) -> str:
         parts.append(f"overruled: {', '.join(one.overruled)}")
     if one.why:
         parts.append(f"reason: {' '.join(one.why.split())}")
-    return "  ".join(parts)
+    return printable("  ".join(parts))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from core.errors import DatasetError
+from core.printable import printable
 from core.settings import Settings
 from model.architectures import ARCHITECTURES, find_architecture
 from model.tf_startup import start_tensorflow
@@ -295,7 +296,7 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
     from training.runs.run import execute
 
     processes.remember(run_dir, os.getpid())
-    print(f"run {run_dir}", file=sys.stderr)
+    print(printable(f"run {run_dir}"), file=sys.stderr)
     with tqdm(disable=None, leave=False) as bar:
         try:
             folder = execute(run_dir, settings, terminal_report(bar))

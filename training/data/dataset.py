@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from core.errors import DatasetError, RadiographError
 from core.files import private_opener
+from core.printable import spreadsheet_text
 from core.progress import Tick
 from imaging.border import fill_border
 from imaging.radiograph import decode_square
@@ -285,15 +286,15 @@ def digest(samples: Iterable[Sample]) -> str:
 
 def write_manifest(path: Path, samples: Sequence[Sample], held_out: npt.NDArray[np.bool_], root: Path) -> None:
     """Write split.csv: path below the dataset folder, label, patient, sha256, part."""
-    with open(path, "w", newline="", opener=private_opener) as file:
+    with open(path, "w", newline="", encoding="utf-8", opener=private_opener) as file:
         writer = csv.writer(file)
         writer.writerow(("path", "label", "patient", "patient_known", "sha256", "part"))
         for sample, out in zip(samples, held_out, strict=True):
             writer.writerow(
                 (
-                    sample.path.relative_to(root).as_posix(),
+                    spreadsheet_text(sample.path.relative_to(root).as_posix()),
                     CLASSES[sample.label],
-                    sample.patient,
+                    spreadsheet_text(sample.patient),
                     int(sample.patient_known),
                     sample.sha256,
                     "validation" if out else "train",

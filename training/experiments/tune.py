@@ -38,6 +38,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from core.errors import AppError, DatasetError
 from core.files import append_privately, make_folder, write_atomically
+from core.printable import spreadsheet_text
 from core.progress import Progress, Report
 from training.data.augment import current_name
 from training.experiments.space import Dimension, Plan, recipe
@@ -287,11 +288,16 @@ def _table(rows: tuple[Row, ...], parameters: list[str]) -> str:
     text = io.StringIO()
     columns = [name for name in Row.__slots__ if name != "parameters"]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((*columns, *parameters))
+    writer.writerow(map(spreadsheet_text, (*columns, *parameters)))
     writer.writerows(
-        [*(getattr(row, name) for name in columns), *(row.parameters.get(name) for name in parameters)] for row in rows
+        [_safe(value) for value in (*(getattr(row, n) for n in columns), *(row.parameters.get(n) for n in parameters))]
+        for row in rows
     )
     return text.getvalue()
+
+
+def _safe(value: object) -> object:
+    return spreadsheet_text(value) if isinstance(value, str) else value
 
 
 def tune(request: TuneRequest, plan: Plan, report: Report) -> Standing:
