@@ -10,6 +10,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from pages.server import edge
 from pages.shared import classifiers, frame, installation
 
 ASSETS = Path(__file__).parent / "assets"
@@ -41,6 +42,6 @@ def draw() -> None:
 
 
 if __name__ == "app":
-    app = st.App(__file__, lifespan=installation.lifespan)
+    app = st.App(__file__, lifespan=installation.lifespan, middleware=edge.middleware(installation.edge_settings()))
 else:
     draw()

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from core.errors import AppError
+from core.printable import printable
 from core.progress import Progress, Report, counted, ignore
 from core.settings import Settings, load_settings
 from imaging.film import Radiograph
@@ -58,7 +59,9 @@ EXAMPLES = """examples:
   pneumolens serve --server.port 8600
   pneumolens assess film.dcm films/ --json results.jsonl
   pneumolens assess --help
+  pneumolens unlock
 
+`pneumolens unlock` ends the waiting time after wrong passwords.
 `pneumolens serve` passes all further options to `streamlit run`. Training has a command of its own: pneumolens-train.
 """
 
@@ -84,11 +87,12 @@ def load_active(settings: Settings | None = None) -> Classifier:
         If there is no version in use, or its files are missing or fail their checksum.
     """
     from model.engine import load_classifier
-    from model.registry import active_version, version_folder
+    from model.promotions import verified
+    from model.registry import active_version
     from model.tf_startup import start_tensorflow
 
     settings = settings or load_settings(os.environ)
-    folder = version_folder(settings, active_version(settings))
+    folder, _ = verified(settings, active_version(settings))
     start_tensorflow()
     return load_classifier(folder, settings.architectures)
 
@@ -204,15 +208,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
         prog="pneumolens",
-        description="PneumoLens: serve the app, or assess radiographs from the command line.",
+        description="PneumoLens: serve the app, assess radiographs, or unlock the sign-in.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    parser.add_argument("command", choices=("serve", "assess"), help="start the app, or assess radiographs")
+    parser.add_argument("command", choices=("serve", "assess", "unlock"), help="what to do")
     command = parser.parse_args(given[:1]).command
     if command == "serve":
         _serve(given[1:])
+    if command == "unlock":
+        return _unlock(given[1:])
     from model.__main__ import main as assess_command
 
     return assess_command(given)
@@ -222,6 +228,25 @@ def _serve(options: Sequence[str]) -> NoReturn:
     """Become `streamlit run app.py`, so that a signal to this command, as of a service manager, ends the server."""
     app = Path(__file__).with_name("app.py")
     os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", str(app), *options])
+
+
+def _unlock(options: Sequence[str]) -> int:
+    """End the waiting times of the sign-in: whoever may write into the data folder may do so."""
+    from records.activity import note
+    from records.administrator import unlock
+
+    argparse.ArgumentParser(
+        prog="pneumolens unlock", description="End every waiting time after wrong passwords or one-time codes."
+    ).parse_args(options)
+    try:
+        settings = load_settings(os.environ)
+        sources = unlock(settings)
+        note(settings, "unlock", who="command line")
+    except AppError as error:
+        print(printable(str(error)), printable(error.advice), sep="\n", file=sys.stderr)
+        return 1
+    print(f"The sign-in is unlocked. Addresses with failed attempts before: {sources}.")
+    return 0
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.usage import processor
 from tests.dicoms import SYNTAXES, phantom_dicom, stored_values
 from tests.phantoms import as_jpeg, chest
 
@@ -106,14 +106,6 @@ def resident(name: str) -> float:
     """Return a line of /proc/self/status in MB."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(f"{name}:"))
-
-
-def processor() -> float:
-    """Return the processor time of this process and of those it has started, in seconds."""
-    return sum(
-        usage.ru_utime + usage.ru_stime
-        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    )
 
 
 def dcmtk(path: Path, repeats: int) -> list[float]:

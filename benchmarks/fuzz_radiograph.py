@@ -1,8 +1,9 @@
 """Fuzzing of `decode_radiograph`: hundreds of thousands of damaged files, under limits of memory and time.
 
-Each file is decoded in a worker process with a data segment of at most one gibibyte, child processes included. Printed
-are the outcomes, exceptions other than RadiographError, workers that died, the slowest files and peak memory. Files are
-numbered; `--first` repeats one."""
+Each file is decoded in a worker process with a data segment of at most one gibibyte; the decoder processes that it
+starts (`imaging.worker`) are measured with it. Printed are the outcomes, exceptions other than RadiographError, workers
+that died, the slowest files and peak memory. Files are numbered; `--first` repeats one.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ import traceback
 import warnings
 from pathlib import Path
 
+from benchmarks.usage import processor
 from core.errors import RadiographError
+from imaging import worker
 from imaging.radiograph import decode_radiograph, rendered, to_uint8
 from tests.mutations import drawn_seeds, mutated, real_seeds
 
@@ -51,17 +54,10 @@ def work(first: int, count: int, folder: Path | None) -> int:
             became, fault = "FAULT", traceback.format_exc(limit=-4)
         line = [index, became, time.perf_counter() - began[0], processor() - began[1], fault]
         print(json.dumps(line), flush=True)
+    worker.shut_down()  # what an ended process took is known
     peaks = [resource.getrusage(who).ru_maxrss * 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     print(json.dumps(peaks), flush=True)
     return 0
-
-
-def processor() -> float:
-    """Return the processor time of this process and of those it has started, in seconds."""
-    return sum(
-        usage.ru_utime + usage.ru_stime
-        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    )
 
 
 def main() -> int:
@@ -89,8 +85,8 @@ def main() -> int:
             str(min(options.batch, last - position)),
             *(["--real", str(options.real)] if options.real else []),
         ]
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as worker:
-            for line in worker.stdout or ():
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            for line in process.stdout or ():
                 answer = json.loads(line)
                 if len(answer) == 2:
                     peaks = [max(pair) for pair in zip(peaks, answer, strict=True)]
@@ -101,8 +97,8 @@ def main() -> int:
                 slowest = sorted([*slowest, (processor_seconds, seconds, index)])[-5:]
                 if fault:
                     faults.append((index, fault))
-        if worker.returncode:
-            deaths.append((position, worker.returncode))
+        if process.returncode:
+            deaths.append((position, process.returncode))
             position += 1
         print(
             f"{position - options.first:,} files, {len(faults)} faults, {len(deaths)} deaths, "

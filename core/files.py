@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 
-def write_atomically(path: Path, content: bytes | str | Callable[[BinaryIO], object], *, mode: int = 0o666) -> None:
+
+def write_atomically(
+    path: Path, content: bytes | str | Callable[[BinaryIO], object], *, mode: int = PRIVATE_FILE
+) -> None:
     """Write to a temporary name beside `path`, fsync, then rename over it.
 
     Parameters
@@ -21,12 +27,13 @@ def write_atomically(path: Path, content: bytes | str | Callable[[BinaryIO], obj
     content
         Its bytes, its text (written as UTF-8), or a function that writes to the open file.
     mode
-        Permissions, less the umask, from the first byte on: 0o600 is for what only this user may read.
+        Permissions from the first byte on, whatever the umask is; 0o600 is what only this user may read.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         temporary.unlink(missing_ok=True)  # left by a process of this id that was killed, perhaps with another mode
         with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags | os.O_EXCL, mode)) as file:
+            os.fchmod(file.fileno(), mode)
             if callable(content):
                 content(file)
             else:
@@ -37,6 +44,62 @@ def write_atomically(path: Path, content: bytes | str | Callable[[BinaryIO], obj
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, for this user only, whatever the umask is; existing ones stay as they are."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    for one in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            one.mkdir(mode=PRIVATE_FOLDER)
+            one.chmod(PRIVATE_FOLDER)
+    if not folder.is_dir():
+        raise NotADirectoryError(folder)
+
+
+def append_privately(path: Path, content: bytes) -> None:
+    """Append to a file that only this user may read."""
+    with open(path, "ab", opener=private_opener) as file:
+        file.write(content)
+
+
+def private_opener(name: str, flags: int) -> int:
+    """Open a file for `open`; one that is made is for this user only, whatever the umask is."""
+    is_new = not Path(name).exists()
+    descriptor = os.open(name, flags, PRIVATE_FILE)
+    if is_new:
+        os.fchmod(descriptor, PRIVATE_FILE)
+    return descriptor
+
+
+def tighten(*folders: Path) -> tuple[Path, ...]:
+    """Close folders of this user to everybody else; return those that were open.
+
+    Folders of other users, and those that everybody may write into (the sticky bit), such as /tmp, are left alone.
+    """
+    changed = []
+    for folder in folders:
+        try:
+            about = folder.stat()
+            is_ours = stat.S_ISDIR(about.st_mode) and about.st_uid == os.geteuid() and folder != folder.parent
+            if is_ours and about.st_mode & 0o077 and not about.st_mode & stat.S_ISVTX:
+                folder.chmod(PRIVATE_FOLDER)
+                changed.append(folder)
+        except OSError:  # it is not there, or on a file system without permissions
+            continue
+    return tuple(changed)
+
+
+def hold(path: Path) -> bool:
+    """Hold `path` for this process until it ends; return whether no other process holds it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
+    if try_lock(descriptor):
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        return True  # the descriptor stays open: the lock is on it
+    holder = os.read(descriptor, 20)
+    os.close(descriptor)
+    return holder == str(os.getpid()).encode()
 
 
 def clear_left_over(folder: Path) -> None:
@@ -92,8 +155,7 @@ def locked(path: Path) -> Iterator[None]:
     The lock is on a hidden file beside `path`, which stays: `path` itself may be renamed over, and then two could each
     hold the lock of a different file. Do not nest it for one path.
     """
-    # Opened for reading only, so that a user who may not write another user's lock can still wait for it.
-    descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDONLY | os.O_CREAT, 0o644)
+    descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDONLY | os.O_CREAT, PRIVATE_FILE)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

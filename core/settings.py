@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from core.errors import SettingsError
 _OF_TESTS = ("PNEUMOLENS_TEST_", "PNEUMOLENS_NIGHTLY")
 # What a radiograph may be read for. "default" is the classifier version's own operating point; its card has the others.
 PURPOSES = ("default", "screening", "balanced", "rule_in")
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::\d{1,5})?", re.ASCII)
 SHIPPED_WEIGHTS = Path(__file__).parent.parent / "model" / "weights"
 
 
@@ -57,6 +59,23 @@ SETTINGS = (
         "20",
         "Prevalence of pneumonia among the children imaged here, in percent, 1 to 90, for PPV and NPV.",
     ),
+    Setting(
+        "PNEUMOLENS_ORIGINS",
+        "",
+        "Addresses under which browsers reach the app through a reverse proxy, https://lens.example, separated by "
+        "commas.",
+    ),
+    Setting(
+        "PNEUMOLENS_FRAME_ANCESTORS",
+        "",
+        "Addresses of the portals that may show the app in a frame, https://portal.example, separated by commas.",
+    ),
+    Setting("PNEUMOLENS_CONNECTIONS", "200", "Pages that may be open at one time; a quarter of them from one address."),
+    Setting(
+        "PNEUMOLENS_UPLOAD_MB",
+        "8000",
+        "Memory for uploads on their way to their pages, in MB, of all browsers; half of it for one.",
+    ),
 )
 
 
@@ -70,6 +89,8 @@ class Settings:
         One of `PURPOSES`.
     prevalence
         In (0, 1): the site's share of pneumonia.
+    origins, frame_ancestors
+        Each scheme://host or scheme://host:port, in lower case.
     """
 
     data_dir: Path
@@ -80,6 +101,10 @@ class Settings:
     purpose: str = PURPOSES[0]
     prevalence: float = 0.2
     shipped_weights: Path = SHIPPED_WEIGHTS
+    origins: tuple[str, ...] = ()
+    frame_ancestors: tuple[str, ...] = ()
+    connections: int = 200
+    upload_bytes: int = 8_000_000_000
 
     @property
     def versions_dir(self) -> Path:
@@ -135,7 +160,33 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         ),
         purpose=_purpose(values["PNEUMOLENS_PURPOSE"]),
         prevalence=_prevalence(values["PNEUMOLENS_PREVALENCE"]),
+        origins=_addresses("PNEUMOLENS_ORIGINS", values),
+        frame_ancestors=_addresses("PNEUMOLENS_FRAME_ANCESTORS", values),
+        connections=_count("PNEUMOLENS_CONNECTIONS", values, 100_000),
+        upload_bytes=_count("PNEUMOLENS_UPLOAD_MB", values, 1_000_000) * 1_000_000,
     )
+
+
+def _count(name: str, values: Mapping[str, str], most: int) -> int:
+    value = values[name].strip()
+    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= most):
+        raise SettingsError(
+            f"expected {name} as a whole number from 1 to {most}. Received: {value}",
+            advice=f"Set {name} to a whole number from 1 to {most}, or remove it.",
+        )
+    return int(value)
+
+
+def _addresses(name: str, values: Mapping[str, str]) -> tuple[str, ...]:
+    """Return origins as browsers write them; anything else would never match one, or would end up in a header."""
+    found = tuple(part.strip().lower().rstrip("/") for part in values[name].split(",") if part.strip())
+    for address in found:
+        if not _ORIGIN.fullmatch(address):
+            raise SettingsError(
+                f"expected {name} as addresses such as https://lens.example:8443. Received: {address}",
+                advice=f"Set {name} to addresses https://host or https://host:port, separated by commas.",
+            )
+    return found
 
 
 def _purpose(value: str) -> str:

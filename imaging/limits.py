@@ -25,6 +25,12 @@ class Limits:
         below 300 MB.
     short_side
         The fewest pixels along a picture's short side.
+    scans
+        Scans of one JPEG. Encoders write ten for a progressive one; each costs a pass over the whole picture.
+    decode_seconds
+        Processor time for one picture, in seconds. Lossless JPEG 2000 of 4,000 × 4,000 px at 16 bits takes five.
+    decode_bytes
+        Memory of a decoder for one picture. The largest picture as a progressive JPEG in colour takes two thirds.
     dicom_elements
         Elements of one DICOM file, those in sequences included.
     entries
@@ -38,6 +44,9 @@ class Limits:
     file_bytes: int = 200_000_000
     pixels: int = 36_000_000
     short_side: int = 32
+    scans: int = 100
+    decode_seconds: int = 10
+    decode_bytes: int = 1_000_000_000
     dicom_elements: int = 100_000
     entries: int = 20_000
     total_bytes: int = 40_000_000_000

@@ -16,8 +16,9 @@ import cv2
 from tqdm import tqdm
 
 from core.errors import AppError, DatasetError, RadiographError
-from core.files import write_atomically
+from core.files import make_folder, write_atomically
 from core.formatting import with_time_left
+from core.printable import printable, printable_stdout
 from core.settings import PURPOSES, load_settings
 from imaging.radiograph import to_uint8
 from model.assessment import Assessment
@@ -27,7 +28,8 @@ from model.listing import line
 from model.operating import at_purpose, operating_point
 from model.overlay import overlay
 from model.pipeline import assess
-from model.registry import active_version, version_folder
+from model.promotions import verified
+from model.registry import active_version
 from model.result_files import STDOUT, ResultFile
 from model.tf_startup import start_tensorflow
 
@@ -60,16 +62,21 @@ archives are refused by name."""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     options = _parse(arguments)
+    with printable_stdout():
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         settings = load_settings(os.environ)
         start_tensorflow()
         classifier = load_classifier(
-            version_folder(settings, options.classifier or active_version(settings)),
+            verified(settings, options.classifier or active_version(settings))[0],
             architectures=settings.architectures,
         )
         _assess_all(options, classifier, options.purpose or settings.purpose)
     except AppError as error:
-        print(f"{error}\n{error.advice}", file=sys.stderr)
+        print(printable(str(error)), printable(error.advice), sep="\n", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"Could not write the results: {error.strerror}", file=sys.stderr)
@@ -133,7 +140,7 @@ def _assess_all(options: argparse.Namespace, classifier: Classifier, purpose: st
             advice="Name files, or folders and archives with radiographs.",
         )
     if options.heatmaps is not None:
-        options.heatmaps.mkdir(parents=True, exist_ok=True)
+        make_folder(options.heatmaps)
     with ExitStack() as stack:
         results = [
             stack.enter_context(

@@ -8,11 +8,21 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from core.errors import ClassifierError
+from core.json_text import parse_json
 
+# What a field may hold, by how its annotation begins.
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "str | None": (str, type(None)),
+    "str": str,
+    "int": int,
+    "float": (int, float),
+    "Mapping": Mapping,
+    "tuple": tuple,
+}
 MEASURES = ("accuracy", "auroc", "auprc", "sensitivity", "specificity", "ppv", "npv", "f1", "brier", "ece")
 
 
@@ -232,7 +242,7 @@ def card_from_json(text: str) -> ModelCard:
         If the text is not a card.
     """
     try:
-        values = json.loads(text)
+        values = parse_json(text)
         values["calibration"] = Calibration(**values["calibration"])
         values["operating_point"] = OperatingPoint(**values["operating_point"])
         values["evaluations"] = {name: evaluation_from(e) for name, e in values["evaluations"].items()}
@@ -240,12 +250,34 @@ def card_from_json(text: str) -> ModelCard:
             values[name] = tuple(values[name])
         values["purposes"] = tuple(PurposePoint(**one) for one in values.get("purposes", ()))
         values["robustness"] = tuple(dict(row) for row in values.get("robustness", ()))
-        return ModelCard(**values)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        card = ModelCard(**values)
+        _refuse_other_types(card)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ClassifierError(
             f"expected a model card. Received: JSON that is not one ({error})",
             advice="The classifier's card is damaged; install the version again.",
         ) from error
+    return card
+
+
+def _refuse_other_types(value: Any) -> None:
+    """Raise TypeError if a field of a value of this module, or of those in it, is not of its annotated type.
+
+    JSON may hold anything, and a page would only find out when it draws the figure.
+    """
+    for one in fields(value):
+        held, expected = getattr(value, one.name), str(one.type)
+        kinds = next((kinds for name, kinds in _KINDS.items() if expected.startswith(name)), None)
+        if kinds is not None and (not isinstance(held, kinds) or isinstance(held, bool)):
+            raise TypeError(f"{one.name} is {type(held).__name__}, not {expected}")
+        parts = held.values() if isinstance(held, Mapping) else held if isinstance(held, tuple) else (held,)
+        for part in parts:
+            if is_dataclass(part):
+                _refuse_other_types(part)
+            elif expected == "tuple[str, ...]" and not isinstance(part, str):
+                raise TypeError(f"{one.name} holds {type(part).__name__}, not str")
+            elif expected.startswith("tuple[Mapping") and not isinstance(part, Mapping):
+                raise TypeError(f"{one.name} holds {type(part).__name__}, not a mapping")
 
 
 def evaluation_from(values: Mapping[str, Any]) -> Evaluation:

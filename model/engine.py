@@ -133,7 +133,7 @@ def load_classifier(folder: Path, architectures: Collection[str] = ()) -> Classi
     try:
         input_px = int(card.preprocessing["input_px"])
         network = load_network(folder / card.weights_file, card.architecture, input_px, architectures)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise ClassifierError(
             f"expected the weights of {card.architecture} in {card.version}. Received: {error}",
             advice=f"Version {card.version} does not fit this software; choose another.",

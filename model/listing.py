@@ -12,10 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
 from typing import Any
 
+from core.printable import spreadsheet_text
 from model.assessment import Assessment
 
-# Excel, LibreOffice and Google Sheets read text that begins like this as a formula (OWASP, "CSV injection").
-_FORMULAE = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 ASIDE = "probability_outside_population"
 
 
@@ -54,14 +53,15 @@ def line(assessment: Assessment) -> dict[str, Any]:
 def row(values: Mapping[str, Any]) -> dict[str, str]:
     """Return a line as cells; null is empty, and the probability of a film outside the population has its own column.
 
-    Text that a spreadsheet would read as a formula gets an apostrophe in front. Numbers stay numbers.
+    Text that a spreadsheet would read as a formula gets an apostrophe in front; control
+    characters are escaped. Numbers stay numbers.
     """
     is_outside = bool(values.get("status") == "outside")
     cells: dict[str, str] = {}
     for name, value in values.items():
         if name == "issues":
             cells["issues"] = " ".join(issue["code"] for issue in value)
-            cells["messages"] = _text(" ".join(issue["message"] for issue in value))
+            cells["messages"] = spreadsheet_text(" ".join(issue["message"] for issue in value))
         elif name == "probability":
             cells["probability"] = "" if is_outside else _cell(value)
             cells[ASIDE] = _cell(value) if is_outside else ""
@@ -99,8 +99,5 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, (int, float)):
         return str(value)
-    return _text("; ".join(value) if isinstance(value, Sequence) and not isinstance(value, str) else str(value))
-
-
-def _text(text: str) -> str:
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULAE) else text
+    is_list = isinstance(value, Sequence) and not isinstance(value, str)
+    return spreadsheet_text("; ".join(value) if is_list else str(value))

@@ -7,49 +7,42 @@ decision of the pointer, and the next decision writes it down first. No tensorfl
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, Literal
+from pathlib import Path
 
 from core.errors import ClassifierError
-from core.files import locked, sync_folder, write_atomically
+from core.files import locked, make_folder, private_opener, sync_folder, write_atomically
 from core.settings import Settings
-from model.registry import ACTIVE, read_pointer, verify, verify_again, version_folder
+from model.card import ModelCard, card_to_json
+from model.decisions import (
+    ACTIVE,
+    HISTORY,
+    Act,
+    Promotion,
+    last_promotion,
+    promotion_from,
+    read_history,
+    read_pointer,
+    recorded_digests,
+)
+from model.registry import (
+    CARD,
+    file_digests,
+    file_sha256,
+    known_sha256,
+    refuse_other_files,
+    verify,
+    verify_again,
+    version_folder,
+)
 
 log = logging.getLogger(__name__)
-HISTORY = "promotions.jsonl"
-
-
-@dataclass(frozen=True, slots=True)
-class Promotion:
-    """A decision about the version in use.
-
-    Attributes
-    ----------
-    at
-        UTC, ISO 8601.
-    who
-        Name of the administrator.
-    version, previous
-        The version promoted, and the one in use before.
-    why
-        Reason.
-    overruled
-        Names of the rules that were overridden.
-    act
-        "promote" or "rollback".
-    """
-
-    at: str
-    who: str
-    version: str
-    previous: str | None
-    why: str = ""
-    overruled: tuple[str, ...] = ()
-    act: Literal["promote", "rollback"] = "promote"
 
 
 def promote(
@@ -60,7 +53,7 @@ def promote(
     why: str = "",
     overruled: tuple[str, ...] = (),
     expected: str | None = None,
-    act: Literal["promote", "rollback"] = "promote",
+    act: Act = "promote",
 ) -> Promotion:
     """Promote a version and record the decision.
 
@@ -85,7 +78,7 @@ def promote(
     ClassifierError
         If another version than `expected` is in use by now, or the version is missing or damaged.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.data_dir)
     with locked(settings.data_dir / ACTIVE):
         return _promote(settings, version, who, why, overruled, expected, act)
 
@@ -107,7 +100,7 @@ def rollback(settings: Settings, *, who: str, why: str = "", expected: str | Non
     ClassifierError
         As `promote`, or if there is no earlier version.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.data_dir)
     with locked(settings.data_dir / ACTIVE):
         version = previous_version(settings)
         if version is None:
@@ -125,15 +118,16 @@ def _promote(
     why: str,
     overruled: tuple[str, ...],
     expected: str | None,
-    act: Literal["promote", "rollback"],
+    act: Act,
 ) -> Promotion:
-    verify(version_folder(settings, version))
+    digests = verified(settings, version)[1]
     history = promotions(settings)
     try:
         previous = read_pointer(settings).get("version")
         in_use = settings.classifier or previous
     except ClassifierError:  # promoting again is what repairs the pointer
-        previous = history[-1].version if history else None
+        last = last_promotion(history)
+        previous = None if last is None else last.version
         in_use = expected
     if expected is not None and in_use != expected:
         raise ClassifierError(
@@ -141,9 +135,7 @@ def _promote(
             advice="Another administrator changed the version in use. Reload the page, then decide.",
         )
     _append(settings, history)
-    decision = Promotion(
-        datetime.now(UTC).isoformat(timespec="milliseconds"), who, version, previous, why, tuple(overruled), act
-    )
+    decision = Promotion(_now(), who, version, previous, why, tuple(overruled), act, digests)
     write_atomically(settings.data_dir / ACTIVE, json.dumps({"version": version, "decision": asdict(decision)}))
     try:
         _append(settings, (*history, decision))
@@ -152,14 +144,83 @@ def _promote(
     return decision
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def verified(settings: Settings, version: str, *, again: bool = False) -> tuple[Path, Mapping[str, str]]:
+    """Compare a version's files with the checksums on its card, and with those on record for it.
+
+    Parameters
+    ----------
+    settings
+        Settings of the installation.
+    version
+        Name of an installed version.
+    again
+        Read only files that changed since: cheap enough for every rerun of a page.
+
+    Returns
+    -------
+    tuple of Path and mapping of str to str
+        The version's folder, and the SHA-256 of its files by name.
+
+    Raises
+    ------
+    ClassifierError
+        If the version is not installed, or its files were changed or damaged.
+    """
+    folder = version_folder(settings, version)
+    card = (verify_again if again else verify)(folder)
+    digests = file_digests(card, (known_sha256 if again else file_sha256)(folder / CARD))
+    known = recorded_digests(settings, version)
+    if known and (digests not in known or card.version != version):
+        expected = str(known[-1].get(CARD))
+        raise ClassifierError(
+            f"expected sha256 {expected[:12]}… for the card of {version}. Received: {digests[CARD][:12]}…",
+            advice=f"The card of version {version} was changed or damaged and will not be used.",
+        )
+    return folder, digests
+
+
+def change_card(settings: Settings, card: ModelCard, *, who: str, why: str) -> None:
+    """Replace the card of a version, for the same weights and population; of a version on record, as a decision.
+
+    Raises
+    ------
+    ClassifierError
+        If the card is another version's or names other files, or the version is missing or damaged.
+    """
+    make_folder(settings.data_dir)
+    with locked(settings.data_dir / ACTIVE):
+        folder, _ = verified(settings, card.version)
+        refuse_other_files(verify(folder), card)
+        text, shipped = card_to_json(card), settings.shipped_weights / ACTIVE
+        digests = file_digests(card, hashlib.sha256(text.encode()).hexdigest())
+        history = promotions(settings)
+        if any(one.version == card.version for one in history):
+            change = Promotion(_now(), who, card.version, card.version, why, act="card", digests=digests)
+            _append(settings, (*history, change))
+        write_atomically(folder / CARD, text)
+        # The shipped version's own record; only whoever develops PneumoLens changes its card.
+        if (
+            folder.parent == settings.shipped_weights
+            and read_pointer(Settings(settings.data_dir / "none", shipped_weights=settings.shipped_weights)).get(
+                "version"
+            )
+            == card.version
+        ):
+            write_atomically(shipped, json.dumps({"version": card.version, "digests": digests}, indent=1) + "\n")
+
+
 def promotions(settings: Settings) -> tuple[Promotion, ...]:
     """Return every decision about the version in use on this installation, oldest first."""
-    history = _history(settings)
+    history = read_history(settings)
     try:
         decision = read_pointer(settings).get("decision")
     except ClassifierError:  # raised again where the version in use is read
         decision = None
-    last = None if decision is None else _promotion(decision)
+    last = None if decision is None else promotion_from(decision)
     return history if last is None or last in history else (*history, last)
 
 
@@ -180,38 +241,13 @@ def _before(history: tuple[Promotion, ...]) -> tuple[str, ...]:
     return tuple(path)
 
 
-def _history(settings: Settings) -> tuple[Promotion, ...]:
-    """Return the decisions in the history; a partial line left by a crash is skipped."""
-    try:
-        lines = (settings.data_dir / HISTORY).read_bytes().splitlines()
-    except FileNotFoundError:
-        return ()
-    read = (_promotion(_parsed(line)) for line in lines if line.strip())
-    return tuple(one for one in read if one is not None)
-
-
-def _parsed(line: bytes) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
-
-
-def _promotion(values: Any) -> Promotion | None:
-    try:
-        return Promotion(**{**values, "overruled": tuple(values["overruled"])})
-    except (TypeError, KeyError):
-        log.warning("a line of %s is not a decision and was skipped", HISTORY)
-        return None
-
-
 def _append(settings: Settings, decisions: tuple[Promotion, ...]) -> None:
     """Append those of `decisions` that the history lacks; existing lines are never rewritten."""
-    path, known = settings.data_dir / HISTORY, _history(settings)
+    path, known = settings.data_dir / HISTORY, read_history(settings)
     missing = [one for one in decisions if one not in known]
     if not missing:
         return
-    with path.open("ab") as file:
+    with open(path, "ab", opener=private_opener) as file:
         # First a line's end: a crash may have left the last line without one.
         file.write(b"\n" * (file.tell() > 0 and not path.read_bytes().endswith(b"\n")))
         file.writelines(json.dumps(asdict(one), ensure_ascii=False).encode() + b"\n" for one in missing)
@@ -242,7 +278,8 @@ def serving_version(settings: Settings) -> tuple[str, ClassifierError | None]:
         candidates += [version] if (version := read_pointer(settings).get("version")) else []
     except ClassifierError as error:
         refused = error
-        candidates += [one.version for one in promotions(settings)[-1:]]
+        last = last_promotion(promotions(settings))
+        candidates += [] if last is None else [last.version]
     candidates += reversed(_before(promotions(settings)))
     try:
         candidates += [read_pointer(Settings(settings.shipped_weights))["version"]]
@@ -250,7 +287,7 @@ def serving_version(settings: Settings) -> tuple[str, ClassifierError | None]:
         log.debug("no version shipped")
     for version in candidates:
         try:
-            verify_again(version_folder(settings, version))
+            verified(settings, version, again=True)
         except ClassifierError as error:
             refused = refused or _named(error, version)
         else:

@@ -8,7 +8,6 @@ folder. No tensorflow here.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 import time
@@ -16,16 +15,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from core.errors import ClassifierError
-from core.files import sync_folder, write_atomically
+from core.files import make_folder, sync_folder, write_atomically
 from core.settings import Settings
 from model.card import ModelCard, card_from_json, card_to_json
+from model.decisions import read_pointer
 from model.population import POPULATION
 
 CARD = "card.json"
-ACTIVE = "active.json"
 # A file that changed twice within a tick of the clock looks unchanged, so recent files are not cached.
 _TICK_NS = 2_000_000_000
 _checksums: dict[Path, tuple[tuple[int, ...], str]] = {}
@@ -38,7 +36,7 @@ def list_versions(settings: Settings) -> tuple[str, ...]:
         path.parent.name
         for root in _roots(settings)
         for path in root.glob(f"*/{CARD}")
-        if not path.parent.name.startswith(".")
+        if _VERSION.fullmatch(path.parent.name)
     }
     return tuple(sorted(found, key=_version_key))
 
@@ -86,27 +84,6 @@ def active_version(settings: Settings) -> str:
     return str(version)
 
 
-def read_pointer(settings: Settings) -> dict[str, Any]:
-    """Return the content of `active.json`, at least the version; empty where there is none.
-
-    Raises
-    ------
-    ClassifierError
-        If the file is damaged.
-    """
-    for root in (settings.data_dir, settings.shipped_weights):
-        if (root / ACTIVE).is_file():
-            try:
-                values = json.loads((root / ACTIVE).read_text(encoding="utf-8"))
-                return {**values, "version": str(values["version"])}
-            except (ValueError, KeyError, TypeError) as error:
-                raise ClassifierError(
-                    f"expected the active version in {ACTIVE}. Received: a damaged file",
-                    advice="Ask an administrator to promote a classifier again.",
-                ) from error
-    return {}
-
-
 def load_card(settings: Settings, version: str) -> ModelCard:
     """Read the card of `version` in the installation of `settings`.
 
@@ -138,12 +115,19 @@ def read_card(folder: Path) -> ModelCard:
 def replace_card(folder: Path, card: ModelCard) -> None:
     """Replace the card of the version in `folder` by `card`, for the same weights and population.
 
+    `model.promotions.change_card` does so for a version on record: the changed card would be refused otherwise.
+
     Raises
     ------
     ClassifierError
         If the card is that of another version, of other weights or of another population.
     """
-    kept = verify(folder)
+    refuse_other_files(verify(folder), card)
+    write_atomically(folder / CARD, card_to_json(card))
+
+
+def refuse_other_files(kept: ModelCard, card: ModelCard) -> None:
+    """Raise ClassifierError if `card` is not one of the version, weights and population of `kept`."""
     if any(
         getattr(card, name) != getattr(kept, name)
         for name in ("version", "sha256", "weights_file", "population_sha256")
@@ -152,7 +136,12 @@ def replace_card(folder: Path, card: ModelCard) -> None:
             f"expected a card of {kept.version} and its weights. Received: one of {card.version}",
             advice="Make a new version for other weights.",
         )
-    write_atomically(folder / CARD, card_to_json(card))
+
+
+def file_digests(card: ModelCard, card_sha256: str) -> dict[str, str]:
+    """Return the SHA-256 of a verified version's files by name, given that of its card."""
+    population = {POPULATION: card.population_sha256} if card.population_sha256 else {}
+    return {CARD: card_sha256, card.weights_file: card.sha256, **population}
 
 
 def verify(folder: Path) -> ModelCard:
@@ -168,7 +157,7 @@ def verify(folder: Path) -> ModelCard:
 
 def verify_again(folder: Path) -> ModelCard:
     """Verify as `verify` does, but read only files that changed since: cheap enough for every rerun of a page."""
-    return _check(folder, _known_sha256)
+    return _check(folder, known_sha256)
 
 
 def _check(folder: Path, sha256_of: Callable[[Path], str]) -> ModelCard:
@@ -209,7 +198,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _known_sha256(path: Path) -> str:
+def known_sha256(path: Path) -> str:
     """Return `file_sha256(path)`, cached while inode, size and times of the file stay the same.
 
     The change time is among them: unlike the modification time it cannot be set back.
@@ -280,7 +269,7 @@ def add_version(
         )
     staging = root / f".{card.version}.tmp"
     shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
+    make_folder(staging)
     try:
         write_weights(staging / card.weights_file)
         if write_population is not None:

@@ -20,6 +20,9 @@ from typing import Any
 from tqdm import tqdm
 
 from core.errors import AppError
+from core.files import private_opener
+from core.json_text import parse_json
+from core.printable import printable
 from model.listing import csv_heading, csv_row, row
 
 STDOUT = "-"
@@ -67,7 +70,9 @@ class ResultFile:
         self.count = len(records)
         self._file = None
         if target != STDOUT:
-            self._file = Path(target).open("a" if resume else "w", encoding="utf-8", newline="")  # noqa: SIM115
+            self._file = open(  # noqa: SIM115
+                target, "a" if resume else "w", encoding="utf-8", newline="", opener=private_opener
+            )
 
     def __enter__(self) -> ResultFile:
         """Return itself."""
@@ -90,7 +95,7 @@ class ResultFile:
 
     def write(self, values: Mapping[str, Any]) -> None:
         """Append one record and hand it to the operating system."""
-        text = csv_row(values) if self._is_csv else json.dumps(values, ensure_ascii=False) + "\n"
+        text = csv_row(values) if self._is_csv else printable(json.dumps(values, ensure_ascii=False)) + "\n"
         if self._is_csv and not self._has_heading:
             text = csv_heading(values) + text
         self._has_heading = True
@@ -114,7 +119,7 @@ def _whole_records(path: Path, is_csv: bool) -> Sequence[Mapping[str, Any]]:
         if is_csv:
             records = list(csv.DictReader(io.StringIO(text, newline="")))
         else:
-            records = [json.loads(one) for one in text.split("\n")[:-1]]
+            records = [parse_json(one) for one in text.split("\n")[:-1]]
         fits = start.startswith(begins) and all({"path", "sha256", "purpose"} <= set(one) for one in records)
     except (ValueError, TypeError, csv.Error):
         fits = False

@@ -1,8 +1,8 @@
-"""Administrator account of an installation: one-time code, password and rate limit.
+"""Administrator account of an installation: one-time code and password; attempts are throttled by source.
 
     <data_dir>/first-code.json      Argon2 hash of the one-time code of this start of the app, until it is used
     <data_dir>/administrator.json   Argon2 hash of the password, and a mark that changes with every password
-    <data_dir>/attempts.json        number of consecutive failed attempts, and the end of the waiting time
+    <data_dir>/attempts.json        failed attempts by source, see `records.throttle`
 
 All files are readable by the app's user only. Write access to the data folder implies administrator rights: deleting
 `administrator.json` and restarting the app brings a new code. Argon2id (RFC 9106).
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,20 +22,21 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from core.errors import SignInError
-from core.files import locked, write_atomically
+from core.files import locked, make_folder, write_atomically
 from core.formatting import format_wait
+from core.json_text import parse_json
 from core.settings import Settings
+from records import throttle
+from records.throttle import LOCAL
 
 NAME = "administrator"
-ACCOUNT, FIRST_CODE, ATTEMPTS = "administrator.json", "first-code.json", "attempts.json"
+ACCOUNT, FIRST_CODE = "administrator.json", "first-code.json"
 SHORTEST, LONGEST = 12, 256
 EXPECTED = f"at least {SHORTEST} characters, six of them different, no common word or keyboard sequence"
 FORGOTTEN = (
     "To reset a forgotten password, delete administrator.json in the data folder and restart the app: it prints a new "
     "one-time code."
 )
-# Attempts without a wait, then the first wait, which doubles with each failed attempt up to the longest.
-FREE_ATTEMPTS, FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 5, 15.0, 900.0
 # Crockford's base 32, without letters that are easily confused: 5 bits each, 60 bits in all.
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _GROUPS, _GROUP = 3, 4
@@ -92,8 +92,8 @@ def new_first_code(settings: Settings) -> str | None:
         return "-".join("".join(signs[i : i + _GROUP]) for i in range(0, len(signs), _GROUP))
 
 
-def set_password(settings: Settings, code: str, password: str) -> str:
-    """Set the password with the one-time code, which is thereby used up.
+def set_password(settings: Settings, code: str, password: str, source: str = LOCAL) -> str:
+    """Set the password with the one-time code, which is thereby used up; `source` is who asks, see `records.throttle`.
 
     Parameters
     ----------
@@ -129,6 +129,7 @@ def set_password(settings: Settings, code: str, password: str) -> str:
             )
         _attempt(
             settings,
+            source,
             str(stored),
             "".join(filter(str.isalnum, code.upper())).translate(_MISREAD),
             "The one-time code is wrong. It is printed in the terminal in which the app was started; each start "
@@ -144,8 +145,10 @@ def set_password(settings: Settings, code: str, password: str) -> str:
         return mark
 
 
-def check_password(settings: Settings, password: str) -> str:
+def check_password(settings: Settings, password: str, source: str = LOCAL) -> str:
     """Verify `password` for the installation of `settings` and return the mark of the stored password.
+
+    `source` is who asks, see `records.throttle`.
 
     Raises
     ------
@@ -157,7 +160,7 @@ def check_password(settings: Settings, password: str) -> str:
         if not {"password", "mark"} <= account.keys():
             raise SignInError("expected a stored password. Received: none, or a damaged file", advice=FORGOTTEN)
         stored, mark, typed = str(account["password"]), str(account["mark"]), _normal(password)
-        _attempt(settings, stored, typed, "The password is wrong.")
+        _attempt(settings, source, stored, typed, "The password is wrong.")
         if _hasher.check_needs_rehash(stored):
             _write(settings, ACCOUNT, account | {"password": _hasher.hash(typed)})
         return mark
@@ -198,38 +201,28 @@ def _without_words(plain: str) -> str:
     return "".join(sign for sign in plain if not sign.isdigit())
 
 
-def _attempt(settings: Settings, stored: str, typed: str, advice: str) -> None:
-    """Verify an input against an Argon2 hash; failed attempts are counted on disk and delay later ones.
+def unlock(settings: Settings) -> int:
+    """End every wait after failed attempts; return the number of sources that had any.
 
-    The attempt is counted before it is verified, so that killing the app in between gives no free attempt.
+    Raises
+    ------
+    SignInError
+        If the data folder cannot be written.
     """
-    state, now = _read(settings, ATTEMPTS), time.time()
-    wrong = _whole(state.get("wrong"))
-    # At most the longest wait, even where the clock was set back meanwhile.
-    left = min(float(_whole(state.get("wait_until"))) - now, LONGEST_WAIT_SECONDS)
-    if left > 0:
-        raise SignInError(
-            f"expected a pause after {wrong} failed attempts. Received: another attempt",
-            advice=f"Too many failed attempts. Try again in {format_wait(left)}.",
-        )
-    wrong += 1
-    wait = wait_seconds(wrong)
-    _write(settings, ATTEMPTS, {"wrong": wrong, "wait_until": int(now + wait + 0.999) if wait else 0})
-    try:
-        _hasher.verify(stored, typed)
-    except (VerificationError, InvalidHashError) as error:
-        raise SignInError(
-            "expected the stored code or password. Received: another one",
-            advice=f"{advice} {f'Try again in {format_wait(wait)}.' if wait else ''}".strip(),
-        ) from error
-    (settings.data_dir / ATTEMPTS).unlink(missing_ok=True)
+    with _exclusive(settings):
+        return throttle.clear(settings)
 
 
-def wait_seconds(wrong: int) -> float:
-    """Return the waiting time in seconds after `wrong` consecutive failed attempts."""
-    if wrong < FREE_ATTEMPTS:
-        return 0.0
-    return min(FIRST_WAIT_SECONDS * 2.0 ** min(wrong - FREE_ATTEMPTS, 30), LONGEST_WAIT_SECONDS)
+def _attempt(settings: Settings, source: str, stored: str, typed: str, advice: str) -> None:
+    """Verify an input against an Argon2 hash; failed attempts delay later ones of the same source."""
+    with throttle.attempt(settings, source) as wait:
+        try:
+            _hasher.verify(stored, typed)
+        except (VerificationError, InvalidHashError) as error:
+            raise SignInError(
+                "expected the stored code or password. Received: another one",
+                advice=f"{advice} {f'Try again in {format_wait(wait)}.' if wait else ''}".strip(),
+            ) from error
 
 
 def _normal(password: str) -> str:
@@ -241,7 +234,7 @@ def _normal(password: str) -> str:
 def _exclusive(settings: Settings) -> Iterator[None]:
     """Lock the account: concurrent attempts would otherwise be verified before the first is counted."""
     try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(settings.data_dir)
         with locked(settings.data_dir / ACCOUNT):
             yield
     except OSError as error:
@@ -255,7 +248,7 @@ def _exclusive(settings: Settings) -> Iterator[None]:
 def _read(settings: Settings, name: str) -> dict[str, Any]:
     """Return the content of a JSON file, empty where it is missing or damaged."""
     try:
-        values = json.loads((settings.data_dir / name).read_text(encoding="utf-8"))
+        values = parse_json((settings.data_dir / name).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}
@@ -263,10 +256,6 @@ def _read(settings: Settings, name: str) -> dict[str, Any]:
 
 def _write(settings: Settings, name: str, values: dict[str, Any]) -> None:
     write_atomically(settings.data_dir / name, json.dumps(values), mode=0o600)
-
-
-def _whole(value: object) -> int:
-    return value if isinstance(value, int) else 0
 
 
 def _now() -> str:

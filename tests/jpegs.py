@@ -1,15 +1,18 @@
-"""Writes the kinds of JPEG that only DICOM uses, so that a test needs no native encoder: lossless and twelve bits.
+"""Writes JPEG files that PIL does not write: lossless and twelve bits, which only DICOM uses, and those of many scans.
 
-Both use Huffman codes of one length, which no real encoder does and every decoder has to take (ISO/IEC 10918-1).
+Lossless and twelve bits use Huffman codes of one length, which no real encoder does and every decoder has to take
+(ISO/IEC 10918-1).
 """
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 Whole = npt.NDArray[np.int64]
 
@@ -83,6 +86,15 @@ def extended_jpeg(values: npt.NDArray[np.generic], bits: int = 12, step: int = 4
         + entropy
         + b"\xff\xd9"
     )
+
+
+def many_scans(picture: npt.NDArray[np.uint8], scans: int) -> bytes:
+    """Encode (H, W) as a progressive JPEG whose last scan, a refinement, is there again until there are `scans`."""
+    target = io.BytesIO()
+    Image.fromarray(picture).save(target, "JPEG", progressive=True)
+    data = target.getvalue()
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + last * (scans - data.count(b"\xff\xda")) + data[-2:]
 
 
 # Run and size → code: every pair that eight to twelve bits need, in order.

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from core.errors import AppError
+from core.printable import printable, printable_stdout
 from core.settings import load_settings
 from training.commands import (
     audit,
@@ -69,11 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     is_worker = bool(given) and given[0].startswith("_")
     options = (worker_parser() if is_worker else parser()).parse_args(given)
     try:
-        status = int(options.act(options, load_settings(os.environ)))
+        with printable_stdout():
+            status = int(options.act(options, load_settings(os.environ)))
         sys.stdout.flush()
         return status
     except AppError as error:
-        print(f"{error}\n{error.advice}", file=sys.stderr)
+        print(printable(str(error)), printable(error.advice), sep="\n", file=sys.stderr)
         return 1
     except BrokenPipeError:
         # Whoever read the output has closed it, as `head` does; nothing may be written to it when Python exits.

@@ -1,25 +1,23 @@
 """Decoding of compressed frames: JPEG, JPEG-LS and JPEG 2000 as DICOM encapsulates them (PS3.5 section A.4).
 
 The stream itself says which it is, so a wrong transfer syntax does no harm. PIL decodes eight-bit JPEG, as it does in
-pictures; GDCM decodes everything else in a process of its own (`codec_worker`), because its decoders crash on some
-damaged streams.
+pictures, and GDCM everything else; both do so in a decoder process (`imaging.worker`).
 """
 
 from __future__ import annotations
 
 import importlib.util
 import struct
-import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from core.errors import RadiographError
+from imaging import worker
 from imaging.dicom.elements import damaged
-from imaging.jpeg import grey_jpeg, jpeg_ends
+from imaging.film import Pixels
+from imaging.jpeg import check_scans, jpeg_ends
 from imaging.limits import EXPORT
 
 # Start of frame (ISO/IEC 10918-1 table B.1, 14495-1) → the transfer syntax that GDCM knows it by; "" is PIL's.
@@ -32,9 +30,6 @@ _FRAMES = {
 }
 _JPEG_2000 = "1.2.840.10008.1.2.4.91"
 _START = b"\xff\x4f\xff\x51"
-_WORKER = Path(__file__).with_name("codec_worker.py")
-_SECONDS = 9  # of processor time; a lossless JPEG 2000 image of 4,000 × 4,000 px at 16 bits takes five
-_WAIT = 60.0  # of the clock, on a busy machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +43,7 @@ class _Frame:
     syntax: str
 
 
-def decode_stream(stream: bytes, rows: int, columns: int) -> tuple[npt.NDArray[np.uint8] | npt.NDArray[np.uint16], int]:
+def decode_stream(stream: bytes, rows: int, columns: int) -> tuple[Pixels, int]:
     """Decode one grey frame.
 
     Parameters
@@ -68,7 +63,7 @@ def decode_stream(stream: bytes, rows: int, columns: int) -> tuple[npt.NDArray[n
     Raises
     ------
     RadiographError
-        With the codes UNREADABLE or UNSUPPORTED.
+        With the codes UNREADABLE, UNSUPPORTED or TOO_LARGE.
     """
     if stream.startswith(b"\xff\xd8"):
         frame, is_complete = _jpeg_frame(stream), jpeg_ends(stream)
@@ -88,6 +83,8 @@ def decode_stream(stream: bytes, rows: int, columns: int) -> tuple[npt.NDArray[n
         raise damaged("a compressed picture of another size than its header says")
     if not is_complete:
         raise damaged("a compressed picture that breaks off")
+    if stream.startswith(b"\xff\xd8"):
+        check_scans(stream)
     if not frame.syntax:
         return _decode_with_pil(stream, frame), 8
     return _decode_with_gdcm(stream, frame), frame.precision
@@ -125,44 +122,22 @@ def _jpeg_2000_frame(stream: bytes) -> _Frame:
 
 
 def _decode_with_pil(stream: bytes, frame: _Frame) -> npt.NDArray[np.uint8]:
-    try:
-        pixels = grey_jpeg(stream)
-    except Exception as error:  # PIL's decoders raise many kinds of errors
-        raise damaged(f"{type(error).__name__} while decoding") from error
+    pixels = _of_size(worker.decode("jpeg", stream)[0].pixels, frame)
+    return np.asarray(pixels, np.uint8)
+
+
+def _decode_with_gdcm(stream: bytes, frame: _Frame) -> Pixels:
+    if importlib.util.find_spec("_gdcm") is None:  # finds it without importing it
+        raise _unsupported("a compressed picture, and the library python-gdcm is not installed")
+    allocated = 8 if frame.precision <= 8 else 16
+    numbers = (frame.rows, frame.columns, allocated, frame.precision, frame.syntax)
+    return _of_size(worker.decode("frame", stream, numbers)[0].pixels, frame)
+
+
+def _of_size(pixels: Pixels, frame: _Frame) -> Pixels:
     if pixels.shape != (frame.rows, frame.columns):
         raise damaged("a compressed picture of another size than its header says")
     return pixels
-
-
-def _decode_with_gdcm(stream: bytes, frame: _Frame) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
-    found = importlib.util.find_spec("_gdcm")  # finds it without importing it
-    if found is None or not found.submodule_search_locations:
-        raise _unsupported("a compressed picture, and the library python-gdcm is not installed")
-    folder = Path(next(iter(found.submodule_search_locations))).parent
-    count = frame.rows * frame.columns
-    allocated = 8 if frame.precision <= 8 else 16
-    # Decoders need some five copies, the widest with four bytes a pixel.
-    numbers = (frame.rows, frame.columns, allocated, frame.precision)
-    command = [
-        sys.executable,
-        "-I",
-        "-S",
-        str(_WORKER),
-        str(folder),
-        *map(str, numbers),
-        frame.syntax,
-        str(300_000_000 + 18 * count),
-        str(_SECONDS),
-    ]
-    try:
-        answer = subprocess.run(
-            command, input=stream, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=_WAIT, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise damaged("a compressed picture that takes too long to decode") from error
-    if answer.returncode != 0 or len(answer.stdout) != count * allocated // 8:
-        raise damaged("a compressed picture that cannot be decoded")
-    return np.frombuffer(answer.stdout, np.uint8 if allocated == 8 else "<u2").reshape(frame.rows, frame.columns)
 
 
 def _unsupported(received: str) -> RadiographError:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 from core.errors import RadiographError
@@ -18,6 +21,8 @@ from pages.reading.films import Film, Notes
 MOST_FILMS = 200
 # Queued files are held in memory; this is more than a morning's images of a large detector.
 MOST_WAITING_BYTES = 2_000_000_000
+# Of all visits together.
+MOST_WAITING_BYTES_IN_ALL = 8_000_000_000
 Order = Literal["arrival", "probability"]
 ARRIVAL: Order = "arrival"
 PROBABILITY: Order = "probability"
@@ -42,7 +47,7 @@ class Waiting:
     source: bytes = b""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class FilmQueue:
     """The queue and the films of one visit.
 
@@ -61,6 +66,8 @@ class FilmQueue:
         those left unread when the reader stopped.
     done, total
         Files of the current run of reading.
+    key
+        Tells the queues of a visit apart.
     reassess_lock
         Held while films are assessed again, since a press starts a new run of the page beside the one before.
     """
@@ -76,12 +83,18 @@ class FilmQueue:
     stopped: int = 0
     done: int = 0
     total: int = 0
+    key: str = field(default_factory=partial(secrets.token_hex, 8))
     reassess_lock: threading.Lock = field(default_factory=threading.Lock)
     _count: int = 0
     _is_reading: bool = False
     _reading: threading.Lock = field(default_factory=threading.Lock)
     _shows_next: bool = False
     _durations: deque[float] = field(default_factory=lambda: deque(maxlen=10))
+
+    def __post_init__(self) -> None:
+        """Count this queue among all."""
+        with _all_lock:
+            _all_queues.add(self)
 
     @property
     def waiting_bytes(self) -> int:
@@ -102,7 +115,10 @@ class FilmQueue:
         self.not_queued = self.skipped = self.stopped = 0
         for name, data in files:
             members = self._unpacked(shown_name(name), data)
-            has_memory = self.waiting_bytes + len(data) <= MOST_WAITING_BYTES
+            has_memory = (
+                self.waiting_bytes + len(data) <= MOST_WAITING_BYTES
+                and waiting_bytes_in_all() + len(data) <= MOST_WAITING_BYTES_IN_ALL
+            )
             room = MOST_FILMS - len(self.waiting) if has_memory else 0
             self.not_queued += max(0, len(members) - room)
             self.waiting.extend(members[:room])
@@ -145,7 +161,7 @@ class FilmQueue:
                 yield file
             finally:
                 self._is_reading = False
-                if file is not None:
+                if file is not None and self.waiting and self.waiting[0] is file:
                     self.waiting.popleft()
 
     def stop(self) -> None:
@@ -155,6 +171,19 @@ class FilmQueue:
         while len(self.waiting) > kept:
             self.waiting.pop()
             self.stopped += 1
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing was ever added."""
+        return not self.drops and not self.films and not self.waiting
+
+    def clear(self) -> None:
+        """Remove every film and file; a file under assessment goes when its assessment ends."""
+        self.show(0)
+        self.waiting.clear()
+        for film in self.films:
+            source_cache.discard(film.source)
+        self.films.clear()
 
     def find(self, sha256: str, version: str) -> Film | None:
         """Return a film with the same bytes that was assessed by the same classifier version."""
@@ -247,6 +276,18 @@ class FilmQueue:
     def seconds_left(self) -> float | None:
         """Estimate the time for the queued files from the last assessments, None before the first."""
         return len(self.waiting) * sum(self._durations) / len(self._durations) if self._durations else None
+
+
+_all_lock = threading.Lock()
+# Weakly held, so that a visit that ends takes its queue with it.
+_all_queues: weakref.WeakSet[FilmQueue] = weakref.WeakSet()
+
+
+def waiting_bytes_in_all() -> int:
+    """Return the bytes of memory that the queued files of all visits hold."""
+    with _all_lock:
+        queues = list(_all_queues)
+    return sum(queue.waiting_bytes for queue in queues)
 
 
 def _refused(name: str, error: RadiographError) -> Waiting:

@@ -24,7 +24,7 @@ from pages.reading.queue import ARRIVAL, MOST_FILMS, PROBABILITY, FilmQueue, Ord
 from pages.reading.source_cache import RELEASED
 from pages.reading.table import film_row, header_summary, pressed, queued_row, show_table, sorted_by, summary
 from pages.reading.viewer import show_viewer
-from pages.shared import classifiers, frame
+from pages.shared import classifiers, frame, visitor
 from pages.shared.measures import VALIDATION
 from pages.shared.predictive_values import prevalence_as_set, requested_purpose
 from pages.shared.streamlit_patches import release_memory, take_upload
@@ -41,13 +41,29 @@ FAILED = InputIssue(
 )
 # How long one run of the page assesses before it draws the results and handles what was pressed.
 SLICE_SECONDS = 0.5
+FILMS, KEY = "read.films", "films"
 ORDERS: dict[Order, str] = {ARRIVAL: "Upload order", PROBABILITY: "Probability"}
 
 
 def films() -> FilmQueue:
-    """Return this visit's films."""
-    queue: FilmQueue = st.session_state.setdefault("read.films", FilmQueue())
+    """Return this visit's films; after a reload, those from before.
+
+    The queue's key is in the address, which a reload repeats and a new page does not have: whoever opens the app next
+    on a shared machine must not find the films of the one before.
+    """
+    queue: FilmQueue | None = st.session_state.get(FILMS)
+    if queue is None or queue.is_untouched:
+        queue = visitor.take_up(f"{FILMS} {st.query_params.get(KEY, '')}") or queue or FilmQueue()
+        st.session_state[FILMS] = queue
     return queue
+
+
+def keep_films(queue: FilmQueue) -> None:
+    """Keep the films for a reload of this page."""
+    if not queue.is_untouched and (queue.films or queue.waiting):
+        visitor.keep(f"{FILMS} {queue.key}", queue)
+        if st.query_params.get(KEY) != queue.key:
+            st.query_params[KEY] = queue.key
 
 
 def assess_some(queue: FilmQueue, classifier: Classifier) -> None:
@@ -130,8 +146,10 @@ def set_order_by_heading() -> None:
 def start_over() -> None:
     """Remove all files and films of the visit."""
     queue = films()
-    queue.show(0)
-    st.session_state["read.films"] = FilmQueue(drops=queue.drops + 1)
+    queue.clear()
+    st.session_state[FILMS] = FilmQueue(drops=queue.drops + 1)
+    visitor.hide_files()
+    st.query_params.pop(KEY, None)
     forget_printing()
 
 
@@ -221,7 +239,7 @@ def show_welcome(card: ModelCard) -> None:
         "<h2>Supported files</h2><p>DICOM, JPEG, PNG and TIFF, one or many, and zip archives of them. Images that are "
         "not frontal chest radiographs are refused, with the reason.</p>"
         "<h2>Privacy</h2><p>Files stay in this session’s memory and are never stored. Names and identifiers in DICOM "
-        "headers are not shown. Start over, or closing the page, removes all files.</p>"
+        "headers are not shown. Start over removes all files at once, closing the page within two minutes.</p>"
         "<h2>Limitations</h2><p>Detects pneumonia only. Not valid for adults, lateral views and images that are not "
         "radiographs.</p>"
         f"<h2>Classifier in use</h2><p>{escape(card.version)}.{validated}</p></section>"
@@ -247,6 +265,7 @@ def show_dropzone(queue: FilmQueue, is_empty: bool) -> None:
 def page() -> None:
     """Draw the page; while files are queued, assess some and draw again, so that the page stays usable."""
     queue = films()
+    keep_films(queue)
     version = classifiers.card_in_use().version
     reassess_requested(queue, version)
     context = report_context()

@@ -55,6 +55,11 @@ def unpin(source: Source, budget: int = BUDGET_BYTES) -> None:
         _release(budget)
 
 
+def discard(source: Source) -> None:
+    """Release a file at once."""
+    source.is_pinned, source.data, source.decoded = False, None, None
+
+
 def restore(source: Source, data: bytes, budget: int = BUDGET_BYTES) -> None:
     """Give a released file its bytes back, after the same file was added once more."""
     source.data, source.last_used = data, next(_clock)

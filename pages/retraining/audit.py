@@ -19,8 +19,10 @@ from core.settings import Settings
 from imaging.radiograph import decode_radiograph, to_uint8
 from pages.retraining import charts_audit, file_cache
 from pages.retraining.charts_audit import SPLIT_NAMES
+from pages.shared import visitor
 from pages.shared.administrator import still_administrator
 from pages.shared.streamlit_patches import release_memory
+from records.activity import dataset_object
 from training.data.audit import Audit, Group
 from training.runs import audits
 from training.runs.audits import AuditState
@@ -65,7 +67,8 @@ def show_progress(settings: Settings, key: str) -> None:
     st.html('<p class="pl-note" role="status">The audit continues if you leave this page or close the browser.</p>')
     with st.container(horizontal=True, gap="small"):
         if st.button("Cancel audit", key="audit.cancel"):
-            audits.cancel_audit(settings, key)
+            with visitor.noted(settings, "cancel-audit", key):
+                audits.cancel_audit(settings, key)
             st.rerun()
 
 
@@ -158,7 +161,8 @@ def show_actions(settings: Settings, state: AuditState, audit: Audit, is_current
 def repeat_button(settings: Settings, state: AuditState) -> None:
     """Draw the button that audits the dataset in its present state."""
     if st.button("Repeat audit", key="audit.again"):
-        st.query_params["audit"] = audits.start_audit(settings, state.dataset)
+        with visitor.noted(settings, "audit", dataset_object(state.dataset.id)):
+            st.query_params["audit"] = audits.start_audit(settings, state.dataset)
         st.rerun()
 
 

@@ -15,14 +15,15 @@ from core.progress import Progress, Report
 from core.settings import Settings
 from pages.retraining import file_cache
 from pages.retraining.charts_audit import SPLIT_NAMES
+from pages.shared import installation, visitor
 from pages.shared.streamlit_patches import take_upload
+from records.activity import dataset_object
 from training.data import sources, uploads
 from training.data.dataset import CLASSES, SUFFIXES
 from training.data.sources import Dataset
 from training.runs import audits, jobs
 
 ZIP, DIRECTORY = "ZIP file", "Folder on this computer"
-MOST_ZIP_MB = 4000
 _SELECTED, _MESSAGE, _ROUND, _DELETING = "choose.dataset", "choose.message", "choose.round", "choose.deleting"
 _LAYOUT = (
     "Two folders NORMAL and PNEUMONIA with radiographs as JPEG, PNG, TIFF, BMP or WebP; or folders train, val and "
@@ -76,7 +77,8 @@ def show_folders(settings: Settings) -> None:
 def start_audit(settings: Settings, dataset: Dataset) -> None:
     """Start the audit, or reuse the existing one, and open its step."""
     try:
-        key = audits.start_audit(settings, dataset)
+        with visitor.noted(settings, "audit", dataset_object(dataset.id)):
+            key = audits.start_audit(settings, dataset)
     except AppError as error:
         show_refusal(error)
         return
@@ -105,9 +107,11 @@ def show_empty(settings: Settings) -> None:
 
 def show_upload(settings: Settings) -> None:
     """Draw the upload and store it as a dataset."""
+    most = st.get_option("server.maxUploadSize")  # what the server takes, whatever a page offers
     st.html(
         '<h2 class="pl-heading">Upload radiographs</h2>'
-        f'<p class="pl-note">{_LAYOUT} Uploads stay on this server until you delete them.</p>'
+        f'<p class="pl-note">{_LAYOUT} Uploads stay on this server until you delete them. Upload a dataset of '
+        f"more than {most} MB as a folder.</p>"
     )
     kind = st.segmented_control(
         "Upload as", (ZIP, DIRECTORY), default=ZIP, required=True, key="choose.kind", label_visibility="collapsed"
@@ -118,16 +122,14 @@ def show_upload(settings: Settings) -> None:
     if problem is not None:
         show_refusal(problem)
     if kind == ZIP:
-        file = st.file_uploader(
-            f"One ZIP file, up to {MOST_ZIP_MB // 1000} GB", type="zip", key=key, max_upload_size=MOST_ZIP_MB
-        )
+        file = st.file_uploader(f"One ZIP file, up to {most} MB", type="zip", key=key)
         if file is not None:
             receive(partial(uploads.unpack_zip, settings, file, file.name))
             take_upload(file)
             st.rerun()
     else:
         files = st.file_uploader(
-            "One folder with its subfolders, up to 200 MB per file",
+            f"One folder with its subfolders, up to {most} MB per file",
             key=key,
             type=sorted(suffix[1:] for suffix in SUFFIXES),
             accept_multiple_files="directory",
@@ -155,8 +157,10 @@ def receive(store: Callable[[Report], uploads.Stored]) -> None:
         try:
             stored = store(show)
         except AppError as error:
+            visitor.note(installation.settings(), "upload", outcome="refused")
             st.session_state["choose.problem"] = error
             return
+    visitor.note(installation.settings(), "upload", dataset_object(stored.dataset.id))
     st.session_state[_SELECTED] = stored.dataset.id
     words = f"{count(total_of(stored.dataset))} stored as “{stored.dataset.name}”."
     if stored.left_out:
@@ -181,7 +185,8 @@ def confirm_deletion(settings: Settings, dataset: Dataset) -> None:
     st.session_state.pop(_DELETING)
     in_training = [job.data for job in jobs.list_jobs(settings) if job.state in ("running", "queued")]
     try:
-        sources.delete_dataset(settings, dataset.id, (*in_training, *audits.folders_in_use(settings)))
+        with visitor.noted(settings, "delete", dataset_object(dataset.id)):
+            sources.delete_dataset(settings, dataset.id, (*in_training, *audits.folders_in_use(settings)))
     except AppError as error:
         show_refusal(error)
         return

@@ -24,7 +24,7 @@ from core.settings import Settings
 from model.card import Evaluation, Measure
 from model.registry import active_version, load_card
 from pages.retraining import charts_compare
-from pages.shared import frame
+from pages.shared import frame, visitor
 from pages.shared.administrator import still_administrator
 from pages.shared.measures import MEASURE_NAMES, perturbation_name
 from training.runs import candidate, estimate
@@ -97,7 +97,8 @@ def _show_invitation(settings: Settings, folder: Path, version: str, in_use: str
 
 def _start_button(settings: Settings, folder: Path, in_use: str, label: str) -> None:
     if st.button(label, type="primary", key="compare.start"):
-        candidate.start_comparison(settings, folder, in_use)
+        with visitor.noted(settings, "compare", folder.name):
+            candidate.start_comparison(settings, folder, in_use)
         st.rerun()
 
 

@@ -11,10 +11,11 @@ from core.errors import AppError, ClassifierError
 from core.formatting import format_estimate
 from core.settings import Settings
 from model.card import ModelCard
-from model.promotions import Promotion, previous_version, promote, promotions, rollback, serving_version
+from model.decisions import Promotion
+from model.promotions import previous_version, promote, promotions, rollback, serving_version
 from model.registry import CARD, active_version, list_versions, load_card, read_card, version_folder
 from pages.retraining import file_cache
-from pages.shared import frame
+from pages.shared import frame, visitor
 from pages.shared.administrator import guarded
 from pages.shared.measures import split_name
 from training.runs import candidate, promotion
@@ -24,6 +25,7 @@ from training.runs.promotion import Rule
 _MESSAGE = "decide.message"
 _AT_ONCE = "It takes effect immediately on every open page, without a restart."
 MET, NOT_MET = "met", "not&nbsp;met"
+_ACTS = {"promote": "Promoted", "rollback": "Rolled back to", "card": "Changed the card of"}
 _FIGURES = ("auroc", "sensitivity", "specificity", "ece")
 
 
@@ -49,8 +51,7 @@ def _version_in_use(settings: Settings) -> str | None:
     try:
         version = active_version(settings)
     except ClassifierError as error:
-        _warn("The version in use is unknown.", error.advice)
-        return None
+        return _serving_instead(settings, error)
     try:
         serving, refused = serving_version(settings)
     except ClassifierError as error:
@@ -59,6 +60,17 @@ def _version_in_use(settings: Settings) -> str | None:
     if refused is not None:
         _warn(refused.advice, f"{serving} remains in use until another version is promoted.")
     return version
+
+
+def _serving_instead(settings: Settings, error: ClassifierError) -> str | None:
+    """Draw that the version in use is not on record, and return the one that is used; promoting one repairs it."""
+    try:
+        serving, _ = serving_version(settings)
+    except ClassifierError:
+        _warn("The version in use is unknown.", error.advice)
+        return None
+    _warn("The version in use is unknown.", f"{error.advice} Until then {serving} is used.")
+    return serving
 
 
 def _show_decision(settings: Settings, who: str, run_id: str, in_use: str | None) -> None:
@@ -72,13 +84,21 @@ def _show_decision(settings: Settings, who: str, run_id: str, in_use: str | None
             "This training has not produced a version yet. Decide on it after it has been compared with the classifier "
             "in use.",
         )
-    elif version == in_use:
+    elif version == in_use and _is_on_record(settings):
         _title(
             f"{version} is in use",
             "Check it on a few radiographs and on the Performance page. Roll back below if necessary.",
         )
     elif in_use is not None:
         show_promotion(settings, who, folder, version, in_use)
+
+
+def _is_on_record(settings: Settings) -> bool:
+    try:
+        active_version(settings)
+    except ClassifierError:
+        return False
+    return True
 
 
 def _title(title: str, note: str) -> None:
@@ -92,7 +112,7 @@ def _warn(strong: str, words: str) -> None:
 def show_promotion(settings: Settings, who: str, folder: Path, version: str, in_use: str) -> None:
     """Draw the rules and the button that promotes `version` in place of `in_use`."""
     rules = _rules(settings, folder, version, in_use)
-    blocked = promotion.is_blocked(rules)
+    blocked = version != in_use and promotion.is_blocked(rules)  # the same again only puts it on record
     _title(
         f"Promote {version}?",
         f"In use: {in_use}." + ("" if blocked else f" All rules are met. {_AT_ONCE}"),
@@ -116,6 +136,8 @@ def show_promotion(settings: Settings, who: str, folder: Path, version: str, in_
 
 
 def _rules(settings: Settings, folder: Path, version: str, in_use: str) -> tuple[Rule, ...]:
+    if version == in_use:  # promoted again, since it is not on record
+        return ()
     return promotion.check(
         load_card(settings, version),
         load_card(settings, in_use),
@@ -188,13 +210,14 @@ def _promote_version(
 ) -> bool:
     """Promote a version, unless more rules are unmet than when the page was drawn; return whether it was promoted."""
     try:
-        now_unmet = promotion.broken(_rules(settings, folder, version, in_use))
-        if not set(now_unmet) <= set(unmet):
-            raise ClassifierError(
-                f"expected the same unmet rules as on the page. Received: {', '.join(now_unmet)}",
-                advice="The evaluation of this version has changed. Review the rules again.",
-            )
-        promote(settings, version, who=who, why=why, overruled=now_unmet, expected=in_use)
+        with visitor.noted(settings, "promote", version):
+            now_unmet = promotion.broken(_rules(settings, folder, version, in_use))
+            if not set(now_unmet) <= set(unmet):
+                raise ClassifierError(
+                    f"expected the same unmet rules as on the page. Received: {', '.join(now_unmet)}",
+                    advice="The evaluation of this version has changed. Review the rules again.",
+                )
+            promote(settings, version, who=who, why=why, overruled=now_unmet, expected=in_use)
     except AppError as error:
         _keep_message(error.advice, str(error), is_warning=True)
         return False
@@ -219,7 +242,8 @@ def _override(settings: Settings, who: str, folder: Path, version: str, in_use: 
 @guarded
 def _roll_back(settings: Settings, who: str, in_use: str | None) -> None:
     try:
-        done = rollback(settings, who=who, expected=in_use)
+        with visitor.noted(settings, "rollback", previous_version(settings) or ""):
+            done = rollback(settings, who=who, expected=in_use)
     except AppError as error:
         _keep_message(error.advice, str(error), is_warning=True)
     else:
@@ -267,7 +291,7 @@ def show_history(settings: Settings, who: str, in_use: str | None) -> None:
 
 
 def _history_row(one: Promotion) -> str:
-    what = f"{'Rolled back to' if one.act == 'rollback' else 'Promoted'} {one.version}"
+    what = f"{_ACTS.get(one.act, one.act)} {one.version}"
     if one.previous and one.previous != one.version:
         what += f", replacing {one.previous}"
     why = one.why + (f" Overridden: {', '.join(one.overruled)}." if one.overruled else "")

@@ -15,8 +15,9 @@ from model.card import ModelCard
 from model.networks.architectures import ARCHITECTURES, find_architecture
 from model.registry import version_folder
 from pages.retraining import file_cache
-from pages.shared import classifiers
+from pages.shared import classifiers, visitor
 from pages.shared.administrator import still_administrator
+from records.activity import dataset_object
 from training.data.audit import Audit
 from training.data.augment import MAX_STRENGTH
 from training.fitting.config import OPTIMIZERS, TrainingConfig, default_config
@@ -297,8 +298,10 @@ def show_button(settings: Settings, who: str, state: AuditState, choice: Choice,
             who,
         )
     except AppError as error:
+        visitor.note(settings, "start", dataset_object(state.dataset.id), "refused")
         st.html(f'<p class="pl-warning"><strong>{escape(error.advice)}</strong><br>{escape(str(error))}</p>')
         return
+    visitor.note(settings, "start", job.id)
     st.query_params["run"] = job.id
     st.query_params["step"] = "train"
     st.rerun()

@@ -13,6 +13,7 @@ from core.formatting import UNDEFINED, format_duration
 from core.settings import Settings
 from pages.retraining import file_cache
 from pages.retraining.charts_watch import training_curves
+from pages.shared import visitor
 from pages.shared.administrator import guarded, still_administrator
 from pages.shared.measures import stage_name
 from training.runs import jobs, run_queue
@@ -279,7 +280,8 @@ def act(
     def do() -> None:
         st.session_state.pop(_CONFIRM, None)
         try:
-            what(settings, job.id, who)
+            with visitor.noted(settings, what.__name__, job.id):
+                what(settings, job.id, who)
         except AppError as error:
             st.session_state[_ERROR] = f"{error.advice} ({error})"
 

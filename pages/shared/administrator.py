@@ -1,9 +1,10 @@
 """The sign-in guard of the administrator's pages: one-time code, password and session time-out.
 
-A session is one browser connection, so a reload signs out. It ends with "Sign out", after 30 minutes of inactivity and
-when the password changes. A page needs the guard in three places: its script calls `require_administrator`, every
-fragment `still_administrator`, since it runs again without its page, and every callback is `guarded`, since it runs
-before its page.
+A sign-in belongs to a browser: it is in force on the connection on which the password was given, and on those that send
+the cookie that the browser fetches for it. It ends with "Sign out", after 30 minutes of inactivity and when the
+password changes. A page needs the guard in three places: its script calls `require_administrator`, every fragment
+`still_administrator`, since it runs again without its page, and every callback is `guarded`, since it runs before its
+page.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import wraps
 from html import escape
 from typing import Any
@@ -21,7 +21,9 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from core.errors import AppError, SignInError
 from core.settings import Settings
-from pages.shared import frame, installation
+from pages.server.sign_ins import SIGN_INS, SignIn
+from pages.server.visit_guard import SIGN_IN_PATH
+from pages.shared import frame, installation, visitor
 from records.administrator import (
     EXPECTED,
     FORGOTTEN,
@@ -40,21 +42,14 @@ _SIGN_IN, _ENDED = "administrator.session", "administrator.ended"
 _clock = time.monotonic
 
 
-@dataclass(frozen=True, slots=True)
-class _SignIn:
-    """A signed-in session: the mark of its password and the time of its last use, in seconds."""
-
-    mark: str
-    used: float
-
-
 def require_administrator() -> str:
     """Return the administrator's name where signed in; else draw the sign-in form and stop the page."""
     try:
         settings = installation.settings()
         if _is_signed_in(settings):
-            sign_in: _SignIn = st.session_state[_SIGN_IN]
-            st.session_state[_SIGN_IN] = _SignIn(sign_in.mark, _clock())
+            sign_in = SIGN_INS.find(st.session_state[_SIGN_IN])
+            if sign_in is not None:
+                sign_in.used = _clock()
             _show_user()
             return NAME
         if has_password(settings):
@@ -100,14 +95,18 @@ def guarded(callback: Callable[..., object]) -> Callable[..., None]:
 
 
 def sign_out() -> None:
-    """End the session."""
-    st.session_state.pop(_SIGN_IN, None)
+    """End the sign-in, on every page of the browser."""
+    name = st.session_state.pop(_SIGN_IN, None)
+    SIGN_INS.remove(name)
+    if name is not None:
+        visitor.note(installation.settings(), "sign-out")
 
 
 def _is_signed_in(settings: Settings) -> bool:
-    sign_in: _SignIn | None = st.session_state.get(_SIGN_IN)
+    name, sign_in = _find_sign_in()
     if sign_in is None:
         return False
+    st.session_state[_SIGN_IN] = name
     if _clock() - sign_in.used >= IDLE_SECONDS:
         st.session_state[_ENDED] = f"You were signed out after {IDLE_SECONDS / 60:.0f} minutes of inactivity."
     elif sign_in.mark != password_mark(settings):
@@ -118,10 +117,30 @@ def _is_signed_in(settings: Settings) -> bool:
     return False
 
 
+def _find_sign_in() -> tuple[str, SignIn | None]:
+    """Return the sign-in in force on this connection: one that was made on it, or whose cookie it sent."""
+    visit = visitor.current()
+    if visit is None:
+        return "", None
+    name: str
+    for name in (st.session_state.get(_SIGN_IN) or "", visit.sign_in or ""):
+        sign_in = SIGN_INS.find(name)
+        if (
+            sign_in is not None
+            and sign_in.visit == visit.visit
+            and (sign_in.connection == visit.connection or name == visit.sign_in)
+        ):
+            return name, sign_in
+    return "", None
+
+
 def _sign_in(mark: str) -> None:
-    st.session_state[_SIGN_IN] = _SignIn(mark, _clock())
+    visit = visitor.current()
+    if visit is None:  # the connection ended meanwhile
+        st.stop()
+        raise AssertionError("st.stop returned")
+    st.session_state[_SIGN_IN] = SIGN_INS.add(mark, _clock(), visit.visit, visit.connection)
     st.session_state.pop(_ENDED, None)
-    log.info("the administrator signed in")
     st.rerun()
 
 
@@ -129,11 +148,21 @@ def _sign_in(mark: str) -> None:
 def _show_user() -> None:
     """Draw the user and "Sign out", and check regularly whether the session has ended, so that no page stays open."""
     still_administrator()
+    _fetch_cookie()
     with st.container(
         horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small", key="administrator"
     ):
         st.html(f'<p class="pl-note">Signed in as {NAME}</p>', width="content")
         st.button("Sign out", on_click=sign_out, key="administrator.sign_out")
+
+
+def _fetch_cookie() -> None:
+    """Have the browser fetch the cookie of a new sign-in, which a script of the page could not set."""
+    sign_in = SIGN_INS.find(st.session_state.get(_SIGN_IN))
+    if sign_in is not None and sign_in.visit is not None and sign_in.ticket:
+        base = str(st.get_option("server.baseUrlPath") or "").strip("/")
+        path = f"/{base}{SIGN_IN_PATH}" if base else SIGN_IN_PATH
+        st.html(f'<img src="{path}{sign_in.ticket}" alt="" hidden>')
 
 
 def _ask_for_password(settings: Settings) -> None:
@@ -148,7 +177,8 @@ def _ask_for_password(settings: Settings) -> None:
         is_sent = st.form_submit_button("Sign in", type="primary")
     if is_sent:
         try:
-            mark = check_password(settings, password)
+            with visitor.noted(settings, "sign-in"):
+                mark = check_password(settings, password, visitor.source())
         except SignInError as error:
             _show_refusal(error)
         else:
@@ -181,7 +211,8 @@ def _ask_for_first_code(settings: Settings) -> None:
                     "expected the same password twice. Received: two different passwords",
                     advice="The passwords do not match. Enter the same password twice.",
                 )
-            mark = set_password(settings, code, password)
+            with visitor.noted(settings, "set-password"):
+                mark = set_password(settings, code, password, visitor.source())
         except SignInError as error:
             _show_refusal(error)
         else:

@@ -10,7 +10,7 @@ import streamlit as st
 from core.errors import AppError
 from model.card import ModelCard
 from model.engine import Classifier, load_classifier
-from model.promotions import serving_version
+from model.promotions import serving_version, verified
 from model.registry import CARD, read_card, version_folder
 from pages.shared import installation
 from pages.shared.frame import show_fallback
@@ -62,7 +62,7 @@ def classifier_of(version: str) -> Classifier:
     ClassifierError
         If the version is missing, damaged or does not fit this software.
     """
-    folder = version_folder(installation.settings(), version)
+    folder, _ = verified(installation.settings(), version, again=True)
     return _classifier(str(folder), _state(folder / CARD), card_of(version).sha256)
 
 

@@ -12,6 +12,8 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from pages.server.limits import BUDGET
+
 
 def keep_uploads_in_memory() -> None:
     """Keep uploads off the disk: the server would write all of a file beyond 1 MB to a temporary one.
@@ -26,6 +28,7 @@ def take_upload(file: UploadedFile) -> bytes:
     data, context = file.getvalue(), get_script_run_ctx()
     if context is not None and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
         context.uploaded_file_mgr.remove_file(session_id=context.session_id, file_id=file.file_id)
+        BUDGET.release(context.session_id, file.file_id)
     return data
 
 

@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from core.files import clear_left_over, locked, sync_folder, try_lock, write_atomically
+from core.files import (
+    append_privately,
+    clear_left_over,
+    locked,
+    make_folder,
+    sync_folder,
+    tighten,
+    try_lock,
+    write_atomically,
+)
 from tests import ROOT
 
 
@@ -158,3 +167,30 @@ def test_a_lock_is_had_by_one_or_shared_by_many_and_ends_with_its_descriptor(tmp
     os.close(second)
     assert try_lock(third)
     os.close(third)
+
+
+def test_folders_and_files_are_private_whatever_the_umask_is(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        make_folder(tmp_path / "a" / "b")
+        write_atomically(tmp_path / "a" / "b" / "whole", b"1")
+        append_privately(tmp_path / "a" / "b" / "line", b"1")
+        with locked(tmp_path / "a" / "b" / "whole"):
+            pass
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(one.stat().st_mode) for one in (tmp_path / "a", tmp_path / "a" / "b")} == {0o700}
+    files = list((tmp_path / "a" / "b").iterdir())
+    assert len(files) == 3 and {stat.S_IMODE(one.stat().st_mode) for one in files} == {0o600}
+    make_folder(tmp_path / "a" / "b")
+    with pytest.raises(NotADirectoryError):
+        make_folder(tmp_path / "a" / "b" / "whole")
+
+
+def test_open_folders_are_closed_but_not_those_that_all_share(tmp_path: Path) -> None:
+    for name, mode in (("open", 0o755), ("closed", 0o700), ("shared", 0o1777)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(mode)
+    names = [tmp_path / name for name in ("open", "closed", "shared", "missing")]
+    assert tighten(*names, Path("/")) == (tmp_path / "open",)
+    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("open", "shared")] == [0o700, 0o1777]

@@ -23,6 +23,13 @@ def test_data_roots_are_separated_like_a_path() -> None:
     assert load_settings({"PNEUMOLENS_DATA_ROOTS": roots}).data_roots == (Path("/srv/a"), Path("/srv/b"))
 
 
+def test_addresses_are_origins() -> None:
+    settings = load_settings(
+        {"PNEUMOLENS_ORIGINS": "https://Lens.example/, http://[::1]:85", "PNEUMOLENS_FRAME_ANCESTORS": ""}
+    )
+    assert (settings.origins, settings.frame_ancestors) == (("https://lens.example", "http://[::1]:85"), ())
+
+
 def test_a_misspelt_setting_is_refused_by_name() -> None:
     with pytest.raises(SettingsError, match="PNEUMOLENS_DATADIR"):
         load_settings({"PNEUMOLENS_DATADIR": "/srv/x"})
@@ -55,10 +62,14 @@ def test_the_sites_prevalence_is_a_percentage(value: str, share: float) -> None:
     [
         ("PNEUMOLENS_PURPOSE", "triage"),
         ("PNEUMOLENS_PURPOSE", "screening,balanced"),
+        *(("PNEUMOLENS_ORIGINS", value) for value in ("lens.example", "https://*.example", "https://a.b/c", "null")),
+        ("PNEUMOLENS_FRAME_ANCESTORS", "https://a.example; script-src evil.example"),
+        *(("PNEUMOLENS_CONNECTIONS", value) for value in ("0", "-1", "1e3", "many")),
+        ("PNEUMOLENS_UPLOAD_MB", "0"),
         *(("PNEUMOLENS_PREVALENCE", value) for value in ("0", "91", "0.2", "-5", "twenty", "12.5", "%", "٢٠")),
     ],
 )
-def test_a_purpose_or_prevalence_that_makes_no_sense_is_refused(name: str, value: str) -> None:
+def test_a_value_that_makes_no_sense_is_refused(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name) as caught:
         load_settings({name: value})
     assert caught.value.advice.startswith(f"Set {name} to ")

@@ -13,8 +13,9 @@ import pytest
 import model.promotions
 from core.errors import ClassifierError
 from core.settings import Settings
-from model.promotions import HISTORY, previous_version, promote, promotions, rollback, serving_version
-from model.registry import ACTIVE, active_version, add_version
+from model.decisions import ACTIVE, HISTORY
+from model.promotions import previous_version, promote, promotions, rollback, serving_version
+from model.registry import active_version, add_version
 from tests import ROOT
 from tests.model.test_registry import add, card
 

@@ -10,20 +10,20 @@ from pathlib import Path
 import pytest
 from argon2 import PasswordHasher
 
+import pneumolens
 from core.errors import SignInError
 from core.settings import Settings
-from records import administrator
+from records import administrator, throttle
 from records.administrator import (
-    FREE_ATTEMPTS,
-    LONGEST_WAIT_SECONDS,
     check_password,
     has_password,
     new_first_code,
     password_mark,
     refuse_weak,
     set_password,
-    wait_seconds,
+    unlock,
 )
+from records.throttle import FREE_ATTEMPTS, LONGEST_WAIT_SECONDS, SHARED_ATTEMPTS, wait_seconds
 
 PASSWORD = "correct horse battery"
 WRONG = "another horse battery"
@@ -42,7 +42,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(administrator, "time", made)
+    monkeypatch.setattr(throttle, "time", made)
     return made
 
 
@@ -62,10 +62,10 @@ def with_password(settings: Settings) -> str:
     return set_password(settings, code, PASSWORD)
 
 
-def wrong(settings: Settings, times: int = 1) -> SignInError:
+def wrong(settings: Settings, times: int = 1, source: str = "local") -> SignInError:
     for _ in range(times):
         with pytest.raises(SignInError) as error:
-            check_password(settings, WRONG)
+            check_password(settings, WRONG, source)
     return error.value
 
 
@@ -198,10 +198,66 @@ def test_waits_grow_to_a_longest_and_a_clock_set_back_does_not_lock_out(settings
     waits = [wait_seconds(wrong) for wrong in range(1, 40)]
     assert waits == sorted(waits) and waits[FREE_ATTEMPTS - 2 : FREE_ATTEMPTS + 1] == [0, 15, 30]
     assert waits[-1] == LONGEST_WAIT_SECONDS and wait_seconds(10**6) == LONGEST_WAIT_SECONDS
-    with_password(settings)
+    mark = with_password(settings)
     wrong(settings, FREE_ATTEMPTS)
     clock.now -= 10**7
-    assert "15 minutes" in wrong(settings).advice
+    assert "Too many failed attempts. Try again in 15 seconds" in wrong(settings).advice
+    clock.now += 16
+    assert check_password(settings, PASSWORD) == mark, "the wait has ended although the clock is still behind"
+
+
+def test_whoever_fails_is_kept_waiting_and_nobody_else(settings: Settings) -> None:
+    mark = with_password(settings)
+    wrong(settings, FREE_ATTEMPTS, "192.0.2.1")
+    for same in ("192.0.2.1", "::ffff:192.0.2.1"):
+        assert "Too many" in wrong(settings, source=same).advice
+    assert check_password(settings, PASSWORD, "192.0.2.2") == mark and check_password(settings, PASSWORD) == mark
+    wrong(settings, FREE_ATTEMPTS, "2001:db8::1")
+    assert "Too many" in wrong(settings, source="2001:db8::2").advice, "one client owns a whole network of IPv6"
+
+
+def test_many_addresses_share_a_budget_that_keeps_out_neither_the_machine_nor_who_signed_in_before(
+    settings: Settings, clock: Clock
+) -> None:
+    mark = with_password(settings)
+    check_password(settings, PASSWORD, "198.51.100.7")
+    for n in range(SHARED_ATTEMPTS):
+        assert "wrong" in wrong(settings, source=f"192.0.2.{n}").advice
+    for source in ("192.0.2.200", "2001:db8::1"):
+        assert "Too many failed attempts. Try again in 15 minutes" in wrong(settings, source=source).advice
+    assert check_password(settings, PASSWORD, "198.51.100.7") == mark and check_password(settings, PASSWORD) == mark
+    clock.now -= 10**7
+    assert "wrong" in wrong(settings, source="192.0.2.200").advice, "a clock set back begins the budget anew"
+    clock.now += LONGEST_WAIT_SECONDS
+    assert check_password(settings, PASSWORD, "192.0.2.201") == mark
+
+
+def test_the_machine_unlocks_every_source(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mark = with_password(settings)
+    for source in ("local", "192.0.2.1"):
+        wrong(settings, FREE_ATTEMPTS, source)
+    monkeypatch.setenv("PNEUMOLENS_DATA_DIR", str(settings.data_dir))
+    assert pneumolens.main(["unlock"]) == 0
+    assert "unlocked" in capsys.readouterr().out
+    assert check_password(settings, PASSWORD) == check_password(settings, PASSWORD, "192.0.2.1") == mark
+    assert unlock(settings) == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[" * 100_000,
+        '{"wrong": 5, "wait_until": 9e99}',
+        '{"sources": {"local": {"wrong": 1e400, "wait_until": 1' + "0" * 400 + "}}}",
+        '{"sources": {"local": [1]}, "known": [[]], "shared": "x"}',
+    ],
+)
+def test_a_damaged_count_locks_nobody_out(settings: Settings, content: str) -> None:
+    mark = with_password(settings)
+    (settings.data_dir / "attempts.json").write_text(content)
+    assert check_password(settings, PASSWORD) == mark
 
 
 def test_an_attempt_counts_even_when_the_app_is_killed_over_it(
@@ -260,7 +316,9 @@ def test_a_password_is_hashed_anew_when_the_parameters_change(
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"password": "plain text", "mark": "1"}', '{"mark": "1"}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "[" * 100_000, '{"password": "plain text", "mark": "1"}', '{"mark": "1"}']
+)
 def test_a_damaged_account_lets_nobody_in_and_brings_no_code_back(settings: Settings, content: str) -> None:
     with_password(settings)
     (settings.data_dir / "administrator.json").write_text(content)

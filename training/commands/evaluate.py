@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from tqdm import tqdm
 
 from core.files import write_atomically
+from core.printable import printable
 from core.settings import Settings
 from model.tf_startup import start_tensorflow
 from training.commands.arguments import add_command, new_file, number, share
@@ -172,10 +173,14 @@ def _robustness(options: argparse.Namespace, settings: Settings) -> int:
     _print_skipped(failures)
     _write(options.json, robustness_to_json(rows, classifier.version, _split(options)))
     if options.onto_card:
-        from model.registry import replace_card, version_folder
+        from model.promotions import change_card
+        from records.activity import noted
+        from training.commands.promote import command_line_user
 
         card = dataclasses.replace(classifier.card, robustness=rows_for_card(rows, _split(options)))
-        replace_card(version_folder(settings, classifier.version), card)
+        who = command_line_user()
+        with noted(settings, "change-card", who=who, object=card.version):
+            change_card(settings, card, who=who, why=f"robustness on {_split(options)}")
     print(robustness_to_text(rows, classifier.version, _split(options)))
     return 0
 
@@ -220,11 +225,12 @@ def _prepared(
 ) -> tuple[tuple[Sample, ...], list[Classifier]]:
     """Return the folder's samples and the loaded versions, the one in use for None."""
     from model.engine import load_classifier
-    from model.registry import active_version, version_folder
+    from model.promotions import verified
+    from model.registry import active_version
     from training.data.dataset import scan_folder
 
     samples = scan_folder(options.data).train
-    folders = [version_folder(settings, version or active_version(settings)) for version in versions]
+    folders = [verified(settings, version or active_version(settings))[0] for version in versions]
     start_tensorflow(in_batches=True)
     return samples, [load_classifier(folder, architectures=settings.architectures) for folder in folders]
 
@@ -244,4 +250,4 @@ def _write(path: Path | None, text: str) -> None:
 
 def _print_skipped(failures: Iterable[tuple[Path, str]]) -> None:
     for path, reason in failures:
-        print(f"skipped {path}: {reason}", file=sys.stderr)
+        print(printable(f"skipped {path}: {reason}"), file=sys.stderr)

@@ -13,8 +13,10 @@ from tqdm import tqdm
 
 from core.errors import RunError
 from core.formatting import format_short_duration
+from core.printable import printable
 from core.settings import Settings
 from model.registry import active_version, load_card, version_folder
+from records.activity import note, noted
 from training.commands.arguments import add_command, named_folder
 from training.commands.promote import command_line_user
 from training.commands.train import add_recipe_options, config_of, starting_weights
@@ -105,7 +107,7 @@ def _runs(_options: argparse.Namespace, settings: Settings) -> int:
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(printable("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()))
     return 0
 
 
@@ -131,6 +133,7 @@ def _start(options: argparse.Namespace, settings: Settings) -> int:
         JobRequest(options.data, config.to_json(), weights, options.preset, options.note, tuple(options.also_evaluate)),
         command_line_user(),
     )
+    note(settings, "start", who=command_line_user(), object=job.id)
     print(job.id)
     waits = f"Queued at position {job.place}." if job.state == "queued" else "Started."
     print(f"{waits} Show its progress: python -m training watch {job.id}", file=sys.stderr)
@@ -152,7 +155,9 @@ def _starting_point(options: argparse.Namespace, settings: Settings) -> str:
 
 def _cancel(options: argparse.Namespace, settings: Settings) -> int:
     before = jobs.read_job(settings, options.run)
-    job = run_queue.cancel(settings, options.run, command_line_user())
+    who = command_line_user()
+    with noted(settings, "cancel", who=who, object=before.id):
+        job = run_queue.cancel(settings, options.run, who)
     if before.state not in ("queued", "running"):
         print(f"{job.id} had already ended: {job.state}.", file=sys.stderr)
     elif job.state == "done":
@@ -163,7 +168,9 @@ def _cancel(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _resume(options: argparse.Namespace, settings: Settings) -> int:
-    job = run_queue.resume(settings, options.run, command_line_user())
+    who = command_line_user()
+    with noted(settings, "resume", who=who, object=jobs.read_job(settings, options.run).id):
+        job = run_queue.resume(settings, options.run, who)
     print(f"{job.id} is {_state(job)}. Show its progress: python -m training watch {job.id}", file=sys.stderr)
     return 0
 
@@ -183,7 +190,8 @@ def _watch(options: argparse.Namespace, settings: Settings) -> int:
         return 0
     print(f"{id} {'failed' if job.state == 'failed' else 'was cancelled'}.", file=sys.stderr)
     if job.failure:
-        print(*job.failure.last_log_lines, job.failure.message, job.failure.advice, sep="\n", file=sys.stderr)
+        said = (*job.failure.last_log_lines, job.failure.message, job.failure.advice)
+        print(*map(printable, said), sep="\n", file=sys.stderr)
     print(f"Resume it: python -m training resume {id}", file=sys.stderr)
     return 1
 

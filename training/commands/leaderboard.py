@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from core.errors import AppError, ClassifierError
-from core.files import write_atomically
+from core.files import make_folder, write_atomically
+from core.printable import printable
 from core.progress import Report
 from core.settings import Settings
 from model.networks.architectures import ARCHITECTURES, find_architecture
@@ -135,10 +136,10 @@ def _leaderboard(options: argparse.Namespace, settings: Settings) -> int:
                     rows[version] = _measure(version, options, settings, loaded)
                 rows[version] = _evaluated(rows[version], extra, options, settings)
             except AppError as error:
-                print(f"{name}: {error}\n{error.advice}", file=sys.stderr)
+                print(printable(f"{name}: {error}"), printable(error.advice), sep="\n", file=sys.stderr)
                 failed.append(name)
                 continue
-            runs.mkdir(parents=True, exist_ok=True)
+            make_folder(runs)
             write_atomically(kept, rows_to_json(rows))
             board.append(rows[version])
             write_atomically(options.out, f"# Leaderboard\n\n{table(board, command)}\n")

@@ -8,14 +8,20 @@ import os
 import sys
 from typing import Any
 
+from core.errors import ClassifierError
+from core.printable import printable
 from core.settings import Settings
-from model.promotions import Promotion, promote, promotions, rollback
-from model.registry import active_version, load_card, verify, version_folder
+from model.decisions import Promotion
+from model.promotions import previous_version, promote, promotions, rollback, serving_version, verified
+from model.registry import active_version, load_card
+from records.activity import note, noted
 from training.commands.arguments import add_command
 from training.runs import candidate
 from training.runs.held_out import made_version
 from training.runs.promotion import REASON_CHARACTERS, Rule, broken, check, is_reason
 from training.runs.request import VERSION
+
+_ACTS = {"promote": "promoted", "rollback": "rolled back to", "card": "changed the card of"}
 
 
 def add_commands(acts: Any) -> None:
@@ -63,12 +69,16 @@ def _promote(options: argparse.Namespace, settings: Settings) -> int:
     if options.force and not options.reason.strip():
         print("--force requires --reason, which the history keeps.", file=sys.stderr)
         return 2
-    verify(version_folder(settings, options.version))
-    in_use = active_version(settings)
+    verified(settings, options.version)
+    try:
+        in_use = active_version(settings)
+    except ClassifierError:  # promoting again is what repairs the record
+        in_use = serving_version(settings)[0]
     unmet = [rule for rule in rules_for(settings, options.version, in_use) if not rule.passed]
     for rule in unmet:
-        print(f"not met: {rule.name}. {rule.sentence}", file=sys.stderr)
+        print(printable(f"not met: {rule.name}. {rule.sentence}"), file=sys.stderr)
     if unmet and not options.force:
+        note(settings, "promote", who=command_line_user(), object=options.version, outcome="refused")
         print(
             "The version was not promoted. Compare it with the one in use (python -m training compare, with the name "
             "of its run), or override the rules with --force and --reason.",
@@ -82,14 +92,11 @@ def _promote(options: argparse.Namespace, settings: Settings) -> int:
         )
         return 2
     overruled = broken(unmet)
-    decision = promote(
-        settings,
-        options.version,
-        who=command_line_user(),
-        why=options.reason.strip(),
-        overruled=overruled,
-        expected=in_use,
-    )
+    who = command_line_user()
+    with noted(settings, "promote", who=who, object=options.version):
+        decision = promote(
+            settings, options.version, who=who, why=options.reason.strip(), overruled=overruled, expected=in_use
+        )
     return _say(decision, settings)
 
 
@@ -119,7 +126,10 @@ def rules_for(settings: Settings, version: str, in_use: str) -> tuple[Rule, ...]
 
 
 def _rollback(options: argparse.Namespace, settings: Settings) -> int:
-    return _say(rollback(settings, who=command_line_user(), why=options.reason.strip()), settings)
+    who = command_line_user()
+    with noted(settings, "rollback", who=who, object=previous_version(settings) or ""):
+        decision = rollback(settings, who=who, why=options.reason.strip())
+    return _say(decision, settings)
 
 
 def _say(decision: Promotion, settings: Settings) -> int:
@@ -144,7 +154,7 @@ def _history(_options: argparse.Namespace, settings: Settings) -> int:
 
 def line(one: Promotion) -> str:
     """Return a decision in one line."""
-    what = "rolled back to" if one.act == "rollback" else "promoted"
+    what = _ACTS.get(one.act, one.act)
     parts = [
         f"{one.at[:19].replace('T', ' ')} UTC",
         f"{what} {one.version}",
@@ -155,4 +165,4 @@ def line(one: Promotion) -> str:
         parts.append(f"overridden: {', '.join(one.overruled)}")
     if one.why:
         parts.append(f"reason: {' '.join(one.why.split())}")
-    return "  ".join(parts)
+    return printable("  ".join(parts))

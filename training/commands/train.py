@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from core.errors import DatasetError
+from core.printable import printable
 from core.settings import Settings
 from model.networks.architectures import ARCHITECTURES, find_architecture
 from model.tf_startup import start_tensorflow
@@ -322,7 +323,7 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
 
     processes.record_process(run_dir, os.getpid())
     (run_dir / processes.ERROR).unlink(missing_ok=True)
-    print(f"run {run_dir}", file=sys.stderr)
+    print(printable(f"run {run_dir}"), file=sys.stderr)
     with tqdm(disable=None, leave=False) as bar:
         try:
             with failure_kept(run_dir):

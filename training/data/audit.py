@@ -23,6 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import RadiographError
+from core.json_text import parse_json
+from core.printable import printable
 from core.progress import Tick
 from imaging.radiograph import decode_radiograph, squash, to_uint8
 from training.data.dataset import CLASSES, DatasetFolder, Sample
@@ -291,7 +293,7 @@ def audit_from_json(text: str) -> Audit:
         return float("nan") if value is None else float(value)
 
     try:
-        values = json.loads(text)
+        values = parse_json(text)
         return Audit(
             n=int(values["n"]),
             unreadable=tuple((path, reason) for path, reason in values["unreadable"]),
@@ -317,9 +319,9 @@ def audit_to_text(audit: Audit) -> str:
         f"  {part}: " + ", ".join(f"{n} {c}" for c, n in counts.items()) for part, counts in audit.class_counts.items()
     ]
     lines += [f"{'BLOCKING' if issue.blocking else 'note':<9}{issue.code}: {issue.message}" for issue in audit.issues]
-    lines += [f"  {path}: {reason}" for path, reason in audit.unreadable[:10]]
+    lines += [printable(f"  {path}: {reason}") for path, reason in audit.unreadable[:10]]
     for group in (*audit.label_conflicts, *audit.exact_duplicate_groups)[:10]:
-        lines.append("  same radiograph: " + ", ".join(group.files))
+        lines.append(printable("  same radiograph: " + ", ".join(group.files)))
     if not math.isnan(audit.shortcut_auroc):
         lines.append(
             f"shortcut baseline (no lung content): AUROC {audit.shortcut_auroc:.3f} from "

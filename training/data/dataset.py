@@ -20,9 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import DatasetError, RadiographError
+from core.files import private_opener
+from core.printable import spreadsheet_text
 from core.progress import Tick
 from imaging.border import fill_border
-from imaging.radiograph import decode_radiograph, squash
+from imaging.radiograph import decode_square
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
@@ -116,7 +118,7 @@ def read_samples(
     samples: Sequence[Sample],
     detail_px: int,
     tick: Tick | None = None,
-    workers: int = 2,
+    workers: int = 4,
     fills_border: bool = False,
 ) -> tuple[list[Sample], npt.NDArray[np.uint8], list[tuple[Path, str]]]:
     """Decode every sample once.
@@ -130,7 +132,7 @@ def read_samples(
     tick
         Called with 1 after each file.
     workers
-        Threads that read and decode.
+        Threads that read. More than there are processors, since each waits for its decoder (`imaging.worker`).
     fills_border
         Whether the radiograph's margin continues over a black border.
 
@@ -143,9 +145,8 @@ def read_samples(
 
     def one(sample: Sample) -> tuple[str, npt.NDArray[np.uint8]] | str:
         try:
-            data = sample.path.read_bytes()
-            square = squash(decode_radiograph(data), detail_px)
-            return hashlib.sha256(data).hexdigest(), fill_border(square) if fills_border else square
+            square, digest = decode_square(sample.path.read_bytes(), detail_px)
+            return digest, fill_border(square) if fills_border else square
         except (OSError, RadiographError) as error:
             return str(error)
         finally:
@@ -343,15 +344,15 @@ def write_manifest(path: Path, samples: Sequence[Sample], held_out: npt.NDArray[
     root
         The dataset folder.
     """
-    with path.open("w", newline="") as file:
+    with open(path, "w", newline="", encoding="utf-8", opener=private_opener) as file:
         writer = csv.writer(file)
         writer.writerow(("path", "label", "patient", "patient_known", "sha256", "part"))
         for sample, out in zip(samples, held_out, strict=True):
             writer.writerow(
                 (
-                    sample.path.relative_to(root).as_posix(),
+                    spreadsheet_text(sample.path.relative_to(root).as_posix()),
                     CLASSES[sample.label],
-                    sample.patient,
+                    spreadsheet_text(sample.patient),
                     int(sample.patient_known),
                     sample.sha256,
                     "validation" if out else "train",

@@ -21,6 +21,7 @@ from pathlib import Path, PurePath
 from typing import IO
 
 from core.errors import ArchiveError, DatasetError
+from core.files import make_folder, private_opener
 from core.formatting import format_size
 from core.progress import Progress, Report, ignore
 from core.settings import Settings
@@ -173,7 +174,7 @@ def _store(
 ) -> Stored:
     chosen, left_out = _choose(entries)
     uploads = settings.datasets_dir
-    uploads.mkdir(parents=True, exist_ok=True)
+    make_folder(uploads)
     _sweep(uploads)
     expected = sum(entry.size for _, entry in chosen)
     most_bytes = min(most_bytes, limits.total_bytes)
@@ -192,7 +193,7 @@ def _store(
         for done, (parts, entry) in enumerate(chosen):
             report(Progress(STORING, done, len(chosen)))
             target = folder.joinpath(*parts)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             written += _write(entry, target, limits.file_bytes, most_bytes - written)
             if written > most_bytes:
                 raise _too_much(most_bytes)
@@ -266,7 +267,7 @@ def _write(entry: _Entry, target: Path, most: int, room: int) -> int:
     Raises DatasetError when it is larger than `most` bytes, whatever it claims to be.
     """
     size = 0
-    with entry.open() as read, target.open("xb") as file:
+    with entry.open() as read, open(target, "xb", opener=private_opener) as file:
         while size <= room and (chunk := read(_CHUNK)):
             size += len(chunk)
             if size > most:

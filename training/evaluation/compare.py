@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.formatting import format_difference, format_estimate, format_p_value
+from core.printable import printable
 from core.progress import Tick
 from model.calibration import probabilities
 from model.card import Evaluation, Measure
@@ -331,7 +332,7 @@ def comparison_to_text(comparison: Comparison, names: Sequence[str], split: str)
         lines.append(f"  {'largest disagreements':<27}{'A':>6}{'B':>7}  label")
     lines += [
         f"  {film.index:>25}  {film.probability_a:>6.3f}{film.probability_b:>7.3f}  "
-        f"{'PNEUMONIA' if film.label else 'NORMAL':<9}  {names[film.index]}"
+        f"{'PNEUMONIA' if film.label else 'NORMAL':<9}  {printable(names[film.index])}"
         for film in c.disagreeing
     ]
     return "\n".join(lines)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from core.errors import ClassifierError
+from core.files import make_folder
 from core.progress import Report
 from model.metrics import auroc
 from model.networks.graphs import logit_function
@@ -114,7 +115,7 @@ def training_objective(data: TuningData, backbone_weights: str, work: Path) -> O
         try:
             network = build_initial_network(backbone_weights, config)
             _refuse_unknown_layer(config, [layer.name for layer in network.layers])
-            work.mkdir(parents=True)
+            make_folder(work)
             fit(network, config, data.fitting, work, report)
             labels, pictures = data.fitting.val_labels, data.fitting.val_pictures
             forward = logit_function(network)

@@ -37,7 +37,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from core.errors import AppError, DatasetError
-from core.files import write_atomically
+from core.files import append_privately, make_folder, write_atomically
+from core.printable import spreadsheet_text
 from core.progress import Progress, Report
 from training.data.augment import current_name
 from training.experiments.space import Dimension, Plan, recipe
@@ -102,7 +103,9 @@ def opened(path: Path, plan: Plan, prune: bool = True) -> Iterator[optuna.Study]
         If the file is not a study, another process works on it, or it was begun with another plan.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
+    for made in (path, path.with_suffix(".lock")):
+        append_privately(made, b"")  # SQLite would make it readable for everybody
     # A transaction on a file of its own: the operating system ends it with the process, kill -9 included.
     lock = sqlite3.connect(path.with_suffix(".lock"), timeout=0, isolation_level=None)
     try:
@@ -327,7 +330,7 @@ def publish(study: optuna.Study, plan: Plan, request: TuneRequest) -> Standing:
     """
     trials = study.get_trials(deepcopy=False)
     standing = Standing(tuple(row_of(t) for t in trials if t.state != TrialState.WAITING), request.trials)
-    request.out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(request.out.parent)
     write_atomically(request.table, _table(standing.rows, [d.name for d in plan.dimensions]))
     if (best := standing.best) is not None:
         text = recipe(plan, best.parameters).to_json() + "\n"
@@ -340,11 +343,16 @@ def _table(rows: tuple[Row, ...], parameters: list[str]) -> str:
     text = io.StringIO()
     columns = [name for name in Row.__slots__ if name != "parameters"]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((*columns, *parameters))
+    writer.writerow(map(spreadsheet_text, (*columns, *parameters)))
     writer.writerows(
-        [*(getattr(row, name) for name in columns), *(row.parameters.get(name) for name in parameters)] for row in rows
+        [_safe(value) for value in (*(getattr(row, n) for n in columns), *(row.parameters.get(n) for n in parameters))]
+        for row in rows
     )
     return text.getvalue()
+
+
+def _safe(value: object) -> object:
+    return spreadsheet_text(value) if isinstance(value, str) else value
 
 
 def tune(request: TuneRequest, plan: Plan, report: Report) -> Standing:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from core.json_text import parse_json
 from model.networks.architectures import SCRATCH_PX, Architecture, find_architecture
 from training.data.augment import RECIPES, Augmentation, current_name
 
@@ -185,7 +186,7 @@ class TrainingConfig:
     @classmethod
     def from_json(cls, text: str) -> TrainingConfig:
         """Read the output of `to_json`, or a part of it; raises ValueError or TypeError for anything else."""
-        return config_from(json.loads(text))
+        return config_from(parse_json(text))
 
 
 def as_served(recipe: Augmentation, config: TrainingConfig) -> Augmentation:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.errors import RunError
-from core.files import is_locked, locked, write_atomically
+from core.files import is_locked, locked, make_folder, write_atomically
 from training.runs import processes
 from training.runs.processes import Failure
 
@@ -90,7 +90,7 @@ class BackgroundTask:
         bool
             Whether this call started it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         with locked(self.folder / _START):
             if processes.is_running(self.folder) or keep():
                 return False
@@ -121,12 +121,11 @@ class BackgroundTask:
     def status(self, first_phase: str = "starting") -> Status:
         """Return the progress; `first_phase` is the phase until the process has written one."""
         values = processes.read_json(self.folder / processes.STATUS)
-        left = values.get("seconds_left")
         return Status(
             str(values.get("phase", first_phase)),
-            int(values.get("done", 0)),
-            int(values.get("total", 0)),
-            None if left is None else float(left),
+            processes.whole(values.get("done")),
+            processes.whole(values.get("total")),
+            processes.number(values.get("seconds_left")),
         )
 
     def cancel(self, who: str) -> None:

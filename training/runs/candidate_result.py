@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from core.errors import DatasetError
+from core.json_text import parse_json
 from model.card import Evaluation, Measure, evaluation_from
 from training.evaluation.compare import Comparison, DeLong, Disagreement, McNemar, Side
 from training.evaluation.evaluate import plain
@@ -78,7 +79,7 @@ def result_from_json(text: str) -> CandidateComparison:
         If the text is not a comparison.
     """
     try:
-        values = _nan_for_null(json.loads(text))
+        values = _nan_for_null(parse_json(text))
         values["comparison"] = _comparison_from(values["comparison"])
         for name in ("evaluation", "evaluation_against"):
             values[name] = evaluation_from(values[name])

@@ -15,7 +15,7 @@ import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from core.files import write_atomically
+from core.files import make_folder, write_atomically
 from core.settings import Settings
 from model.card import ModelCard
 from training.fitting.config import TrainingConfig
@@ -142,7 +142,7 @@ def known_speed(settings: Settings, architecture: str) -> Speed | None:
 def keep_speed(settings: Settings, speed: Speed) -> None:
     """Store the measurement `speed` in the data folder of `settings`."""
     place = folder(settings, speed.architecture)
-    place.mkdir(parents=True, exist_ok=True)
+    make_folder(place)
     write_atomically(place / RESULT, json.dumps(asdict(speed)))
 
 

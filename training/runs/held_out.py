@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from core.errors import AppError, DatasetError
+from core.printable import from_spreadsheet_text
 from core.settings import Settings
 from model.card import ModelCard
 from model.registry import load_card
@@ -90,9 +91,9 @@ def read_manifest(run_folder: Path) -> tuple[tuple[Sample, str], ...]:
             return tuple(
                 (
                     Sample(
-                        Path(row["path"]),
+                        Path(from_spreadsheet_text(row["path"])),
                         CLASSES.index(row["label"]),
-                        row["patient"],
+                        from_spreadsheet_text(row["patient"]),
                         row["patient_known"] == "1",
                         sha256=row["sha256"],
                     ),

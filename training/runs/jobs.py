@@ -6,8 +6,6 @@ memory, so every page, command and restarted app sees the same. This module impo
 
 from __future__ import annotations
 
-import json
-import math
 import re
 import time
 from collections.abc import Mapping
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.errors import AppError, RunError
+from core.json_text import parse_json
 from core.settings import Settings
 from training.fitting.initial_weights import initial_weights_name
 from training.fitting.progress import FITTING
@@ -221,7 +220,7 @@ def _read(folder: Path) -> tuple[Job, Path | None]:
         data, starting_point = request.data, initial_weights_name(request.backbone_weights)
     except AppError:
         data, starting_point = Path(), ""
-    fitting = status if "epoch" in status else {}
+    fitting = status if _is_fitting(status) else {}
     is_fitting = state == "running" and status.get("phase") == FITTING
     job = Job(
         id=folder.name,
@@ -233,21 +232,21 @@ def _read(folder: Path) -> tuple[Job, Path | None]:
         starting_point=starting_point,
         data=data,
         phase=str(status.get("phase", "starting" if state == "running" else "")),
-        done=int(status.get("done", 0)),
-        total=int(status.get("total", 0)),
+        done=processes.whole(status.get("done")),
+        total=processes.whole(status.get("total")),
         fitting=fitting,
-        seconds_left=_number(status.get("seconds_left")) if state == "running" else None,
-        images_per_second=_number(fitting.get("images_per_second")) if is_fitting else None,
+        seconds_left=processes.number(status.get("seconds_left")) if state == "running" else None,
+        images_per_second=processes.number(fitting.get("images_per_second")) if is_fitting else None,
         version=made.name if made else None,
         failure=_failure(folder, asked) if state == "failed" else None,
         can_resume=state in ("cancelled", "failed"),
         queued_at=str(asked.get("queued_at", "")),
         is_busy=is_busy,
         architecture=str(config.get("architecture", "")),
-        epochs=sum(int(stage.get("epochs", 0)) for stage in config.get("stages", [])),
+        epochs=_epochs_planned(config.get("stages")),
         epochs_done=len(rows),
-        minutes=sum(_number(row.get("seconds")) or 0.0 for row in rows) / 60,
-        val_auroc=_number(rows[-1].get("val_auroc")) if rows else None,
+        minutes=sum(processes.number(row.get("seconds")) or 0.0 for row in rows) / 60,
+        val_auroc=processes.number(rows[-1].get("val_auroc")) if rows else None,
     )
     return job, made / "card.json" if made else None
 
@@ -269,18 +268,32 @@ def _failure(folder: Path, asked: Mapping[str, Any]) -> Failure:
 
 def _log(folder: Path, lines: int) -> tuple[str, ...]:
     try:
-        return tuple((folder / LOG).read_text(encoding="utf-8").splitlines()[-lines:])
+        return tuple((folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
     except OSError:
         return ()
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
     try:
-        rows = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+        rows = parse_json((folder / "history.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return [row for row in rows if isinstance(row, dict) and _is_epoch(row)] if isinstance(rows, list) else []
 
 
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+def _is_fitting(status: Mapping[str, Any]) -> bool:
+    """Whether a status is that of a step of fitting, with the figures that a page draws."""
+    figures = (status.get("loss"), status.get("epoch"))
+    return processes.whole(status.get("epoch")) > 0 and all(processes.number(one) is not None for one in figures)
+
+
+def _is_epoch(row: Mapping[str, Any]) -> bool:
+    """Whether every figure of a row of the history is one; what is not finite is left out where it is drawn."""
+    return processes.whole(row.get("epoch")) > 0 and all(
+        isinstance(value, str | int | float | None) for value in row.values()
+    )
+
+
+def _epochs_planned(stages: Any) -> int:
+    stages = stages if isinstance(stages, list) else []
+    return sum(processes.whole(stage.get("epochs")) for stage in stages if isinstance(stage, dict))

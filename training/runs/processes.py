@@ -30,7 +30,8 @@ from typing import Any
 import psutil
 
 from core.errors import AppError, RunError
-from core.files import try_lock, write_atomically
+from core.files import PRIVATE_FILE, append_privately, private_opener, try_lock, write_atomically
+from core.json_text import parse_json
 
 PROCESS, OUTPUT, STATUS, ERROR = "process.json", "output.log", "status.json", "error.json"
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,7 +54,7 @@ class Failure:
 def launch(folder: Path, arguments: Sequence[str]) -> None:
     """Start `python -m training` with `arguments` as the process of `folder`; it continues when this process ends."""
     (folder / ERROR).unlink(missing_ok=True)
-    with (folder / OUTPUT).open("ab") as output:
+    with open(folder / OUTPUT, "ab", opener=private_opener) as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "training", *arguments],
             cwd=ROOT,
@@ -61,6 +62,7 @@ def launch(folder: Path, arguments: Sequence[str]) -> None:
             stdout=output,
             stderr=output,
             start_new_session=True,
+            umask=0o077,  # whatever a library writes is for this user only, too
         )
     _children.append(process)
     record_process(folder, process.pid)
@@ -106,7 +108,7 @@ def exclusive(folder: Path, patience: float = 2.0) -> Iterator[None]:
     RunError
         If another process still holds the lock after `patience` seconds.
     """
-    descriptor = os.open(folder / _LOCK, os.O_RDONLY | os.O_CREAT, 0o644)
+    descriptor = os.open(folder / _LOCK, os.O_RDONLY | os.O_CREAT, PRIVATE_FILE)
     try:
         ended = time.monotonic() + patience  # `is_held` takes the lock for a moment
         while not try_lock(descriptor):
@@ -148,10 +150,21 @@ def write_status(folder: Path, **values: Any) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file, empty where it is missing or damaged."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}
+
+
+def whole(value: Any) -> int:
+    """Return a count of a JSON file, 0 for what is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0
+
+
+def number(value: Any) -> float | None:
+    """Return a finite number of a JSON file, None for what is none."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+    return float(value) if is_number else None
 
 
 def write_error(folder: Path, error: BaseException) -> None:
@@ -162,7 +175,7 @@ def write_error(folder: Path, error: BaseException) -> None:
         write_atomically(folder / ERROR, text)
     except OSError:  # on a full disk a few bytes may still fit
         with contextlib.suppress(OSError):
-            (folder / ERROR).write_text(text, encoding="utf-8")
+            append_privately(folder / ERROR, text.encode())
 
 
 def describe_error(error: BaseException) -> tuple[str, str]:

@@ -19,7 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.files import write_atomically
+from core.files import append_privately, write_atomically
+from core.json_text import parse_json
 from core.progress import Progress, Report
 from training.fitting.progress import FITTING, EpochEnd, FittingStep
 from training.runs import processes
@@ -102,16 +103,14 @@ def log(run_dir: Path) -> Callable[[str], object]:
     """Return a function that appends a line with the time to the log of a run."""
 
     def append(line: str) -> None:
-        with (run_dir / LOG).open("a", encoding="utf-8") as file:
-            file.write(f"{_now()} {line}\n")
+        append_privately(run_dir / LOG, f"{_now()} {line}\n".encode())
 
     return append
 
 
 def _add_point(run_dir: Path, step: FittingStep) -> None:
     row = {name: _number(getattr(step, name)) for name in _COLUMNS} | {"stage": step.stage, "at": _now()}
-    with (run_dir / POINTS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    append_privately(run_dir / POINTS, f"{json.dumps(row)}\n".encode())
 
 
 def _number(value: float) -> float | None:
@@ -145,7 +144,7 @@ def forget_points(run_dir: Path, epochs: int) -> None:
 
 def _row(line: bytes) -> dict[str, Any] | None:
     try:  # the last line may be incomplete
-        row = json.loads(line)
+        row = parse_json(line)
     except ValueError:
         return None
     return row if isinstance(row, dict) and isinstance(row.get("epoch"), int) else None

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import ClassifierError, DatasetError
+from core.files import make_folder
 from core.progress import Report, counted, ignore
 from core.settings import Settings
 from imaging.radiograph import enlarge
@@ -116,7 +117,7 @@ def recalibrate(
     rescaled = dataclasses.replace(classifier, card=renewed)
     evaluations = _evaluations(rescaled, loaded, extra, report)
     renewed = dataclasses.replace(renewed, evaluations={**renewed.evaluations, **evaluations})
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     return add_version(
         out,
         renewed,

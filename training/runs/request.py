@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import DatasetError
-from core.files import write_atomically
+from core.files import PRIVATE_FOLDER, make_folder, write_atomically
+from core.json_text import parse_json
 from training.data.dataset import scan_folder
 from training.fitting.config import TrainingConfig
 from training.fitting.initial_weights import check_initial_weights
@@ -52,7 +53,8 @@ def create_run(run_dir: Path, config: TrainingConfig, request: RunRequest) -> No
     for _, folder in request.extra_evaluations:
         scan_folder(folder)
     check_initial_weights(request.backbone_weights, config)
-    run_dir.mkdir(parents=True)
+    make_folder(run_dir.parent)
+    run_dir.mkdir(mode=PRIVATE_FOLDER)
     write_atomically(run_dir / CONFIG, config.to_json())
     asked = dataclasses.asdict(request) | {"created_at": datetime.now(UTC).isoformat(timespec="seconds")}
     write_atomically(run_dir / REQUEST, json.dumps(asked, indent=1, default=str))
@@ -67,7 +69,7 @@ def read_request(run_dir: Path) -> RunRequest:
         If the directory is not that of a run.
     """
     try:
-        return request_from(json.loads((run_dir / REQUEST).read_text(encoding="utf-8")))
+        return request_from(parse_json((run_dir / REQUEST).read_text(encoding="utf-8")))
     except (OSError, ValueError, DatasetError) as error:
         raise DatasetError(
             f"expected the directory of a training run. Received: {run_dir} ({error})",
@@ -87,8 +89,8 @@ def request_from(values: Any) -> RunRequest:
         return RunRequest(
             Path(values["data"]),
             Path(values["out"]),
-            values["backbone_weights"],
-            values["source"],
+            str(values["backbone_weights"]),
+            str(values["source"]),
             values["promote"],
             tuple((name, Path(folder)) for name, folder in values["extra_evaluations"]),
             tuple(values["notes"]),
@@ -119,11 +121,13 @@ def announce_version(run_dir: Path, folder: Path, created_at: str) -> None:
 def finished_version(run_dir: Path) -> Path | None:
     """Return the folder of the version that a run has made, None where it has made none or the folder is gone."""
     try:
-        made = json.loads((run_dir / VERSION).read_text())
+        made = parse_json((run_dir / VERSION).read_text())
         folder = Path(made["folder"])
-        # Another run may have taken the announced name since then.
-        card = json.loads((folder / "card.json").read_text()) if made.get("created_at") else None
-    except (OSError, ValueError, KeyError, TypeError):
+        # Another run may since have taken the name that this one had announced.
+        card = parse_json((folder / "card.json").read_text()) if made.get("created_at") else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if card is not None and not isinstance(card, dict):
         return None
     if card is None:
         return folder if (folder / "card.json").is_file() else None

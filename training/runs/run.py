@@ -25,7 +25,7 @@ import keras
 import numpy as np
 
 from core.errors import DatasetError
-from core.files import clear_left_over, write_atomically
+from core.files import clear_left_over, make_folder, write_atomically
 from core.progress import Progress, Report, counted
 from core.settings import Settings
 from model.card import Evaluation
@@ -122,7 +122,7 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
     classifier = wrap_network(network, card, population)
     evaluations = _further_evaluations(classifier, loaded.folder, request, report)
     card = dataclasses.replace(card, evaluations={**card.evaluations, **evaluations})
-    request.out.mkdir(parents=True, exist_ok=True)
+    make_folder(request.out)
     report(Progress("adding the version"))
     announce_version(run_dir, request.out / card.version, card.created_at)
     return add_version(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ResourceError, RunError
-from core.files import locked, sync_folder, write_atomically
+from core.files import locked, make_folder, sync_folder, write_atomically
 from core.settings import Settings
 from training.fitting.config import TrainingConfig
 from training.runs import processes
@@ -209,7 +209,7 @@ def _next(jobs: tuple[Job, ...]) -> str | None:
 
 
 def _queue_lock(settings: Settings) -> contextlib.AbstractContextManager[None]:
-    settings.runs_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.runs_dir)
     return locked(settings.runs_dir / "queue")
 
 

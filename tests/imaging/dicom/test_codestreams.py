@@ -1,10 +1,8 @@
-"""Compressed frames: what is checked before decoding, and what becomes of a decoder that dies."""
+"""Compressed frames: what is checked before decoding, and what comes out."""
 
 from __future__ import annotations
 
-import ast
 import importlib.util
-import signal
 import struct
 import subprocess
 import sys
@@ -16,7 +14,7 @@ from core.errors import RadiographError
 from imaging.dicom import codestreams as under_test
 from imaging.dicom.codestreams import decode_stream
 from tests.dicoms import encoded, stored_values
-from tests.jpegs import extended_jpeg, lossless_jpeg
+from tests.jpegs import extended_jpeg, lossless_jpeg, many_scans
 from tests.phantoms import as_jpeg, chest
 
 SIZE = (45, 53)
@@ -63,15 +61,14 @@ def test_a_stream_of_another_size_than_the_header_says_is_refused_and_not_decode
     def never(*_: object, **__: object) -> None:
         raise AssertionError("decoded")
 
-    monkeypatch.setattr(under_test, "grey_jpeg", never)
-    monkeypatch.setattr(subprocess, "run", never)
+    monkeypatch.setattr(under_test.worker, "decode", never)
     for size in ((SIZE[0], SIZE[1] + 1), (SIZE[1], SIZE[0]), (4000, 4000)):
         assert "another size" in str(refusal(stream, size))
 
 
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS.keys())
 def test_a_stream_without_its_end_is_refused_and_not_decoded(stream, monkeypatch):
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("decoded"))
+    monkeypatch.setattr(under_test.worker, "decode", lambda *_, **__: pytest.fail("decoded"))
     end = stream.rindex(b"\xff\xd9")
     for cut in (end, end - 1, end - 20, len(stream) // 2):
         assert refusal(stream[:cut]).code == "UNREADABLE"
@@ -111,29 +108,7 @@ def test_a_stream_that_is_not_read_is_refused_by_name(stream, code, received):
     assert error.code == code and received in str(error)
 
 
-# --- The process that decodes ----------------------------------------------------------------------------------------
-
-
-def test_a_decoder_that_dies_is_a_refusal_and_nothing_worse(monkeypatch, tmp_path):
-    for ending in (
-        "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
-        "raise SystemExit(3)",
-        "",
-        "import sys; sys.stdout.write('short')",
-        "import os; os.abort()",
-    ):
-        worker = tmp_path / "worker.py"
-        worker.write_text(ending)
-        monkeypatch.setattr(under_test, "_WORKER", worker)
-        assert "cannot be decoded" in str(refusal(STREAMS["JPEG-LS"]))
-
-
-def test_a_decoder_that_does_not_end_is_ended(monkeypatch, tmp_path):
-    worker = tmp_path / "worker.py"
-    worker.write_text("import time; time.sleep(600)")
-    monkeypatch.setattr(under_test, "_WORKER", worker)
-    monkeypatch.setattr(under_test, "_WAIT", 0.2)
-    assert "too long" in str(refusal(STREAMS["JPEG-LS"]))
+# --- The process that decodes: more in tests/imaging/test_worker.py --------------------------------------------------
 
 
 def test_without_its_library_the_refusal_says_so(monkeypatch):
@@ -143,40 +118,9 @@ def test_without_its_library_the_refusal_says_so(monkeypatch):
     assert decode_stream(STREAMS["JPEG baseline"], *SIZE)[0].shape == SIZE  # needs nothing but PIL
 
 
-def run_worker(stream: bytes, memory: int, seconds: int) -> int:
-    folder = importlib.util.find_spec("_gdcm").submodule_search_locations[0].removesuffix("_gdcm")
-    command = [
-        sys.executable,
-        "-I",
-        "-S",
-        str(under_test._WORKER),
-        folder,
-        *map(str, SIZE),
-        "8",
-        "8",
-        "1.2.840.10008.1.2.4.91",
-        str(memory),
-        str(seconds),
-    ]
-    return subprocess.run(command, input=stream, capture_output=True, check=False).returncode
-
-
-def test_the_worker_keeps_to_its_memory_and_its_time():
-    stream = STREAMS["JPEG 2000 lossless"]
-    assert run_worker(stream, 400_000_000, 9) == 0
-    assert run_worker(stream, 20_000_000, 9) != 0
-    assert run_worker(stream, 400_000_000, 0) in (-signal.SIGKILL, -signal.SIGXCPU)
-
-
-def test_the_worker_imports_nothing_of_ours():
-    tree = ast.parse(under_test._WORKER.read_text(encoding="utf-8"))
-    names = {
-        node.module if isinstance(node, ast.ImportFrom) else alias.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in node.names
-    }
-    assert names == {"__future__", "os", "sys", "resource", "_gdcm"}
+def test_a_jpeg_of_many_scans_is_refused_and_not_decoded(monkeypatch):
+    monkeypatch.setattr(under_test.worker, "decode", lambda *_, **__: pytest.fail("decoded"))
+    assert "100 scans" in str(refusal(many_scans(FILM, 101)))
 
 
 def test_no_decoder_is_ever_imported_into_this_process():

@@ -10,7 +10,7 @@ from imaging.film import FilmHeader
 from model.assessment import Assessment, InputIssue, Reading
 from pages.reading import source_cache
 from pages.reading.films import Film, annotate, full_size, make_film
-from pages.reading.queue import ARRIVAL, MOST_FILMS, PROBABILITY, FilmQueue, Waiting
+from pages.reading.queue import ARRIVAL, MOST_FILMS, PROBABILITY, FilmQueue, Waiting, waiting_bytes_in_all
 from pages.reading.table import OUTSIDE, film_row, header_summary, queued_row, short_finding, summary
 from tests.imaging.test_archives import FILM, zipped
 from tests.pages.reading.test_films import WHEN, a_film, assessed
@@ -272,3 +272,15 @@ def test_a_waiting_file_is_read_when_its_turn_comes() -> None:
     asked: list[int] = []
     waiting = Waiting("x", lambda: asked.append(1) or b"")  # type: ignore[func-returns-value]
     assert not asked and waiting.read() == b"" and asked == [1]
+
+
+def test_the_queues_of_all_visits_share_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = waiting_bytes_in_all()
+    monkeypatch.setattr("pages.reading.queue.MOST_WAITING_BYTES_IN_ALL", before + 100)
+    mine, other = FilmQueue(), FilmQueue()
+    mine.drop([("a", b"x" * 60)])
+    other.drop([("b", b"y" * 60), ("c", b"z" * 40)])
+    assert [one.name for one in other.waiting] == ["c"] and other.not_queued == 1
+    mine.clear()
+    other.drop([("b", b"y" * 60)])
+    assert len(other.waiting) == 2

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from streamlit import config
 from streamlit.testing.v1 import AppTest
 
 from core.settings import Settings, load_settings
@@ -125,6 +126,19 @@ def test_an_uploaded_zip_is_stored_and_chosen(settings: Settings, started: list[
 
 
 @pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize("most", [200, 500])
+def test_a_zip_is_promised_no_more_than_the_server_takes(most: int) -> None:
+    before = config.get_option("server.maxUploadSize")
+    config.set_option("server.maxUploadSize", most)
+    try:
+        app = open_choose()
+    finally:
+        config.set_option("server.maxUploadSize", before)
+    assert app.file_uploader[0].label == f"One ZIP file, up to {most} MB"
+    assert app.file_uploader[0].proto.max_upload_size_mb == most
+    assert f"more than {most} MB as a folder" in text(app)
+
+
 def test_an_uploaded_directory_is_stored() -> None:
     app = open_choose()
     app.segmented_control[0].set_value("Folder on this computer").run()

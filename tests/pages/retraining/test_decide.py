@@ -238,6 +238,17 @@ def test_a_damaged_pointer_can_be_mended_from_here(settings: Settings) -> None:
     assert not app.exception and active_version(settings) == OLD
 
 
+def test_the_version_that_is_used_can_be_promoted_again_where_the_record_is_missing(settings: Settings) -> None:
+    write_result(settings, a_run(settings))
+    promote(settings, NEW, who="administrator", expected=OLD)
+    (settings.data_dir / "active.json").unlink()
+    app = open_step("decide")
+    assert not app.exception and f"Until then {NEW} is used." in text(app)
+    app = app.button(key="decide.promote").click().run()
+    assert not app.exception and active_version(settings) == NEW and "is unknown" not in text(app)
+    assert promotions(settings)[-1].previous == NEW
+
+
 def test_a_version_that_the_settings_pin_cannot_be_replaced_here(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,8 @@ from model.promotions import promote, rollback
 from model.registry import add_version
 from pages.shared import classifiers, installation
 from records import administrator as account
-from records.administrator import FREE_ATTEMPTS, new_first_code, set_password
+from records.administrator import new_first_code, set_password
+from records.throttle import FREE_ATTEMPTS
 from tests import ROOT
 from tests.pages.performance.test_performance import PERFORMANCE, a_card, install, refuse_to_load, text
 
@@ -172,6 +173,17 @@ def test_too_many_wrong_passwords_have_to_wait_in_every_visit(caplog: pytest.Log
         assert not is_inside(refused) and "Too many failed attempts" in text(refused)
     assert "a sign-in was refused" in caplog.text
     assert WRONG not in caplog.text and PASSWORD not in caplog.text
+
+
+@pytest.mark.usefixtures("with_password")
+def test_a_stranger_cannot_lock_the_administrator_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pages.shared.visitor.source", lambda: "192.0.2.1")
+    app = open_page()
+    for _ in range(FREE_ATTEMPTS + 1):
+        app = send(app, password=WRONG)
+    assert "Too many failed attempts" in text(app)
+    monkeypatch.setattr("pages.shared.visitor.source", lambda: "192.0.2.2")
+    assert is_inside(send(open_page(), password=PASSWORD))
 
 
 @pytest.mark.usefixtures("with_password")
@@ -398,6 +410,8 @@ def test_other_files_under_the_same_name_are_another_classifier(
     first = classifiers.classifier_of("2026.01.03-1")
     assert classifiers.classifier_of("2026.01.03-1") is first and first.card == before
     shutil.rmtree(settings.versions_dir / "2026.01.03-1")
+    for record in ("active.json", "promotions.jsonl"):  # as long as it is on record, other files would be refused
+        (settings.data_dir / record).unlink()
     after = put(settings, "2026.01.03-1", b"two", limitations=("Another.",))
     second = classifiers.classifier_of("2026.01.03-1")
     assert (classifiers.card_in_use(), second.card) == (after, after) and after.sha256 != before.sha256

@@ -344,7 +344,7 @@ def test_a_disk_without_room_is_noticed_beforehand_and_midway(
     def full(*_: object, **__: object) -> Callable[..., object]:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "open", full)
+    monkeypatch.setattr("training.data.uploads._write", full)
     refused(settings, a_zip(*GOOD), "a full disk")
 
 

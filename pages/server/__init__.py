@@ -1,0 +1,1 @@
+"""The edge of the app: ASGI middleware between the network and Streamlit."""

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core.errors import ClassifierError
+from core.settings import Settings
+from records import activity
+from records.activity import ACTIVITY, dataset_object, note, noted
+from records.administrator import new_first_code, set_password
+from tests.commands import run
+from tests.pages.shared.test_administrator import PAGE, PASSWORD, WRONG, send
+
+
+def lines(settings: Settings) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (settings.data_dir / ACTIVITY).read_text().splitlines()]
+
+
+def acts(settings: Settings) -> list[tuple[str, str, str]]:
+    return [(one["act"], one["outcome"], one["source"]) for one in lines(settings)]
+
+
+def test_an_act_is_one_line_with_time_source_and_object_whatever_it_holds(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        note(Settings(tmp_path / "data"), "promote", who="Ada\n\x1b[31m", source="192.0.2.1", object="2026.12.01-1")
+    finally:
+        os.umask(before)
+    (line,) = lines(Settings(tmp_path / "data"))
+    assert (line["who"], line["source"], line["object"]) == ("Ada\n\x1b[31m", "192.0.2.1", "2026.12.01-1")
+    assert line["at"].endswith("+00:00")
+    assert "\x1b" not in (tmp_path / "data" / ACTIVITY).read_text()
+    assert stat.S_IMODE((tmp_path / "data" / ACTIVITY).stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+
+
+def test_an_act_that_is_refused_is_noted_as_such(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = Settings(tmp_path)
+    with pytest.raises(ClassifierError), noted(settings, "promote", who="Ada", object="2026.12.01-1"):
+        raise ClassifierError("expected. Received: nothing", advice="Do it again.")
+    with noted(settings, "promote", who="Ada", object="2026.12.01-1"):
+        pass
+    assert [one["outcome"] for one in lines(settings)] == ["refused", "done"]
+    assert sum(one.levelno == logging.WARNING for one in caplog.records) == 1
+
+
+def test_the_log_is_rotated_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activity, "MOST_BYTES", 400)
+    for n in range(40):
+        note(Settings(tmp_path), "sign-in", who="administrator", object=str(n))
+    files = sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith("."))
+    assert files == [ACTIVITY, *(f"{ACTIVITY}.{n}" for n in range(1, activity.MOST_FILES))]
+    assert all((tmp_path / name).stat().st_size <= 400 for name in files)
+    assert lines(Settings(tmp_path))[-1]["object"] == "39"
+
+
+def test_a_log_that_cannot_be_written_keeps_nobody_from_acting(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    note(Settings(tmp_path / "file" / "data"), "sign-in", who="administrator")
+
+
+def test_the_terminal_shows_each_act_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activity, "log", logging.getLogger("a test of the terminal"))
+    shown: list[str] = []
+    monkeypatch.setattr(activity._Terminal, "emit", lambda _, record: shown.append(record.getMessage()))
+    for _ in range(3):
+        activity.show_in_terminal()
+    note(Settings(tmp_path), "rollback", who="Ada")
+    assert len(shown) == 1 and '"act": "rollback"' in shown[0]
+
+
+def test_sign_in_and_its_refusal_are_noted_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PNEUMOLENS_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr("pages.shared.visitor.source", lambda: "192.0.2.1")
+    settings = Settings(tmp_path)
+    code = new_first_code(settings)
+    assert code is not None
+    set_password(settings, code, PASSWORD)
+    app = AppTest.from_string(PAGE, default_timeout=60).run()
+    app = send(send(app, password=WRONG), password=PASSWORD)
+    app.button(key="administrator.sign_out").click().run()
+    assert acts(settings) == [
+        ("sign-in", "refused", "192.0.2.1"),
+        ("sign-in", "done", "192.0.2.1"),
+        ("sign-out", "done", "192.0.2.1"),
+    ]
+    assert WRONG not in (tmp_path / ACTIVITY).read_text() and PASSWORD not in (tmp_path / ACTIVITY).read_text()
+
+
+def test_commands_are_noted(tmp_path: Path) -> None:
+    run("training", "rollback", data_dir=tmp_path, expect=1)
+    run("pneumolens", "unlock", data_dir=tmp_path)
+    assert acts(Settings(tmp_path)) == [("rollback", "refused", "local"), ("unlock", "done", "local")]
+
+
+def test_the_name_of_a_dataset_is_not_in_the_log() -> None:
+    assert dataset_object("Maria Muster 1.1.2020") == dataset_object("Maria Muster 1.1.2020")
+    assert "Muster" not in dataset_object("Maria Muster 1.1.2020")

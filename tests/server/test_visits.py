@@ -1,0 +1,157 @@
+"""A session, its uploads and its media belong to the browser that has its cookie."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+from websockets.sync.client import ClientConnection
+
+from pages.server.messages import media_key, media_shown
+from pages.server.sign_ins import SignIns
+from pages.server.visits import Visits, new_token, visit_of
+from tests.browser.visit import running_app
+from tests.server.client import Server, Visit, received, uploads
+
+TTL_SECONDS = 2
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A page with a picture whose sessions outlive their connection by a moment only."""
+    folder, script = tmp_path_factory.mktemp("data"), "tests/server/media_page.py"
+    with running_app(folder, script, STREAMLIT_SERVER_DISCONNECTED_SESSION_TTL=str(TTL_SECONDS)) as (address, pid):
+        yield Server(address, pid, folder, folder / "none")
+
+
+def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(server: Server) -> None:
+    for path in ("/", "/performance", "/_stcore/health", "/_stcore/host-config"):
+        (line,) = [one for one in server.ask(path).cookies if one.startswith("pneumolens_visit")]
+        assert line.split("; ")[1:] == ["Path=/", "HttpOnly", "SameSite=Strict"]
+    assert not server.ask("/favicon.png", headers={"Sec-Fetch-Site": "cross-site"}).cookies
+    visit = server.visit()
+    again = server.ask("/", headers={"Cookie": visit.cookie}).cookies
+    assert not any(one.startswith("pneumolens") for one in again), "a visit is not replaced"
+
+
+@pytest.mark.parametrize("forged", ["", "pneumolens_visit_{port}=x.y", "pneumolens_visit_{port}={token}x"])
+def test_a_socket_needs_the_cookie(server: Server, forged: str) -> None:
+    port = server.netloc.rsplit(":", 1)[1]
+    assert server.status_of_socket(cookie=forged.format(port=port, token=new_token())) == 403
+
+
+def test_a_session_is_resumed_with_its_own_cookie_only(server: Server) -> None:
+    mine, stranger = server.visit(), server.visit()
+    with server.session(mine) as connection:
+        session = mine.session
+        with server.session(stranger, session):
+            assert stranger.session not in {"", session}
+        connection.ping().wait(10)
+        assert connection.state.name == "OPEN", "the session was not taken from its connection"
+    with server.session(mine, session):
+        assert mine.session == session
+
+
+def test_uploads_need_the_cookie_and_a_name_that_was_issued(server: Server) -> None:
+    mine, stranger = server.visit(), server.visit()
+    with server.session(mine) as connection:
+        (file,) = uploads(connection, "film.png")
+        for method in ("PUT", "DELETE"):
+            assert server.upload(Visit({}), mine.session, file, method) == 403
+            assert server.upload(stranger, mine.session, file, method) == 403
+            assert server.upload(mine, mine.session, "invented", method) == 403
+        assert server.upload(mine, mine.session, file) == 204
+        assert server.upload(mine, mine.session, file, "DELETE") == 204
+
+
+def media_of(connection: ClientConnection) -> str:
+    """Return the address of a file that the page shows: a picture."""
+    for message in received(connection):
+        found = re.search(rb"/media/[0-9a-f]+\.\w+", message.SerializeToString())
+        if found:
+            return found[0].decode()
+    raise AssertionError("no message")
+
+
+def test_media_need_the_cookie_and_end_with_the_session(server: Server) -> None:
+    mine, stranger = server.visit(), server.visit()
+    with server.session(mine) as connection:
+        media = media_of(connection)
+        answer = server.ask(media, headers={"Cookie": mine.cookie})
+        assert answer.status == 200 and answer.headers["cache-control"] == "no-store"
+        assert server.ask(media).status == 403
+        assert server.ask(media, headers={"Cookie": stranger.cookie}).status == 403
+    for _ in range(100):
+        if server.ask(media, headers={"Cookie": mine.cookie}).status == 403:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("the files outlive the visit")
+    # A session that has ended is not resumed.
+    session = mine.session
+    with server.session(mine, session):
+        assert mine.session != session
+
+
+# The parts alone.
+
+
+def test_only_tokens_of_this_start_make_a_visit() -> None:
+    token = new_token()
+    assert visit_of(token) == visit_of(token) != visit_of(new_token())
+    for forged in (None, "", ".", "x", "x.", token[:-1], f"x{token}", token.replace(".", "..", 1), "é.é"):
+        assert visit_of(forged) is None, forged
+
+
+def test_what_a_session_kept_is_taken_once_by_the_next_one_of_its_visit() -> None:
+    now = [0.0]
+    visits = Visits(lambda: now[0])
+    for session, visit in (("a", "one"), ("b", "one"), ("c", "two")):
+        assert visits.connect(session, visit)
+        visits.keep(session, visit, "films", session)
+    assert visits.take_up("one", "films") is None, "another tab is no reload"
+    visits.disconnect("a")
+    now[0] = 5
+    visits.disconnect("b")
+    assert not visits.connect("b", "two") and visits.take_up("two", "films") is None
+    assert visits.take_up("one", "films") == ("b", "b") and visits.take_up("one", "films") == ("a", "a")
+    assert visits.take_up("one", "films") is None
+
+
+def test_a_session_ends_after_a_time_without_connection() -> None:
+    now = [0.0]
+    visits = Visits(lambda: now[0])
+    visits.connect("a", "one")
+    visits.show("one", "file")
+    visits.disconnect("a")
+    now[0] = 60
+    visits.connect("a", "one")
+    assert not visits.is_idle("a", 60), "it was resumed"
+    visits.disconnect("a")
+    now[0] = 119
+    assert not visits.is_idle("a", 60) and visits.may_fetch("one", "file")
+    now[0] = 120
+    assert visits.is_idle("a", 60)
+    visits.end("a")
+    assert not visits.may_fetch("one", "file") and not visits.owns("one", "a")
+
+
+def test_a_ticket_gives_the_token_once_to_its_visit() -> None:
+    sign_ins = SignIns()
+    name = sign_ins.add("mark", 0.0, "visit", "connection")
+    found = sign_ins.find(name)
+    assert found is not None
+    ticket = found.ticket
+    assert sign_ins.deliver(ticket, "other") is None and sign_ins.deliver("", "visit") is None
+    assert sign_ins.deliver(ticket, "visit") == found.token and sign_ins.deliver(ticket, "visit") is None
+    assert name != sign_ins.add("mark", 0.0, "visit", "connection"), "each sign-in has a token of its own"
+    sign_ins.remove(name)
+    assert sign_ins.find(name) is None
+
+
+@pytest.mark.parametrize("name", [f"{'ab' * 28}.pdf", f"{'12' * 16}.bin", "ab" * 28])
+@pytest.mark.parametrize("after", [b"", b"0\x01", b"8\x01", b'"', b"B\x03abc"])
+def test_a_media_file_is_found_whatever_follows_its_name(name: str, after: bytes) -> None:
+    assert media_shown(b"\x12\x40/media/" + name.encode() + after) == [media_key(name)]
