@@ -96,7 +96,7 @@ def opened_app(folder: Path, environment: dict[str, str]) -> Iterator[tuple[Page
                 page = browser.new_page(viewport={"width": 1280, "height": 800})
                 page.set_default_timeout(PATIENCE_MS)
                 page.goto(f"http://127.0.0.1:{port}/")
-                page.get_by_text("Drop radiographs to read them").wait_for()
+                page.get_by_text("Drop radiographs to assess them").wait_for()
                 page.locator("[data-test-script-state=notRunning]").wait_for()
                 yield page, app.pid
                 browser.close()
@@ -134,7 +134,7 @@ def read_in_browser(films: int, side: int) -> None:
                     flush=True,
                 )
                 page.get_by_role("button", name="Start over").click()
-                page.get_by_text("Drop radiographs to read them").wait_for()
+                page.get_by_text("Drop radiographs to assess them").wait_for()
                 page.locator("[data-test-script-state=notRunning]").wait_for()
     print(f"\nAims: under {AIM_SECONDS:.0f} s and under {AIM_MB:.0f} MB. The idle app holds {idle / 1e6:.0f} MB.\n")
 

@@ -58,13 +58,13 @@ def make_folder(folder: Path) -> None:
 
 
 def append_privately(path: Path, content: bytes) -> None:
-    """Append to a file that only this user may read."""
+    """Append `content` to the file `path`, which only this user may read."""
     with open(path, "ab", opener=private_opener) as file:
         file.write(content)
 
 
 def private_opener(name: str, flags: int) -> int:
-    """Open a file for `open`; one that is made is for this user only, whatever the umask is."""
+    """Open the file `name` with `flags`, for `open`; a new file is for this user only, whatever the umask is."""
     is_new = not Path(name).exists()
     descriptor = os.open(name, flags, PRIVATE_FILE)
     if is_new:

@@ -75,6 +75,11 @@ class Picture:
 def read_picture(data: bytes) -> Picture:
     """Decode as `imaging.pictures.decode_picture` describes it, in the process that calls.
 
+    Returns
+    -------
+    Picture
+        Pixels uint8 or uint16 (H, W), and how many of their bits are used.
+
     Raises
     ------
     RadiographError

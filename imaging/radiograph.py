@@ -61,6 +61,20 @@ def decode_square(data: bytes, detail_px: int = DETAIL_PX) -> tuple[npt.NDArray[
 
     A picture is resampled in the decoder process as well, so that a small square is returned instead of all its pixels.
 
+    Parameters
+    ----------
+    data
+        The file.
+    detail_px
+        Side of the square in pixels.
+
+    Returns
+    -------
+    square
+        (detail_px, detail_px), uint8.
+    sha256
+        In hexadecimal digits.
+
     Raises
     ------
     RadiographError

@@ -11,7 +11,20 @@ from imaging.lut import apply_lut
 
 
 def eight_bits(pixels: Pixels, bits: int) -> npt.NDArray[np.uint8]:
-    """Return pixels of which `bits` bits are used as uint8, linear over that depth."""
+    """Return pixels with 8 bits.
+
+    Parameters
+    ----------
+    pixels
+        (H, W), uint8 or uint16.
+    bits
+        How many bits of each are used.
+
+    Returns
+    -------
+    ndarray
+        (H, W), uint8, linear over that depth.
+    """
     if pixels.dtype == np.uint8:
         return np.asarray(pixels, np.uint8)
     values = np.arange(65536, dtype=np.float32) * np.float32(255.0 / (2**bits - 1))
@@ -19,7 +32,20 @@ def eight_bits(pixels: Pixels, bits: int) -> npt.NDArray[np.uint8]:
 
 
 def resize(pixels: npt.NDArray[np.uint8], px: int) -> npt.NDArray[np.uint8]:
-    """Resample to uint8 (px, px): the mean of the area along a side that shrinks, bilinear along one that grows."""
+    """Resample a picture to a square.
+
+    Parameters
+    ----------
+    pixels
+        (H, W), uint8.
+    px
+        Side of the square in pixels.
+
+    Returns
+    -------
+    ndarray
+        (px, px), uint8: the mean of the area along a side that shrinks, bilinear along one that grows.
+    """
     if pixels.shape == (px, px):
         return pixels
     height, width = pixels.shape

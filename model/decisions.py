@@ -144,9 +144,13 @@ def last_promotion(history: tuple[Promotion, ...]) -> Promotion | None:
 
 
 def recorded_digests(settings: Settings, version: str) -> tuple[Mapping[str, str], ...]:
-    """Return what the digests of a version's files may be: none, where nothing is on record.
+    """Return what the digests of the files of `version` may be, by the records below the data folder of `settings`.
 
-    After a card was changed these are two: a crash may have come between the record and the change.
+    Returns
+    -------
+    tuple of mappings
+        SHA-256 by file name; empty where nothing is on record. After a card was changed these are two, since a crash
+        may have come between the record and the change.
     """
     shipped = _shipped_digests(settings, version)
     if shipped:

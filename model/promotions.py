@@ -186,6 +186,15 @@ def verified(settings: Settings, version: str, *, again: bool = False) -> tuple[
 def change_card(settings: Settings, card: ModelCard, *, who: str, why: str) -> None:
     """Replace the card of a version, for the same weights and population; of a version on record, as a decision.
 
+    Parameters
+    ----------
+    settings
+        The installation.
+    card
+        The new card; it names the version.
+    who, why
+        Who changes it and for what reason, for the history.
+
     Raises
     ------
     ClassifierError

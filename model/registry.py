@@ -139,7 +139,7 @@ def refuse_other_files(kept: ModelCard, card: ModelCard) -> None:
 
 
 def file_digests(card: ModelCard, card_sha256: str) -> dict[str, str]:
-    """Return the SHA-256 of a verified version's files by name, given that of its card."""
+    """Return the SHA-256 of the files of a verified version by name; `card_sha256` is that of the file of `card`."""
     population = {POPULATION: card.population_sha256} if card.population_sha256 else {}
     return {CARD: card_sha256, card.weights_file: card.sha256, **population}
 

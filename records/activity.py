@@ -73,7 +73,21 @@ def note(
 
 @contextmanager
 def noted(settings: Settings, act: str, *, who: str, source: str = LOCAL, object: str = "") -> Iterator[None]:
-    """Note the act in the body as done, or as refused when it raises an AppError."""
+    """Note the act in the body as done, or as refused when it raises an AppError.
+
+    Parameters
+    ----------
+    settings
+        The installation.
+    act
+        What is done, such as "promote".
+    who
+        Who does it.
+    source
+        Address of the client, or `LOCAL`.
+    object
+        What it is done to, without patient data.
+    """
     try:
         yield
     except AppError:

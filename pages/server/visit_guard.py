@@ -24,7 +24,7 @@ VISIT, CONNECTION, SIGN_IN = b"x-pneumolens-visit", b"x-pneumolens-connection", 
 VISIT_KEY = "pneumolens.visit"
 SIGN_IN_PATH = "/_pneumolens/sign-in/"
 UPLOAD = re.compile(r"/_stcore/upload_file/(?P<session>[^/]+)/(?P<file>[^/]+)")
-_MEDIA = re.compile(r"/media/(?P<file>[^/]+)")
+_MEDIA = re.compile(r"/media/(?P<file>.+)", re.DOTALL)
 # In one message; a folder of training radiographs is asked for in one.
 _MOST_UPLOADS = 50_000
 # Fetched by every page at its start and at every reconnection, always with the cookies that there are.
@@ -137,11 +137,11 @@ class VisitGuard:
             if following.session:
                 self._visits.disconnect(following.session)
                 seconds = float(st.get_option("server.disconnectedSessionTTL")) * _SHARE_OF_TTL
-                asyncio.get_running_loop().call_later(seconds, self._end, following.session, seconds)
+                asyncio.get_running_loop().call_later(seconds, self._end, seconds)
 
-    def _end(self, session: str, seconds: float) -> None:
-        """End a session that was without connection for so many seconds, with its films and files."""
-        if self._visits.is_idle(session, seconds):
+    def _end(self, seconds: float) -> None:
+        """End the sessions that were without connection for so many seconds, with their films and files."""
+        for session in self._visits.idle(seconds):
             self._visits.end(session)
             runtime.get_instance().close_session(session)
             self._on_end(session)

@@ -66,7 +66,7 @@ class Visits:
     def connect(self, session: str, visit: str) -> bool:
         """Note a connection to a session; False, without effect, if the session belongs to another visit."""
         with self._lock:
-            found = self._sessions.setdefault(session, _Session(visit))
+            found = self._sessions.setdefault(session, _Session(visit, closed=self._clock()))
             if found.visit != visit:
                 return False
             found.connections += 1
@@ -86,12 +86,12 @@ class Visits:
             found = self._sessions.get(session)
             return found is not None and found.visit == visit
 
-    def is_idle(self, session: str, seconds: float) -> bool:
-        """Whether a session has been without a connection for so many seconds."""
+    def idle(self, seconds: float) -> list[str]:
+        """Return the sessions that have been without a connection for so many seconds."""
         with self._lock:
-            found = self._sessions.get(session)
             # A timer may go off a moment early.
-            return found is not None and not found.connections and self._clock() - found.closed > seconds - 0.1
+            before = self._clock() - seconds + 0.1
+            return [name for name, one in self._sessions.items() if not one.connections and one.closed < before]
 
     def end(self, session: str) -> None:
         """Forget a session, what was kept of it, and with the visit's last session what the visit may fetch."""
@@ -141,22 +141,18 @@ class Visits:
     def keep(self, session: str, visit: str, name: str, value: object) -> None:
         """Keep a value of a session for the visit's next session."""
         with self._lock:
-            found = self._sessions.setdefault(session, _Session(visit))
+            # The page can be faster than the message that names its session.
+            found = self._sessions.setdefault(session, _Session(visit, closed=self._clock()))
             if found.visit == visit:
                 found.kept[name] = value
 
-    def take_up(self, visit: str, name: str) -> tuple[str, Any] | None:
-        """Take what the visit's last session without a connection has kept, with that session's name."""
+    def take_up(self, visit: str, name: str) -> Any:
+        """Return what the visit's last session has kept, None if one that has it still has a connection."""
         with self._lock:
-            ended = [
-                (found.closed, session)
-                for session, found in self._sessions.items()
-                if found.visit == visit and not found.connections and name in found.kept
-            ]
-            if not ended:
+            having = [one for one in self._sessions.values() if one.visit == visit and name in one.kept]
+            if not having or any(one.connections for one in having):
                 return None
-            session = max(ended)[1]
-            return session, self._sessions[session].kept.pop(name)
+            return max(having, key=lambda one: one.closed).kept[name]
 
 
 VISITS = Visits()

@@ -70,10 +70,9 @@ def keep(name: str, value: object) -> None:
 
 
 def take_up(name: str) -> Any:
-    """Return what the browser's former session has kept, None without one; that session is over."""
+    """Return what the browser's former session has kept, None without one."""
     visitor = current()
-    taken = VISITS.take_up(visitor.visit, name) if visitor is not None and visitor.visit is not None else None
-    return None if taken is None else taken[1]
+    return None if visitor is None or visitor.visit is None else VISITS.take_up(visitor.visit, name)
 
 
 def hide_files() -> None:

@@ -81,7 +81,7 @@ def test_media_need_the_cookie_and_end_with_the_session(server: Server) -> None:
         media = media_of(connection)
         answer = server.ask(media, headers={"Cookie": mine.cookie})
         assert answer.status == 200 and answer.headers["cache-control"] == "no-store"
-        assert server.ask(media).status == 403
+        assert server.ask(media).status == server.ask(f"{media}/").status == server.ask(media, "HEAD").status == 403
         assert server.ask(media, headers={"Cookie": stranger.cookie}).status == 403
     for _ in range(100):
         if server.ask(media, headers={"Cookie": mine.cookie}).status == 403:
@@ -105,7 +105,7 @@ def test_only_tokens_of_this_start_make_a_visit() -> None:
         assert visit_of(forged) is None, forged
 
 
-def test_what_a_session_kept_is_taken_once_by_the_next_one_of_its_visit() -> None:
+def test_what_a_session_kept_is_taken_up_by_the_next_one_of_its_visit() -> None:
     now = [0.0]
     visits = Visits(lambda: now[0])
     for session, visit in (("a", "one"), ("b", "one"), ("c", "two")):
@@ -113,11 +113,13 @@ def test_what_a_session_kept_is_taken_once_by_the_next_one_of_its_visit() -> Non
         visits.keep(session, visit, "films", session)
     assert visits.take_up("one", "films") is None, "another tab is no reload"
     visits.disconnect("a")
+    assert visits.take_up("one", "films") is None, "a tab with these films is still open"
     now[0] = 5
     visits.disconnect("b")
     assert not visits.connect("b", "two") and visits.take_up("two", "films") is None
-    assert visits.take_up("one", "films") == ("b", "b") and visits.take_up("one", "films") == ("a", "a")
-    assert visits.take_up("one", "films") is None
+    assert visits.take_up("one", "films") == "b" and visits.take_up("one", "other") is None
+    visits.keep("d", "one", "films", "d")
+    assert visits.connect("d", "one") and visits.take_up("one", "films") is None
 
 
 def test_a_session_ends_after_a_time_without_connection() -> None:
@@ -128,12 +130,12 @@ def test_a_session_ends_after_a_time_without_connection() -> None:
     visits.disconnect("a")
     now[0] = 60
     visits.connect("a", "one")
-    assert not visits.is_idle("a", 60), "it was resumed"
+    assert not visits.idle(60), "it was resumed"
     visits.disconnect("a")
     now[0] = 119
-    assert not visits.is_idle("a", 60) and visits.may_fetch("one", "file")
+    assert not visits.idle(60) and visits.may_fetch("one", "file")
     now[0] = 120
-    assert visits.is_idle("a", 60)
+    assert visits.idle(60) == ["a"]
     visits.end("a")
     assert not visits.may_fetch("one", "file") and not visits.owns("one", "a")
 

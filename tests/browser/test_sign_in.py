@@ -11,11 +11,10 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 
 from core.settings import Settings
 from records.administrator import new_first_code, set_password
-from tests.browser.conftest import browser  # noqa: F401 (a fixture)
 from tests.browser.visit import running_app, settle
 from tests.server.client import Server, received
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 PASSWORD = "correct horse battery"
 SIGNED_IN = "Signed in as administrator"
 
@@ -30,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield Server(address, pid, folder, folder / "none")
 
 
-def test_a_sign_in_survives_a_reload_and_needs_its_cookie(browser: Any, server: Server) -> None:  # noqa: F811
+def test_a_sign_in_survives_a_reload_and_needs_its_cookie(browser: Any, server: Server) -> None:
     context = browser.browser.new_context()
     page = context.new_page()
     page.set_default_timeout(60_000)

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import browser  # noqa: F401 (a fixture)
 from tests.browser.visit import a_film, all_assessed, drop, open_page, running_app, save, settle
 from tests.ungated import add_ungated
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 # Asks the framed app to send its uploads here, as a page of Streamlit's cloud may; see SET_FILE_UPLOAD_CLIENT_CONFIG.
 FRAMING = """<!doctype html><iframe src="{app}" width="900" height="600"></iframe><script>
@@ -34,7 +33,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-def test_no_page_can_frame_the_app(browser: Any, app: str, tmp_path: Path) -> None:  # noqa: F811
+def test_no_page_can_frame_the_app(browser: Any, app: str, tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text(FRAMING.format(app=app))
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as evil:
@@ -48,7 +47,7 @@ def test_no_page_can_frame_the_app(browser: Any, app: str, tmp_path: Path) -> No
         evil.shutdown()
 
 
-def test_every_page_works_under_the_policy(browser: Any, app: str) -> None:  # noqa: F811
+def test_every_page_works_under_the_policy(browser: Any, app: str) -> None:
     said: list[str] = []
     page = open_page(browser, app)
     page.set_default_timeout(60_000)
@@ -70,11 +69,11 @@ def test_every_page_works_under_the_policy(browser: Any, app: str) -> None:  # n
     assert not [line for line in said if "Content Security Policy" in line or "Content-Security-Policy" in line], said
 
 
-def test_a_reload_keeps_the_films_and_start_over_removes_them_at_once(browser: Any, app: str) -> None:  # noqa: F811
+def test_a_reload_keeps_the_films_and_start_over_removes_them_at_once(browser: Any, app: str) -> None:
     page = open_page(browser, app)
     page.set_default_timeout(60_000)
     media: list[str] = []
-    page.on("request", lambda request: media.append(request.url) if "/media/" in request.url else None)
+    page.on("request", lambda request: media.append(request.url) if request.url.startswith(f"{app}/media/") else None)
     drop(page, ("1.png", a_film(3)), ("2.png", a_film(4)))
     all_assessed(page, 2)
     page.locator("[data-loaded]").wait_for()
@@ -82,6 +81,7 @@ def test_a_reload_keeps_the_films_and_start_over_removes_them_at_once(browser: A
     page.reload()
     all_assessed(page, 2)
     page.locator(".pl-finding").wait_for()
+    page.locator("[data-loaded]").wait_for()
     stranger = browser.browser.new_context()
     assert stranger.request.get(media[-1]).status == 403, "whoever has the address has no cookie"
     stranger.close()
