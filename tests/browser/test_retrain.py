@@ -68,7 +68,7 @@ def points_drawn(page: Any) -> int:
     )
 
 
-def train(page: Any, settings: Settings, log: Path, architecture: str | None) -> str:
+def train(page: Any, settings: Settings, architecture: str | None) -> str:
     """Audit the dataset, train on it and return the version that came of it."""
     before = {path.parent.name for path in settings.versions_dir.glob("*/card.json")}
     page.get_by_role("button", name="Audit dataset").click()
@@ -83,10 +83,10 @@ def train(page: Any, settings: Settings, log: Path, architecture: str | None) ->
     page.get_by_role("button", name="Start training").click()
     page.get_by_role("button", name="Cancel training").wait_for()
 
-    # A reload: the same run in a visit that signs in anew.
+    # A reload: the same run, still signed in.
     assert re.search(r"run=[0-9.\-]+", page.url)
     page.reload()
-    enter(page, settings, log)
+    page.get_by_text("Signed in as").wait_for()
     page.wait_for_function(
         f"() => [...document.querySelectorAll('{TRAINED}')]"
         ".flatMap(one => one.data).some(line => (line.y?.length ?? 0) > 1)"
@@ -129,6 +129,7 @@ def assess_and_roll_back(browser: Any, address: str, page: Any, settings: Settin
 
 def test_a_small_network_is_trained_promoted_and_rolled_back(browser: Any, retrain: tuple[str, Settings, Path]) -> None:
     address, settings, log = retrain
+    browser.clear_cookies()  # a sign-in outlives its page
     shipped = active_version(settings)
     # No address leads past the sign-in.
     for query in ("?step=decide", "?step=train&run=2026.11.21-120000", ""):
@@ -140,7 +141,7 @@ def test_a_small_network_is_trained_promoted_and_rolled_back(browser: Any, retra
             page.close()
     enter(page, settings, log)
     fits(page)
-    made = train(page, settings, log, "cnn_3_1")
+    made = train(page, settings, "cnn_3_1")
     assert active_version(settings) == shipped, "nothing changes before the decision"
     fits(page)
     page.get_by_role("button", name=re.compile(r"\d\s+Decide")).click()
@@ -156,11 +157,12 @@ def test_the_shipped_architecture_is_trained_compared_promoted_and_rolled_back(
     browser: Any, retrain: tuple[str, Settings, Path]
 ) -> None:
     address, settings, log = retrain
+    browser.clear_cookies()  # a sign-in outlives its page
     shipped = active_version(settings)
     page = open_page(browser, f"{address}/retrain?step=data")
     step(page, re.compile("Sign in as administrator|Set the administrator"))
     enter(page, settings, log)
-    made = train(page, settings, log, None)
+    made = train(page, settings, None)
     assert active_version(settings) == shipped, "nothing changes before the decision"
     page.get_by_role("button", name="Compare with the classifier in use").click()
     page.get_by_role("button", name=f"Compare {made} with {shipped}").click()
