@@ -423,7 +423,7 @@ def test_exports_of_all_name_no_file() -> None:
     buttons = [button.proto for button in app.get("download_button")]
     assert {"CSV of all", "JSON of all"} <= {button.label for button in buttons}
     assert all("Doe" not in str(button) for button in buttons)
-    assert "Downloads call a film by its number here" in text(app)
+    assert "Downloads identify an image by its number" in text(app)
     app = app.checkbox(key="read.names").check().run()
     assert "which can name patients" in text(app)
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import model.engine
+import model.promotions
 import model.registry
 from core.errors import DatasetError
 from core.settings import Settings
@@ -228,7 +229,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.setattr(evaluate, "start_tensorflow", lambda **_: None)
     monkeypatch.setattr(model.engine, "load_classifier", lambda folder, **_: versions[folder.name])
     monkeypatch.setattr(model.registry, "active_version", lambda _: "a")
-    monkeypatch.setattr(model.registry, "version_folder", lambda _, version: tmp_path / version)
+    monkeypatch.setattr(model.promotions, "verified", lambda _, version: (tmp_path / version, {}))
 
     def run(*words: str) -> int:
         parser = argparse.ArgumentParser()
