@@ -18,6 +18,7 @@ import streamlit as st
 from streamlit import runtime
 
 from imaging.film import Pixels
+from pages.shared import visitor
 
 PREVIEW_PX = 640
 # Below this many pixels the image itself arrives as soon as a preview would.
@@ -96,4 +97,6 @@ def publish(name: str, make: Callable[[], bytes], previous: MediaFile | None) ->
     if previous is not None:
         held = files.read_file(previous.url.rsplit("/", 1)[-1])
     data = make() if held is None else held.content
-    return MediaFile(prefix + files.add(data, _MIME, f"viewer.{name}"), len(data))
+    url = files.add(data, _MIME, f"viewer.{name}")
+    visitor.show_file(url.rsplit("/", 1)[-1])
+    return MediaFile(prefix + url, len(data))

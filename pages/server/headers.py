@@ -17,6 +17,7 @@ from pages.server.asgi import header, path_of, refuse
 CLOSED = ("/_stcore/metrics", "/_stcore/script-health-check", "/_stcore/agent")
 # A radiograph must not stay in a browser's cache after the visit.
 NEVER_STORED = ("/media/", "/_stcore/upload_file/")
+_CONTROL = frozenset(map(chr, (*range(32), 127)))
 _FEATURES = (
     "accelerometer autoplay bluetooth camera display-capture geolocation gyroscope hid magnetometer microphone midi "
     "payment serial usb xr-spatial-tracking"
@@ -65,10 +66,15 @@ class SecurityHeaders:
                 message = {**message, "headers": headers}
             await send(message)
 
-        if any(path == one or path.startswith(f"{one}/") for one in CLOSED):
+        if _is_closed(path):
             await refuse(scope, receive, send_with_headers, 404, "Not found.")
             return
         await self._app(scope, receive, send_with_headers)
+
+
+def _is_closed(path: str) -> bool:
+    """Whether a path is one of `CLOSED`, or has a control character: a route also takes a line break at its end."""
+    return any(path == one or path.startswith(f"{one}/") for one in CLOSED) or not _CONTROL.isdisjoint(path)
 
 
 def content_policy(host: str, frame_ancestors: tuple[str, ...] = ()) -> str:

@@ -1,4 +1,4 @@
-"""What the edge reads of Streamlit's messages: which session a connection has, which uploads it was allowed.
+"""What the edge reads of Streamlit's messages: which session a connection has, which files and uploads it may have.
 
 The messages are Streamlit's own format between its page and its server, so this is the one module that knows it.
 `tests/server/test_visits.py` tells when another version of Streamlit speaks otherwise: uploads and media then fail.
@@ -7,14 +7,19 @@ The messages are Streamlit's own format between its page and its server, so this
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-# A media file is called by a digest of its content and an extension. What follows in a message may look like more of
-# either, so that the first half of the digest, which all of them have, stands for the file.
+# A media file is called by a digest of its content and an extension. Half of the digest stands for the file.
 _MEDIA_DIGITS = 32
-_MEDIA = re.compile(rb"/media/([0-9a-f]{%d})" % _MEDIA_DIGITS)
+_MEDIA = re.compile(rf"(?:/.*)?/media/([0-9a-f]{{{_MEDIA_DIGITS}}})[0-9a-f]*(?:\.\w+)?")
+# Where Streamlit writes the address of a file that it holds. Any other text may come from the browser, whose name of a
+# file or of a request could be the address of another visit's film.
+_MEDIA_MESSAGES = ("delta", "logo", "page_config_changed", "backend_operation_response")
+_MEDIA_FIELDS = ("url", "image", "favicon")
 # A request for uploads holds the names of files; what is larger is the state of a page.
 _MOST_REQUEST_BYTES = 10_000_000
 
@@ -49,8 +54,23 @@ def media_key(file: str) -> str:
 
 
 def media_shown(data: bytes) -> list[str]:
-    """Return the keys of the media files that a message to the browser names."""
-    return [name.decode() for name in _MEDIA.findall(data)]
+    """Return the keys of the media files that a message to the browser shows; the viewer's are not among them."""
+    message = ForwardMsg()
+    if b"/media/" not in data or _kind(message, data) not in _MEDIA_MESSAGES:
+        return []
+    return [found[1] for one in _addresses(message) if (found := _MEDIA.fullmatch(one))]
+
+
+def _addresses(message: Any) -> Iterator[str]:
+    for field, value in message.ListFields():
+        if isinstance(value, str):
+            if field.name in _MEDIA_FIELDS:
+                yield value
+        elif hasattr(value, "ListFields"):
+            yield from _addresses(value)
+        elif field.message_type is not None and not field.message_type.GetOptions().map_entry:
+            for one in value:
+                yield from _addresses(one)
 
 
 def _kind(message: BackMsg | ForwardMsg, data: bytes) -> str:

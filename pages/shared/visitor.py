@@ -14,6 +14,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from core.settings import Settings
 from pages.server import visit_guard
+from pages.server.messages import media_key
 from pages.server.visits import VISITS
 from records import activity
 from records.activity import Outcome
@@ -73,6 +74,13 @@ def take_up(name: str) -> Any:
     """Return what the browser's former session has kept, None without one."""
     visitor = current()
     return None if visitor is None or visitor.visit is None else VISITS.take_up(visitor.visit, name)
+
+
+def show_file(name: str) -> None:
+    """Let the browser fetch a media file whose address stands where only this app's own script looks for it."""
+    visitor = current()
+    if visitor is not None and visitor.visit is not None:
+        VISITS.show(visitor.visit, media_key(name))
 
 
 def hide_files() -> None:

@@ -36,7 +36,15 @@ def test_what_is_of_a_visit_is_not_kept(server: Server) -> None:
     assert server.ask("/media/none").headers["cache-control"] == "no-store"
 
 
-@pytest.mark.parametrize("path", ["/_stcore/metrics", "/_stcore/script-health-check", "/_stcore/agent/openapi.json"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/_stcore/metrics",
+        "/_stcore/metrics%0a",  # a route takes a line break at its end
+        "/_stcore/script-health-check",
+        "/_stcore/agent/openapi.json",
+    ],
+)
 def test_what_nobody_needs_is_closed(server: Server, path: str) -> None:
     assert server.ask(path).status == 404
 
