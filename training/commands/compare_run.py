@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,12 +72,10 @@ def film_names(run_folder: Path, result: CandidateComparison) -> list[str]:
 
     Paths below the dataset folder, or numbers where its radiographs have changed.
     """
-    try:
+    with contextlib.suppress(DatasetError, OSError):
         root, held = read_request(run_folder).data, held_out_films(run_folder).samples
         if digest(held) == result.films_digest:
             return [film.path.relative_to(root).as_posix() for film in held]
-    except (DatasetError, OSError):
-        pass
     return [f"radiograph {index + 1}" for index in range(result.n)]
 
 
