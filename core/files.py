@@ -75,7 +75,7 @@ def private_opener(name: str, flags: int) -> int:
 def tighten(*folders: Path) -> tuple[Path, ...]:
     """Close folders of this user to everybody else; return those that were open.
 
-    Folders of other users, and those that everybody may write into (the sticky bit), such as /tmp, are left alone.
+    Folders of other users, and those that everybody may write into (the sticky bit), such as /tmp, are not changed.
     """
     changed = []
     for folder in folders:
