@@ -7,6 +7,7 @@ with a comparison, and a cancelled one, an audit, a study, an administrator and 
 from __future__ import annotations
 
 import shutil
+from itertools import product
 from pathlib import Path
 
 import optuna
@@ -27,11 +28,22 @@ from training.runs import audits, candidate, jobs
 FIRST, SECOND = "2026.12.01-1", "2026.12.01-2"
 
 
+# Where the old installation kept its data folder and its radiographs.
+DATA_DIR, RADIOGRAPHS = "/srv/pneumolens", "/srv/chest_xray"
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """The old data folder, in a copy that may be written to."""
-    shutil.copytree(ROOT / "tests" / "data_folder", tmp_path / "data")
-    return Settings(tmp_path / "data", data_roots=(Path("/srv/chest_xray"),))
+    """The old data folder, in a copy that may be written to; its files name the copy and a folder of radiographs."""
+    data, radiographs = tmp_path / "data", tmp_path / "chest_xray"
+    shutil.copytree(ROOT / "tests" / "data_folder", data)
+    for path in (*data.rglob("*.json"), *data.rglob("*.jsonl")):
+        path.write_text(path.read_text().replace(DATA_DIR, str(data)).replace(RADIOGRAPHS, str(radiographs)))
+    for seed, (split, label) in enumerate(product(("train", "test"), ("NORMAL", "PNEUMONIA")), start=1):
+        folder = radiographs / split / label
+        folder.mkdir(parents=True)
+        (folder / f"{seed}.png").write_bytes(as_png(chest(seed, pneumonia=label == "PNEUMONIA")))
+    return Settings(data, data_roots=(radiographs,))
 
 
 def test_versions_promotions_and_the_administrator_are_those_of_before(settings: Settings) -> None:
