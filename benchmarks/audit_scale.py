@@ -22,7 +22,9 @@ import numpy.typing as npt
 
 from tests.phantoms import chest
 from training.data.audit import audit_folder
-from training.data.dataset import Sample, hold_out, scan_folder, split_by_patient, write_manifest
+from training.data.dataset import scan_folder
+from training.data.sample import Sample
+from training.data.split import hold_out, split_by_patient, write_manifest
 
 SIDE = (64, 72)
 CHILDREN = 60

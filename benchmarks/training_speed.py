@@ -25,7 +25,8 @@ import numpy.typing as npt
 
 from model.tf_startup import start_tensorflow
 from tests.phantoms import write_dataset
-from training.data.dataset import read_samples, scan_folder
+from training.data.dataset import scan_folder
+from training.data.loading import read_samples
 from training.fitting.config import Stage, TrainingConfig, default_config
 
 Act = Callable[[int], object]

@@ -115,6 +115,7 @@ FOR_PAGES = {
     "training.data.audit",
     "training.data.augment",
     "training.data.dataset",
+    "training.data.sample",
     "training.data.sources",
     "training.data.uploads",
     "training.fitting.config",

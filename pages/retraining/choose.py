@@ -19,7 +19,8 @@ from pages.shared import installation, visitor
 from pages.shared.streamlit_patches import take_upload
 from records.activity import dataset_object
 from training.data import sources, uploads
-from training.data.dataset import CLASSES, SUFFIXES
+from training.data.dataset import SUFFIXES
+from training.data.sample import CLASSES
 from training.data.sources import Dataset
 from training.runs import audits, jobs
 

@@ -18,7 +18,7 @@ import streamlit as st
 from core.errors import DatasetError
 from core.settings import Settings
 from training.data import sources
-from training.data.dataset import CLASSES
+from training.data.sample import CLASSES
 from training.data.sources import Dataset
 from training.runs import audits, jobs
 from training.runs.audits import AuditState

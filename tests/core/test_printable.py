@@ -17,7 +17,8 @@ from tests.commands import run
 from tests.model.test_decisions import settings  # noqa: F401 (a fixture)
 from tests.model.test_promotions import A
 from training.commands import promote as promote_command
-from training.data.dataset import Sample, write_manifest
+from training.data.sample import Sample
+from training.data.split import write_manifest
 from training.runs.held_out import read_manifest
 
 EVIL = "film\x1b]0;title\x07\x9b31m\u202egnp\n\udc80.png"

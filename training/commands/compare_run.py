@@ -17,7 +17,7 @@ from model.registry import active_version
 from model.tf_startup import start_tensorflow
 from training.commands.terminal import terminal_report
 from training.commands.workers import failure_kept
-from training.data.dataset import digest
+from training.data.sample import digest
 from training.evaluation.compare import comparison_to_text
 from training.runs import candidate, processes
 from training.runs.candidate_result import CandidateComparison, result_to_json

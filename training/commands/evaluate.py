@@ -22,7 +22,7 @@ from training.commands.arguments import add_command, new_file, number, share
 
 if TYPE_CHECKING:
     from model.engine import Classifier
-    from training.data.dataset import Sample
+    from training.data.sample import Sample
 
 _COMPARE_NOTE = """\
 Every difference is A minus B: A is --classifier, B is --with. With the name of a run, A is the version that it made, B

@@ -105,7 +105,8 @@ def _leaderboard(options: argparse.Namespace, settings: Settings) -> int:
     for name in options.only:
         find_architecture(name)
     start_tensorflow(in_batches=True)
-    from training.data.dataset import digest, scan_folder
+    from training.data.dataset import scan_folder
+    from training.data.sample import digest
     from training.experiments.leaderboard import board_to_json, find_version, rows_from_json, rows_to_json, table
     from training.fitting.config import default_config
     from training.runs.run import audited, load, refuse_blocking

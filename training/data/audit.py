@@ -27,8 +27,9 @@ from core.json_text import parse_json
 from core.printable import printable
 from core.progress import Tick
 from imaging.radiograph import decode_radiograph, squash, to_uint8
-from training.data.dataset import CLASSES, DatasetFolder, Sample
+from training.data.dataset import DatasetFolder
 from training.data.duplicates import Fingerprint, exact_duplicates, fingerprint, near_duplicates
+from training.data.sample import CLASSES, Sample
 from training.data.shortcut import FEATURES, baseline_auroc, feature_aurocs, file_features
 
 FEW_VALIDATION = 50

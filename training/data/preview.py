@@ -12,7 +12,8 @@ from core.errors import DatasetError
 from core.formatting import format_percentage
 from imaging.radiograph import DETAIL_PX, enlarge
 from training.data.augment import Augmentation, augment
-from training.data.dataset import CLASSES, Sample, read_samples
+from training.data.loading import read_samples
+from training.data.sample import CLASSES, Sample
 
 Grey = npt.NDArray[np.uint8]
 TILE_PX = 224

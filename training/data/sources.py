@@ -15,7 +15,8 @@ from pathlib import Path
 
 from core.errors import DatasetError
 from core.settings import Settings
-from training.data.dataset import CLASSES, SUFFIXES
+from training.data.dataset import SUFFIXES
+from training.data.sample import CLASSES
 
 PARTS = ("train", "val", "test")
 MAX_DEPTH = 3

@@ -27,7 +27,8 @@ from core.progress import Progress, Report, ignore
 from core.settings import Settings
 from imaging.archives import Archive
 from imaging.limits import LIMITS, Limits
-from training.data.dataset import CLASSES, SUFFIXES
+from training.data.dataset import SUFFIXES
+from training.data.sample import CLASSES
 from training.data.sources import PARTS, Dataset, dataset_at, with_counts
 
 STORING = "storing pictures"

@@ -23,7 +23,7 @@ from model.calibration import probabilities
 from model.card import Evaluation, Measure
 from model.engine import Classifier
 from model.metrics import RESAMPLES, evaluate, measures, percentile_interval, resampled, wilson
-from training.data.dataset import Sample
+from training.data.sample import Sample
 from training.evaluation.evaluate import Failures, plain, score_side_by_side
 
 Array = npt.NDArray[Any]

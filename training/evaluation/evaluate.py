@@ -26,7 +26,8 @@ from model.card import MEASURES, Evaluation, Measure, ModelCard, PurposePoint
 from model.decision import DecisionCurve, at_prevalence, decision_curve
 from model.engine import Classifier
 from model.metrics import evaluate, ppv_npv, wilson
-from training.data.dataset import CLASSES, DatasetFolder, Sample, scan_folder
+from training.data.dataset import DatasetFolder, scan_folder
+from training.data.sample import CLASSES, Sample
 
 BATCH = 16
 PREVALENCES = (0.05, 0.2, 0.5)

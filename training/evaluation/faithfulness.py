@@ -23,7 +23,7 @@ from model.card import Measure
 from model.engine import Classifier
 from model.explanation import grad_cam
 from model.metrics import percentile_interval, resampled
-from training.data.dataset import Sample
+from training.data.sample import Sample
 from training.evaluation.evaluate import Failures, decoded, plain
 
 Picture = npt.NDArray[np.uint8]

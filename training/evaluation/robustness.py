@@ -21,7 +21,7 @@ from imaging.radiograph import Radiograph, squash, to_uint8
 from model.calibration import probabilities
 from model.card import Measure
 from model.engine import Classifier
-from training.data.dataset import Sample
+from training.data.sample import Sample
 from training.evaluation.compare import Scores, compare_scores
 from training.evaluation.evaluate import Failures, decoded, plain, refuse_empty
 

@@ -20,7 +20,7 @@ from model.engine import Classifier
 from model.metrics import wilson
 from model.networks.architectures import ARCHITECTURES, find_architecture
 from model.registry import active_version, list_versions, load_card
-from training.data.dataset import LoadedFolder
+from training.data.loading import LoadedFolder
 from training.evaluation.evaluate import score_samples
 from training.fitting.schedule import seconds_of_fitting
 
@@ -66,7 +66,7 @@ def same_patients(card: ModelCard, digest: str, seed: int, validation_fraction: 
     card
         The card of the version.
     digest
-        Of the radiographs, as `training.data.dataset.digest` returns it.
+        Of the radiographs, as `training.data.sample.digest` returns it.
     seed, validation_fraction
         Of the split.
     """

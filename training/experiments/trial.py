@@ -21,7 +21,7 @@ from core.progress import Report
 from model.metrics import auroc
 from model.networks.graphs import logit_function
 from training.data.augment import DOMAIN_SHIFT
-from training.data.dataset import digest
+from training.data.sample import digest
 from training.experiments.study_values import Objective, Outcome, TrialFailed
 from training.fitting.calibrate import calibrate, class_balance, perturbed
 from training.fitting.config import TrainingConfig, as_served

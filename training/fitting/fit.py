@@ -27,8 +27,8 @@ from model.engine import mirrored_mean
 from model.metrics import auroc
 from model.networks.graphs import logit_function
 from training.data.augment import Augmentation, resolve
-from training.data.dataset import epoch_order
 from training.data.input_pipeline import Batch, batches
+from training.data.split import epoch_order
 from training.fitting.batch_norm import recompute_batch_norms
 from training.fitting.config import Stage, TrainingConfig, as_served
 from training.fitting.progress import EpochEnd, FittingStep

@@ -22,8 +22,8 @@ from core.progress import Report, counted
 from imaging.radiograph import enlarge
 from model.metrics import auroc
 from model.networks.layers import POOL_LAYER
-from training.data.dataset import epoch_order
 from training.data.input_pipeline import batches
+from training.data.split import epoch_order
 from training.fitting.config import TrainingConfig
 from training.fitting.fit import TrainingData, balance, stage_recipe, validation_row
 from training.fitting.progress import EpochEnd, FittingStep

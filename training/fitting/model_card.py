@@ -20,7 +20,8 @@ from model.decision import operating_points_by_purpose
 from model.metrics import evaluate
 from training.data.audit import Audit
 from training.data.augment import DOMAIN_SHIFT, JITTER, resolve
-from training.data.dataset import CLASSES, LoadedFolder, digest
+from training.data.loading import LoadedFolder
+from training.data.sample import CLASSES, digest
 from training.fitting.calibrate import calibrate, choose_operating_point, logits_by_copy
 from training.fitting.config import TrainingConfig, as_served
 

@@ -33,7 +33,7 @@ from model.population import (
     to_arrays,
 )
 from training.data.augment import DOMAIN_SHIFT, Augmentation, augment
-from training.data.dataset import LoadedFolder
+from training.data.loading import LoadedFolder
 from training.fitting.calibrate import class_balance
 from training.fitting.synthetic_outliers import draw_synthetic_outliers
 

@@ -18,7 +18,9 @@ from core.printable import from_spreadsheet_text
 from core.settings import Settings
 from model.card import ModelCard
 from model.registry import load_card
-from training.data.dataset import CLASSES, Sample, digest, hold_out, scan_folder
+from training.data.dataset import scan_folder
+from training.data.sample import CLASSES, Sample, digest
+from training.data.split import hold_out
 from training.evaluation.evaluate import labelled_test
 from training.runs.request import finished_version, read_request
 

@@ -25,7 +25,9 @@ from model.card import Evaluation, ModelCard
 from model.engine import Classifier, wrap_network
 from model.population import TrainingPopulation, save_population
 from model.registry import add_version, next_version, verify, version_folder
-from training.data.dataset import CLASSES, LoadedFolder, digest, load_folder, scan_folder
+from training.data.dataset import scan_folder
+from training.data.loading import LoadedFolder, load_folder
+from training.data.sample import CLASSES, digest
 from training.evaluation.evaluate import evaluate_folder, evaluate_samples, labelled_test
 from training.fitting.config import TrainingConfig, config_from
 from training.fitting.model_card import calibrate_held_out, calibration_pictures

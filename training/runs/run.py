@@ -35,7 +35,10 @@ from model.networks.weights import load_network, round_to_half, save_network
 from model.population import TrainingPopulation, save_population
 from model.registry import add_version, next_version
 from training.data.audit import Audit, audit_folder, audit_to_json
-from training.data.dataset import DatasetFolder, LoadedFolder, digest, load_folder, scan_folder, write_manifest
+from training.data.dataset import DatasetFolder, scan_folder
+from training.data.loading import LoadedFolder, load_folder
+from training.data.sample import digest
+from training.data.split import write_manifest
 from training.evaluation.evaluate import evaluate_folder, evaluate_samples, labelled_test
 from training.fitting.config import TrainingConfig
 from training.fitting.fit import TrainingData, fit, precision_policy, predict_logits

@@ -27,7 +27,7 @@ from model.engine import Classifier, load_classifier
 from model.explanation import grad_cam
 from model.overlay import overlay
 from model.registry import version_folder
-from training.data.dataset import CLASSES, Sample, digest
+from training.data.sample import CLASSES, Sample, digest
 from training.evaluation.compare import Comparison, Disagreement, Scores, compare_scores
 from training.evaluation.evaluate import evaluate_scores, score_side_by_side
 from training.evaluation.robustness import PERTURBATIONS, robustness

@@ -10,17 +10,10 @@ from hypothesis import strategies as st
 
 from core.errors import DatasetError
 from tests.phantoms import write_dataset
-from training.data.dataset import (
-    Sample,
-    digest,
-    epoch_order,
-    hold_out,
-    patient_of,
-    read_samples,
-    scan_folder,
-    split_by_patient,
-    write_manifest,
-)
+from training.data.dataset import patient_of, scan_folder
+from training.data.loading import read_samples
+from training.data.sample import Sample, digest
+from training.data.split import epoch_order, hold_out, split_by_patient, write_manifest
 
 
 @pytest.mark.parametrize(

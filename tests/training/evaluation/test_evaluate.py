@@ -22,7 +22,8 @@ from model.metrics import ppv_npv, wilson
 from tests.fake_classifier import fake_card, fake_classifier
 from tests.phantoms import as_png
 from training.commands import evaluate
-from training.data.dataset import Sample, scan_folder
+from training.data.dataset import scan_folder
+from training.data.sample import Sample
 from training.evaluation.evaluate import (
     detail_to_json,
     detail_to_text,

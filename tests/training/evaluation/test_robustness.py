@@ -13,7 +13,8 @@ from core.errors import DatasetError
 from imaging.radiograph import decode_radiograph, network_input, squash
 from tests.fake_classifier import fake_card, fake_classifier
 from tests.phantoms import as_png, chest
-from training.data.dataset import Sample, scan_folder
+from training.data.dataset import scan_folder
+from training.data.sample import Sample
 from training.evaluation import robustness as room
 from training.evaluation.evaluate import evaluate_samples
 from training.evaluation.robustness import PERTURBATIONS, Perturbation, robustness, rows_for_card, variants

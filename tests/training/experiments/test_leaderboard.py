@@ -13,7 +13,7 @@ from model.registry import add_version
 from tests.pages.performance.test_performance import a_card
 from tests.phantoms import write_dataset
 from training.__main__ import main
-from training.data.dataset import load_folder
+from training.data.loading import load_folder
 from training.experiments.leaderboard import (
     PUBLISHED,
     Row,

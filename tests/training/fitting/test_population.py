@@ -183,7 +183,9 @@ def test_a_version_brings_its_population_and_is_judged_by_it(
     from model.pipeline import assess
     from model.population import POPULATION, save_population
     from model.registry import add_version
-    from training.data.dataset import DatasetFolder, LoadedFolder, Sample
+    from training.data.dataset import DatasetFolder
+    from training.data.loading import LoadedFolder
+    from training.data.sample import Sample
     from training.fitting.population import learn_population
 
     monkeypatch.setattr(fitting, "MIN_FILMS", 30)

@@ -30,7 +30,9 @@ from tests.fake_classifier import fake_card, fake_classifier
 from tests.phantoms import as_png, write_dataset
 from training.commands.compare_run import compare_run_and_print
 from training.data.audit import Issue, audit_to_json
-from training.data.dataset import Sample, digest, hold_out, scan_folder, write_manifest
+from training.data.dataset import scan_folder
+from training.data.sample import Sample, digest
+from training.data.split import hold_out, write_manifest
 from training.runs import candidate, estimate, processes
 from training.runs.candidate import read_comparison, start_comparison
 from training.runs.candidate_result import result_from_json, result_to_json

@@ -17,7 +17,9 @@ from model.registry import add_version, read_card, verify
 from tests.phantoms import write_dataset
 from training.__main__ import main
 from training.data.audit import audit_folder
-from training.data.dataset import LoadedFolder, digest, load_folder, scan_folder
+from training.data.dataset import scan_folder
+from training.data.loading import LoadedFolder, load_folder
+from training.data.sample import digest
 from training.fitting.config import default_config
 from training.fitting.model_card import make_card
 from training.runs import recalibrate as module

@@ -1,0 +1,149 @@
+"""A dataset in memory: each radiograph decoded once and squashed to a square, with the split by patient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from core.errors import DatasetError, RadiographError
+from core.progress import Tick
+from imaging.border import fill_border
+from imaging.radiograph import decode_square
+from training.data.dataset import DatasetFolder, scan_folder
+from training.data.sample import Sample
+from training.data.split import hold_out
+
+
+def read_samples(
+    samples: Sequence[Sample],
+    detail_px: int,
+    tick: Tick | None = None,
+    workers: int = 4,
+    fills_border: bool = False,
+) -> tuple[list[Sample], npt.NDArray[np.uint8], list[tuple[Path, str]]]:
+    """Decode every sample once.
+
+    Parameters
+    ----------
+    samples
+        Files to read.
+    detail_px
+        Side to which each radiograph is squashed.
+    tick
+        Called with 1 after each file.
+    workers
+        Threads that read. More than there are processors, since each waits for its decoder (`imaging.worker`).
+    fills_border
+        Whether the radiograph's margin continues over a black border.
+
+    Returns
+    -------
+    tuple
+        Readable samples with their sha256, pictures uint8 (n, detail_px, detail_px), and (path, reason) of each
+        failure.
+    """
+
+    def one(sample: Sample) -> tuple[str, npt.NDArray[np.uint8]] | str:
+        try:
+            square, digest = decode_square(sample.path.read_bytes(), detail_px)
+            return digest, fill_border(square) if fills_border else square
+        except (OSError, RadiographError) as error:
+            return str(error)
+        finally:
+            if tick is not None:
+                tick(1)
+
+    kept, pictures, failures = [], [], []
+    with ThreadPoolExecutor(workers) as pool:
+        for sample, result in zip(samples, pool.map(one, samples), strict=True):
+            if isinstance(result, str):
+                failures.append((sample.path, result))
+            else:
+                kept.append(replace(sample, sha256=result[0]))
+                pictures.append(result[1])
+    stacked = np.stack(pictures) if pictures else np.zeros((0, detail_px, detail_px), np.uint8)
+    return kept, stacked, failures
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedFolder:
+    """A dataset folder in memory: squashed pictures, uint8 (n, detail_px, detail_px), and `held_out`, bool (n,)."""
+
+    folder: DatasetFolder
+    samples: list[Sample]
+    pictures: npt.NDArray[np.uint8]
+    held_out: npt.NDArray[np.bool_]
+    unreadable: int
+
+    @property
+    def labels(self) -> npt.NDArray[np.int_]:
+        """1 for pneumonia, int (n,)."""
+        return np.array([sample.label for sample in self.samples])
+
+    @property
+    def virus(self) -> npt.NDArray[np.int_]:
+        """1 for viral, 0 for bacterial pneumonia, −1 where the file name gives no pathogen; int (n,)."""
+        return np.array([{"virus": 1, "bacteria": 0}.get(sample.pathogen, -1) for sample in self.samples])
+
+    def side(self, held_out: bool) -> list[Sample]:
+        """Return the samples of one side of the split."""
+        return [s for s, out in zip(self.samples, self.held_out, strict=True) if out == held_out]
+
+
+def load_folder(
+    root: Path,
+    detail_px: int,
+    validation_fraction: float,
+    seed: int,
+    tick: Tick | None = None,
+    fills_border: bool = False,
+) -> LoadedFolder:
+    """Read the train and val splits of a dataset and hold patients out.
+
+    Parameters
+    ----------
+    root
+        The dataset.
+    detail_px
+        Side of the squashed pictures in pixels.
+    validation_fraction, seed
+        As in `hold_out`.
+    tick
+        Called with 1 after each file.
+    fills_border
+        Whether black margins are filled by continuing the border.
+
+    Returns
+    -------
+    LoadedFolder
+        Radiographs that could be read.
+
+    Raises
+    ------
+    DatasetError
+        If a class has no readable radiograph, or there are too few patients to hold any out.
+    """
+    folder = scan_folder(root)
+    train, train_pictures, train_failed = read_samples(folder.train, detail_px, tick, fills_border=fills_border)
+    val, val_pictures, val_failed = read_samples(folder.val, detail_px, tick, fills_border=fills_border)
+    if {s.label for s in train} != {0, 1}:
+        raise DatasetError(
+            "expected readable radiographs of both classes. Received: one class or none",
+            advice="Check that the files in NORMAL and PNEUMONIA open in a viewer.",
+        )
+    held_out = hold_out(train, val, validation_fraction, seed)
+    samples = [*train, *val]
+    sides = [{s.label for s, out in zip(samples, held_out, strict=True) if out == side} for side in (False, True)]
+    if sides != [{0, 1}, {0, 1}]:
+        raise DatasetError(
+            f"expected at least two patients of each class. Received: {len({s.patient for s in samples})} patients",
+            advice="Add radiographs of more patients; validation needs patients that training has not seen.",
+        )
+    return LoadedFolder(
+        folder, samples, np.concatenate((train_pictures, val_pictures)), held_out, len(train_failed) + len(val_failed)
+    )
