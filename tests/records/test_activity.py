@@ -4,19 +4,24 @@ import json
 import logging
 import os
 import stat
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core.errors import ClassifierError
-from core.settings import Settings
+from core.errors import ClassifierError, DatasetError
+from core.settings import SHIPPED_WEIGHTS, Settings
+from model.registry import active_version
 from records import activity
 from records.activity import ACTIVITY, dataset_object, note, noted
 from records.administrator import new_first_code, set_password
 from tests.commands import run
 from tests.pages.shared.test_administrator import PAGE, PASSWORD, WRONG, send
+from tests.phantoms import write_dataset
+from training.__main__ import main
 
 
 def lines(settings: Settings) -> list[dict[str, Any]]:
@@ -98,6 +103,44 @@ def test_commands_are_noted(tmp_path: Path) -> None:
     run("training", "rollback", data_dir=tmp_path, expect=1)
     run("pneumolens", "unlock", data_dir=tmp_path)
     assert acts(Settings(tmp_path)) == [("rollback", "refused", "local"), ("unlock", "done", "local")]
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "expected"),
+    [
+        (None, 0, [("train", "done", "local"), ("promote", "done", "local")]),
+        (KeyboardInterrupt(), 130, [("train", "done", "local")]),
+        (
+            DatasetError("expected. Received: nothing", advice="Do it again."),
+            1,
+            [("train", "done", "local"), ("train", "refused", "local")],
+        ),
+    ],
+)
+def test_a_training_in_the_terminal_is_noted_at_its_beginning(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    raised: BaseException | None,
+    status: int,
+    expected: list[tuple[str, str, str]],
+) -> None:
+    def execute(*_: object) -> Path:
+        if raised is not None:
+            raise raised
+        return SHIPPED_WEIGHTS / active_version(settings)
+
+    settings = Settings(tmp_path / "data")
+    write_dataset(tmp_path / "films", 2)
+    monkeypatch.setenv("PNEUMOLENS_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setitem(sys.modules, "training.runs.run", SimpleNamespace(execute=execute))  # no TensorFlow here
+    monkeypatch.setattr("training.commands.train.start_tensorflow", lambda **_: None)
+    assert main(["train", "--data", str(tmp_path / "films"), "--architecture", "cnn_77k", "--promote"]) == status
+    assert acts(settings) == expected
+    (run_dir,) = settings.runs_dir.iterdir()
+    assert lines(settings)[0]["object"] == run_dir.name
+    if raised is not None:
+        main(["train", "--resume", run_dir.name])
+        assert acts(settings)[len(expected)] == ("resume", "done", "local")
 
 
 def test_the_name_of_a_dataset_is_not_in_the_log() -> None:

@@ -11,7 +11,9 @@ from tqdm import tqdm
 from core.settings import Settings
 from model.registry import active_version, read_card, verify, version_folder
 from model.tf_startup import start_tensorflow
+from records.activity import noted
 from training.commands.arguments import add_command, named_folder
+from training.commands.promote import command_line_user
 from training.commands.terminal import terminal_report
 
 _NOTE = """\
@@ -67,7 +69,10 @@ def _recalibrate(options: argparse.Namespace, settings: Settings) -> int:
     from training.evaluation.evaluate import evaluation_to_text
     from training.runs.recalibrate import recalibrate
 
-    with tqdm(disable=None, leave=False) as bar:
+    with (
+        noted(settings, "recalibrate", who=command_line_user(), object=version),
+        tqdm(disable=None, leave=False) as bar,
+    ):
         folder = recalibrate(
             settings,
             version,

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from core.errors import DatasetError
+from core.errors import AppError, DatasetError
 from core.printable import printable
 from core.settings import Settings
 from model.networks.architectures import ARCHITECTURES, find_architecture
 from model.tf_startup import start_tensorflow
+from records.activity import note, noted
 from training.commands.arguments import add_command, named_folder, number
 from training.commands.promote import command_line_user, rules_for
 from training.commands.terminal import terminal_report
@@ -317,6 +318,9 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
                 tuple(options.note),
             ),
         )
+    act, who = "resume" if options.resume else "train", command_line_user()
+    # At the beginning: a training takes hours, and whoever kills it must not leave it out of the log.
+    note(settings, act, who=who, object=run_dir.name)
     # After the checks, so that a refusal is immediate.
     start_tensorflow(in_batches=True)
     from training.runs.run import execute
@@ -328,6 +332,9 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
         try:
             with failure_kept(run_dir):
                 folder = execute(run_dir, settings, terminal_report(bar))
+        except AppError:
+            note(settings, act, who=who, object=run_dir.name, outcome="refused")
+            raise
         except KeyboardInterrupt:
             bar.close()
             print(f"Stopped. Continue: python -m training train --resume {run_dir}", file=sys.stderr)
@@ -340,14 +347,9 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
         from training.runs.promotion import broken
 
         in_use = active_version(settings)
-        promote(
-            settings,
-            folder.name,
-            who=command_line_user(),
-            why="training with --promote",
-            expected=in_use,
-            overruled=broken(rules_for(settings, folder.name, in_use)),
-        )
+        overruled = broken(rules_for(settings, folder.name, in_use))
+        with noted(settings, "promote", who=who, object=folder.name):
+            promote(settings, folder.name, who=who, why="training with --promote", expected=in_use, overruled=overruled)
     _print_result(folder)
     return 0
 

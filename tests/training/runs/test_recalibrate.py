@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,7 @@ from core.errors import ClassifierError, DatasetError
 from core.settings import Settings
 from model.card import OperatingPoint
 from model.registry import add_version, read_card, verify
+from records.activity import ACTIVITY
 from tests.phantoms import write_dataset
 from training.__main__ import main
 from training.data.audit import audit_folder
@@ -88,6 +90,8 @@ def test_only_the_scale_is_new(
     assert after.evaluations["validation"].n == int(loaded.held_out.sum())
     assert after.evaluations["elsewhere"].n == 24
     assert {e.operating_point for e in after.evaluations.values()} == {after.operating_point.probability}
+    line = json.loads((settings.data_dir / ACTIVITY).read_text())
+    assert (line["act"], line["outcome"], line["object"]) == ("recalibrate", "done", "2026.01.01-1")
     assert after.notes[0] == "a first remark" and after.notes[-1] == "why" and before.version in after.notes[1]
 
 
