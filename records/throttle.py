@@ -74,7 +74,7 @@ def attempt(settings: Settings, source: str) -> Iterator[float]:
     SignInError
         If the source, or all unknown sources together, must wait first.
     """
-    path, key, now = settings.data_dir / ATTEMPTS, _key(source), time.time()
+    path, key, now = settings.data_dir / ATTEMPTS, key_of(source), time.time()
     tallies, known, shared = _read(path)
     is_known = key == LOCAL or key in known
     tally = tallies.get(key, _Tally())
@@ -119,7 +119,7 @@ def _refused(left: float, received: str) -> SignInError:
     )
 
 
-def _key(source: str) -> str:
+def key_of(source: str) -> str:
     """Return what stands for a source: an IPv6 client owns a network of 64 bits, so it counts as one."""
     try:
         address = ipaddress.ip_address(source.partition("%")[0])

@@ -9,7 +9,6 @@ page.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -34,7 +33,6 @@ from records.administrator import (
     set_password,
 )
 
-log = logging.getLogger(__name__)
 IDLE_SECONDS = 1800.0
 _CHECK_SECONDS = 30.0
 _FORM_PX = 420
@@ -220,5 +218,4 @@ def _ask_for_first_code(settings: Settings) -> None:
 
 
 def _show_refusal(error: SignInError) -> None:
-    log.warning("a sign-in was refused: %s", error)
     st.html(f'<p class="pl-warning" role="alert">{escape(error.advice)}</p>', width=_FORM_PX)

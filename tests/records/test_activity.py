@@ -5,6 +5,8 @@ import logging
 import os
 import stat
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 from core.errors import ClassifierError, DatasetError
 from core.settings import SHIPPED_WEIGHTS, Settings
 from model.registry import active_version
-from records import activity
+from records import activity, refusals
 from records.activity import ACTIVITY, dataset_object, note, noted
 from records.administrator import new_first_code, set_password
 from tests.commands import run
@@ -64,6 +66,94 @@ def test_the_log_is_rotated_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert files == [ACTIVITY, *(f"{ACTIVITY}.{n}" for n in range(1, activity.MOST_FILES))]
     assert all((tmp_path / name).stat().st_size <= 400 for name in files)
     assert lines(Settings(tmp_path))[-1]["object"] == "39"
+
+
+def logged(settings: Settings) -> list[dict[str, Any]]:
+    """Every line that is left, of all files."""
+    files = [path for path in settings.data_dir.iterdir() if path.name.startswith("activity")]
+    return [json.loads(line) for path in files for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets the seconds since a certain moment."""
+
+    def set_to(seconds: float) -> None:
+        monkeypatch.setattr(activity, "_now", lambda: datetime(2026, 12, 1, tzinfo=UTC) + timedelta(seconds=seconds))
+
+    set_to(0)
+    return set_to
+
+
+def test_refused_sign_ins_of_a_source_are_one_line_with_a_count(
+    tmp_path: Path, clock: Callable[[float], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(tmp_path)
+    for second in range(100):
+        clock(second)
+        refuse(settings, "192.0.2.1")
+    refuse(settings, "2001:db8::1")
+    refuse(settings, "2001:db8::2")
+    assert acts(settings) == [("sign-in", "refused", "192.0.2.1"), ("sign-in", "refused", "2001:db8::1")]
+    assert len(caplog.records) == 2, "the terminal shows no more"
+    clock(200)
+    note(settings, "sign-in", who="administrator", source="192.0.2.1")
+    _, _, counted, done = lines(settings)
+    assert (counted["count"], counted["source"], counted["outcome"], done["outcome"]) == (
+        99,
+        "192.0.2.1",
+        "refused",
+        "done",
+    )
+    assert (counted["since"][11:19], counted["until"][11:19]) == ("00:00:00", "00:01:39")
+    clock(99 + refusals.INTERVAL_SECONDS)
+    refuse(settings, "192.0.2.1")
+    assert [(one["source"], one.get("count")) for one in lines(settings)[4:]] == [
+        ("2001:db8::/64", 1),
+        ("192.0.2.1", None),
+    ]
+    clock(0)  # set back
+    refuse(settings, "192.0.2.1")
+    assert len(lines(settings)) == 7
+
+
+@pytest.mark.parametrize(
+    "left", ["[" * 100_000, "{}", '[{"act": 1}]', '[{"act": "sign-in", "source": [], "since": 0}]']
+)
+def test_counts_that_are_damaged_count_as_nothing(tmp_path: Path, left: str) -> None:
+    (tmp_path / refusals.REFUSALS).write_text(left)
+    refuse(Settings(tmp_path), "192.0.2.1")
+    assert acts(Settings(tmp_path)) == [("sign-in", "refused", "192.0.2.1")]
+
+
+def test_no_stranger_washes_the_acts_out_of_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Callable[[float], None]
+) -> None:
+    settings = Settings(tmp_path)
+    monkeypatch.setattr(activity, "MOST_BYTES", 1_500)
+    note(settings, "promote", who="administrator", object="2026.12.01-1")
+    for hour in range(4):
+        clock(3600 * hour)
+        note(settings, "sign-in", who="administrator", source="198.51.100.1")
+        for one in range(12):
+            refuse(settings, f"192.0.2.{one}")
+    kept = [one for one in logged(settings) if one["outcome"] == "done"]
+    assert [one["act"] for one in kept].count("sign-in") == 4 and "promote" in {one["act"] for one in kept}
+    assert all(path.stat().st_size <= 1_500 for path in tmp_path.glob("activity*"))
+    # Nothing is lost: every refusal is in a line or a count, though only 20 sources are counted by themselves.
+    monkeypatch.setattr(activity, "MOST_BYTES", 1_000_000)
+    again = Settings(tmp_path / "roomy")
+    for one in (*range(24), *range(24)):
+        refuse(again, f"192.0.2.{one}")
+    clock(3600 * 24)
+    note(again, "sign-out", who="administrator")
+    found = [one for one in lines(again) if one["outcome"] == "refused"]
+    assert sum(one.get("count", 1) for one in found) == 48 and len(found) == 21 + 21
+    assert found[-1]["source"] == refusals.OTHERS
+
+
+def refuse(settings: Settings, source: str) -> None:
+    note(settings, "sign-in", who="administrator", source=source, outcome="refused")
 
 
 def test_a_log_that_cannot_be_written_keeps_nobody_from_acting(tmp_path: Path) -> None:

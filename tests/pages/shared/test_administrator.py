@@ -171,7 +171,7 @@ def test_too_many_wrong_passwords_have_to_wait_in_every_visit(caplog: pytest.Log
     for visit in (app, open_page()):
         refused = send(visit, password=PASSWORD)
         assert not is_inside(refused) and "Too many failed attempts" in text(refused)
-    assert "a sign-in was refused" in caplog.text
+    assert '"act": "sign-in", "outcome": "refused"' in caplog.text
     assert WRONG not in caplog.text and PASSWORD not in caplog.text
 
 
