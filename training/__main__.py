@@ -67,7 +67,7 @@ def worker_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    is_worker = bool(given) and given[0].startswith("_")
+    is_worker = bool(given) and given[0] in workers.NAMES
     options = (worker_parser() if is_worker else parser()).parse_args(given)
     try:
         with printable_stdout():

@@ -74,8 +74,9 @@ def film_names(run_folder: Path, result: CandidateComparison) -> list[str]:
     """
     with contextlib.suppress(DatasetError, OSError):
         root, held = read_request(run_folder).data, held_out_films(run_folder).samples
-        if digest(held) == result.films_digest:
-            return [film.path.relative_to(root).as_posix() for film in held]
+        used = [film for place, film in enumerate(held) if place not in result.unreadable]
+        if digest(used) == result.films_digest:
+            return [film.path.relative_to(root).as_posix() for film in used]
     return [f"radiograph {index + 1}" for index in range(result.n)]
 
 

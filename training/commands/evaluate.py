@@ -214,7 +214,7 @@ def _faithfulness(options: argparse.Namespace, settings: Settings) -> int:
         others, rows = compare_with_randomised(
             classifier, films.pneumonia, randomised_stages(network, card, films.pneumonia), bar.update
         )
-    result = Faithfulness(classifier.version, len(films.pneumonia), curves, others, rows)
+    result = Faithfulness(classifier.version, len(films.pneumonia), curves, others, rows, films.without_map)
     _write(options.json, faithfulness_to_json(result))
     print(faithfulness_to_text(result, _split(options)))
     return 0

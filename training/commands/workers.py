@@ -20,16 +20,18 @@ from model.tf_startup import start_tensorflow
 from training.commands.terminal import terminal_report
 from training.runs import audits, background, candidate, estimate, processes, run_queue
 
+NAMES = ("_audit", "_run", "_compare", "_measure")
 _RESERVE, _RESERVE_BYTES = ".reserve", 64 * 1024
 
 
 def add_workers(acts: Any) -> None:
     """Add the hidden commands to the sub-parsers; each sets `act` to (options, settings) → exit status."""
-    for name, argument, kind, act in (
-        ("_audit", "folder", Path, _audit),
-        ("_run", "folder", Path, _run),
-        ("_compare", "folder", Path, _compare),
-        ("_measure", "architecture", str, _measure),
+    for name, argument, kind, act in zip(
+        NAMES,
+        ("folder", "folder", "folder", "architecture"),
+        (Path, Path, Path, str),
+        (_audit, _run, _compare, _measure),
+        strict=True,
     ):
         worker = acts.add_parser(name, description="Started by the app.")
         worker.add_argument(argument, type=kind)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from model.card import MEASURES, Evaluation, Measure, ModelCard, PurposePoint
 from model.decision import DecisionCurve, at_prevalence, decision_curve
 from model.engine import Classifier
 from model.metrics import evaluate, ppv_npv, wilson
+from model.operating import available_purposes, operating_point, rates_at
 from training.data.dataset import DatasetFolder, scan_folder
 from training.data.sample import CLASSES, Sample
 
@@ -45,7 +47,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class PurposeResult:
-    """Sensitivity and specificity on this set at one of the card's operating points."""
+    """Sensitivity and specificity on this set at one of the card's operating points, where it is read in service."""
 
     point: PurposePoint
     sensitivity: Rate
@@ -311,7 +313,7 @@ def look_closer(
     negative, positive = p[labels == 0], p[labels == 1]
     purposes = tuple(
         PurposeResult(one, _rate(positive >= one.probability), _rate(negative < one.probability))
-        for one in card.purposes
+        for one in map(partial(_as_read, card), card.purposes)
     )
     specificity, sensitivity = (rates[name].share for name in CLASSES)
 
@@ -329,6 +331,23 @@ def look_closer(
         )
 
     return Detail(split, card.version, len(samples), threshold, rates, purposes, tuple(map(at, prevalences)))
+
+
+def _as_read(card: ModelCard, point: PurposePoint) -> PurposePoint:
+    """Return a point of a card where radiographs are read at it, which may be elsewhere to keep the purposes in order.
+
+    Its own rates then hold for that threshold too, as far as the card's histograms of the validation patients tell.
+    """
+    if point.purpose not in available_purposes(card):
+        return point
+    served = operating_point(card, point.purpose)
+    if served.probability == point.probability:
+        return point
+    moved = replace(point, probability=served.probability, chosen=served.chosen)
+    if (validation := card.evaluations.get("validation")) is None:
+        return moved
+    rates = rates_at(validation, served.probability)
+    return replace(moved, sensitivity=rates.sensitivity.value, specificity=rates.specificity.value)
 
 
 def _rate(right: npt.NDArray[np.bool_]) -> Rate:

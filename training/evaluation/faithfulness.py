@@ -71,11 +71,16 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Similarity:
-    """Similarity of two sets of maps, mean over radiographs: Spearman's correlation of cells, structural similarity."""
+    """Similarity of two sets of maps, mean over radiographs: Spearman's correlation of cells, structural similarity.
+
+    Pairs with an empty map, which shows nothing that could be similar, are left out; `empty` counts them. Both measures
+    are undefined (nan) where all pairs are.
+    """
 
     name: str
     rank_correlation: Measure
     ssim: Measure
+    empty: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,7 @@ class Faithfulness:
     """Faithfulness and sanity checks of one classifier version on n radiographs that it calls pneumonia.
 
     `randomised` has one row per stage; `other_films` compares the maps of different radiographs, whose similarity is
-    due to anatomy alone.
+    due to anatomy alone. `without_map` counts the radiographs called pneumonia that were left out for an empty map.
     """
 
     version: str
@@ -91,14 +96,19 @@ class Faithfulness:
     exchanges: tuple[Exchange, ...]
     other_films: Similarity | None
     randomised: tuple[Similarity, ...]
+    without_map: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Films:
-    """Network input: radiographs called pneumonia, uint8 (n, px, px), and NORMAL ones that are not, (m, px, px)."""
+    """Network input: radiographs called pneumonia, uint8 (n, px, px), and NORMAL ones that are not, (m, px, px).
+
+    `without_map` counts those called pneumonia that the draw came across and left out, since their map is empty.
+    """
 
     pneumonia: Picture
     healthy: Picture
+    without_map: int = 0
 
 
 def choose_films(
@@ -131,11 +141,12 @@ def choose_films(
     Raises
     ------
     DatasetError
-        If none is called pneumonia.
+        If none is called pneumonia, or none of those has a map.
     """
     order = np.random.default_rng(seed).permutation(len(samples))
     failures: Failures = []
     found: dict[bool, list[Picture]] = {True: [], False: []}
+    without_map = 0
     for start in range(0, len(samples), _BATCH):
         read = list(decoded([samples[i] for i in order[start : start + _BATCH]], failures))
         if not read:
@@ -143,20 +154,29 @@ def choose_films(
         pictures = np.stack([classifier.input_of(radiograph) for _, radiograph in read])
         called = _probabilities(classifier, pictures) >= classifier.card.operating_point.probability
         for (sample, _), picture, is_called in zip(read, pictures, called, strict=True):
-            wanted = evidence_maps(classifier, picture[None])[0].any() if is_called else not sample.label
-            if wanted and len(found[bool(is_called)]) < films:
+            if len(found[bool(is_called)]) == films or (not is_called and sample.label):
+                continue
+            if is_called and not evidence_maps(classifier, picture[None])[0].any():
+                without_map += 1
+            else:
                 found[bool(is_called)].append(picture)
                 if tick is not None and is_called:
                     tick(1)
         if min(map(len, found.values())) == films:
             break
+    if not found[True] and without_map:
+        raise DatasetError(
+            "expected radiographs with an evidence map. Received: an empty map for each of the "
+            f"{without_map} that the classifier calls pneumonia",
+            advice="No region raises this classifier's probability, so its maps cannot be measured; retrain it.",
+        )
     if not found[True]:
         raise DatasetError(
             "expected radiographs that the classifier calls pneumonia. Received: none",
             advice="Name a folder whose PNEUMONIA radiographs this classifier recognises.",
         )
     none = np.zeros((0, classifier.input_px, classifier.input_px), np.uint8)
-    return Films(np.stack(found[True]), np.stack(found[False]) if found[False] else none), failures
+    return Films(np.stack(found[True]), np.stack(found[False]) if found[False] else none, without_map), failures
 
 
 def evidence_maps(classifier: Classifier, pictures: Picture) -> Map:
@@ -326,7 +346,9 @@ def _matched(picture: Picture, like: Picture) -> Picture:
 
 
 def mean_over_films(values: npt.NDArray[np.float64]) -> Measure:
-    """Return the mean of `values`, float64 (n,), over radiographs with its 95 % bootstrap interval."""
+    """Return the mean of `values`, float64 (n,), over radiographs with its 95 % bootstrap interval; nan for n = 0."""
+    if not len(values):
+        return Measure(float("nan"), float("nan"), float("nan"))
     sampled = [counts @ values / len(values) for counts in resampled(range(len(values)), seed=0)]
     return percentile_interval(float(values.mean()), np.concatenate(sampled))
 
@@ -359,8 +381,9 @@ def faithfulness_to_json(result: Faithfulness) -> str:
 
 def faithfulness_to_text(result: Faithfulness, split: str) -> str:
     """Return `result`, measured on a `split`, as tables for a terminal."""
+    left_out = f"; {result.without_map} more left out, whose map is empty" if result.without_map else ""
     lines = [
-        f"{split}: {result.n} radiographs called pneumonia, classifier {result.version}",
+        f"{split}: {result.n} radiographs called pneumonia, classifier {result.version}{left_out}",
         "mean probability while cells are replaced (deletion, less is better) or restored (insertion, more is better)",
     ]
     for one in result.exchanges:
@@ -388,6 +411,7 @@ def faithfulness_to_text(result: Faithfulness, split: str) -> str:
         lines.append(f"    {'':<24}  {'rank correlation':<26}  structural similarity")
     lines += [
         f"    {row.name:<24}  {format_difference(row.rank_correlation):<26}  {format_difference(row.ssim)}"
+        + (f"  ({row.empty} of {result.n} left out: empty map)" if row.empty else "")
         for row in rows
     ]
     return "\n".join(lines)

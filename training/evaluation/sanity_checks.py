@@ -190,5 +190,6 @@ def ssim(a: Map, b: Map) -> float:
 
 
 def _similarity(name: str, a: Map, b: Map) -> Similarity:
-    correlation, structure = np.array([alike(one, other) for one, other in zip(a, b, strict=True)]).T
-    return Similarity(name, mean_over_films(correlation), mean_over_films(structure))
+    pairs = [alike(one, other) for one, other in zip(a, b, strict=True) if one.any() and other.any()]
+    correlation, structure = np.array(pairs, np.float64).reshape(-1, 2).T
+    return Similarity(name, mean_over_films(correlation), mean_over_films(structure), len(a) - len(pairs))

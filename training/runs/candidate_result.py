@@ -39,8 +39,9 @@ class DifferingFilm:
 class CandidateComparison:
     """Comparison of a candidate (a in `comparison`) with the classifier in use on the same radiographs.
 
-    `patients` counts patients without and with pneumonia. `films_digest` identifies the radiographs, and the checksums
-    the weights that were compared. `seconds_each` is the mean time of one forward pass with decoding.
+    `unreadable` holds the places, among the radiographs held out, of the `left_out` that could not be read; file names
+    are not kept. `patients` counts patients without and with pneumonia. `films_digest` identifies the radiographs, and
+    the checksums the weights that were compared. `seconds_each` is the mean time of one forward pass with decoding.
     """
 
     candidate: str
@@ -63,6 +64,7 @@ class CandidateComparison:
     remarks: tuple[str, ...]
     made_at: str
     seconds_each: float
+    unreadable: tuple[int, ...] = ()
 
 
 def result_to_json(result: CandidateComparison) -> str:
@@ -90,6 +92,7 @@ def result_from_json(text: str) -> CandidateComparison:
         values["films"] = tuple(DifferingFilm(**film) for film in values["films"])
         values["patients"] = (int(values["patients"][0]), int(values["patients"][1]))
         values["remarks"] = tuple(values["remarks"])
+        values["unreadable"] = tuple(int(place) for place in values.get("unreadable", ()))
         return CandidateComparison(**values)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise DatasetError(

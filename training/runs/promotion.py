@@ -193,8 +193,8 @@ def _population(candidate: ModelCard, in_use: ModelCard) -> Rule:
         name,
         False,
         f"{candidate.version} has no out-of-distribution gate, unlike {in_use.version}. The gate needs {MIN_FILMS} "
-        f"training and {MIN_HELD_OUT} held-out radiographs; with these, python -m training recalibrate --classifier "
-        f"{candidate.version} makes a version with a gate.",
+        f"training and {MIN_HELD_OUT} held-out radiographs; with these, a version with a gate is made by: python -m "
+        f"training recalibrate --data chest_xray --classifier {candidate.version}",
     )
 
 

@@ -98,6 +98,7 @@ def compare_run(
         _drawn(folder, place, used[film.index], film, own, other)
         for place, film in enumerate(comparison.disagreeing, start=1)
     )
+    left_out = {path for path, _ in failures}
     status.phase("measuring the robustness to perturbations")
     rows, rows_against = (
         robustness(one, sample, _MILD, lambda n: status.done(n * (1 + len(_MILD))))[0] for one in (own, other)
@@ -125,6 +126,7 @@ def compare_run(
         remarks=remarks(own.card, other.card, held, comparison, learned, learned_against, len(failures), rows[0].n),
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds_each=status.seconds_each,
+        unreadable=tuple(place for place, film in enumerate(held.samples) if film.path in left_out),
     )
     write_atomically(folder / candidate.RESULT, result_to_json(result))
     return result

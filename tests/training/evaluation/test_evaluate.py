@@ -19,6 +19,8 @@ from core.settings import Settings
 from model.card import Calibration, PurposePoint
 from model.decision import at_prevalence, decision_curve
 from model.metrics import ppv_npv, wilson
+from model.operating import operating_point, rates_at
+from tests.assessments import VALIDATION
 from tests.fake_classifier import fake_card, fake_classifier
 from tests.phantoms import as_png
 from training.commands import evaluate
@@ -184,6 +186,22 @@ def test_the_card_s_purposes_are_applied_to_this_set(folder: Path) -> None:
     assert look_closer(stricter, used, logits, "x").purposes[0].specificity.right == 2
     assert (rule_in.sensitivity.right, rule_in.sensitivity.n, rule_in.specificity.right) == (4, 6, 4)
     assert rule_in.point is CARD.purposes[1]
+
+
+def test_purposes_that_are_out_of_order_on_the_card_are_measured_where_they_are_read(folder: Path) -> None:
+    swapped = replace(
+        CARD, purposes=(PurposePoint("screening", 0.8, 0.99, 0.9, "x"), PurposePoint("rule_in", 0.4, 0.9, 0.96, "x"))
+    )
+    used, logits, _ = score_samples(fake_classifier(CARD), scan_folder(folder).train)
+    screening, rule_in = look_closer(swapped, used, logits, "x").purposes
+    for result in (screening, rule_in):
+        assert result.point.probability == operating_point(swapped, result.point.purpose).probability
+        assert "moved from" in result.point.chosen
+    assert (screening.point.probability, rule_in.point.probability) == (0.4, 0.8)
+    assert (screening.sensitivity.right, screening.specificity.right) == (5, 3), "as at 0.4 on a card in order"
+    evaluated = replace(swapped, evaluations={"validation": VALIDATION})
+    served = look_closer(evaluated, used, logits, "x").purposes[0].point
+    assert served.sensitivity == rates_at(VALIDATION, 0.4).sensitivity.value < 0.99, "the rates belong to 0.4"
 
 
 def test_predictive_values_and_net_benefit_at_each_prevalence(folder: Path) -> None:

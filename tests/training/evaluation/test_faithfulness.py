@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,11 +167,41 @@ def test_a_few_films_are_drawn_and_not_the_first(folder: Path) -> None:
     assert np.array_equal(again.pneumonia, draws[3].pneumonia)
 
 
-def test_films_without_a_map_are_left_out_and_none_at_all_is_refused(folder: Path) -> None:
+def test_films_without_a_map_are_counted_and_none_at_all_is_refused_for_its_own_reason(folder: Path) -> None:
     samples = scan_folder(folder).train
-    for classifier in (fake_classifier(shown=np.zeros((ROWS, ROWS))), fake_classifier(cut=250)):
-        with pytest.raises(DatasetError, match="calls pneumonia"):
-            choose_films(classifier, samples)
+    with pytest.raises(DatasetError, match="an empty map for each of the 5 that the classifier calls pneumonia"):
+        choose_films(fake_classifier(shown=np.zeros((ROWS, ROWS))), samples)
+    with pytest.raises(DatasetError, match=r"calls pneumonia\. Received: none"):
+        choose_films(fake_classifier(cut=250), samples)
+    classifier = fake_classifier()
+    explain = classifier.explain
+
+    def bright_alone(pictures: np.ndarray) -> tuple[np.ndarray, ...]:
+        logits, features, weights = explain(pictures)
+        return logits, features * (pictures.mean((1, 2)) > 165)[:, None, None, None], weights
+
+    chosen, _ = choose_films(replace(classifier, explain=bright_alone), samples)
+    assert sorted(chosen.pneumonia[:, 0, 0].tolist()) == [170, 180, 190] and chosen.without_map == 2
+    text = faithfulness_to_text(Faithfulness("v", 3, (), None, (), chosen.without_map), "test")
+    assert "2 more left out, whose map is empty" in text
+
+
+def test_an_empty_map_is_neither_alike_nor_different() -> None:
+    some = films(4).pneumonia
+    trained = fake_classifier(where=CORNER)
+    _, (none,) = compare_with_randomised(trained, some, [("no map", fake_classifier(shown=np.zeros((ROWS, ROWS))))])
+    assert none.empty == 4 and math.isnan(none.rank_correlation.value) and math.isnan(none.ssim.value)
+    result = Faithfulness("v", 4, (), None, (none,))
+    assert json.loads(faithfulness_to_json(result))["randomised"][0]["rank_correlation"]["value"] is None
+    assert "(4 of 4 left out: empty map)" in faithfulness_to_text(result, "test")
+    explain = trained.explain
+
+    def first_alone(pictures: np.ndarray) -> tuple[np.ndarray, ...]:
+        logits, features, weights = explain(pictures)
+        return logits, features * (np.arange(len(pictures)) == 0)[:, None, None, None], weights
+
+    _, (one,) = compare_with_randomised(trained, some, [("a map", replace(trained, explain=first_alone))])
+    assert one.empty == 3 and one.rank_correlation.value == pytest.approx(1)
 
 
 def test_a_mean_has_the_interval_of_its_films() -> None:

@@ -28,7 +28,7 @@ from tests.commands import run_warm
 from tests.comparisons import NEW, OLD, RUN, a_card, a_result, an_audit
 from tests.fake_classifier import fake_card, fake_classifier
 from tests.phantoms import as_png, write_dataset
-from training.commands.compare_run import compare_run_and_print
+from training.commands.compare_run import compare_run_and_print, film_names
 from training.data.audit import Issue, audit_to_json
 from training.data.dataset import scan_folder
 from training.data.sample import Sample, digest
@@ -286,6 +286,9 @@ def test_an_unreadable_film_is_left_out_and_said(
     result = compare_run(settings, run, load=load)
     assert (result.n, result.left_out, result.split) == (12, 1, "test")
     assert any("1 radiograph was unreadable and excluded." in one for one in result.remarks)
+    names = film_names(run, result)
+    assert len(names) == 12 and names == [f"test/{s.path.parent.name}/{s.path.name}" for s in scan_folder(drawn).test]
+    assert result_from_json(result_to_json(result)).unreadable == result.unreadable
     assert result.remarks[0].startswith("Compared on the test split: 12 radiographs of ")
 
 

@@ -79,7 +79,9 @@ def test_a_candidate_does_not_take_the_gate_away() -> None:
     name, knows = "Out-of-distribution gate", dataclasses.replace(OTHER, population_sha256="p")
     blocked = rules(in_use=knows)
     assert broken(tuple(blocked.values())) == (name,)
-    assert f"recalibrate --classifier {NEW}" in blocked[name].sentence and OLD in blocked[name].sentence
+    assert (
+        f"recalibrate --data chest_xray --classifier {NEW}" in blocked[name].sentence and OLD in blocked[name].sentence
+    )
     candidate = dataclasses.replace(OWN, population_sha256="q")
     assert not is_blocked(tuple(rules(candidate=candidate, in_use=knows).values()))
     assert not is_blocked(tuple(rules(candidate=candidate).values()))
