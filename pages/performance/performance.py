@@ -264,6 +264,8 @@ def one_line(value: Any) -> str:
         return ", ".join(f"{words(str(key)).lower()} {one_line(inner)}" for key, inner in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(one_line(inner) for inner in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
     return f"{value[:16]}…" if isinstance(value, str) and len(value) == 64 else str(value)

@@ -58,6 +58,28 @@ def fingerprint(grey: npt.NDArray[np.uint8], small: npt.NDArray[np.uint8]) -> Fi
     return Fingerprint(digest, int("".join("1" if bit else "0" for bit in bits), 2), thumbnail)
 
 
+def square_fingerprint(square: npt.NDArray[np.uint8]) -> Fingerprint:
+    """Return the fingerprint of a radiograph of which only the squashed picture `square`, uint8 (n, n), is kept.
+
+    Its digest is that of the square: radiographs with equal pixels have equal squares.
+    """
+    return fingerprint(square, square)
+
+
+def same_radiographs(fingerprints: Sequence[Fingerprint]) -> list[list[int]]:
+    """Return the groups of two or more places whose radiographs are identical or nearly identical.
+
+    No place is in two groups: copies of a radiograph are in the group of all that are nearly identical to it.
+    """
+    seen = dict(enumerate(fingerprints))
+    exact = {members[0]: members for members in exact_duplicates(seen)}
+    near = [
+        [i for first in members for i in exact.pop(first, [first])]
+        for members in near_duplicates(seen, list(exact.values()))
+    ]
+    return sorted(sorted(members) for members in [*near, *exact.values()])
+
+
 def exact_duplicates(fingerprints: Mapping[int, Fingerprint]) -> list[list[int]]:
     """Return groups of two or more keys whose pixels are equal."""
     return [members for members in _by(fingerprints, lambda i: fingerprints[i].digest) if len(members) > 1]

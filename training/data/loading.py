@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,9 @@ from core.progress import Tick
 from imaging.border import fill_border
 from imaging.radiograph import decode_square
 from training.data.dataset import DatasetFolder, scan_folder
-from training.data.sample import Sample
-from training.data.split import hold_out
+from training.data.duplicates import Fingerprint, same_radiographs, square_fingerprint
+from training.data.sample import CLASSES, Sample
+from training.data.split import groups_of, hold_out
 
 
 def read_samples(
@@ -25,6 +26,7 @@ def read_samples(
     tick: Tick | None = None,
     workers: int = 4,
     fills_border: bool = False,
+    fingerprints: list[Fingerprint] | None = None,
 ) -> tuple[list[Sample], npt.NDArray[np.uint8], list[tuple[Path, str]]]:
     """Decode every sample once.
 
@@ -40,6 +42,8 @@ def read_samples(
         Threads that read. More than there are processors, since each waits for its decoder (`imaging.worker`).
     fills_border
         Whether the radiograph's margin continues over a black border.
+    fingerprints
+        Extended by that of each readable radiograph, before its border is filled.
 
     Returns
     -------
@@ -48,10 +52,10 @@ def read_samples(
         failure.
     """
 
-    def one(sample: Sample) -> tuple[str, npt.NDArray[np.uint8]] | str:
+    def one(sample: Sample) -> tuple[str, npt.NDArray[np.uint8], Fingerprint] | str:
         try:
             square, digest = decode_square(sample.path.read_bytes(), detail_px)
-            return digest, fill_border(square) if fills_border else square
+            return digest, fill_border(square) if fills_border else square, square_fingerprint(square)
         except (OSError, RadiographError) as error:
             return str(error)
         finally:
@@ -66,19 +70,42 @@ def read_samples(
             else:
                 kept.append(replace(sample, sha256=result[0]))
                 pictures.append(result[1])
+                if fingerprints is not None:
+                    fingerprints.append(result[2])
     stacked = np.stack(pictures) if pictures else np.zeros((0, detail_px, detail_px), np.uint8)
     return kept, stacked, failures
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedFolder:
-    """A dataset folder in memory: squashed pictures, uint8 (n, detail_px, detail_px), and `held_out`, bool (n,)."""
+    """A dataset folder in memory.
+
+    Attributes
+    ----------
+    folder
+        The dataset.
+    samples
+        (n,), the readable radiographs of its train and val splits, in that order.
+    pictures
+        (n, detail_px, detail_px), uint8: squashed to squares.
+    held_out
+        (n,), bool: validation.
+    unreadable
+        Number of files that could not be read.
+    fingerprints
+        (n,), one of each radiograph; empty where they were not taken.
+    groups
+        (n,), the name of the group that each radiograph belongs to and that the split keeps together: patients, and
+        patients with the same picture. Empty where the split knows patients and files alone.
+    """
 
     folder: DatasetFolder
     samples: list[Sample]
     pictures: npt.NDArray[np.uint8]
     held_out: npt.NDArray[np.bool_]
     unreadable: int
+    fingerprints: list[Fingerprint] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
 
     @property
     def labels(self) -> npt.NDArray[np.int_]:
@@ -102,8 +129,12 @@ def load_folder(
     seed: int,
     tick: Tick | None = None,
     fills_border: bool = False,
+    keeps_duplicates: bool = True,
 ) -> LoadedFolder:
     """Read the train and val splits of a dataset and hold patients out.
+
+    Radiographs that are the same after decoding, or nearly, are on one side of the split, whatever their patients are
+    called (`training.data.duplicates.same_radiographs`).
 
     Parameters
     ----------
@@ -117,6 +148,8 @@ def load_folder(
         Called with 1 after each file.
     fills_border
         Whether black margins are filled by continuing the border.
+    keeps_duplicates
+        Whether the same pictures stay together; False repeats a split that was drawn before this was so.
 
     Returns
     -------
@@ -129,21 +162,40 @@ def load_folder(
         If a class has no readable radiograph, or there are too few patients to hold any out.
     """
     folder = scan_folder(root)
-    train, train_pictures, train_failed = read_samples(folder.train, detail_px, tick, fills_border=fills_border)
-    val, val_pictures, val_failed = read_samples(folder.val, detail_px, tick, fills_border=fills_border)
+    fingerprints: list[Fingerprint] = []
+    (train, train_pictures, train_failed), (val, val_pictures, val_failed) = (
+        read_samples(part, detail_px, tick, fills_border=fills_border, fingerprints=fingerprints)
+        for part in (folder.train, folder.val)
+    )
     if {s.label for s in train} != {0, 1}:
         raise DatasetError(
             "expected readable radiographs of both classes. Received: one class or none",
             advice="Check that the files in NORMAL and PNEUMONIA open in a viewer.",
         )
-    held_out = hold_out(train, val, validation_fraction, seed)
+    same = same_radiographs(fingerprints) if keeps_duplicates else ()
+    held_out = hold_out(train, val, validation_fraction, seed, same)
     samples = [*train, *val]
     sides = [{s.label for s, out in zip(samples, held_out, strict=True) if out == side} for side in (False, True)]
     if sides != [{0, 1}, {0, 1}]:
         raise DatasetError(
-            f"expected at least two patients of each class. Received: {len({s.patient for s in samples})} patients",
-            advice="Add radiographs of more patients; validation needs patients that training has not seen.",
+            f"expected at least two patients of each class. Received: {_patients_by_class(samples, same)}",
+            advice="Add radiographs of more patients; validation needs patients that training has not seen. "
+            "Copies of a radiograph count once.",
         )
     return LoadedFolder(
-        folder, samples, np.concatenate((train_pictures, val_pictures)), held_out, len(train_failed) + len(val_failed)
+        folder,
+        samples,
+        np.concatenate((train_pictures, val_pictures)),
+        held_out,
+        len(train_failed) + len(val_failed),
+        fingerprints,
+        groups_of(samples, same) if keeps_duplicates else [],
+    )
+
+
+def _patients_by_class(samples: Sequence[Sample], same: Sequence[Sequence[int]]) -> str:
+    groups = groups_of(samples, same)
+    return ", ".join(
+        f"{len({g for g, s in zip(groups, samples, strict=True) if s.label == label})} {name}"
+        for label, name in enumerate(CLASSES)
     )

@@ -1,9 +1,14 @@
-"""The split of a dataset by patient, its record, and the order of an epoch."""
+"""The split of a dataset by patient, its record, and the order of an epoch.
+
+What stays together is a group: all radiographs of a patient, and of every patient who has the same file or, where the
+caller knows them, the same or nearly the same picture.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +18,17 @@ from core.files import private_opener
 from core.printable import spreadsheet_text
 from training.data.sample import CLASSES, Sample
 
+Same = Sequence[Sequence[int]]
+# Key of a card's data: whether the version's split keeps the same pictures together, as it does since 0.2.0.
+DUPLICATES_TOGETHER = "duplicates_kept_together"
 
-def split_by_patient(samples: Sequence[Sample], fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+
+def split_by_patient(samples: Sequence[Sample], fraction: float, seed: int, same: Same = ()) -> npt.NDArray[np.bool_]:
     """Hold out a share of the patients of each class.
 
-    No patient is in both parts, and neither are byte-identical files of two patients.
+    No patient is in both parts, and neither are byte-identical files of two patients, nor the radiographs of a group in
+    `same`. Groups that join patients do not change which others are drawn, so a dataset without such groups is split as
+    if there were no fingerprints.
 
     Parameters
     ----------
@@ -27,6 +38,8 @@ def split_by_patient(samples: Sequence[Sample], fraction: float, seed: int) -> n
         Share of the patients, in (0, 1).
     seed
         Of the draw.
+    same
+        Places in `samples` of each group of radiographs that are the same picture.
 
     Returns
     -------
@@ -40,18 +53,37 @@ def split_by_patient(samples: Sequence[Sample], fraction: float, seed: int) -> n
     """
     if not 0 < fraction < 1:
         raise ValueError(f"expected a fraction between 0 and 1. Received: {fraction}")
-    group = _joined_groups(samples)
+    unit, group = _joined(samples), _joined(samples, same)
     held_out: set[str] = set()
-    positive = {group[s.patient] for s in samples if s.label}
-    for members in (positive, set(group.values()) - positive):
+    positive = {unit[s.patient] for s in samples if s.label}
+    joins_positive = {group[name] for name in positive}
+    for members in (positive, set(unit.values()) - positive):
         ordered = sorted(members)
         np.random.default_rng(seed).shuffle(ordered)
-        held_out.update(ordered[: max(1, round(fraction * len(ordered)))] if len(ordered) > 1 else [])
+        # A group with both classes is drawn with the positive ones.
+        free = [name for name in ordered if members is positive or group[name] not in joins_positive]
+        held_out.update(_drawn(free, group, max(1, round(fraction * len(ordered)))))
     return np.array([group[s.patient] in held_out for s in samples], dtype=bool)
 
 
-def _joined_groups(samples: Sequence[Sample]) -> dict[str, str]:
-    """Map each patient to the first name of its group; patients that share a file's bytes share a group."""
+def _drawn(ordered: Sequence[str], group: dict[str, str], wanted: int) -> list[str]:
+    """Return the first groups whose units number no more than `wanted`; at least one, and never all."""
+    units: dict[str, int] = defaultdict(int)
+    for name in ordered:
+        units[group[name]] += 1
+    if len(units) < 2:
+        return []
+    chosen: list[str] = []
+    n = 0
+    for name, size in units.items():
+        if n + size <= wanted and len(chosen) < len(units) - 1:
+            chosen.append(name)
+            n += size
+    return chosen or [min(units, key=lambda name: units[name])]
+
+
+def _joined(samples: Sequence[Sample], same: Same = ()) -> dict[str, str]:
+    """Map each patient to the first name of its group; patients that share a file or a picture share a group."""
     parent = {s.patient: s.patient for s in samples}
 
     def root(name: str) -> str:
@@ -60,20 +92,39 @@ def _joined_groups(samples: Sequence[Sample]) -> dict[str, str]:
             name = parent[name]
         return name
 
+    def join(one: str, other: str) -> None:
+        low, high = sorted((root(one), root(other)))
+        parent[high] = low
+
     seen: dict[str, str] = {}
     for sample in samples:
         if sample.sha256:
-            first = seen.setdefault(sample.sha256, sample.patient)
-            low, high = sorted((root(first), root(sample.patient)))
-            parent[high] = low
+            join(seen.setdefault(sample.sha256, sample.patient), sample.patient)
+    for members in same:
+        for i in members[1:]:
+            join(samples[members[0]].patient, samples[i].patient)
     return {name: root(name) for name in parent}
 
 
-def hold_out(train: Sequence[Sample], val: Sequence[Sample], fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+def groups_of(samples: Sequence[Sample], same: Same = ()) -> list[str]:
+    """Return the group of each sample, which a split keeps on one side: the first name of its patients.
+
+    Parameters
+    ----------
+    samples, same
+        As in `split_by_patient`.
+    """
+    group = _joined(samples, same)
+    return [group[s.patient] for s in samples]
+
+
+def hold_out(
+    train: Sequence[Sample], val: Sequence[Sample], fraction: float, seed: int, same: Same = ()
+) -> npt.NDArray[np.bool_]:
     """Mark the radiographs of validation.
 
-    They are those of patients held out from `train`, all of `val`, which may be 16 radiographs, and those in `train` of
-    patients in `val`.
+    They are those of groups held out from `train`, all of `val`, which may be 16 radiographs, and those in `train` of
+    groups in `val`.
 
     Parameters
     ----------
@@ -81,21 +132,33 @@ def hold_out(train: Sequence[Sample], val: Sequence[Sample], fraction: float, se
         Samples of both splits.
     fraction, seed
         As in `split_by_patient`.
+    same
+        Places in [*train, *val] of each group of radiographs that are the same picture.
 
     Returns
     -------
     ndarray
         (len(train) + len(val),), bool, in the order [*train, *val].
     """
-    everything = [*train, *val]
-    group = _joined_groups(everything)
-    chosen = {group[s.patient] for s, out in zip(train, split_by_patient(train, fraction, seed), strict=True) if out}
-    chosen |= {group[s.patient] for s in val}
-    return np.array([group[s.patient] in chosen for s in everything], dtype=bool)
+    group = groups_of([*train, *val], same)
+    inside = [members for all_members in same if len(members := [i for i in all_members if i < len(train)]) > 1]
+    drawn = split_by_patient(train, fraction, seed, inside)
+    chosen = {name for name, out in zip(group, drawn, strict=False) if out} | set(group[len(train) :])
+    return np.array([name in chosen for name in group], dtype=bool)
 
 
-def write_manifest(path: Path, samples: Sequence[Sample], held_out: npt.NDArray[np.bool_], root: Path) -> None:
-    """Write split.csv: path below the dataset folder, label, patient, SHA-256, part.
+def same_by_group(groups: Iterable[str]) -> Same:
+    """Return the places of each group of two or more, from the group of each sample as `groups_of` returns them."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for i, name in enumerate(groups):
+        places[name].append(i)
+    return [members for members in places.values() if len(members) > 1]
+
+
+def write_manifest(
+    path: Path, samples: Sequence[Sample], held_out: npt.NDArray[np.bool_], root: Path, groups: Sequence[str] = ()
+) -> None:
+    """Write split.csv: path below the dataset folder, label, patient, SHA-256, part, group.
 
     Parameters
     ----------
@@ -107,11 +170,14 @@ def write_manifest(path: Path, samples: Sequence[Sample], held_out: npt.NDArray[
         (n,), bool.
     root
         The dataset folder.
+    groups
+        (n,), the group of each sample that the split keeps together; () for a split that knows patients and files
+        alone, whose split.csv has no such column.
     """
     with open(path, "w", newline="", encoding="utf-8", opener=private_opener) as file:
         writer = csv.writer(file)
-        writer.writerow(("path", "label", "patient", "patient_known", "sha256", "part"))
-        for sample, out in zip(samples, held_out, strict=True):
+        writer.writerow(("path", "label", "patient", "patient_known", "sha256", "part", *(["group"] if groups else [])))
+        for i, (sample, out) in enumerate(zip(samples, held_out, strict=True)):
             writer.writerow(
                 (
                     spreadsheet_text(sample.path.relative_to(root).as_posix()),
@@ -120,6 +186,7 @@ def write_manifest(path: Path, samples: Sequence[Sample], held_out: npt.NDArray[
                     int(sample.patient_known),
                     sample.sha256,
                     "validation" if out else "train",
+                    *([spreadsheet_text(groups[i])] if groups else []),
                 )
             )
 

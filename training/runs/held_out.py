@@ -20,7 +20,7 @@ from model.card import ModelCard
 from model.registry import load_card
 from training.data.dataset import scan_folder
 from training.data.sample import CLASSES, Sample, digest
-from training.data.split import hold_out
+from training.data.split import DUPLICATES_TOGETHER, hold_out, same_by_group
 from training.evaluation.evaluate import labelled_test
 from training.runs.request import finished_version, read_request
 
@@ -110,6 +110,24 @@ def read_manifest(run_folder: Path) -> tuple[tuple[Sample, str], ...]:
         ) from error
 
 
+def keeps_duplicates(run_folder: Path) -> bool:
+    """Return whether the split of a run keeps the same pictures together: all but those begun before this was so."""
+    groups = _groups(run_folder)
+    return groups is None or bool(groups)
+
+
+def _groups(run_folder: Path) -> list[str] | None:
+    """Return the groups in a run's split.csv; [] where it has none, None where there is no split yet."""
+    try:
+        with (run_folder / "split.csv").open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if "group" not in (reader.fieldnames or ()):
+                return []
+            return [from_spreadsheet_text(row["group"] or "") for row in reader]
+    except OSError:
+        return None
+
+
 def training_overlap(settings: Settings, version: str, run_folder: Path, films: Sequence[Sample]) -> TrainingOverlap:
     """Count the radiographs on which a version, or one that it was initialized from, was trained.
 
@@ -132,11 +150,11 @@ def training_overlap(settings: Settings, version: str, run_folder: Path, films: 
         If split.csv of the run is missing or damaged.
     """
     wanted = {film.sha256 for film in films if film.sha256}
-    manifest = read_manifest(run_folder)
+    manifest, groups = read_manifest(run_folder), _groups(run_folder) or []
     seen: set[str] = set()
     unknown = []
     for name, card in lineage(settings, version):
-        fitted = None if card is None else _fitted_on(settings, card, manifest)
+        fitted = None if card is None else _fitted_on(settings, card, manifest, groups)
         if fitted is None:
             unknown.append(name)
         else:
@@ -172,7 +190,9 @@ def lineage(settings: Settings, version: str) -> Iterator[tuple[str, ModelCard |
         version = start.removeprefix(_STARTED_FROM) if start.startswith(_STARTED_FROM) else ""
 
 
-def _fitted_on(settings: Settings, card: ModelCard, manifest: Sequence[tuple[Sample, str]]) -> frozenset[str] | None:
+def _fitted_on(
+    settings: Settings, card: ModelCard, manifest: Sequence[tuple[Sample, str]], groups: Sequence[str]
+) -> frozenset[str] | None:
     """Return the SHA-256 of a version's training radiographs, None where they are not on record."""
     for run in settings.runs_dir.glob("*/"):
         if made_version(run) == card.version:
@@ -183,16 +203,25 @@ def _fitted_on(settings: Settings, card: ModelCard, manifest: Sequence[tuple[Sam
     samples = [sample for sample, _ in manifest]
     if not samples or card.data.get("digest") != digest(samples):
         return None
-    return _split_again(card, samples)
+    return _split_again(card, samples, groups)
 
 
-def _split_again(card: ModelCard, samples: Sequence[Sample]) -> frozenset[str] | None:
-    """Repeat the split of a version that was trained elsewhere on the same data, as its card describes it."""
+def _split_again(card: ModelCard, samples: Sequence[Sample], groups: Sequence[str]) -> frozenset[str] | None:
+    """Repeat the split of a version that was trained elsewhere on the same data, as its card describes it.
+
+    A version whose split keeps the same pictures together needs the groups of a run that does so too.
+    """
+    together = bool(card.data.get(DUPLICATES_TOGETHER))
+    if together and not groups:
+        return None
     in_val = [bool(s.path.parts) and s.path.parts[0] == "val" for s in samples]
     val = [s for s, inside in zip(samples, in_val, strict=True) if inside]
     train = [s for s, inside in zip(samples, in_val, strict=True) if not inside]
+    # Both lists are in the order of the manifest, and [*train, *val] is that of `hold_out`.
+    order = [i for part in (False, True) for i, inside in enumerate(in_val) if inside is part]
+    same = same_by_group([groups[i] for i in order]) if together else ()
     try:
-        out = hold_out(train, val, float(card.training["validation_fraction"]), int(card.training["seed"]))
+        out = hold_out(train, val, float(card.training["validation_fraction"]), int(card.training["seed"]), same)
         counts = {name: int(card.data["validation"][name]) for name in CLASSES}
     except (KeyError, TypeError, ValueError):
         return None

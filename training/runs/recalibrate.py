@@ -28,6 +28,7 @@ from model.registry import add_version, next_version, verify, version_folder
 from training.data.dataset import scan_folder
 from training.data.loading import LoadedFolder, load_folder
 from training.data.sample import CLASSES, digest
+from training.data.split import DUPLICATES_TOGETHER
 from training.evaluation.evaluate import evaluate_folder, evaluate_samples, labelled_test
 from training.fitting.config import TrainingConfig, config_from
 from training.fitting.model_card import calibrate_held_out, calibration_pictures
@@ -87,7 +88,7 @@ def recalibrate(
     config = configuration(card)
     if fills_border is not None:
         config = dataclasses.replace(config, fills_border=fills_border)
-    loaded = _load(data, config, report)
+    loaded = _load(data, config, report, bool(card.data.get(DUPLICATES_TOGETHER)))
     _check_same(card, loaded)
     from model.networks.weights import load_network  # takes seconds and hundreds of MB: only after the checks
 
@@ -161,10 +162,12 @@ def _population(
     )
 
 
-def _load(data: Path, config: TrainingConfig, report: Report) -> LoadedFolder:
+def _load(data: Path, config: TrainingConfig, report: Report, keeps_duplicates: bool) -> LoadedFolder:
     folder = scan_folder(data)
     tick = counted(report, "reading radiographs", len(folder.train) + len(folder.val))
-    return load_folder(data, config.detail_px, config.validation_fraction, config.seed, tick, config.fills_border)
+    return load_folder(
+        data, config.detail_px, config.validation_fraction, config.seed, tick, config.fills_border, keeps_duplicates
+    )
 
 
 def _check_same(card: ModelCard, loaded: LoadedFolder) -> None:

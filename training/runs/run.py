@@ -48,6 +48,7 @@ from training.fitting.model_card import calibration_pictures, libraries, make_ca
 from training.fitting.population import learn_population, population_pictures
 from training.fitting.trainer import CHECKPOINT
 from training.runs import processes
+from training.runs.held_out import keeps_duplicates
 from training.runs.progress import forget_points, recorded
 from training.runs.request import CONFIG, RunRequest, announce_version, finished_version, read_request
 
@@ -92,11 +93,14 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
     report = recorded(report, run_dir)
     _restore_files(run_dir)
     write_atomically(run_dir / "libraries.json", json.dumps(libraries(), indent=1))
-    audit, loaded = prepared or (audited(request.data, report), load(request.data, config, report))
+    audit, loaded = prepared or (
+        audited(request.data, report),
+        load(request.data, config, report, keeps_duplicates=keeps_duplicates(run_dir)),
+    )
     write_atomically(run_dir / "audit.json", audit_to_json(audit))
     refuse_blocking(audit)
     _remember_digest(run_dir, digest(loaded.samples))
-    write_manifest(run_dir / "split.csv", loaded.samples, loaded.held_out, loaded.folder.root)
+    write_manifest(run_dir / "split.csv", loaded.samples, loaded.held_out, loaded.folder.root, loaded.groups)
 
     keras.utils.set_random_seed(config.seed)
     policy = precision_policy(config.precision)
@@ -159,7 +163,7 @@ def refuse_blocking(audit: Audit) -> None:
         )
 
 
-def load(root: Path, config: TrainingConfig, report: Report) -> LoadedFolder:
+def load(root: Path, config: TrainingConfig, report: Report, keeps_duplicates: bool = True) -> LoadedFolder:
     """Read the dataset and hold patients out.
 
     Parameters
@@ -170,10 +174,14 @@ def load(root: Path, config: TrainingConfig, report: Report) -> LoadedFolder:
         Side of the pictures, share and seed of the split, filling of borders.
     report
         Called with the progress.
+    keeps_duplicates
+        As in `load_folder`.
     """
     folder = scan_folder(root)
     tick = counted(report, "reading radiographs", len(folder.train) + len(folder.val))
-    return load_folder(root, config.detail_px, config.validation_fraction, config.seed, tick, config.fills_border)
+    return load_folder(
+        root, config.detail_px, config.validation_fraction, config.seed, tick, config.fills_border, keeps_duplicates
+    )
 
 
 def _restore_files(run_dir: Path) -> None:

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import DatasetError
-from tests.phantoms import write_dataset
+from tests.phantoms import as_jpeg, as_png, chest, write_dataset
 from training.data.dataset import patient_of, scan_folder
-from training.data.loading import read_samples
+from training.data.loading import load_folder, read_samples
 from training.data.sample import Sample, digest
-from training.data.split import epoch_order, hold_out, split_by_patient, write_manifest
+from training.data.split import epoch_order, groups_of, hold_out, split_by_patient, write_manifest
 
 
 @pytest.mark.parametrize(
@@ -135,3 +135,67 @@ def test_manifest_says_which_side_each_file_is_on(tmp_path: Path) -> None:
     assert rows[0] == "path,label,patient,patient_known,sha256,part"
     assert [row.rsplit(",", 1)[1] for row in rows[1:]] == ["validation", "train", "train", "validation"]
     assert rows[1].startswith("NORMAL/IM-")
+
+
+@given(samples_of_patients, st.floats(0.05, 0.6), st.integers(0, 5), st.randoms())
+def test_no_picture_lies_on_both_sides_and_none_without_copies_moves(
+    samples: list[Sample], fraction: float, seed: int, random: object
+) -> None:
+    places = list(range(len(samples)))
+    random.shuffle(places)  # type: ignore[attr-defined]
+    same = [members for start in range(0, len(places) // 2, 3) if len(members := places[start : start + 3]) > 1]
+    out = split_by_patient(samples, fraction, seed, same)
+    assert all(len({bool(out[i]) for i in members}) == 1 for members in same)
+    sides: dict[str, set[bool]] = {}
+    for sample, held in zip(samples, out, strict=True):
+        sides.setdefault(sample.patient, set()).add(bool(held))
+    assert all(len(side) == 1 for side in sides.values())
+    plain = split_by_patient(samples, fraction, seed)
+    within = [[i, j] for i, s in enumerate(samples) for j, t in enumerate(samples[:i]) if s.patient == t.patient]
+    assert (split_by_patient(samples, fraction, seed, within) == plain).all(), "copies within a patient change nothing"
+
+
+def films_under_names(folder: Path, films: int, names: int) -> None:
+    """Write `films` drawn radiographs of each class, each under `names` names of unknown patients."""
+    for label, name in enumerate(("NORMAL", "PNEUMONIA")):
+        (folder / name).mkdir(parents=True)
+        for film in range(films):
+            picture = chest(2 * film + label, (120, 140), bool(label))
+            copies = (
+                as_png(picture),
+                as_jpeg(picture, 95),
+                as_png(np.clip(picture.astype(int) + 3, 0, 255).astype("u1")),
+            )
+            for copy, data in enumerate(copies[:names]):
+                (folder / name / f"{chr(97 + copy)}{film}-{'xyz'[copy]}.png").write_bytes(data)
+
+
+def test_films_under_three_names_stay_on_one_side(tmp_path: Path) -> None:
+    films_under_names(tmp_path, 20, 3)
+
+    def leaked(keeps_duplicates: bool) -> tuple[int, int]:
+        loaded = load_folder(tmp_path, 64, 0.2, 1, keeps_duplicates=keeps_duplicates)
+        film = [(s.label, s.path.name[1:].split("-")[0]) for s in loaded.samples]
+        trained = {one for one, out in zip(film, loaded.held_out, strict=True) if not out}
+        held = [one for one, out in zip(film, loaded.held_out, strict=True) if out]
+        return sum(one in trained for one in held), len(held)
+
+    assert leaked(True) == (0, 24), "four films of each class, each under its three names"
+    copies, held = leaked(False)
+    assert held == 24 and copies > 12, "by file names alone, most of what is held out was trained on"
+
+
+def test_a_split_needs_two_pictures_of_each_class_not_two_names(tmp_path: Path) -> None:
+    films_under_names(tmp_path, 1, 3)
+    with pytest.raises(DatasetError, match="1 NORMAL, 1 PNEUMONIA") as refused:
+        load_folder(tmp_path, 64, 0.2, 1)
+    assert "Copies of a radiograph count once" in refused.value.advice
+
+
+def test_manifest_keeps_the_groups_of_a_split_that_knows_them(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", 2)
+    samples = list(scan_folder(tmp_path / "data").train)
+    groups = groups_of(samples, [[0, 3]])
+    write_manifest(tmp_path / "split.csv", samples, np.zeros(4, bool), tmp_path / "data", groups)
+    rows = (tmp_path / "split.csv").read_text().splitlines()
+    assert rows[0].endswith(",part,group") and len({row.rsplit(",", 1)[1] for row in rows[1:]}) == 1

@@ -32,7 +32,7 @@ from training.commands.compare_run import compare_run_and_print, film_names
 from training.data.audit import Issue, audit_to_json
 from training.data.dataset import scan_folder
 from training.data.sample import Sample, digest
-from training.data.split import hold_out, write_manifest
+from training.data.split import DUPLICATES_TOGETHER, groups_of, hold_out, write_manifest
 from training.runs import candidate, estimate, processes
 from training.runs.candidate import read_comparison, start_comparison
 from training.runs.candidate_result import result_from_json, result_to_json
@@ -44,15 +44,20 @@ def hashed(samples: Sequence[Sample]) -> list[Sample]:
     return [dataclasses.replace(s, sha256=hashlib.sha256(s.path.read_bytes()).hexdigest()) for s in samples]
 
 
-def make_run(settings: Settings, data: Path, version: str, run_id: str = RUN, seed: int = 1) -> Path:
-    """Write the records of a run on `data` that has made `version`, and the version's card."""
+def make_run(
+    settings: Settings, data: Path, version: str, run_id: str = RUN, seed: int = 1, same: Sequence[Sequence[int]] = ()
+) -> Path:
+    """Write the records of a run on `data` that has made `version`, and the version's card.
+
+    `same` are the places of pictures that are the same, in a split that keeps them together.
+    """
     folder = settings.runs_dir / run_id
     folder.mkdir(parents=True)
     found = scan_folder(data)
     train, val = hashed(found.train), hashed(found.val)
-    out = hold_out(train, val, 0.4, seed)
+    out = hold_out(train, val, 0.4, seed, same)
     samples = [*train, *val]
-    write_manifest(folder / "split.csv", samples, out, data)
+    write_manifest(folder / "split.csv", samples, out, data, groups_of(samples, same) if same else ())
     (folder / "run.json").write_text(
         json.dumps(
             {
@@ -77,6 +82,7 @@ def make_run(settings: Settings, data: Path, version: str, run_id: str = RUN, se
             training={"seed": seed, "validation_fraction": 0.4, "backbone_weights": "random"},
             data={
                 "digest": digest(samples),
+                **({DUPLICATES_TOGETHER: True} if same else {}),
                 "validation": {
                     name: sum(s.label == label for s in held) for label, name in enumerate(("NORMAL", "PNEUMONIA"))
                 },
@@ -195,6 +201,31 @@ def test_a_version_made_elsewhere_from_the_same_data_is_split_again(home: tuple[
     assert training_overlap(settings, "2026.01.04-1", run, held) == known, "its card says how it was split"
     with_training(settings, "2026.01.05-1", "random", **{**card.data, "validation": {"NORMAL": 1, "PNEUMONIA": 1}})
     assert training_overlap(settings, "2026.01.05-1", run, held).unknown == ("2026.01.05-1",), "split in another way"
+
+
+def test_a_split_is_repeated_with_copies_together_only_where_the_card_says_so(
+    home: tuple[Settings, Path, Path],
+) -> None:
+    settings, run, films = home
+    held = held_out_films(run).samples
+    copies = [[0, 4, 8], [12, 18]]  # of five patients
+    new, old = (
+        make_run(settings, films, f"2026.01.0{n}-1", f"other{n}", seed=3, same=same)
+        for n, same in ((4, copies), (5, ()))
+    )
+    assert {p for s, p in read_manifest(new) if p == "train"} and read_manifest(new) != read_manifest(old)
+    known = [training_overlap(settings, f"2026.01.0{n}-1", run, held) for n in (4, 5)]
+    by_new = training_overlap(settings, "2026.01.04-1", new, held)
+    for record in ("split.csv", "version.json"):
+        (new / record).rename(new / f"{record}.kept")
+        (old / record).unlink()
+    assert training_overlap(settings, "2026.01.05-1", run, held) == known[1], "an old card: by patients and files alone"
+    assert training_overlap(settings, "2026.01.04-1", run, held).unknown == ("2026.01.04-1",), "no groups on record"
+    (new / "split.csv.kept").rename(new / "split.csv")
+    assert training_overlap(settings, "2026.01.04-1", new, held) == by_new == known[0], (
+        "the groups are those of the run"
+    )
+    assert training_overlap(settings, "2026.01.05-1", new, held) == known[1]
 
 
 def test_the_sample_keeps_the_shares_and_the_order_and_never_changes() -> None:
