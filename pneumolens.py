@@ -180,6 +180,7 @@ def train(
     """
     from model.networks.architectures import find_architecture
     from model.tf_startup import start_tensorflow
+    from training.data.data_request import DataRequest
     from training.runs.request import REQUEST, RunRequest, create_run
 
     settings = settings or load_settings(os.environ)
@@ -189,7 +190,12 @@ def train(
         weights = str(backbone_weights or settings.backbone_weights) if is_transfer else "random"
         weights = str(Path(weights).resolve()) if Path(weights).is_file() else weights
         chosen = _config(architecture, preset, weights != "random", config)
-        request = RunRequest(Path(folder).resolve(), settings.versions_dir.resolve(), weights, source)
+        request = RunRequest(
+            DataRequest((Path(folder).resolve(),), key_file=settings.patient_key_file),
+            settings.versions_dir.resolve(),
+            weights,
+            source,
+        )
         create_run(run, chosen, request)
     start_tensorflow(in_batches=True)
     from training.runs.run import execute

@@ -23,8 +23,9 @@ import numpy.typing as npt
 from tests.phantoms import chest
 from training.data.audit import audit_folder
 from training.data.dataset import scan_folder
+from training.data.manifest import write_manifest
 from training.data.sample import Sample
-from training.data.split import hold_out, split_by_patient, write_manifest
+from training.data.split import hold_out, split_by_patient
 
 SIDE = (64, 72)
 CHILDREN = 60
@@ -104,7 +105,7 @@ def main() -> int:
             samples = hashed(folder.train)
             started = clock()
             split_by_patient(samples, 0.12, 0)
-            write_manifest(root / "split.csv", samples, hold_out(samples, (), 0.12, 0), root)
+            write_manifest(root / "split.csv", samples, hold_out(samples, (), 0.12, 0), folder)
             listed = (clock() - started) / n * 1000
             if n == WARM_UP:  # imports scikit-learn and fills caches
                 continue

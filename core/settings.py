@@ -122,6 +122,11 @@ class Settings:
         return self.data_dir / "datasets"
 
     @property
+    def patient_key_file(self) -> Path:
+        """File of the key with which patient IDs in DICOM headers are hashed."""
+        return self.data_dir / "patient.key"
+
+    @property
     def audits_dir(self) -> Path:
         """Where audits of datasets keep their state."""
         return self.data_dir / "audits"

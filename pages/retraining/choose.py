@@ -184,7 +184,12 @@ def confirm_deletion(settings: Settings, dataset: Dataset) -> None:
         if not st.button("Delete permanently", key="choose.delete_for_good"):
             return
     st.session_state.pop(_DELETING)
-    in_training = [job.data for job in jobs.list_jobs(settings) if job.state in ("running", "queued")]
+    in_training = [
+        source
+        for job in jobs.list_jobs(settings)
+        if job.state in ("running", "queued") and job.data is not None
+        for source in job.data.sources
+    ]
     try:
         with visitor.noted(settings, "delete", dataset_object(dataset.id)):
             sources.delete_dataset(settings, dataset.id, (*in_training, *audits.folders_in_use(settings)))

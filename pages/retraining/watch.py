@@ -136,7 +136,7 @@ def about(job: Job) -> str:
         f"{job.preset} training".strip().capitalize(),
         job.architecture,
         f"from {job.starting_point}" if job.starting_point else "",
-        f"on {job.data.name}" if job.data.name else "",
+        "" if job.data is None else f"on {job.data.title}",
         f"started by {job.asked_by}",
         job.asked_at[:16].replace("T", " ") + " UTC",
     ]

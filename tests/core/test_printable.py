@@ -17,8 +17,10 @@ from tests.commands import run
 from tests.model.test_decisions import settings  # noqa: F401 (a fixture)
 from tests.model.test_promotions import A
 from training.commands import promote as promote_command
+from training.data.data_request import DataRequest
+from training.data.dataset import DatasetFolder
+from training.data.manifest import write_manifest
 from training.data.sample import Sample
-from training.data.split import write_manifest
 from training.runs.held_out import read_manifest
 
 EVIL = "film\x1b]0;title\x07\x9b31m\u202egnp\n\udc80.png"
@@ -51,7 +53,8 @@ def test_every_csv_writer_escapes(tmp_path: Path) -> None:
     root = tmp_path / "data"
     samples = [Sample(root / "NORMAL" / name.replace("/", ""), 0, name, True, sha256="0" * 64) for name in NAMES]
     samples += [Sample(root / "=1.png", 1, "p", False, sha256="1" * 64)]
-    write_manifest(tmp_path / "split.csv", samples, np.zeros(len(samples), bool), root)
+    folder = DatasetFolder(DataRequest.of(root), tuple(samples), (), ())
+    write_manifest(tmp_path / "split.csv", samples, np.zeros(len(samples), bool), folder)
     text = (tmp_path / "split.csv").read_text(encoding="utf-8")
     assert is_plain(text) and "\n=1.png" not in text and ",=cmd" not in text
     read = [sample for sample, _ in read_manifest(tmp_path)]

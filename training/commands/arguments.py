@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from core.settings import Settings
+from training.data.data_request import PATIENT_RULES, DataRequest
 
 
 def add_command(acts: Any, name: str, summary: str, *examples: str, note: str = "") -> argparse.ArgumentParser:
@@ -103,3 +107,91 @@ def named_folder(text: str) -> tuple[str, Path]:
     if not (name and folder):
         raise argparse.ArgumentTypeError(f"expected NAME=DIR, such as ward=films. Received: {text!r}")
     return name, Path(folder).resolve()
+
+
+def add_data_options(parser: Any, purpose: str = "", required: bool = True) -> None:
+    """Add `--data` and what decides on the patients, from which `data_of` makes a request.
+
+    Parameters
+    ----------
+    parser
+        A parser, or a group of exclusive options, which then takes `--data` alone.
+    purpose
+        What is done with the data, before the forms that they may have.
+    required
+        Whether the command cannot do without.
+    """
+    form = "a folder with NORMAL/ and PNEUMONIA/, below train/ [val/] [test/] or not, or a table of paths and labels"
+    about = f"{purpose}: {form}" if purpose else form
+    needs = {"required": True} if required else {}
+    parser.add_argument(
+        "--data",
+        type=_source,
+        action="append",
+        metavar="[NAME=]DIR",
+        help=f"{about} (.csv, .parquet); may be repeated",
+        **needs,
+    )
+
+
+def add_patient_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how patients are found, beside `--data`."""
+    parser.add_argument(
+        "--patient-pattern",
+        default="",
+        metavar="REGEX",
+        help="regular expression for whole file names without their ending, with the patient in parentheses",
+    )
+    parser.add_argument(
+        "--patients",
+        choices=PATIENT_RULES,
+        default=PATIENT_RULES[0],
+        help="auto: by table, DICOM header, known file names or patient folders; folder: by the file's folder; "
+        "file: each file its own (%(default)s)",
+    )
+
+
+def data_of(options: argparse.Namespace, settings: Settings) -> DataRequest:
+    """Return the request of the data that the options name, with absolute paths.
+
+    Parameters
+    ----------
+    options
+        With `add_data_options` and, where the command has them, `add_patient_options`.
+    settings
+        The installation, whose key hashes patient IDs.
+
+    Raises
+    ------
+    DatasetError
+        If names repeat, or the pattern cannot be used.
+    """
+    given = options.data
+    return DataRequest(
+        tuple(path.resolve() for _, path in given),
+        tuple(name for name, _ in given) if any(name for name, _ in given) else (),
+        getattr(options, "patient_pattern", ""),
+        getattr(options, "patients", PATIENT_RULES[0]),
+        settings.patient_key_file,
+    )
+
+
+def data_arguments(request: DataRequest) -> str:
+    """Return the options that name the data of `request`, to be pasted into a shell."""
+    given = request.given_names or ("",) * len(request.sources)
+    words = []
+    for name, path in zip(given, request.sources, strict=True):
+        words += ["--data", f"{name}={path}" if name else str(path)]
+    if request.patient_pattern:
+        words += ["--patient-pattern", request.patient_pattern]
+    if request.patient_rule != PATIENT_RULES[0]:
+        words += ["--patients", request.patient_rule]
+    return shlex.join(words)
+
+
+def _source(text: str) -> tuple[str, Path]:
+    """Parse DIR or NAME=DIR; a path that exists is a path, whatever is in it."""
+    name, equals, folder = text.partition("=")
+    if equals and name and folder and not Path(text).exists():
+        return name, Path(folder)
+    return "", Path(text)

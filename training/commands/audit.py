@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from core.files import write_atomically
 from core.settings import Settings
-from training.commands.arguments import add_command
+from training.commands.arguments import add_command, add_data_options, add_patient_options, data_of
 
 
 def add_commands(acts: Any) -> None:
@@ -22,22 +22,17 @@ def add_commands(acts: Any) -> None:
         "audit --data chest_xray --json audit.json",
         note="exit status: 0 no finding blocks training, 1 one does",
     )
-    audit.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder with NORMAL/ and PNEUMONIA/, or with train/ [val/] [test/] above them",
-    )
+    add_data_options(audit)
+    add_patient_options(audit)
     audit.add_argument("--json", type=Path, metavar="FILE", help="write the audit there as JSON")
     audit.set_defaults(act=_audit)
 
 
-def _audit(options: argparse.Namespace, _settings: Settings) -> int:
+def _audit(options: argparse.Namespace, settings: Settings) -> int:
     from training.data.audit import audit_folder, audit_to_json, audit_to_text
-    from training.data.dataset import scan_folder
+    from training.data.dataset import scan
 
-    folder = scan_folder(options.data)
+    folder = scan(data_of(options, settings))
     total = sum(len(part) for part in (folder.train, folder.val, folder.test))
     with tqdm(total=total, desc="auditing", disable=None, leave=False) as bar:
         audit = audit_folder(folder, bar.update)

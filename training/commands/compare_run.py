@@ -70,13 +70,13 @@ def compare_run_and_print(run_id: str, against: str | None, json_file: Path | No
 def film_names(run_folder: Path, result: CandidateComparison) -> list[str]:
     """Return the names of the radiographs of `result`, a comparison of the run in `run_folder`.
 
-    Paths below the dataset folder, or numbers where its radiographs have changed.
+    Paths below their source, or numbers where its radiographs have changed.
     """
     with contextlib.suppress(DatasetError, OSError):
-        root, held = read_request(run_folder).data, held_out_films(run_folder).samples
+        data, held = read_request(run_folder).data, held_out_films(run_folder).samples
         used = [film for place, film in enumerate(held) if place not in result.unreadable]
         if digest(used) == result.films_digest:
-            return [film.path.relative_to(root).as_posix() for film in used]
+            return [data.name_of(film.path) for film in used]
     return [f"radiograph {index + 1}" for index in range(result.n)]
 
 

@@ -18,11 +18,19 @@ from core.files import write_atomically
 from core.printable import printable
 from core.settings import Settings
 from model.tf_startup import start_tensorflow
-from training.commands.arguments import add_command, new_file, number, share
+from training.commands.arguments import (
+    add_command,
+    add_data_options,
+    add_patient_options,
+    data_of,
+    new_file,
+    number,
+    share,
+)
 
 if TYPE_CHECKING:
     from model.engine import Classifier
-    from training.data.sample import Sample
+    from training.data.dataset import DatasetFolder
 
 _COMPARE_NOTE = """\
 Every difference is A minus B: A is --classifier, B is --with. With the name of a run, A is the version that it made, B
@@ -109,16 +117,16 @@ def _command(
     acts: Any, name: str, summary: str, *examples: str, note: str = "", needs_data: bool = True
 ) -> argparse.ArgumentParser:
     parser = add_command(acts, name, summary, *examples, note=note)
-    parser.add_argument(
-        "--data", type=Path, required=needs_data, metavar="DIR", help="folder with NORMAL/ and PNEUMONIA/"
-    )
+    add_data_options(parser, required=needs_data)
+    add_patient_options(parser)
     parser.add_argument("--classifier", metavar="VERSION", help="the version to measure (default: the version in use)")
     parser.add_argument("--json", type=new_file, metavar="FILE", help="write the results there as JSON")
     return parser
 
 
 def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
-    samples, (classifier,) = _prepared(options, settings, options.classifier)
+    folder, (classifier,) = _prepared(options, settings, options.classifier)
+    samples = folder.train
     from training.evaluation.evaluate import (
         PREVALENCES,
         detail_to_json,
@@ -133,11 +141,11 @@ def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
     with _bar("evaluating", len(samples)) as bar:
         used, logits, failures = score_samples(classifier, samples, bar.update)
     _print_skipped(failures)
-    evaluation = evaluate_scores(classifier.card, used, logits, _split(options))
+    evaluation = evaluate_scores(classifier.card, used, logits, folder.request.title)
     _write(options.json, evaluation_to_json(evaluation, classifier.version))
     print(evaluation_to_text(evaluation, classifier.version))
     if options.detail or options.prevalence:
-        detail = look_closer(classifier.card, used, logits, _split(options), options.prevalence or PREVALENCES)
+        detail = look_closer(classifier.card, used, logits, folder.request.title, options.prevalence or PREVALENCES)
         _write(options.detail, detail_to_json(detail))
         print(detail_to_text(detail))
     return 0
@@ -152,41 +160,44 @@ def _compare(options: argparse.Namespace, settings: Settings) -> int:
         return compare_run_and_print(options.run, options.other, options.json, settings)
     if missing := [name for name, value in (("--data", options.data), ("--with", options.other)) if not value]:
         options.refuse(f"the following arguments are required: {', '.join(missing)}")
-    samples, (a, b) = _prepared(options, settings, options.classifier, options.other)
+    folder, (a, b) = _prepared(options, settings, options.classifier, options.other)
+    samples = folder.train
     from training.evaluation.compare import compare_classifiers, comparison_to_json, comparison_to_text
 
     with _bar("comparing", len(samples)) as bar:
         comparison, used, failures = compare_classifiers(a, b, samples, bar.update)
     _print_skipped(failures)
-    names = [sample.path.relative_to(options.data).as_posix() for sample in used]
+    names = [folder.name_of(sample) for sample in used]
     _write(options.json, comparison_to_json(comparison, names))
-    print(comparison_to_text(comparison, names, _split(options)))
+    print(comparison_to_text(comparison, names, folder.request.title))
     return 0
 
 
 def _robustness(options: argparse.Namespace, settings: Settings) -> int:
-    samples, (classifier,) = _prepared(options, settings, options.classifier)
+    folder, (classifier,) = _prepared(options, settings, options.classifier)
+    samples = folder.train
     from training.evaluation.robustness import robustness, robustness_to_json, robustness_to_text, rows_for_card
 
     with _bar("perturbing radiographs", len(samples)) as bar:
         rows, failures = robustness(classifier, samples, tick=bar.update)
     _print_skipped(failures)
-    _write(options.json, robustness_to_json(rows, classifier.version, _split(options)))
+    _write(options.json, robustness_to_json(rows, classifier.version, folder.request.title))
     if options.onto_card:
         from model.promotions import change_card
         from records.activity import noted
         from training.commands.promote import command_line_user
 
-        card = dataclasses.replace(classifier.card, robustness=rows_for_card(rows, _split(options)))
+        card = dataclasses.replace(classifier.card, robustness=rows_for_card(rows, folder.request.title))
         who = command_line_user()
         with noted(settings, "change-card", who=who, object=card.version):
-            change_card(settings, card, who=who, why=f"robustness on {_split(options)}")
-    print(robustness_to_text(rows, classifier.version, _split(options)))
+            change_card(settings, card, who=who, why=f"robustness on {folder.request.title}")
+    print(robustness_to_text(rows, classifier.version, folder.request.title))
     return 0
 
 
 def _faithfulness(options: argparse.Namespace, settings: Settings) -> int:
-    samples, (classifier,) = _prepared(options, settings, options.classifier)
+    folder, (classifier,) = _prepared(options, settings, options.classifier)
+    samples = folder.train
     from model.networks.weights import load_network
     from model.registry import version_folder
     from training.evaluation.faithfulness import (
@@ -216,31 +227,27 @@ def _faithfulness(options: argparse.Namespace, settings: Settings) -> int:
         )
     result = Faithfulness(classifier.version, len(films.pneumonia), curves, others, rows, films.without_map)
     _write(options.json, faithfulness_to_json(result))
-    print(faithfulness_to_text(result, _split(options)))
+    print(faithfulness_to_text(result, folder.request.title))
     return 0
 
 
 def _prepared(
     options: argparse.Namespace, settings: Settings, *versions: str | None
-) -> tuple[tuple[Sample, ...], list[Classifier]]:
-    """Return the folder's samples and the loaded versions, the one in use for None."""
+) -> tuple[DatasetFolder, list[Classifier]]:
+    """Return the dataset and the loaded versions, the one in use for None."""
     from model.engine import load_classifier
     from model.promotions import verified
     from model.registry import active_version
-    from training.data.dataset import scan_folder
+    from training.data.dataset import scan
 
-    samples = scan_folder(options.data).train
+    dataset = scan(data_of(options, settings))
     folders = [verified(settings, version or active_version(settings))[0] for version in versions]
     start_tensorflow(in_batches=True)
-    return samples, [load_classifier(folder, architectures=settings.architectures) for folder in folders]
+    return dataset, [load_classifier(folder, architectures=settings.architectures) for folder in folders]
 
 
 def _bar(name: str, total: int) -> tqdm[NoReturn]:
     return tqdm(total=total, desc=name, disable=None, leave=False)
-
-
-def _split(options: argparse.Namespace) -> str:
-    return str(options.data.resolve().name)
 
 
 def _write(path: Path | None, text: str) -> None:

@@ -6,7 +6,6 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NoReturn
 
 from tqdm import tqdm
@@ -17,7 +16,7 @@ from core.printable import printable
 from core.settings import Settings
 from model.registry import active_version, load_card, version_folder
 from records.activity import note, noted
-from training.commands.arguments import add_command, named_folder
+from training.commands.arguments import add_command, add_data_options, add_patient_options, data_of, named_folder
 from training.commands.promote import command_line_user
 from training.commands.train import add_recipe_options, config_of, starting_weights
 from training.fitting.progress import FITTING
@@ -41,13 +40,8 @@ def add_commands(acts: Any) -> None:
         "start --data chest_xray --from 2026.11.21-3 --learning-rate 1e-4",
         note="The run continues when the terminal is closed. One run is trained at a time; others wait in a queue.",
     )
-    start.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder with NORMAL/ and PNEUMONIA/, or with train/ [val/] [test/] above them",
-    )
+    add_data_options(start)
+    add_patient_options(start)
     start.add_argument(
         "--from",
         dest="start_from",
@@ -130,7 +124,14 @@ def _start(options: argparse.Namespace, settings: Settings) -> int:
         return 2
     job = run_queue.enqueue(
         settings,
-        JobRequest(options.data, config.to_json(), weights, options.preset, options.note, tuple(options.also_evaluate)),
+        JobRequest(
+            data_of(options, settings),
+            config.to_json(),
+            weights,
+            options.preset,
+            options.note,
+            tuple(options.also_evaluate),
+        ),
         command_line_user(),
     )
     note(settings, "start", who=command_line_user(), object=job.id)

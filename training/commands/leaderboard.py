@@ -18,7 +18,7 @@ from core.progress import Report
 from core.settings import Settings
 from model.networks.architectures import ARCHITECTURES, find_architecture
 from model.tf_startup import start_tensorflow
-from training.commands.arguments import add_command, named_folder
+from training.commands.arguments import add_command, add_data_options, add_patient_options, data_of, named_folder
 from training.commands.terminal import terminal_report
 from training.commands.train import starting_weights
 
@@ -48,13 +48,8 @@ def add_commands(acts: Any) -> None:
         "leaderboard --data chest_xray --also-evaluate other_hospital=films --out leaderboard.md",
         note=_NOTE,
     )
-    board.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder with NORMAL/ and PNEUMONIA/, or with train/ [val/] [test/] above them",
-    )
+    add_data_options(board)
+    add_patient_options(board)
     board.add_argument(
         "--also-evaluate",
         type=named_folder,
@@ -105,15 +100,16 @@ def _leaderboard(options: argparse.Namespace, settings: Settings) -> int:
     for name in options.only:
         find_architecture(name)
     start_tensorflow(in_batches=True)
-    from training.data.dataset import scan_folder
+    from training.data.dataset import scan
     from training.data.sample import digest
     from training.experiments.leaderboard import board_to_json, find_version, rows_from_json, rows_to_json, table
     from training.fitting.config import default_config
     from training.runs.run import audited, load, refuse_blocking
 
     extra = tuple(options.also_evaluate)
+    data = data_of(options, settings)
     for _, folder in extra:  # before the trainings, which take hours
-        scan_folder(folder)
+        scan(data.with_sources(folder))
     runs = options.runs or settings.runs_dir / "leaderboard"
     kept = runs / "rows.json"
     rows: dict[str, Row] = rows_from_json(kept.read_text()) if kept.is_file() else {}
@@ -123,10 +119,10 @@ def _leaderboard(options: argparse.Namespace, settings: Settings) -> int:
     command = "python -m training " + shlex.join(_short(argument) for argument in sys.argv[1:])
     with tqdm(disable=None, leave=False) as bar:
         report = terminal_report(bar)
-        audit = audited(options.data, report)
+        audit = audited(data, report)
         refuse_blocking(audit)
         plain = default_config("cnn_77k", options.preset, seed=options.seed)
-        loaded = load(options.data, plain, report)
+        loaded = load(data, plain, report)
         for name in options.only:
             bar.clear()
             print(f"{name} ({options.only.index(name) + 1} of {len(options.only)})", file=sys.stderr, flush=True)
@@ -191,7 +187,9 @@ def _train(
             create_run(
                 here,
                 config,
-                RunRequest(options.data.resolve(), settings.versions_dir.resolve(), start, "", False, extra, (NOTE,)),
+                RunRequest(
+                    data_of(options, settings), settings.versions_dir.resolve(), start, "", False, extra, (NOTE,)
+                ),
             )
         try:
             return execute(here, settings, report, prepared).name
@@ -225,12 +223,13 @@ def _evaluated(row: Row, extra: Folders, options: argparse.Namespace, settings: 
     missing = [(name, folder) for name, folder in extra if name not in row.tests]
     if not missing:
         return row
-    from training.data.dataset import scan_folder
+    from training.data.dataset import scan
     from training.evaluation.evaluate import evaluate_folder
     from training.experiments.leaderboard import figures
 
     classifier, tests = _classifier(row.version, options, settings), dict(row.tests)
     for name, folder in missing:
-        with tqdm(total=len(scan_folder(folder).train), desc=f"evaluating on {name}", disable=None, leave=False) as bar:
-            tests[name] = figures(evaluate_folder(classifier, folder, name, bar.update)[0])
+        test = data_of(options, settings).with_sources(folder)
+        with tqdm(total=len(scan(test).train), desc=f"evaluating on {name}", disable=None, leave=False) as bar:
+            tests[name] = figures(evaluate_folder(classifier, test, name, bar.update)[0])
     return replace(row, tests=tests)

@@ -12,7 +12,7 @@ from core.settings import Settings
 from model.registry import active_version, read_card, verify, version_folder
 from model.tf_startup import start_tensorflow
 from records.activity import noted
-from training.commands.arguments import add_command, named_folder
+from training.commands.arguments import add_command, add_data_options, add_patient_options, data_of, named_folder
 from training.commands.promote import command_line_user
 from training.commands.terminal import terminal_report
 
@@ -32,9 +32,8 @@ def add_commands(acts: Any) -> None:
         "recalibrate --data chest_xray --classifier 2026.11.21-3 --also-evaluate other_hospital=films",
         note=_NOTE,
     )
-    again.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="the folder that the version was trained with"
-    )
+    add_data_options(again, "the data that the version was trained with")
+    add_patient_options(again)
     again.add_argument(
         "--classifier", metavar="VERSION", help="the version to recalibrate (default: the version in use)"
     )
@@ -76,7 +75,7 @@ def _recalibrate(options: argparse.Namespace, settings: Settings) -> int:
         folder = recalibrate(
             settings,
             version,
-            options.data,
+            data_of(options, settings),
             options.out or settings.versions_dir,
             extra=extra,
             notes=tuple(options.note),

@@ -18,7 +18,14 @@ from core.settings import Settings
 from model.networks.architectures import ARCHITECTURES, find_architecture
 from model.tf_startup import start_tensorflow
 from records.activity import note, noted
-from training.commands.arguments import add_command, named_folder, number
+from training.commands.arguments import (
+    add_command,
+    add_data_options,
+    add_patient_options,
+    data_of,
+    named_folder,
+    number,
+)
 from training.commands.promote import command_line_user, rules_for
 from training.commands.terminal import terminal_report
 from training.commands.workers import failure_kept
@@ -75,13 +82,9 @@ def add_commands(acts: Any) -> None:
         note=_NOTE,
     )
     which = train.add_mutually_exclusive_group(required=True)
-    which.add_argument(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        help="folder with NORMAL/ and PNEUMONIA/, or with train/ [val/] [test/] above them",
-    )
+    add_data_options(which, required=False)
     which.add_argument("--resume", metavar="RUN", help="continue an interrupted run, by its name or directory")
+    add_patient_options(train)
     train.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the version (default: the data folder's versions/)"
     )
@@ -309,7 +312,7 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
             run_dir,
             config,
             RunRequest(
-                options.data.resolve(),
+                data_of(options, settings),
                 (options.out or settings.versions_dir).resolve(),
                 weights,
                 options.source,

@@ -11,15 +11,23 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tqdm import tqdm
 
-from core.errors import ClassifierError, DatasetError
+from core.errors import ClassifierError
 from core.formatting import format_short_duration
 from core.progress import Progress, Report
 from core.settings import Settings
 from model.networks.architectures import ARCHITECTURES, find_architecture
 from model.tf_startup import start_tensorflow
-from training.commands.arguments import add_command, number
+from training.commands.arguments import (
+    add_command,
+    add_data_options,
+    add_patient_options,
+    data_arguments,
+    data_of,
+    number,
+)
 from training.commands.terminal import terminal_report
 from training.commands.train import starting_weights
+from training.data.dataset import scan
 from training.experiments.space import FIXABLE, Dimension, Plan, file_stem, narrowed, space_for
 from training.fitting.progress import EpochEnd, FittingStep
 
@@ -47,13 +55,8 @@ def add_commands(acts: Any) -> None:
         "train --data chest_xray --recipe var/studies/inception_v3.best.json --epochs 20",
         note=f"{_NOTE}\n\n{_space_trial_line()}",
     )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder with NORMAL/ and PNEUMONIA/, or with train/ [val/] above them; test/ is not read",
-    )
+    add_data_options(parser, "the data, whose test/ is not read")
+    add_patient_options(parser)
     parser.add_argument(
         "--trials",
         type=number(int, 1, 100_000),
@@ -204,16 +207,14 @@ def _tune(options: argparse.Namespace, settings: Settings) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    if not options.data.is_dir():
-        raise DatasetError(
-            f"expected a folder. Received: {options.data}", advice="Name a folder that exists on this machine."
-        )
+    data = data_of(options, settings)
+    scan(data)
     start_tensorflow(in_batches=True)
     from training.experiments.tune import TuneRequest, tune
 
     study = options.study or settings.data_dir / "studies" / f"{file_stem(options.architecture)}.db"
     request = TuneRequest(
-        options.data.resolve(),
+        data,
         study,
         options.out or study.with_suffix(".best.json"),
         options.trials,
@@ -365,7 +366,7 @@ def _print_result(standing: Standing, request: TuneRequest) -> int:
         print(f"  {name} {brief(value)}")
     print(f"recipe {request.out}\ntrials {request.table}\nplots  {request.page}")
     print(
-        "Train with it: python -m training train --data "
-        f"{shlex.quote(str(request.data))} --recipe {shlex.quote(str(request.out))}"
+        f"Train with it: python -m training train {data_arguments(request.data)} "
+        f"--recipe {shlex.quote(str(request.out))}"
     )
     return 0

@@ -58,9 +58,9 @@ class Group:
 class Audit:
     """Result of an audit.
 
-    Paths are relative to the dataset folder. `class_counts` holds radiographs by split and class, `sizes` the 5th, 50th
-    and 95th percentile of each of `training.data.shortcut.FEATURES` by class. `shortcut_auroc` is nan where it cannot
-    be estimated, `shortcut_features` are the AUROCs of each feature alone.
+    Paths are below their source, after its name where there are several. `class_counts` holds radiographs by split and
+    class, `sizes` the 5th, 50th and 95th percentile of each of `training.data.shortcut.FEATURES` by class.
+    `shortcut_auroc` is nan where it cannot be estimated, `shortcut_features` are the AUROCs of each feature alone.
     """
 
     n: int
@@ -123,7 +123,7 @@ def audit_folder(folder: DatasetFolder, tick: Tick | None = None, workers: int =
     def group(members: Iterable[int]) -> Group:
         order = sorted(members)
         return Group(
-            tuple(_name(samples[i], folder) for i in order),
+            tuple(folder.name_of(samples[i]) for i in order),
             tuple(CLASSES[samples[i].label] for i in order),
             tuple(part_of[i] for i in order),
         )
@@ -146,7 +146,7 @@ def audit_folder(folder: DatasetFolder, tick: Tick | None = None, workers: int =
     }
     facts: dict[str, Any] = {
         "unreadable": tuple(
-            (_name(samples[i], folder), result) for i, result in enumerate(results) if isinstance(result, str)
+            (folder.name_of(samples[i]), result) for i, result in enumerate(results) if isinstance(result, str)
         ),
         "label_conflicts": tuple(map(group, conflicts)),
         "exact_duplicate_groups": tuple(map(group, exact)),
@@ -164,10 +164,6 @@ def audit_folder(folder: DatasetFolder, tick: Tick | None = None, workers: int =
         shortcut_features=feature_aurocs(features[train], labels[train]),
         issues=_issues(facts, readable_train, baseline),
     )
-
-
-def _name(sample: Sample, folder: DatasetFolder) -> str:
-    return sample.path.relative_to(folder.root).as_posix()
 
 
 def _read(path: Path) -> _FileFacts:

@@ -8,11 +8,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from core.errors import DatasetError
+from training.data.data_request import DataRequest
 from training.data.sample import CLASSES, Sample
 
 SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
@@ -21,12 +23,35 @@ Part = Literal["train", "val", "test"]
 
 @dataclass(frozen=True, slots=True)
 class DatasetFolder:
-    """The samples of a dataset folder by split."""
+    """The samples of a dataset by split.
 
-    root: Path
+    Attributes
+    ----------
+    request
+        Its sources.
+    train, val, test
+        The samples.
+    skipped
+        Number of files that are no radiographs of the dataset, by kind, such as {"text files": 3}.
+    patient_rules
+        Number of files whose patient was found by each rule, such as {"file name (Kermany)": 5216}.
+    """
+
+    request: DataRequest
     train: tuple[Sample, ...]
     val: tuple[Sample, ...]
     test: tuple[Sample, ...]
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    patient_rules: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The folder above the radiographs of each source."""
+        return self.request.roots
+
+    def name_of(self, sample: Sample) -> str:
+        """Return the sample's path below its source, after the source's name where there are several."""
+        return self.request.name_of(sample.path)
 
 
 def patient_of(name: str) -> tuple[str, bool]:
@@ -45,6 +70,30 @@ def patient_of(name: str) -> tuple[str, bool]:
     if match := re.search(r"IM-(\d+)", name):
         return f"IM-{int(match[1])}", True
     return Path(name).stem, False
+
+
+def scan(data: Path | DataRequest) -> DatasetFolder:
+    """List the radiographs of a dataset.
+
+    Parameters
+    ----------
+    data
+        One folder, or the sources of a dataset.
+
+    Raises
+    ------
+    DatasetError
+        If a source or a class is missing.
+    """
+    request = DataRequest.of(data)
+    several = len(request.sources) > 1 or bool(request.given_names)
+    parts: dict[str, list[Sample]] = {"train": [], "val": [], "test": []}
+    for source, name in zip(request.sources, request.names, strict=True):
+        found = scan_folder(source)
+        for part, samples in parts.items():
+            mine: tuple[Sample, ...] = getattr(found, part)
+            samples += [replace(s, source=name, patient=f"{name} {s.patient}") if several else s for s in mine]
+    return DatasetFolder(request, tuple(parts["train"]), tuple(parts["val"]), tuple(parts["test"]))
 
 
 def scan_folder(root: Path) -> DatasetFolder:
@@ -72,7 +121,7 @@ def scan_folder(root: Path) -> DatasetFolder:
             f"expected radiographs in {' and '.join(CLASSES)}. Received: {counts} in {root}",
             advice="Put the radiographs into two sub-folders called NORMAL and PNEUMONIA.",
         )
-    return DatasetFolder(root, found["train"], found.get("val", ()), found.get("test", ()))
+    return DatasetFolder(DataRequest.of(root), found["train"], found.get("val", ()), found.get("test", ()))
 
 
 def _scan_part(folder: Path) -> tuple[Sample, ...]:

@@ -14,7 +14,8 @@ from core.errors import DatasetError, RadiographError
 from core.progress import Tick
 from imaging.border import fill_border
 from imaging.radiograph import decode_square
-from training.data.dataset import DatasetFolder, scan_folder
+from training.data.data_request import DataRequest
+from training.data.dataset import DatasetFolder, scan
 from training.data.duplicates import Fingerprint, same_radiographs, square_fingerprint
 from training.data.sample import CLASSES, Sample
 from training.data.split import groups_of, hold_out
@@ -123,7 +124,7 @@ class LoadedFolder:
 
 
 def load_folder(
-    root: Path,
+    data: Path | DataRequest,
     detail_px: int,
     validation_fraction: float,
     seed: int,
@@ -138,7 +139,7 @@ def load_folder(
 
     Parameters
     ----------
-    root
+    data
         The dataset.
     detail_px
         Side of the squashed pictures in pixels.
@@ -161,7 +162,7 @@ def load_folder(
     DatasetError
         If a class has no readable radiograph, or there are too few patients to hold any out.
     """
-    folder = scan_folder(root)
+    folder = scan(data)
     fingerprints: list[Fingerprint] = []
     (train, train_pictures, train_failed), (val, val_pictures, val_failed) = (
         read_samples(part, detail_px, tick, fills_border=fills_border, fingerprints=fingerprints)

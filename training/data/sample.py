@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 CLASSES = ("NORMAL", "PNEUMONIA")
+Pathogen = Literal["bacteria", "virus", ""]
+PATHOGENS: dict[str, Pathogen] = {"bacteria": "bacteria", "virus": "virus"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Sample:
     label: int
     patient: str
     patient_known: bool
-    pathogen: Literal["bacteria", "virus", ""] = ""
+    pathogen: Pathogen = ""
     sha256: str = ""
     source: str = ""
     unit: str = ""

@@ -1,4 +1,4 @@
-"""The split of a dataset by patient, its record, and the order of an epoch.
+"""The split of a dataset by patient, and the order of an epoch.
 
 What stays together is a group: all radiographs of a patient, and of every patient who has the same file or, where the
 caller knows them, the same or nearly the same picture.
@@ -6,17 +6,13 @@ caller knows them, the same or nearly the same picture.
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from core.files import private_opener
-from core.printable import spreadsheet_text
-from training.data.sample import CLASSES, Sample
+from training.data.sample import Sample
 
 Same = Sequence[Sequence[int]]
 # Key of a card's data: whether the version's split keeps the same pictures together, as it does since 0.2.0.
@@ -153,42 +149,6 @@ def same_by_group(groups: Iterable[str]) -> Same:
     for i, name in enumerate(groups):
         places[name].append(i)
     return [members for members in places.values() if len(members) > 1]
-
-
-def write_manifest(
-    path: Path, samples: Sequence[Sample], held_out: npt.NDArray[np.bool_], root: Path, groups: Sequence[str] = ()
-) -> None:
-    """Write split.csv: path below the dataset folder, label, patient, SHA-256, part, group.
-
-    Parameters
-    ----------
-    path
-        The file.
-    samples
-        (n,), samples below `root`.
-    held_out
-        (n,), bool.
-    root
-        The dataset folder.
-    groups
-        (n,), the group of each sample that the split keeps together; () for a split that knows patients and files
-        alone, whose split.csv has no such column.
-    """
-    with open(path, "w", newline="", encoding="utf-8", opener=private_opener) as file:
-        writer = csv.writer(file)
-        writer.writerow(("path", "label", "patient", "patient_known", "sha256", "part", *(["group"] if groups else [])))
-        for i, (sample, out) in enumerate(zip(samples, held_out, strict=True)):
-            writer.writerow(
-                (
-                    spreadsheet_text(sample.path.relative_to(root).as_posix()),
-                    CLASSES[sample.label],
-                    spreadsheet_text(sample.patient),
-                    int(sample.patient_known),
-                    sample.sha256,
-                    "validation" if out else "train",
-                    *([spreadsheet_text(groups[i])] if groups else []),
-                )
-            )
 
 
 def epoch_order(labels: npt.NDArray[np.int_], max_ratio: float, rng: np.random.Generator) -> npt.NDArray[np.int_]:

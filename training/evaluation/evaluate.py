@@ -28,7 +28,8 @@ from model.decision import DecisionCurve, at_prevalence, decision_curve
 from model.engine import Classifier
 from model.metrics import evaluate, ppv_npv, wilson
 from model.operating import available_purposes, operating_point, rates_at
-from training.data.dataset import DatasetFolder, scan_folder
+from training.data.data_request import DataRequest
+from training.data.dataset import DatasetFolder, scan
 from training.data.sample import CLASSES, Sample
 
 BATCH = 16
@@ -83,7 +84,7 @@ class Detail:
 
 def evaluate_folder(
     classifier: Classifier,
-    root: Path,
+    data: Path | DataRequest,
     split: str | None = None,
     tick: Tick | None = None,
 ) -> tuple[Evaluation, Failures]:
@@ -93,10 +94,10 @@ def evaluate_folder(
     ----------
     classifier
         Decides at the operating point of its card.
-    root
-        Dataset folder.
+    data
+        The folder, or the sources.
     split
-        Name of the set in the evaluation; the folder's name by default.
+        Name of the set in the evaluation; the sources' names by default.
     tick
         Called with the number of files done since the last call.
 
@@ -110,7 +111,8 @@ def evaluate_folder(
     DatasetError
         If no file can be read.
     """
-    return evaluate_samples(classifier, scan_folder(root).train, split or root.name, tick)
+    request = DataRequest.of(data)
+    return evaluate_samples(classifier, scan(request).train, split or request.title, tick)
 
 
 def evaluate_samples(

@@ -21,6 +21,7 @@ from core.progress import Report
 from model.metrics import auroc
 from model.networks.graphs import logit_function
 from training.data.augment import DOMAIN_SHIFT
+from training.data.data_request import DataRequest
 from training.data.sample import digest
 from training.experiments.study_values import Objective, Outcome, TrialFailed
 from training.fitting.calibrate import calibrate, class_balance, perturbed
@@ -41,12 +42,12 @@ class TuningData:
     identity: Mapping[str, str]
 
 
-def load_data(root: Path, config: TrainingConfig, report: Report) -> TuningData:
+def load_data(data: Path | DataRequest, config: TrainingConfig, report: Report) -> TuningData:
     """Read the training and validation splits once for all trials.
 
     Parameters
     ----------
-    root
+    data
         The dataset.
     config
         Configuration of the trials.
@@ -58,11 +59,11 @@ def load_data(root: Path, config: TrainingConfig, report: Report) -> TuningData:
     DatasetError
         If the dataset cannot be used.
     """
-    loaded = load(root, config, report)
-    data = training_data(loaded)
+    loaded = load(data, config, report)
+    fitting = training_data(loaded)
     return TuningData(
-        data,
-        perturbed(data.val_pictures, as_served(DOMAIN_SHIFT, config), config.copies[0], config.seed),
+        fitting,
+        perturbed(fitting.val_pictures, as_served(DOMAIN_SHIFT, config), config.copies[0], config.seed),
         {"data": digest(loaded.samples), "held_out": digest(loaded.side(True))},
     )
 

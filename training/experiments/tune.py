@@ -41,6 +41,7 @@ from core.files import append_privately, make_folder, write_atomically
 from core.printable import spreadsheet_text
 from core.progress import Progress, Report
 from training.data.augment import current_name
+from training.data.data_request import DataRequest
 from training.experiments.space import Dimension, Plan, recipe
 from training.experiments.study_values import Objective, Row, Standing, TrialEnd, TrialFailed, TrialStart
 from training.fitting.progress import EpochEnd
@@ -58,7 +59,7 @@ class TuneRequest:
     No trial starts after `timeout_minutes` of this call; 0 for no limit.
     """
 
-    data: Path
+    data: DataRequest
     study: Path
     out: Path
     trials: int

@@ -6,7 +6,6 @@ own training radiographs, or on those of a version it was initialized from, are 
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,11 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 from core.errors import AppError, DatasetError
-from core.printable import from_spreadsheet_text
 from core.settings import Settings
 from model.card import ModelCard
 from model.registry import load_card
-from training.data.dataset import scan_folder
+from training.data.dataset import scan
+from training.data.manifest import MANIFEST, ManifestRow, read_manifest_rows
 from training.data.sample import CLASSES, Sample, digest
 from training.data.split import DUPLICATES_TOGETHER, hold_out, same_by_group
 from training.evaluation.evaluate import labelled_test
@@ -56,14 +55,18 @@ def held_out_films(run_folder: Path) -> HeldOut:
     DatasetError
         If the folder is gone, or a held-out radiograph differs from that of the run.
     """
-    root = read_request(run_folder).data
-    test = labelled_test(scan_folder(root))
+    request = read_request(run_folder).data
+    test = labelled_test(scan(request))
     split: Split = "test" if test else "validation"
-    wanted = test or tuple(s for s, part in read_manifest(run_folder) if part == "validation")
+    wanted = test or tuple(
+        replace(row.sample, path=request.roots[row.root] / row.sample.path)
+        for row in read_manifest_rows(run_folder / MANIFEST)
+        if row.part == "validation" and row.root < len(request.roots)
+    )
     samples = []
     for sample in wanted:
         try:
-            found = hashlib.sha256((root / sample.path).read_bytes()).hexdigest()
+            found = hashlib.sha256(sample.path.read_bytes()).hexdigest()
         except OSError:
             found = ""
         if split == "validation" and found != sample.sha256:
@@ -71,7 +74,7 @@ def held_out_films(run_folder: Path) -> HeldOut:
                 "expected the radiographs that the run held out. Received: a folder that has changed since then",
                 advice="Restore the folder as it was when the run began, or start a new run.",
             )
-        samples.append(replace(sample, path=root / sample.path, sha256=found))
+        samples.append(replace(sample, sha256=found))
     return HeldOut(split, tuple(samples))
 
 
@@ -81,51 +84,26 @@ def read_manifest(run_folder: Path) -> tuple[tuple[Sample, str], ...]:
     Returns
     -------
     tuple of (Sample, str)
-        The part is "train" or "validation"; paths are relative to the dataset folder.
+        The part is "train" or "validation"; paths are below the folder of their source.
 
     Raises
     ------
     DatasetError
         If split.csv is missing or damaged.
     """
-    try:
-        with (run_folder / "split.csv").open(newline="", encoding="utf-8") as file:
-            return tuple(
-                (
-                    Sample(
-                        Path(from_spreadsheet_text(row["path"])),
-                        CLASSES.index(row["label"]),
-                        from_spreadsheet_text(row["patient"]),
-                        row["patient_known"] == "1",
-                        sha256=row["sha256"],
-                    ),
-                    row["part"],
-                )
-                for row in csv.DictReader(file)
-            )
-    except (OSError, KeyError, ValueError) as error:
-        raise DatasetError(
-            f"expected the split of a training run. Received: {type(error).__name__}",
-            advice="The run's records are incomplete; start a new run.",
-        ) from error
+    return tuple((row.sample, row.part) for row in read_manifest_rows(run_folder / MANIFEST))
 
 
 def keeps_duplicates(run_folder: Path) -> bool:
-    """Return whether the split of a run keeps the same pictures together: all but those begun before this was so."""
-    groups = _groups(run_folder)
-    return groups is None or bool(groups)
+    """Return whether the split of a run keeps the same pictures together: all but those begun before this was so.
 
-
-def _groups(run_folder: Path) -> list[str] | None:
-    """Return the groups in a run's split.csv; [] where it has none, None where there is no split yet."""
-    try:
-        with (run_folder / "split.csv").open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if "group" not in (reader.fieldnames or ()):
-                return []
-            return [from_spreadsheet_text(row["group"] or "") for row in reader]
-    except OSError:
-        return None
+    Raises
+    ------
+    DatasetError
+        If split.csv is damaged.
+    """
+    manifest = run_folder / MANIFEST
+    return not manifest.exists() or any(row.group for row in read_manifest_rows(manifest))
 
 
 def training_overlap(settings: Settings, version: str, run_folder: Path, films: Sequence[Sample]) -> TrainingOverlap:
@@ -150,11 +128,11 @@ def training_overlap(settings: Settings, version: str, run_folder: Path, films: 
         If split.csv of the run is missing or damaged.
     """
     wanted = {film.sha256 for film in films if film.sha256}
-    manifest, groups = read_manifest(run_folder), _groups(run_folder) or []
+    manifest = read_manifest_rows(run_folder / MANIFEST)
     seen: set[str] = set()
     unknown = []
     for name, card in lineage(settings, version):
-        fitted = None if card is None else _fitted_on(settings, card, manifest, groups)
+        fitted = None if card is None else _fitted_on(settings, card, manifest)
         if fitted is None:
             unknown.append(name)
         else:
@@ -190,9 +168,7 @@ def lineage(settings: Settings, version: str) -> Iterator[tuple[str, ModelCard |
         version = start.removeprefix(_STARTED_FROM) if start.startswith(_STARTED_FROM) else ""
 
 
-def _fitted_on(
-    settings: Settings, card: ModelCard, manifest: Sequence[tuple[Sample, str]], groups: Sequence[str]
-) -> frozenset[str] | None:
+def _fitted_on(settings: Settings, card: ModelCard, manifest: Sequence[ManifestRow]) -> frozenset[str] | None:
     """Return the SHA-256 of a version's training radiographs, None where they are not on record."""
     for run in settings.runs_dir.glob("*/"):
         if made_version(run) == card.version:
@@ -200,26 +176,25 @@ def _fitted_on(
                 return frozenset(s.sha256 for s, part in read_manifest(run) if part == "train")
             except DatasetError:
                 break
-    samples = [sample for sample, _ in manifest]
+    samples = [row.sample for row in manifest]
     if not samples or card.data.get("digest") != digest(samples):
         return None
-    return _split_again(card, samples, groups)
+    return _split_again(card, manifest)
 
 
-def _split_again(card: ModelCard, samples: Sequence[Sample], groups: Sequence[str]) -> frozenset[str] | None:
+def _split_again(card: ModelCard, manifest: Sequence[ManifestRow]) -> frozenset[str] | None:
     """Repeat the split of a version that was trained elsewhere on the same data, as its card describes it.
 
     A version whose split keeps the same pictures together needs the groups of a run that does so too.
     """
     together = bool(card.data.get(DUPLICATES_TOGETHER))
-    if together and not groups:
+    if together and not all(row.group for row in manifest):
         return None
-    in_val = [bool(s.path.parts) and s.path.parts[0] == "val" for s in samples]
-    val = [s for s, inside in zip(samples, in_val, strict=True) if inside]
-    train = [s for s, inside in zip(samples, in_val, strict=True) if not inside]
+    val = [row.sample for row in manifest if row.split == "val"]
+    train = [row.sample for row in manifest if row.split != "val"]
     # Both lists are in the order of the manifest, and [*train, *val] is that of `hold_out`.
-    order = [i for part in (False, True) for i, inside in enumerate(in_val) if inside is part]
-    same = same_by_group([groups[i] for i in order]) if together else ()
+    ordered = [row for of_val in (False, True) for row in manifest if (row.split == "val") is of_val]
+    same = same_by_group([row.group for row in ordered]) if together else ()
     try:
         out = hold_out(train, val, float(card.training["validation_fraction"]), int(card.training["seed"]), same)
         counts = {name: int(card.data["validation"][name]) for name in CLASSES}

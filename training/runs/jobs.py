@@ -17,6 +17,7 @@ from typing import Any, Literal
 from core.errors import AppError, RunError
 from core.json_text import parse_json
 from core.settings import Settings
+from training.data.data_request import DataRequest
 from training.fitting.initial_weights import initial_weights_name
 from training.fitting.progress import FITTING
 from training.runs import processes
@@ -53,7 +54,7 @@ class Job:
     asked_at: str
     preset: str
     starting_point: str
-    data: Path
+    data: DataRequest | None
     phase: str = ""
     done: int = 0
     total: int = 0
@@ -217,9 +218,10 @@ def _read(folder: Path) -> tuple[Job, Path | None]:
     rows = _rows(folder)
     try:
         request = request_from(wanted)
-        data, starting_point = request.data, initial_weights_name(request.backbone_weights)
+        data: DataRequest | None = request.data
+        starting_point = initial_weights_name(request.backbone_weights)
     except AppError:
-        data, starting_point = Path(), ""
+        data, starting_point = None, ""
     fitting = status if _is_fitting(status) else {}
     is_fitting = state == "running" and status.get("phase") == FITTING
     job = Job(

@@ -9,7 +9,7 @@ import psutil
 
 from core.errors import ResourceError
 from core.formatting import format_size
-from training.data.dataset import scan_folder
+from training.data.dataset import scan
 from training.fitting.config import TrainingConfig
 from training.runs.request import RunRequest
 
@@ -92,7 +92,7 @@ def check_resources(run_dir: Path, config: TrainingConfig, request: RunRequest) 
     DatasetError
         If the dataset is gone.
     """
-    folder = scan_folder(request.data)
+    folder = scan(request.data)
     n = len(folder.train) + len(folder.val)
     here, there = disk_needed(config, n)
     # Files of an interrupted run are already written.

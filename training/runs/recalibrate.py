@@ -25,7 +25,8 @@ from model.card import Evaluation, ModelCard
 from model.engine import Classifier, wrap_network
 from model.population import TrainingPopulation, save_population
 from model.registry import add_version, next_version, verify, version_folder
-from training.data.dataset import scan_folder
+from training.data.data_request import DataRequest
+from training.data.dataset import scan
 from training.data.loading import LoadedFolder, load_folder
 from training.data.sample import CLASSES, digest
 from training.data.split import DUPLICATES_TOGETHER
@@ -40,7 +41,7 @@ _BATCH = 16
 def recalibrate(
     settings: Settings,
     version: str,
-    data: Path,
+    data: Path | DataRequest,
     out: Path,
     *,
     extra: Sequence[tuple[str, Path]] = (),
@@ -84,7 +85,7 @@ def recalibrate(
     folder = version_folder(settings, version)
     card = verify(folder)
     for _, other in extra:
-        scan_folder(other)
+        scan(DataRequest.of(data).with_sources(other))
     config = configuration(card)
     if fills_border is not None:
         config = dataclasses.replace(config, fills_border=fills_border)
@@ -162,8 +163,8 @@ def _population(
     )
 
 
-def _load(data: Path, config: TrainingConfig, report: Report, keeps_duplicates: bool) -> LoadedFolder:
-    folder = scan_folder(data)
+def _load(data: Path | DataRequest, config: TrainingConfig, report: Report, keeps_duplicates: bool) -> LoadedFolder:
+    folder = scan(data)
     tick = counted(report, "reading radiographs", len(folder.train) + len(folder.val))
     return load_folder(
         data, config.detail_px, config.validation_fraction, config.seed, tick, config.fills_border, keeps_duplicates
@@ -204,6 +205,8 @@ def _evaluations(
         tick = counted(report, "evaluating on test", len(test))
         results["test"] = evaluate_samples(classifier, test, "test", tick)[0]
     for name, root in extra:
-        tick = counted(report, f"evaluating on {name}", len(scan_folder(root).train))
-        results[name] = evaluate_folder(classifier, root, name, tick)[0]
+        tick = counted(
+            report, f"evaluating on {name}", len(scan(data := loaded.folder.request.with_sources(root)).train)
+        )
+        results[name] = evaluate_folder(classifier, data, name, tick)[0]
     return results

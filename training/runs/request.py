@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 from core.errors import DatasetError
 from core.files import PRIVATE_FOLDER, make_folder, write_atomically
 from core.json_text import parse_json
-from training.data.dataset import scan_folder
+from training.data.data_request import DataRequest, request_from_values, request_to_values
+from training.data.dataset import scan
 from training.fitting.config import TrainingConfig
 from training.fitting.initial_weights import check_initial_weights
 
@@ -23,7 +25,7 @@ REQUEST, CONFIG, VERSION = "run.json", "config.json", "version.json"
 class RunRequest:
     """Request of a training run; the results of `extra_evaluations` (name, folder) and the notes go on the card."""
 
-    data: Path
+    data: DataRequest
     out: Path
     backbone_weights: str
     source: str = ""
@@ -49,14 +51,14 @@ def create_run(run_dir: Path, config: TrainingConfig, request: RunRequest) -> No
     ClassifierError
         If the initial weights cannot be used.
     """
-    scan_folder(request.data)
+    scan(request.data)
     for _, folder in request.extra_evaluations:
-        scan_folder(folder)
+        scan(request.data.with_sources(folder))
     check_initial_weights(request.backbone_weights, config)
     make_folder(run_dir.parent)
     run_dir.mkdir(mode=PRIVATE_FOLDER)
     write_atomically(run_dir / CONFIG, config.to_json())
-    asked = dataclasses.asdict(request) | {"created_at": datetime.now(UTC).isoformat(timespec="seconds")}
+    asked = _values(request) | {"created_at": datetime.now(UTC).isoformat(timespec="seconds")}
     write_atomically(run_dir / REQUEST, json.dumps(asked, indent=1, default=str))
 
 
@@ -87,7 +89,7 @@ def request_from(values: Any) -> RunRequest:
     """
     try:
         return RunRequest(
-            Path(values["data"]),
+            _data_of(values),
             Path(values["out"]),
             str(values["backbone_weights"]),
             str(values["source"]),
@@ -99,6 +101,21 @@ def request_from(values: Any) -> RunRequest:
         raise DatasetError(
             f"expected the values of a training run. Received: {error}", advice="Start a new run."
         ) from error
+
+
+def _values(request: RunRequest) -> dict[str, Any]:
+    """Return the values of run.json; earlier versions read `data` as the one folder that they know."""
+    sources = [str(path) for path in request.data.sources]
+    return {field.name: getattr(request, field.name) for field in dataclasses.fields(request)} | {
+        "data": sources[0] if len(sources) == 1 else sources,
+        "data_request": request_to_values(request.data),
+    }
+
+
+def _data_of(values: Mapping[str, Any]) -> DataRequest:
+    if "data_request" in values:
+        return request_from_values(values["data_request"])
+    return DataRequest.of(Path(values["data"]))
 
 
 def announce_version(run_dir: Path, folder: Path, created_at: str) -> None:

@@ -35,10 +35,11 @@ from model.networks.weights import load_network, round_to_half, save_network
 from model.population import TrainingPopulation, save_population
 from model.registry import add_version, next_version
 from training.data.audit import Audit, audit_folder, audit_to_json
-from training.data.dataset import DatasetFolder, scan_folder
+from training.data.data_request import DataRequest
+from training.data.dataset import DatasetFolder, scan
 from training.data.loading import LoadedFolder, load_folder
+from training.data.manifest import MANIFEST, write_manifest
 from training.data.sample import digest
-from training.data.split import write_manifest
 from training.evaluation.evaluate import evaluate_folder, evaluate_samples, labelled_test
 from training.fitting.config import TrainingConfig
 from training.fitting.fit import TrainingData, fit, precision_policy, predict_logits
@@ -100,7 +101,7 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
     write_atomically(run_dir / "audit.json", audit_to_json(audit))
     refuse_blocking(audit)
     _remember_digest(run_dir, digest(loaded.samples))
-    write_manifest(run_dir / "split.csv", loaded.samples, loaded.held_out, loaded.folder.root, loaded.groups)
+    write_manifest(run_dir / MANIFEST, loaded.samples, loaded.held_out, loaded.folder, loaded.groups)
 
     keras.utils.set_random_seed(config.seed)
     policy = precision_policy(config.precision)
@@ -146,9 +147,9 @@ def training_data(loaded: LoadedFolder) -> TrainingData:
     return TrainingData(loaded.pictures[~out], labels[~out], loaded.pictures[out], labels[out], loaded.virus[~out])
 
 
-def audited(root: Path, report: Report) -> Audit:
-    """Audit the dataset in `root`; `report` is called with the progress."""
-    folder = scan_folder(root)
+def audited(data: Path | DataRequest, report: Report) -> Audit:
+    """Audit the dataset `data`; `report` is called with the progress."""
+    folder = scan(data)
     total = len(folder.train) + len(folder.val) + len(folder.test)
     tick = counted(report, "auditing the folder", total)
     return audit_folder(folder, tick)
@@ -163,12 +164,14 @@ def refuse_blocking(audit: Audit) -> None:
         )
 
 
-def load(root: Path, config: TrainingConfig, report: Report, keeps_duplicates: bool = True) -> LoadedFolder:
+def load(
+    data: Path | DataRequest, config: TrainingConfig, report: Report, keeps_duplicates: bool = True
+) -> LoadedFolder:
     """Read the dataset and hold patients out.
 
     Parameters
     ----------
-    root
+    data
         The dataset.
     config
         Side of the pictures, share and seed of the split, filling of borders.
@@ -177,10 +180,10 @@ def load(root: Path, config: TrainingConfig, report: Report, keeps_duplicates: b
     keeps_duplicates
         As in `load_folder`.
     """
-    folder = scan_folder(root)
+    folder = scan(data)
     tick = counted(report, "reading radiographs", len(folder.train) + len(folder.val))
     return load_folder(
-        root, config.detail_px, config.validation_fraction, config.seed, tick, config.fills_border, keeps_duplicates
+        data, config.detail_px, config.validation_fraction, config.seed, tick, config.fills_border, keeps_duplicates
     )
 
 
@@ -249,6 +252,6 @@ def _further_evaluations(
         tick = counted(report, "evaluating on test", len(test))
         results["test"] = evaluate_samples(classifier, test, "test", tick)[0]
     for name, root in request.extra_evaluations:
-        tick = counted(report, f"evaluating on {name}", len(scan_folder(root).train))
-        results[name] = evaluate_folder(classifier, root, name, tick)[0]
+        tick = counted(report, f"evaluating on {name}", len(scan(data := request.data.with_sources(root)).train))
+        results[name] = evaluate_folder(classifier, data, name, tick)[0]
     return results

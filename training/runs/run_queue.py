@@ -21,6 +21,7 @@ from typing import Any
 from core.errors import ResourceError, RunError
 from core.files import locked, make_folder, sync_folder, write_atomically
 from core.settings import Settings
+from training.data.data_request import DataRequest
 from training.fitting.config import TrainingConfig
 from training.runs import processes
 from training.runs.background import CANCELLED
@@ -36,7 +37,7 @@ class JobRequest:
     it.
     """
 
-    data: Path
+    data: Path | DataRequest
     config: str
     weights: str
     preset: str
@@ -86,7 +87,7 @@ def enqueue(settings: Settings, request: JobRequest, who: str) -> Job:
                 staging,
                 config,
                 RunRequest(
-                    request.data.resolve(),
+                    DataRequest.of(request.data).resolved(),
                     settings.versions_dir.resolve(),
                     request.weights,
                     notes=tuple(filter(None, [request.note])),

@@ -14,6 +14,7 @@ import pytest
 from core.errors import DatasetError
 from tests import ROOT
 from training.__main__ import EXAMPLES, main, parser
+from training.data.data_request import DataRequest
 from training.fitting.config import default_config
 from training.runs.request import RunRequest, create_run
 
@@ -136,7 +137,9 @@ def test_a_run_is_resumed_by_name_or_directory(
     for kind in ("NORMAL", "PNEUMONIA"):
         (tmp_path / "films" / kind / "one.png").write_bytes(b"")
     run = home / "runs" / "2026.01.02-030405"
-    create_run(run, default_config("cnn_2_1"), RunRequest(tmp_path / "films", home / "versions", "random"))
+    create_run(
+        run, default_config("cnn_2_1"), RunRequest(DataRequest.of(tmp_path / "films"), home / "versions", "random")
+    )
     started: list[Path] = []
 
     def execute(run_dir: Path, *_: object) -> Path:

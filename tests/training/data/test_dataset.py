@@ -12,8 +12,9 @@ from core.errors import DatasetError
 from tests.phantoms import as_jpeg, as_png, chest, write_dataset
 from training.data.dataset import patient_of, scan_folder
 from training.data.loading import load_folder, read_samples
+from training.data.manifest import read_manifest_rows, write_manifest
 from training.data.sample import Sample, digest
-from training.data.split import epoch_order, groups_of, hold_out, split_by_patient, write_manifest
+from training.data.split import epoch_order, groups_of, hold_out, split_by_patient
 
 
 @pytest.mark.parametrize(
@@ -129,12 +130,17 @@ def test_epoch_draws_all_of_the_smaller_class_and_new_ones_of_the_larger() -> No
 
 def test_manifest_says_which_side_each_file_is_on(tmp_path: Path) -> None:
     write_dataset(tmp_path / "data", 2)
-    samples = list(scan_folder(tmp_path / "data").train)
-    write_manifest(tmp_path / "split.csv", samples, np.array([True, False, False, True]), tmp_path / "data")
+    folder = scan_folder(tmp_path / "data")
+    samples = [replace(s, unit="AGFA, 1", age_years=3.5, sex="F", view="AP") for s in folder.train]
+    write_manifest(tmp_path / "split.csv", samples, np.array([True, False, False, True]), folder)
     rows = (tmp_path / "split.csv").read_text().splitlines()
-    assert rows[0] == "path,label,patient,patient_known,sha256,part"
-    assert [row.rsplit(",", 1)[1] for row in rows[1:]] == ["validation", "train", "train", "validation"]
+    assert rows[0].startswith("path,label,patient,patient_known,sha256,part,"), (
+        "the columns that others read come first"
+    )
     assert rows[1].startswith("NORMAL/IM-")
+    read = read_manifest_rows(tmp_path / "split.csv")
+    assert [row.part for row in read] == ["validation", "train", "train", "validation"]
+    assert [replace(row.sample, path=tmp_path / "data" / row.sample.path) for row in read] == samples
 
 
 @given(samples_of_patients, st.floats(0.05, 0.6), st.integers(0, 5), st.randoms())
@@ -194,8 +200,16 @@ def test_a_split_needs_two_pictures_of_each_class_not_two_names(tmp_path: Path) 
 
 def test_manifest_keeps_the_groups_of_a_split_that_knows_them(tmp_path: Path) -> None:
     write_dataset(tmp_path / "data", 2)
-    samples = list(scan_folder(tmp_path / "data").train)
-    groups = groups_of(samples, [[0, 3]])
-    write_manifest(tmp_path / "split.csv", samples, np.zeros(4, bool), tmp_path / "data", groups)
-    rows = (tmp_path / "split.csv").read_text().splitlines()
-    assert rows[0].endswith(",part,group") and len({row.rsplit(",", 1)[1] for row in rows[1:]}) == 1
+    folder = scan_folder(tmp_path / "data")
+    groups = groups_of(folder.train, [[0, 3]])
+    write_manifest(tmp_path / "split.csv", folder.train, np.zeros(4, bool), folder, groups)
+    rows = read_manifest_rows(tmp_path / "split.csv")
+    assert [row.group for row in rows] == list(groups) and len(set(groups)) == 1
+
+
+def test_manifest_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    old = "path,label,patient,patient_known,sha256,part\nval/NORMAL/a.png,NORMAL,IM-1,1,ab,validation\n"
+    (tmp_path / "split.csv").write_text(old + "train/NORMAL/b.png,NORMAL,b,0,cd,train\n")
+    rows = read_manifest_rows(tmp_path / "split.csv")
+    assert [(row.split, row.part, row.root) for row in rows] == [("val", "validation", 0), ("train", "train", 0)]
+    assert rows[0].sample == Sample(Path("val/NORMAL/a.png"), 0, "IM-1", True, sha256="ab")

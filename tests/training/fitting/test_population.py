@@ -183,6 +183,7 @@ def test_a_version_brings_its_population_and_is_judged_by_it(
     from model.pipeline import assess
     from model.population import POPULATION, save_population
     from model.registry import add_version
+    from training.data.data_request import DataRequest
     from training.data.dataset import DatasetFolder
     from training.data.loading import LoadedFolder
     from training.data.sample import Sample
@@ -193,7 +194,8 @@ def test_a_version_brings_its_population_and_is_judged_by_it(
     keras.utils.set_random_seed(4)
     network = build_network("cnn_2_1", PX)
     samples = [Sample(Path(f"{i}.png"), i % 2, f"p{i}", True) for i in range(48)]
-    loaded = LoadedFolder(DatasetFolder(tmp_path, tuple(samples), (), ()), samples, films[:48], np.arange(48) >= 34, 0)
+    folder = DatasetFolder(DataRequest.of(tmp_path), tuple(samples), (), ())
+    loaded = LoadedFolder(folder, samples, films[:48], np.arange(48) >= 34, 0)
     done: list[int] = []
     known = learn_population(network, "cnn_2_1", PX, loaded, seed=1, tick=done.append)
     assert known is not None and known.layers == ("pool1", "pool2")

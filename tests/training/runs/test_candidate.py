@@ -31,8 +31,9 @@ from tests.phantoms import as_png, write_dataset
 from training.commands.compare_run import compare_run_and_print, film_names
 from training.data.audit import Issue, audit_to_json
 from training.data.dataset import scan_folder
+from training.data.manifest import write_manifest
 from training.data.sample import Sample, digest
-from training.data.split import DUPLICATES_TOGETHER, groups_of, hold_out, write_manifest
+from training.data.split import DUPLICATES_TOGETHER, groups_of, hold_out
 from training.runs import candidate, estimate, processes
 from training.runs.candidate import read_comparison, start_comparison
 from training.runs.candidate_result import result_from_json, result_to_json
@@ -57,7 +58,7 @@ def make_run(
     train, val = hashed(found.train), hashed(found.val)
     out = hold_out(train, val, 0.4, seed, same)
     samples = [*train, *val]
-    write_manifest(folder / "split.csv", samples, out, data, groups_of(samples, same) if same else ())
+    write_manifest(folder / "split.csv", samples, out, found, groups_of(samples, same) if same else ())
     (folder / "run.json").write_text(
         json.dumps(
             {

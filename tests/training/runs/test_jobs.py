@@ -4,6 +4,7 @@ import argparse
 import errno
 import json
 import os
+import shutil
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -19,10 +20,11 @@ from tests.fake_trainer import CLINGS, MAKES, SLEEPS, is_alive, pid_of, trains_b
 from tests.phantoms import write_dataset
 from training.commands import jobs as commands
 from training.commands import workers
+from training.data.data_request import DataRequest
 from training.fitting.config import default_config
 from training.runs import background, jobs, preflight, processes, run_queue
 from training.runs.jobs import Job
-from training.runs.request import RunRequest, announce_version, create_run
+from training.runs.request import RunRequest, announce_version, create_run, read_request, request_from
 from training.runs.run_queue import JobRequest
 
 WHO = "administrator"
@@ -206,7 +208,7 @@ def test_only_runs_of_this_installation_can_be_named(name: str, settings: Settin
 
 def test_a_run_of_the_train_command_is_listed(films: Path, settings: Settings) -> None:
     config = default_config("cnn_2_1", epochs=3)
-    create_run(settings.runs_dir / "mine", config, RunRequest(films, settings.versions_dir, "random"))
+    create_run(settings.runs_dir / "mine", config, RunRequest(DataRequest.of(films), settings.versions_dir, "random"))
     (settings.runs_dir / "mine" / "log.txt").write_text("then reading radiographs: 24\n")
     (job,) = jobs.list_jobs(settings)
     assert job.state == "failed" and job.asked_by == "command line" and job.epochs == 3 and job.can_resume
@@ -222,7 +224,7 @@ def test_a_run_that_has_ended_is_read_once_until_it_changes(
     folders = []
     for n in range(6):
         folders.append(settings.runs_dir / f"2026.01.01-{n}")
-        create_run(folders[-1], config, RunRequest(films, settings.versions_dir, "random"))
+        create_run(folders[-1], config, RunRequest(DataRequest.of(films), settings.versions_dir, "random"))
         (folders[-1] / "history.json").write_text('[{"epoch": 1, "seconds": 60.0, "val_auroc": 0.9}]')
         version = settings.versions_dir / f"2026.01.01-{n}"
         if n < 4:
@@ -484,3 +486,24 @@ def test_films_that_vanish_are_told(settings: Settings, tmp_path: Path, monkeypa
     assert run_queue.advance(settings) == job.id
     failure = wait_for_end(settings, job.id).failure
     assert failure is not None and "Name a folder that exists" in failure.advice
+
+
+def test_a_request_of_one_folder_is_read_by_earlier_versions_and_theirs_by_this_one(
+    films: Path, settings: Settings
+) -> None:
+    config = default_config("cnn_2_1", epochs=3)
+    create_run(settings.runs_dir / "one", config, RunRequest(DataRequest.of(films), settings.versions_dir, "random"))
+    values = json.loads((settings.runs_dir / "one" / "run.json").read_text())
+    assert values["data"] == str(films)
+    del values["data_request"]
+    assert request_from(values).data == DataRequest.of(films)
+
+
+def test_a_request_of_several_sources_is_kept_and_earlier_versions_refuse_it(films: Path, settings: Settings) -> None:
+    other = films.with_name("other")
+    shutil.copytree(films, other)
+    asked = RunRequest(DataRequest((films, other), ("a", ""), "(.*)-.*", "file"), settings.versions_dir, "random")
+    create_run(settings.runs_dir / "two", default_config("cnn_2_1", epochs=3), asked)
+    assert read_request(settings.runs_dir / "two") == asked
+    # An earlier version makes a path of `data`, and a list is none.
+    assert json.loads((settings.runs_dir / "two" / "run.json").read_text())["data"] == [str(films), str(other)]

@@ -11,6 +11,7 @@ import pytest
 from core.settings import Settings
 from tests.commands import ROOT, forked
 from tests.phantoms import write_dataset
+from training.data.data_request import DataRequest
 from training.fitting.config import default_config
 from training.runs import jobs
 from training.runs.request import RunRequest, create_run
@@ -43,7 +44,7 @@ def test_a_run_killed_at_each_stage_in_turn_makes_one_version_in_the_end(tmp_pat
     settings, run = Settings(tmp_path / "home"), tmp_path / "home" / "runs" / "killed"
     run.parent.mkdir(parents=True)
     config = default_config("cnn_2_1", epochs=3, input_px=64, batch_size=8, validation_fraction=0.3, copies=(1, 1))
-    create_run(run, config, RunRequest(tmp_path / "films", settings.versions_dir, "random"))
+    create_run(run, config, RunRequest(DataRequest.of(tmp_path / "films"), settings.versions_dir, "random"))
     (tmp_path / "dies.py").write_text(DIES)
     environ = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
 
