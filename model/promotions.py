@@ -1,8 +1,9 @@
 """Promotion of classifier versions: which is in use, by whose decision, and which serves when its files are damaged.
 
 `active.json` names the version in use and holds the decision that promoted it, so that one rename commits both;
-`promotions.jsonl` keeps every decision, one a line. A crash between the two loses neither: reading the history adds the
-decision of the pointer, and the next decision writes it down first. No tensorflow here.
+`promotions.jsonl` keeps every decision, one a line, and `decisions/last.json` the last one once more. A crash
+between them loses none: reading the history adds the decision of the pointer, and the next decision writes it down
+first. No tensorflow here.
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ from core.settings import Settings
 from model.card import ModelCard, card_to_json
 from model.decisions import (
     ACTIVE,
+    COPY,
     HISTORY,
     Act,
     Promotion,
+    believed,
     last_promotion,
     promotion_from,
     read_history,
     read_pointer,
     recorded_digests,
+    seal_of,
 )
 from model.registry import (
     CARD,
@@ -126,7 +130,7 @@ def _promote(
         previous = read_pointer(settings).get("version")
         in_use = settings.classifier or previous
     except ClassifierError:  # promoting again is what repairs the pointer
-        last = last_promotion(history)
+        last = believed(settings)
         previous = None if last is None else last.version
         in_use = expected
     if expected is not None and in_use != expected:
@@ -136,12 +140,27 @@ def _promote(
         )
     _append(settings, history)
     decision = Promotion(_now(), who, version, previous, why, tuple(overruled), act, digests)
-    write_atomically(settings.data_dir / ACTIVE, json.dumps({"version": version, "decision": asdict(decision)}))
+    write_atomically(settings.data_dir / ACTIVE, _pointing_to(decision, (*read_history(settings), decision)))
     try:
         _append(settings, (*history, decision))
+        _write_copy(settings)
     except OSError:  # the version is in use, and the pointer carries the decision until the next one
         log.exception("the decision about %s could not be added to %s", version, HISTORY)
     return decision
+
+
+def _pointing_to(decision: Promotion, history: tuple[Promotion, ...]) -> str:
+    values = {"version": decision.version, "decision": asdict(decision), "history": seal_of(history)}
+    return json.dumps(values)
+
+
+def _write_copy(settings: Settings) -> None:
+    """Write the copy, after the history, so that a crash leaves it behind and never ahead."""
+    history = read_history(settings)
+    last = last_promotion(history)
+    if last is not None:
+        make_folder((settings.data_dir / COPY).parent)
+        write_atomically(settings.data_dir / COPY, _pointing_to(last, history))
 
 
 def _now() -> str:
@@ -210,6 +229,7 @@ def change_card(settings: Settings, card: ModelCard, *, who: str, why: str) -> N
         if any(one.version == card.version for one in history):
             change = Promotion(_now(), who, card.version, card.version, why, act="card", digests=digests)
             _append(settings, (*history, change))
+            _write_copy(settings)
         write_atomically(folder / CARD, text)
         # The shipped version's own record; only whoever develops PneumoLens changes its card.
         if (
@@ -227,9 +247,9 @@ def promotions(settings: Settings) -> tuple[Promotion, ...]:
     history = read_history(settings)
     try:
         decision = read_pointer(settings).get("decision")
+        last = None if decision is None else promotion_from(decision)
     except ClassifierError:  # raised again where the version in use is read
-        decision = None
-    last = None if decision is None else promotion_from(decision)
+        last = believed(settings)
     return history if last is None or last in history else (*history, last)
 
 
@@ -287,7 +307,7 @@ def serving_version(settings: Settings) -> tuple[str, ClassifierError | None]:
         candidates += [version] if (version := read_pointer(settings).get("version")) else []
     except ClassifierError as error:
         refused = error
-        last = last_promotion(promotions(settings))
+        last = believed(settings)
         candidates += [] if last is None else [last.version]
     candidates += reversed(_before(promotions(settings)))
     try:

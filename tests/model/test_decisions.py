@@ -12,13 +12,13 @@ from streamlit.testing.v1 import AppTest
 import pneumolens
 from core.errors import ClassifierError
 from core.settings import SHIPPED_WEIGHTS, Settings
-from model.decisions import ACTIVE, HISTORY
+from model.decisions import ACTIVE, COPY, HISTORY
 from model.promotions import change_card, promote, promotions, rollback, serving_version, verified
 from model.registry import active_version, file_sha256, load_card
 from tests import ROOT
 from tests.commands import environment
 from tests.model import test_promotions
-from tests.model.test_promotions import FIRST, A, B
+from tests.model.test_promotions import FIRST, A, B, C
 from tests.pages.performance.test_performance import text
 
 NESTED = "[" * 100_000
@@ -114,7 +114,9 @@ def test_decisions_without_digests_are_read_and_do_not_refuse(settings: Settings
     for path in (settings.data_dir / ACTIVE, settings.data_dir / HISTORY):
         values = json.loads(path.read_text())
         values.get("decision", values).pop("digests")
+        values.pop("history", None)
         path.write_text(json.dumps(values) + "\n")
+    (settings.data_dir / COPY).unlink()
     set_operating_point(settings, B)
     assert serving_version(settings) == (B, None)
 
@@ -162,6 +164,96 @@ def test_pointer_and_history_that_disagree_are_said_and_promoting_repairs(settin
     assert serving_version(settings) == (B, None) and promotions(settings)[-1].previous == B
 
 
+def delete_history(settings: Settings) -> None:
+    (settings.data_dir / HISTORY).unlink()
+
+
+def delete_both(settings: Settings) -> None:
+    delete(settings)
+    delete_history(settings)
+
+
+def cut_the_history_short(settings: Settings) -> None:
+    lines = (settings.data_dir / HISTORY).read_text().splitlines(keepends=True)
+    (settings.data_dir / HISTORY).write_text(lines[-1])
+
+
+def cut_off_its_end(settings: Settings) -> None:
+    """With a pointer that agrees."""
+    first = promotions(settings)[0]
+    (settings.data_dir / HISTORY).write_text(json.dumps(dataclasses.asdict(first)) + "\n")
+    (settings.data_dir / ACTIVE).write_text(json.dumps({"version": A, "decision": dataclasses.asdict(first)}))
+
+
+def change_a_reason(settings: Settings) -> None:
+    path = settings.data_dir / HISTORY
+    path.write_text(path.read_text().replace("the first", "another"))
+
+
+def take_the_digests_away(settings: Settings) -> None:
+    for path in (settings.data_dir / ACTIVE, settings.data_dir / HISTORY):
+        decisions = [json.loads(line) for line in path.read_text().splitlines()]
+        for one in decisions:
+            one.get("decision", one).pop("digests")
+        path.write_text("".join(json.dumps(one) + "\n" for one in decisions))
+
+
+@pytest.mark.parametrize(
+    ("change", "serves"),
+    [
+        (delete_history, B),
+        (delete_both, B),
+        (cut_the_history_short, B),
+        (cut_off_its_end, A),  # pointer and history agree; the copy alone says otherwise
+        (change_a_reason, B),
+        (take_the_digests_away, B),
+    ],
+)
+def test_a_history_that_is_deleted_cut_short_or_changed_is_said(settings: Settings, change, serves: str) -> None:
+    promote(settings, A, who="a test", why="the first")
+    promote(settings, B, who="a test")
+    change(settings)
+    serving, refused = serving_version(settings)
+    assert serving == serves and refused is not None and "promote a classifier again" in refused.advice
+    with pytest.raises(ClassifierError):
+        active_version(settings)
+    promote(settings, B, who="a test", expected=serving)
+    assert serving_version(settings) == (B, None) and promotions(settings)[-1].previous == serves
+    card = load_card(settings, B)
+    change_card(settings, dataclasses.replace(card, notes=("seen",)), who="Ada", why="robustness")
+    assert serving_version(settings) == (B, None)
+    delete_history(settings)
+    assert serving_version(settings)[1] is not None
+
+
+def test_what_remains_of_the_records_still_protects_the_card(settings: Settings) -> None:
+    promote(settings, A, who="a test")
+    promote(settings, B, who="a test")
+    delete_both(settings)
+    set_operating_point(settings, B)
+    assert serving_version(settings)[0] != B
+    with pytest.raises(ClassifierError, match=f"card of {B}"):
+        verified(settings, B)
+
+
+def test_a_fresh_data_folder_has_nothing_missing(tmp_path: Path, settings: Settings) -> None:
+    assert serving_version(settings) == (FIRST, None)
+    assert serving_version(Settings(tmp_path / "new", shipped_weights=settings.shipped_weights)) == (FIRST, None)
+
+
+@pytest.mark.parametrize("written", [(), (ACTIVE,), (ACTIVE, HISTORY)])
+def test_a_decision_that_was_interrupted_is_no_missing_history(settings: Settings, written: tuple[str, ...]) -> None:
+    promote(settings, A, who="a test")
+    before = {one: (settings.data_dir / one).read_bytes() for one in (ACTIVE, HISTORY, COPY)}
+    promote(settings, B, who="a test")
+    for one, content in before.items():
+        if one not in written:
+            (settings.data_dir / one).write_bytes(content)
+    assert serving_version(settings) == ((B if written else A), None)
+    promote(settings, C, who="a test")
+    assert serving_version(settings) == (C, None) and len(promotions(settings)) == 2 + bool(written)
+
+
 def test_every_reader_is_told_and_the_page_is_not_empty(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
@@ -174,7 +266,11 @@ classifiers.show_refused()
 st.html("the page")
 """
     monkeypatch.setattr("pages.shared.installation.settings", lambda: settings)
-    for change, words in ((delete, "is missing"), (nest, "promote a classifier again")):
+    for change, words in (
+        (delete, "is missing"),
+        (delete_history, "are missing"),
+        (nest, "promote a classifier again"),
+    ):
         change(settings)
         app = AppTest.from_string(page, default_timeout=60).run()
         assert not app.exception and "the page" in text(app)
