@@ -80,3 +80,8 @@ class RateLimitedLog:
 
 
 _refusals = RateLimitedLog()
+
+
+def warn(message: str) -> None:
+    """Write a warning about something that was refused, at most so many a minute."""
+    _refusals.warn(message)

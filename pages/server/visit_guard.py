@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import runtime
 
 from pages.server import messages
-from pages.server.asgi import header, path_of, refuse, with_headers
+from pages.server.asgi import header, path_of, refuse, warn, with_headers
 from pages.server.origin import scheme_of
 from pages.server.sign_ins import SIGN_INS, SignIns
 from pages.server.visits import VISITS, Visits, digest, new_token, visit_of
@@ -25,6 +25,8 @@ VISIT_KEY = "pneumolens.visit"
 SIGN_IN_PATH = "/_pneumolens/sign-in/"
 UPLOAD = re.compile(r"/_stcore/upload_file/(?P<session>[^/]+)/(?P<file>[^/]+)")
 _MEDIA = re.compile(r"/media/(?P<file>.+)", re.DOTALL)
+# Before the name of a file that is made when it is asked for, so that it stands for no media file.
+_DEFERRED = "deferred:"
 # In one message; a folder of training radiographs is asked for in one.
 _MOST_UPLOADS = 50_000
 # Fetched by every page at its start and at every reconnection, always with the cookies that there are.
@@ -132,7 +134,7 @@ class VisitGuard:
         inner["subprotocols"] = asked
         following = _Following(self._visits, visit, former)
         try:
-            await self._app(inner, following.receiving(receive), following.sending(send))
+            await self._app(inner, following.receiving(receive, send), following.sending(send))
         finally:
             if following.session:
                 self._visits.disconnect(following.session)
@@ -161,12 +163,21 @@ class _Following:
         if self.session:
             self.visits.connect(self.session, self.visit)
 
-    def receiving(self, receive: Receive) -> Receive:
-        """Wrap what the browser sends: a request for uploads will be answered with their names."""
+    def receiving(self, receive: Receive, send: Send) -> Receive:
+        """Wrap what the browser sends: a request for uploads will be answered with their names.
+
+        A request for a file that Streamlit would make for anybody who knows its name is answered here if the file was
+        not offered to this visit.
+        """
 
         async def follow() -> Message:
             message = await receive()
             data = message.get("bytes")
+            while data and not self._may_ask(data):
+                warn("refused an operation of another visit")
+                await send({"type": "websocket.send", "bytes": messages.refused_operation(data)})
+                message = await receive()
+                data = message.get("bytes")
             count = messages.uploads_asked(data) if data else 0
             if count > _MOST_UPLOADS:
                 return {"type": "websocket.disconnect", "code": 1009}
@@ -174,6 +185,13 @@ class _Following:
             return message
 
         return follow
+
+    def _may_ask(self, data: bytes) -> bool:
+        asked = messages.operation_asked(data)
+        if asked is None:
+            return True
+        kind, file = asked
+        return bool(kind) and (kind != "deferred_file" or self.visits.may_fetch(self.visit, f"{_DEFERRED}{file}"))
 
     def sending(self, send: Send) -> Send:
         """Wrap what the server sends: it names the session, the media files and the uploads."""
@@ -183,6 +201,8 @@ class _Following:
             if data:
                 for file in messages.media_shown(data):
                     self.visits.show(self.visit, file)
+                for file in messages.deferred_shown(data):
+                    self.visits.show(self.visit, f"{_DEFERRED}{file}")
                 if not self._is_known or self._requests:
                     self._read(data)
             await send(message)

@@ -1,4 +1,4 @@
-"""A page with a picture, behind the edge: what its media file may be fetched by."""
+"""A page with a picture and a download, behind the edge: what its files may be fetched by."""
 
 from __future__ import annotations
 
@@ -14,3 +14,4 @@ if __name__ == "media_page":
     app = st.App(__file__, middleware=edge.middleware(Settings(Path("var"))))
 else:
     st.image(np.zeros((8, 8), np.uint8))
+    st.download_button("Report", lambda: b"of a film", on_click="ignore")

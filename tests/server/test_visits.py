@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from streamlit.proto.BackMsg_pb2 import BackMsg
-from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.ForwardMsg_pb2 import BackendOperationResponse, ForwardMsg
 from websockets.sync.client import ClientConnection
 
 from pages.server.messages import media_key, media_shown
@@ -95,6 +95,48 @@ def test_media_need_the_cookie_and_end_with_the_session(server: Server) -> None:
     session = mine.session
     with server.session(mine, session):
         assert mine.session != session
+
+
+def offered_by(connection: ClientConnection) -> str:
+    """Return the name of the download that the page offers."""
+    for message in received(connection):
+        if message.delta.new_element.HasField("download_button"):
+            return message.delta.new_element.download_button.deferred_file_id
+    raise AssertionError("no message")
+
+
+def ask_for(connection: ClientConnection, session: str, file: str) -> BackendOperationResponse:
+    """Ask for an offered download, as the page does when its button is pressed."""
+    request = BackMsg()
+    request.backend_operation_request.request_id, request.backend_operation_request.session_id = "1", session
+    request.backend_operation_request.deferred_file.file_id = file
+    connection.send(request.SerializeToString())
+    answer = next(one for one in received(connection) if one.WhichOneof("type") == "backend_operation_response")
+    return answer.backend_operation_response
+
+
+def test_a_download_that_is_made_when_asked_for_belongs_to_its_visit(server: Server) -> None:
+    mine, stranger = server.visit(), server.visit()
+    with server.session(mine) as connection, server.session(stranger) as other:
+        file, own = offered_by(connection), offered_by(other)
+        refused = ask_for(other, stranger.session, file)
+        assert refused.error_msg and not refused.deferred_file.url
+        media = ask_for(connection, mine.session, file).deferred_file.url
+        assert server.ask(media, headers={"Cookie": mine.cookie}).body == b"of a film"
+        assert server.ask(media, headers={"Cookie": stranger.cookie}).status == 403
+        assert not ask_for(other, stranger.session, own).error_msg, "the connection is still of use"
+
+
+def test_nobody_has_streamlit_write_into_the_folder_of_the_app(server: Server) -> None:
+    visit = server.visit()
+    for operation in ("install_skills", "dismiss_skills_nudge"):
+        request = BackMsg()
+        with server.session(visit) as connection:
+            request.backend_operation_request.session_id = visit.session
+            getattr(request.backend_operation_request, operation).SetInParent()
+            connection.send(request.SerializeToString())
+            answer = next(one for one in received(connection) if one.WhichOneof("type") == "backend_operation_response")
+            assert "another visit" in answer.backend_operation_response.error_msg
 
 
 def test_an_address_that_a_browser_has_sent_back_to_it_gives_no_file(server: Server) -> None:
