@@ -15,6 +15,7 @@ from training.commands import (
     evaluate,
     jobs,
     leaderboard,
+    localisation,
     preview,
     promote,
     recalibrate,
@@ -33,6 +34,7 @@ EXAMPLES = """examples:
   python -m training evaluate --data chest_xray/test --json test.json
   python -m training compare --data chest_xray/test --classifier 2026.11.20-1 --with 2026.11.21-3
   python -m training compare 2026.11.21-145503
+  python -m training localisation --data chest_xray --masks lung_masks --json lungs.json
   python -m training tune --data chest_xray --architecture cnn_77k --trials 30
   python -m training leaderboard --data chest_xray --budget-minutes 10 --out leaderboard.md
   python -m training recalibrate --data chest_xray --classifier 2026.11.21-3
@@ -52,7 +54,20 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     acts = made.add_subparsers(required=True, metavar="COMMAND")
-    for commands in (audit, train, jobs, tune, evaluate, leaderboard, speed, preview, recalibrate, promote, versions):
+    for commands in (
+        audit,
+        train,
+        jobs,
+        tune,
+        evaluate,
+        localisation,
+        leaderboard,
+        speed,
+        preview,
+        recalibrate,
+        promote,
+        versions,
+    ):
         commands.add_commands(acts)
     return made
 

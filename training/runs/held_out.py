@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from core.errors import AppError, DatasetError
+from core.progress import Tick
 from core.settings import Settings
 from model.card import ModelCard
 from model.registry import load_card
@@ -210,3 +211,46 @@ def made_version(run_folder: Path) -> str | None:
     """Return the name of the version that a run has made, None while it has made none."""
     made = finished_version(run_folder)
     return None if made is None else made.name
+
+
+def held_out_sha256(settings: Settings, card: ModelCard, root: Path, tick: Tick | None = None) -> frozenset[str]:
+    """Return the SHA-256 of the radiographs of patients from whom a version did not learn.
+
+    They are on record in the run that made the version; else its split is repeated.
+
+    Parameters
+    ----------
+    settings
+        The installation.
+    card
+        The card of the version.
+    root
+        The dataset folder that the version was trained with.
+    tick
+        Called with 1 after each file.
+
+    Raises
+    ------
+    DatasetError
+        If there is no such run, and the folder does not hold the radiographs that the version was trained with.
+    """
+    for run in settings.runs_dir.glob("*/"):
+        if made_version(run) == card.version:
+            return frozenset(sample.sha256 for sample, part in read_manifest(run) if part == "validation")
+    folder = scan(root)
+    rows = []
+    for split, samples in (("train", folder.train), ("val", folder.val)):
+        for sample in samples:
+            known = replace(sample, sha256=hashlib.sha256(sample.path.read_bytes()).hexdigest())
+            rows.append(ManifestRow(known, "", split=split))
+            if tick is not None:
+                tick(1)
+    every = frozenset(row.sample.sha256 for row in rows)
+    is_same = card.data.get("digest") == digest(row.sample for row in rows)
+    fitted = _split_again(card, rows) if is_same else None
+    if fitted is None:
+        raise DatasetError(
+            f"expected the radiographs that {card.version} was trained with, or its run. Received: neither",
+            advice="Name the folder that the version was trained with, unchanged, or leave out --held-out.",
+        )
+    return every - fitted
