@@ -25,6 +25,7 @@ from training.commands import (
     versions,
     workers,
 )
+from training.commands.arguments import WrongArgument
 
 EXAMPLES = """examples:
   python -m training audit --data chest_xray --json audit.json
@@ -91,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     except AppError as error:
         print(printable(str(error)), printable(error.advice), sep="\n", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, WrongArgument) else 1
     except BrokenPipeError:
         # Whoever read the output has closed it, as `head` does; nothing may be written to it when Python exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

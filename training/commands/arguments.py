@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import math
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from core.errors import AppError, ClassifierError
 from core.settings import Settings
+from model.networks.architectures import Architecture, find_architecture, is_own
 from training.data.data_request import PATIENT_RULES, DataRequest
 
 
@@ -58,6 +61,38 @@ def number(kind: type[int] | type[float], low: float, high: float) -> Callable[[
         return value
 
     return parse
+
+
+class WrongArgument(AppError):
+    """An argument of a command cannot be used; the exit status is 2, as for those that argparse refuses."""
+
+
+def trainable(name: str) -> Architecture:
+    """Return the architecture of a name; of a function of one's own, only whether its module is there is looked at.
+
+    Raises
+    ------
+    WrongArgument
+        If the name is unknown, or the module cannot be found.
+    """
+    try:
+        network = find_architecture(name)
+    except ClassifierError as error:
+        raise WrongArgument(str(error), advice=error.advice) from error
+    if is_own(name):
+        module = name.partition(":")[0]
+        try:
+            found = importlib.util.find_spec(module)
+        except Exception as error:  # finding it imports the packages above it, which may raise anything
+            found, why = None, f" ({type(error).__name__}: {error})"
+        else:
+            why = ""
+        if found is None:
+            raise WrongArgument(
+                f"expected a module that can be imported. Received: {module}{why}",
+                advice="Run the command in the folder that holds the module, or install its package.",
+            )
+    return network
 
 
 def share(text: str) -> float:

@@ -16,9 +16,16 @@ from core.printable import printable
 from core.settings import Settings
 from model.registry import active_version, load_card, version_folder
 from records.activity import note, noted
-from training.commands.arguments import add_command, add_data_options, add_patient_options, data_of, named_folder
+from training.commands.arguments import (
+    add_command,
+    add_data_options,
+    add_patient_options,
+    data_of,
+    named_folder,
+    trainable,
+)
 from training.commands.promote import command_line_user
-from training.commands.train import add_recipe_options, config_of, starting_weights
+from training.commands.train import add_recipe_options, architecture_of, config_of, starting_weights
 from training.fitting.progress import FITTING
 from training.runs import jobs, run_queue
 from training.runs.jobs import Job
@@ -143,9 +150,10 @@ def _start(options: argparse.Namespace, settings: Settings) -> int:
 
 def _starting_point(options: argparse.Namespace, settings: Settings) -> str:
     """Return the initial weights; for a version, also its architecture and input size."""
+    trainable(architecture_of(options))
     if options.start_from in (None, "imagenet"):
         options.backbone_weights = options.start_from or options.backbone_weights
-        return starting_weights(options, settings, options.architecture or "inception_v3")
+        return starting_weights(options, settings, architecture_of(options))
     version = active_version(settings) if options.start_from == "in-use" else options.start_from
     card = load_card(settings, version)
     if options.recipe is None:

@@ -18,7 +18,16 @@ from core.progress import Report
 from core.settings import Settings
 from model.networks.architectures import ARCHITECTURES, find_architecture
 from model.tf_startup import start_tensorflow
-from training.commands.arguments import add_command, add_data_options, add_patient_options, data_of, named_folder
+from training.commands.arguments import (
+    WrongArgument,
+    add_command,
+    add_data_options,
+    add_patient_options,
+    data_of,
+    named_folder,
+    number,
+    trainable,
+)
 from training.commands.terminal import terminal_report
 from training.commands.train import starting_weights
 
@@ -67,7 +76,7 @@ def add_commands(acts: Any) -> None:
     )
     board.add_argument(
         "--budget-minutes",
-        type=float,
+        type=number(float, 0, 1e6),
         default=0.0,
         metavar="M",
         help="time limit of fitting for each network (default: none)",
@@ -76,7 +85,11 @@ def add_commands(acts: Any) -> None:
         "--preset", choices=("quick", "standard", "thorough"), default="standard", help="training preset (%(default)s)"
     )
     board.add_argument(
-        "--seed", type=int, default=2026, metavar="N", help="decides the split and the training (%(default)s)"
+        "--seed",
+        type=number(int, 0, 2**31),
+        default=2026,
+        metavar="N",
+        help="decides the split and the training (%(default)s)",
     )
     board.add_argument(
         "--backbone-weights",
@@ -98,7 +111,13 @@ def add_commands(acts: Any) -> None:
 
 def _leaderboard(options: argparse.Namespace, settings: Settings) -> int:
     for name in options.only:
-        find_architecture(name)
+        trainable(name)
+    given = options.backbone_weights
+    if given not in (None, "imagenet", "random") and not Path(given).is_file():
+        raise WrongArgument(
+            f"expected a file with the initial weights of inception_v3. Received: {given}",
+            advice="Name a file that exists.",
+        )
     start_tensorflow(in_batches=True)
     from training.data.dataset import scan
     from training.data.sample import digest
@@ -167,7 +186,8 @@ def _train(
     from training.runs.request import RunRequest, create_run
     from training.runs.run import execute
 
-    weights = starting_weights(options, settings, name)
+    # The option names weights of inception_v3.
+    weights = starting_weights(options, settings, name) if find_architecture(name).is_transfer else "random"
     # A file of weights belongs to the default network; the others can only be downloaded.
     if name != "inception_v3" and weights not in ("random", "imagenet"):
         weights = "imagenet"

@@ -8,9 +8,9 @@ from typing import Any
 
 from core.formatting import format_duration
 from core.settings import Settings
-from model.networks.architectures import ARCHITECTURES, find_architecture
+from model.networks.architectures import ARCHITECTURES
 from model.tf_startup import start_tensorflow
-from training.commands.arguments import add_command
+from training.commands.arguments import add_command, trainable
 
 
 def add_commands(acts: Any) -> None:
@@ -32,7 +32,7 @@ def add_commands(acts: Any) -> None:
 
 
 def _speed(options: argparse.Namespace, settings: Settings) -> int:
-    find_architecture(options.architecture)
+    trainable(options.architecture)
     start_tensorflow(in_batches=True)
     from training.fitting.config import default_config
     from training.runs.estimate import fit_seconds, keep_speed

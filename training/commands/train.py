@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,22 +14,26 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from core.errors import AppError, DatasetError
+from core.files import append_privately
 from core.printable import printable
 from core.settings import Settings
 from model.networks.architectures import ARCHITECTURES, find_architecture
 from model.tf_startup import start_tensorflow
 from records.activity import note, noted
 from training.commands.arguments import (
+    WrongArgument,
     add_command,
     add_data_options,
     add_patient_options,
     data_of,
     named_folder,
     number,
+    trainable,
 )
 from training.commands.promote import command_line_user, rules_for
 from training.commands.terminal import terminal_report
 from training.commands.workers import failure_kept
+from training.fitting.initial_weights import is_version
 from training.runs import processes
 
 if TYPE_CHECKING:
@@ -109,7 +114,7 @@ def add_commands(acts: Any) -> None:
         help="promote the new version without a comparison; the history keeps which rules that overrides",
     )
     add_recipe_options(train)
-    train.set_defaults(act=_train)
+    train.set_defaults(act=_train, parser=train)
 
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
@@ -251,7 +256,7 @@ def config_of(options: argparse.Namespace, has_weights: bool) -> TrainingConfig:
     import dataclasses
     import json
 
-    from training.fitting.config import config_from, default_config, rescaled
+    from training.fitting.config import config_from, default_config, refuse_unfit_sizes, rescaled
 
     chosen: Mapping[str, Any] = {n: v for n in _FIELDS if (v := getattr(options, n)) is not None}
     shape = {n: v for n in _STAGES if (v := getattr(options, n)) is not None}
@@ -273,7 +278,9 @@ def config_of(options: argparse.Namespace, has_weights: bool) -> TrainingConfig:
         ) from error
     if "epochs" in shape:
         chosen = {**chosen, "stages": rescaled(config.stages, shape["epochs"])}
-    return dataclasses.replace(config, **chosen)
+    config = dataclasses.replace(config, **chosen)
+    refuse_unfit_sizes(config)
+    return config
 
 
 def starting_weights(options: argparse.Namespace, settings: Settings, architecture: str) -> str:
@@ -286,11 +293,24 @@ def starting_weights(options: argparse.Namespace, settings: Settings, architectu
     settings
         The installation, with its default.
     architecture
-        Name of the architecture; one without pretrained weights starts at random.
+        Name of the architecture; one without pretrained weights starts at random, or from a version of it.
+
+    Raises
+    ------
+    WrongArgument
+        If the option names other weights for an architecture without pretrained ones.
     """
+    given = options.backbone_weights
     if not find_architecture(architecture).is_transfer:
-        return "random"
-    weights = str(options.backbone_weights or settings.backbone_weights)
+        if given in (None, "random"):
+            return "random"
+        if not is_version(given):
+            raise WrongArgument(
+                f'expected "random" or the weights file of a version of {architecture}, which has no pretrained '
+                f"backbone. Received: {given}",
+                advice="Leave --backbone-weights out for this network.",
+            )
+    weights = str(given or settings.backbone_weights)
     return str(Path(weights).resolve()) if Path(weights).is_file() else weights
 
 
@@ -298,11 +318,12 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
     from training.runs.request import RunRequest, create_run, read_request
 
     if options.resume:
+        _refuse_beside_resume(options)
         run_dir = _run_to_resume(options.resume, settings)
     else:
         run_dir = options.run_dir or settings.runs_dir / f"{datetime.now(UTC):%Y.%m.%d-%H%M%S}"
         try:
-            named = _architecture_of(options)
+            named = trainable(architecture_of(options)).name
             weights = starting_weights(options, settings, named)
             config = config_of(options, has_weights=weights != "random")
         except ValueError as error:
@@ -338,6 +359,11 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
         except AppError:
             note(settings, act, who=who, object=run_dir.name, outcome="refused")
             raise
+        except Exception as error:  # a library may raise anything; a person wants a sentence, and support the rest
+            bar.close()
+            append_privately(run_dir / processes.OUTPUT, "".join(traceback.format_exception(error)).encode())
+            print(*processes.describe_error(error), f"Details: {run_dir / processes.OUTPUT}", sep="\n", file=sys.stderr)
+            return 1
         except KeyboardInterrupt:
             bar.close()
             print(f"Stopped. Continue: python -m training train --resume {run_dir}", file=sys.stderr)
@@ -357,6 +383,16 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+def _refuse_beside_resume(options: argparse.Namespace) -> None:
+    """Refuse what a resumed run would not heed: everything about it stands in its directory."""
+    alone = vars(options.parser.parse_args(["--resume", options.resume]))
+    if beside := ["--" + name.replace("_", "-") for name, value in vars(options).items() if value != alone[name]]:
+        raise WrongArgument(
+            f"expected --resume without other options. Received: {', '.join(beside)}",
+            advice="Leave them out: a resumed run keeps its own. To change them, start a new run.",
+        )
+
+
 def _run_to_resume(run: str, settings: Settings) -> Path:
     """Return the directory of a run that is named by itself or by its directory; raises DatasetError for neither."""
     from training.runs.candidate import run_of
@@ -371,8 +407,8 @@ def _run_to_resume(run: str, settings: Settings) -> Path:
     return found
 
 
-def _architecture_of(options: argparse.Namespace) -> str:
-    """Return the architecture by option or recipe; a recipe that cannot be read is reported by `config_of`."""
+def architecture_of(options: argparse.Namespace) -> str:
+    """Return the architecture by the `options` or their recipe; `config_of` reports a recipe that cannot be read."""
     import json
 
     if options.recipe is not None:

@@ -15,7 +15,7 @@ from core.errors import ClassifierError
 from core.formatting import format_short_duration
 from core.progress import Progress, Report
 from core.settings import Settings
-from model.networks.architectures import ARCHITECTURES, find_architecture
+from model.networks.architectures import ARCHITECTURES
 from model.tf_startup import start_tensorflow
 from training.commands.arguments import (
     add_command,
@@ -24,6 +24,7 @@ from training.commands.arguments import (
     data_arguments,
     data_of,
     number,
+    trainable,
 )
 from training.commands.terminal import terminal_report
 from training.commands.train import starting_weights
@@ -202,7 +203,7 @@ def plan_of(options: argparse.Namespace, settings: Settings) -> Plan:
 
 def _tune(options: argparse.Namespace, settings: Settings) -> int:
     try:
-        find_architecture(options.architecture)
+        trainable(options.architecture)
         plan = plan_of(options, settings)
     except ValueError as error:
         print(error, file=sys.stderr)

@@ -98,12 +98,10 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _train(folder: Path, settings: Settings) -> None:
-    from training.fitting.config import TrainingConfig
     from training.runs.preflight import check_resources
-    from training.runs.request import CONFIG, read_request
+    from training.runs.request import read_config, read_request
 
-    config = TrainingConfig.from_json((folder / CONFIG).read_text(encoding="utf-8"))
-    check_resources(folder, config, read_request(folder))
+    check_resources(folder, read_config(folder), read_request(folder))
     # Deleted when the disk is full, so that there is room for the error.
     (folder / _RESERVE).write_bytes(os.urandom(_RESERVE_BYTES))
     from model import tf_startup

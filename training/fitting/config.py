@@ -377,6 +377,22 @@ def default_config(
     )
 
 
+def refuse_unfit_sizes(config: TrainingConfig) -> None:
+    """Refuse a configuration whose network cannot take the pictures of a stage.
+
+    Raises
+    ------
+    ValueError
+        If `config` has a side that is too small for the network, or that changes where the network keeps one size.
+    """
+    network = find_architecture(config.architecture)
+    for px in (config.input_px, *(stage.input_px for stage in config.stages)):
+        if not network.min_px <= px <= 1024:
+            raise ValueError(f"expected images of {network.min_px} to 1024 px for {network.name}. Received: {px} px")
+        if not network.any_size and px != config.input_px:
+            raise ValueError(f"expected images of {config.input_px} px in every stage. Received: {px} px")
+
+
 def rescaled(stages: tuple[Stage, ...], epochs: int) -> tuple[Stage, ...]:
     """Return `stages` with `epochs` epochs in total, divided in proportion.
 

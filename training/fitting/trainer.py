@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from core.errors import RunError
 from core.files import write_atomically
+from core.json_text import parse_json
 from model.networks.layers import train_after
 from training.fitting.config import Stage, TrainingConfig
 
@@ -121,24 +124,77 @@ class Trainer:
             mean.assign(kept)
 
     def save(self, path: Path, done: int, history: Sequence[dict[str, Any]]) -> None:
-        """Write the checkpoint: everything that the next epoch depends on."""
+        """Write the checkpoint: everything that the next epoch depends on, random generators included."""
         arrays = {f"w{i}": w.numpy() for i, w in enumerate(self.joint.weights)}
         arrays |= {f"a{i}": a.numpy() for i, a in enumerate(self.averaged)}
         arrays |= {f"o{i}": o.numpy() for i, o in enumerate(self.optimizer.variables)}
+        arrays |= {f"g{i}": g.numpy() for i, g in enumerate(self._generators())}
         state = json.dumps({"done": done, "updates": self.updates, "history": list(history)})
         arrays["state"] = np.frombuffer(state.encode(), np.uint8)
         write_atomically(path, lambda file: np.savez(file, **arrays))
 
     def load(self, path: Path) -> tuple[int, History]:
-        """Restore a checkpoint: (epochs done, history). The last finished epoch's stage is entered."""
-        with np.load(path, allow_pickle=False) as arrays:
-            state = json.loads(arrays["state"].tobytes())
+        """Restore a checkpoint: (epochs done, history). The last finished epoch's stage is entered.
+
+        Raises
+        ------
+        RunError
+            If the file at `path` is damaged or of another network.
+        """
+        state, arrays = read_checkpoint(path)
+        try:
             self.enter(self.config.epochs[state["done"] - 1])
             for prefix, targets in (("w", self.joint.weights), ("a", self.averaged), ("o", self.optimizer.variables)):
                 for i, target in enumerate(targets):
                     target.assign(arrays[f"{prefix}{i}"])
-        self.updates = state["updates"]
+            for i, generator in enumerate(self._generators()):
+                if f"g{i}" in arrays:  # early checkpoints lack them
+                    generator.assign(arrays[f"g{i}"])
+            self.updates = state["updates"]
+        except (KeyError, IndexError, ValueError) as error:
+            raise _damaged(path, error) from error
         return state["done"], state["history"]
+
+    def _generators(self) -> list[Any]:
+        """Return the states of the network's random generators, of its dropout for instance."""
+        weights = {id(weight) for weight in self.joint.weights}
+        return [variable for variable in self.joint.variables if id(variable) not in weights]
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Read a checkpoint.
+
+    Parameters
+    ----------
+    path
+        The file that `Trainer.save` wrote.
+
+    Returns
+    -------
+    state : dict
+        Epochs `done`, `updates` of the average, and `history`.
+    arrays : dict of str to ndarray
+        Weights, averages, state of the optimiser and of the random generators.
+
+    Raises
+    ------
+    RunError
+        If the file is damaged.
+    """
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        state = parse_json(arrays["state"].tobytes().decode())
+        return {name: state[name] for name in ("done", "updates", "history")}, arrays
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    return RunError(
+        f"expected the checkpoint of this run. Received: {type(error).__name__} for {path.name}",
+        advice="Delete that file in the run's directory to begin again with the first epoch, or start a new run.",
+    )
 
 
 def _with_pathogen(network: keras.Model) -> keras.Model:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.errors import DatasetError
+from core.errors import DatasetError, RunError
 from core.files import PRIVATE_FOLDER, make_folder, write_atomically
 from core.json_text import parse_json
 from training.data.data_request import DataRequest, request_from_values, request_to_values
@@ -50,16 +50,41 @@ def create_run(run_dir: Path, config: TrainingConfig, request: RunRequest) -> No
         If a folder of the request is no dataset.
     ClassifierError
         If the initial weights cannot be used.
+    RunError
+        If the directory exists.
     """
     scan(request.data)
     for _, folder in request.extra_evaluations:
         scan(request.data.with_sources(folder))
     check_initial_weights(request.backbone_weights, config)
     make_folder(run_dir.parent)
-    run_dir.mkdir(mode=PRIVATE_FOLDER)
+    try:
+        run_dir.mkdir(mode=PRIVATE_FOLDER)
+    except FileExistsError as error:
+        raise RunError(
+            f"expected a directory that does not exist yet. Received: {run_dir}",
+            advice="Continue that run with --resume, or name another directory.",
+        ) from error
     write_atomically(run_dir / CONFIG, config.to_json())
     asked = _values(request) | {"created_at": datetime.now(UTC).isoformat(timespec="seconds")}
     write_atomically(run_dir / REQUEST, json.dumps(asked, indent=1, default=str))
+
+
+def read_config(run_dir: Path) -> TrainingConfig:
+    """Read the configuration of the run in the directory `run_dir`.
+
+    Raises
+    ------
+    RunError
+        If it is missing or damaged.
+    """
+    try:
+        return TrainingConfig.from_json((run_dir / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(
+            f"expected the configuration of a training run. Received: {type(error).__name__} for {run_dir / CONFIG}",
+            advice="The run's records are incomplete; start a new run.",
+        ) from error
 
 
 def read_request(run_dir: Path) -> RunRequest:

@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
-from core.errors import DatasetError
+from core.errors import ClassifierError, DatasetError
 from core.files import clear_left_over, make_folder, write_atomically
 from core.progress import Progress, Report, counted
 from core.settings import Settings
@@ -47,11 +46,11 @@ from training.fitting.head import fit_head
 from training.fitting.initial_weights import build_initial_network, initial_weights_name
 from training.fitting.model_card import calibration_pictures, libraries, make_card
 from training.fitting.population import learn_population, population_pictures
-from training.fitting.trainer import CHECKPOINT
+from training.fitting.trainer import CHECKPOINT, read_checkpoint
 from training.runs import processes
 from training.runs.held_out import keeps_duplicates
 from training.runs.progress import forget_points, recorded
-from training.runs.request import CONFIG, RunRequest, announce_version, finished_version, read_request
+from training.runs.request import RunRequest, announce_version, finished_version, read_config, read_request
 
 HISTORY = "history.json"
 
@@ -90,10 +89,16 @@ def execute(
 
 def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[Audit, LoadedFolder] | None) -> Path:
     request = read_request(run_dir)
-    config = TrainingConfig.from_json((run_dir / CONFIG).read_text())
+    config = read_config(run_dir)
     report = recorded(report, run_dir)
     _restore_files(run_dir)
     write_atomically(run_dir / "libraries.json", json.dumps(libraries(), indent=1))
+    keras.utils.set_random_seed(config.seed)
+    policy = precision_policy(config.precision)
+    keras.mixed_precision.set_global_policy(policy)
+    report(Progress("building the network"))
+    # Before the radiographs are read, which takes minutes: a function or weights that do not fit are said at once.
+    network = _network_to_train(run_dir, request, config)
     audit, loaded = prepared or (
         audited(request.data, report),
         load(request.data, config, report, keeps_duplicates=keeps_duplicates(run_dir)),
@@ -103,11 +108,6 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
     _remember_digest(run_dir, digest(loaded.samples))
     write_manifest(run_dir / MANIFEST, loaded.samples, loaded.held_out, loaded.folder, loaded.groups)
 
-    keras.utils.set_random_seed(config.seed)
-    policy = precision_policy(config.precision)
-    keras.mixed_precision.set_global_policy(policy)
-    report(Progress("building the network"))
-    network = _network_to_train(run_dir, request, config)
     fitted = fit_head if config.cached_copies else fit
     history = fitted(network, config, training_data(loaded), run_dir, report)
     network = _at_serving_size(network, config, run_dir)
@@ -195,8 +195,7 @@ def _restore_files(run_dir: Path) -> None:
     clear_left_over(run_dir)
     history: list[dict[str, Any]] = []
     if (run_dir / CHECKPOINT).exists():
-        with np.load(run_dir / CHECKPOINT, allow_pickle=False) as arrays:
-            history = json.loads(arrays["state"].tobytes())["history"]
+        history = read_checkpoint(run_dir / CHECKPOINT)[0]["history"]
         write_atomically(run_dir / HISTORY, json.dumps(history, indent=1))
     forget_points(run_dir, len(history))
 
@@ -214,7 +213,15 @@ def _remember_digest(run_dir: Path, data_digest: str) -> None:
 def _network_to_train(run_dir: Path, request: RunRequest, config: TrainingConfig) -> keras.Model:
     """Build the network; the initial weights are only read where no checkpoint holds all weights."""
     has_all = (run_dir / CHECKPOINT).exists() and not config.cached_copies
-    return build_initial_network("random" if has_all else request.backbone_weights, config)
+    network = build_initial_network("random" if has_all else request.backbone_weights, config)
+    present = {layer.name for layer in network.layers}
+    for stage in config.stages:
+        if stage.train_after and stage.train_after not in present:
+            raise ClassifierError(
+                f"expected the name of a layer of {config.architecture} to train after. Received: {stage.train_after}",
+                advice="Name one of its layers with --train-after, or leave the option out.",
+            )
+    return network
 
 
 def _at_serving_size(network: keras.Model, config: TrainingConfig, run_dir: Path) -> keras.Model:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import dataclasses
 import json
 import re
 import shlex
@@ -12,10 +13,13 @@ from pathlib import Path
 import pytest
 
 from core.errors import DatasetError
+from core.settings import Settings
 from tests import ROOT
 from training.__main__ import EXAMPLES, main, parser
+from training.commands.train import starting_weights
 from training.data.data_request import DataRequest
 from training.fitting.config import default_config
+from training.runs import processes
 from training.runs.request import RunRequest, create_run
 
 
@@ -122,11 +126,65 @@ def test_a_size_that_the_network_cannot_take_is_refused(
     assert not home.exists()
 
 
-def test_an_unknown_architecture_is_refused(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for command in (["train", "--data", str(tmp_path), "--architecture", "resnet9000"], ["speed", "resnet9000"]):
-        assert main(command) == 1
-        assert "Received: 'resnet9000'" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet9000", "Received: 'resnet9000'"),
+        ("no_such_module_here:build", "expected a module that can be imported. Received: no_such_module_here"),
+        ("no_such.package.here:build", "expected a module that can be imported. Received: no_such.package.here"),
+    ],
+)
+def test_an_unknown_architecture_is_refused_before_anything_is_read(
+    name: str, message: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--data", str(tmp_path / "nowhere")]
+    for command in (
+        ["train", *data, "--architecture", name],
+        ["start", *data, "--architecture", name],
+        ["tune", *data, "--architecture", name],
+        ["leaderboard", *data, "--only", name],
+        ["speed", name],
+    ):
+        assert main(command) == 2, command
+        said = capsys.readouterr().err
+        assert message in said and "Traceback" not in said, command
     assert not home.exists()
+
+
+def test_a_recipe_whose_sizes_do_not_fit_its_network_is_refused(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "recipe.json"
+    good = default_config("cnn_77k", epochs=2)
+    for stage_px, input_px, message in ((150, 100, "128 to 1024 px for cnn_77k"), (128, 150, "150 px in every stage")):
+        stages = tuple(dataclasses.replace(stage, input_px=stage_px) for stage in good.stages)
+        recipe.write_text(dataclasses.replace(good, stages=stages, input_px=input_px).to_json())
+        assert main(["train", "--data", str(tmp_path), "--recipe", str(recipe)]) == 2
+        assert message in capsys.readouterr().err
+    assert not home.exists()
+
+
+def test_weights_that_the_network_cannot_start_from_are_refused(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "inception.h5").write_bytes(b"")
+    data = ["--data", str(tmp_path), "--architecture", "cnn_2_1"]
+    for weights in ("/nosuch", "imagenet", str(tmp_path / "inception.h5")):
+        for command in ("train", "start", "tune"):
+            assert main([command, *data, "--backbone-weights", weights]) == 2, (command, weights)
+            said = capsys.readouterr().err
+            assert '"random" or the weights file of a version of cnn_2_1' in said and weights in said
+    assert main(["start", *data, "--from", "imagenet"]) == 2
+    assert main(["leaderboard", "--data", str(tmp_path), "--only", "cnn_2_1", "--backbone-weights", "/nosuch"]) == 2
+    assert not home.exists()
+    options = parser().parse_args(["train", *data])
+    settings = Settings(home, backbone_weights="/weights/of/inception.h5")
+    assert starting_weights(options, settings, "cnn_2_1") == "random", "the setting is for the default network"
+    (tmp_path / "v").mkdir()
+    for name in ("card.json", "classifier.npz"):
+        (tmp_path / "v" / name).write_bytes(b"")
+    options.backbone_weights = str(tmp_path / "v" / "classifier.npz")
+    assert starting_weights(options, settings, "cnn_2_1") == options.backbone_weights, "a version of it continues"
 
 
 def test_a_run_is_resumed_by_name_or_directory(
@@ -161,6 +219,19 @@ def test_a_run_is_resumed_by_name_or_directory(
     assert json.loads((run / "error.json").read_text())["advice"] == "Add more.", "which `watch` and the page show"
     assert main(["watch", run.name]) == 1
     assert "expected more. Received: less\nAdd more." in capsys.readouterr().err
+    assert main(["train", "--resume", run.name, "--epochs", "3"]) == 2
+    assert "expected --resume without other options. Received: --epochs" in capsys.readouterr().err
+
+    def break_down(*_: object) -> Path:
+        raise RuntimeError("a library's own words")
+
+    monkeypatch.setattr("training.runs.run.execute", break_down)
+    assert main(["train", "--resume", run.name]) == 1
+    said = capsys.readouterr().err
+    assert "RuntimeError" in said and "Traceback" not in said and "a library's own words" not in said
+    assert "a library's own words" in (run / processes.OUTPUT).read_text(), "the log has the rest"
+    assert main(["train", "--data", str(tmp_path / "films"), "--run-dir", str(run)]) == 1
+    assert "expected a directory that does not exist yet" in capsys.readouterr().err
     for nothing in ("nope", str(tmp_path), "../films"):
         assert main(["train", "--resume", nothing]) == 1
         said = capsys.readouterr().err

@@ -209,6 +209,59 @@ def test_a_small_network_learns_what_can_be_learned(changes: dict[str, object], 
 
 
 @pytest.mark.parametrize("pathogen_weight", [0.0, 0.3])
+def test_an_interrupted_run_with_dropout_goes_on_to_the_same_bits(pathogen_weight: float, tmp_path: Path) -> None:
+    keras = pytest.importorskip("keras")
+    import numpy as np
+
+    from model.networks.build import build_network
+    from training.fitting.fit import fit
+    from training.fitting.trainer import CHECKPOINT
+
+    config = _config(architecture="cnn_4_2", dropout=0.6, pathogen_weight=pathogen_weight)
+
+    def trained(name: str, stop_after: int | None = None) -> tuple[list[np.ndarray], list[object]]:
+        keras.utils.set_random_seed(1)  # as a run does before it builds its network
+        network = build_network("cnn_4_2", 32, dropout=config.dropout)
+        (tmp_path / name).mkdir(exist_ok=True)
+
+        def stop(progress: Progress) -> None:
+            if isinstance(progress.detail, EpochEnd) and progress.detail.row["epoch"] == stop_after:
+                raise KeyboardInterrupt
+
+        history = fit(network, config, _data(), tmp_path / name, stop)
+        kept = [{k: v for k, v in row.items() if "seconds" not in k} for row in history]
+        return [w.numpy() for w in network.weights], kept
+
+    whole, history = trained("whole")
+    with pytest.raises(KeyboardInterrupt):
+        trained("cut", 1)
+    with np.load(tmp_path / "cut" / CHECKPOINT) as arrays:
+        assert {name for name in arrays.files if name[0] == "g"} == {"g0", "g1", "g2", "g3", "g4"}, "of each dropout"
+    resumed, rows = trained("cut")
+    assert rows == history
+    for a, b in zip(whole, resumed, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_checkpoint_that_is_damaged_or_of_another_network_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    pytest.importorskip("keras")
+    from core.errors import RunError
+    from model.networks.build import build_network
+    from training.fitting.fit import fit
+    from training.fitting.trainer import CHECKPOINT
+
+    fit(_network(), _config(), _data(), tmp_path, ignore)
+    with pytest.raises(RunError, match="expected the checkpoint of this run"):
+        fit(build_network("cnn_3_1", 32), _config(), _data(), tmp_path, ignore)
+    whole = (tmp_path / CHECKPOINT).read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], b"no archive"):
+        (tmp_path / CHECKPOINT).write_bytes(damaged)
+        with pytest.raises(RunError, match="expected the checkpoint of this run") as caught:
+            fit(_network(), _config(), _data(), tmp_path, ignore)
+        assert "Delete that file" in caught.value.advice
+
+
+@pytest.mark.parametrize("pathogen_weight", [0.0, 0.3])
 def test_network_that_ends_in_bfloat16_learns_under_mixed_precision(pathogen_weight: float, tmp_path: Path) -> None:
     """A function of one's own need not know that its last layer should be float32; the policy is forced here."""
     keras = pytest.importorskip("keras")
