@@ -13,6 +13,7 @@ from core.errors import AppError, ClassifierError, RunError
 from core.progress import Progress
 from core.settings import Settings
 from tests.phantoms import write_dataset
+from training.data.data_request import DataRequest
 from training.fitting.config import Stage, TrainingConfig
 from training.runs.request import CONFIG, RunRequest, create_run
 from training.runs.run import execute
@@ -33,7 +34,11 @@ def phases_until_refusal(run: Path, config: TrainingConfig, error: type[AppError
         seen.add(progress.phase)
 
     if not run.exists():
-        create_run(run, config, RunRequest(run.parent.parent.parent / "films", run.parent / "versions", "random"))
+        create_run(
+            run,
+            config,
+            RunRequest(DataRequest((run.parent.parent.parent / "films",)), run.parent / "versions", "random"),
+        )
     with pytest.raises(error, match=words):
         execute(run, Settings(run.parent.parent), report)
     return seen
@@ -55,7 +60,9 @@ def test_a_layer_that_the_network_lacks(run: Path) -> None:
 
 
 def test_records_that_are_damaged(run: Path) -> None:
-    create_run(run, GOOD, RunRequest(run.parent.parent.parent / "films", run.parent / "versions", "random"))
+    create_run(
+        run, GOOD, RunRequest(DataRequest((run.parent.parent.parent / "films",)), run.parent / "versions", "random")
+    )
     (run / "checkpoint.npz").write_bytes(b"half a file")
     assert not phases_until_refusal(run, GOOD, RunError, "expected the checkpoint")
     (run / CONFIG).write_text('{"stages": 3')
