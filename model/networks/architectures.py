@@ -42,6 +42,8 @@ class Architecture:
         The layers that the gate reads: an early one, and one about half way.
     min_px
         Smallest side for which it can be built.
+    parameters
+        Number of parameters when all layers are trained at `input_px`; 0 where it is not known before it is built.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Architecture:
     augmentation: str = "strong"
     gate_layers: tuple[str, ...] = ()
     min_px: int = 32
+    parameters: int = 0
 
     @property
     def is_transfer(self) -> bool:
@@ -77,6 +80,7 @@ ARCHITECTURES = {
             2e-4,
             gate_layers=("mixed3", "mixed6"),
             min_px=75,
+            parameters=21_770_401,
         ),
         Architecture(
             "inception_v3_scratch",
@@ -87,6 +91,7 @@ ARCHITECTURES = {
             any_size=True,
             gate_layers=("mixed3", "mixed6"),
             min_px=75,
+            parameters=21_770_401,
         ),
         Architecture(
             "simple_cnn",
@@ -96,6 +101,7 @@ ARCHITECTURES = {
             150,
             augmentation="keras_notebook",
             gate_layers=("pool2", "pool4"),
+            parameters=1_424_513,
         ),
         Architecture(
             "cnn_2_1",
@@ -105,6 +111,7 @@ ARCHITECTURES = {
             150,
             augmentation="plain",
             gate_layers=("pool1", "pool2"),
+            parameters=106_433,
         ),
         Architecture(
             "cnn_4_2",
@@ -114,6 +121,7 @@ ARCHITECTURES = {
             150,
             augmentation="keras_notebook",
             gate_layers=("pool2", "pool4"),
+            parameters=397_089,
         ),
         Architecture(
             "cnn_3_1",
@@ -123,6 +131,7 @@ ARCHITECTURES = {
             150,
             augmentation="keras_notebook",
             gate_layers=("pool2", "pool3"),
+            parameters=76_481,
         ),
         Architecture(
             "cnn_77k",
@@ -133,6 +142,7 @@ ARCHITECTURES = {
             augmentation="keras_notebook",
             gate_layers=("pool3", "pool5"),
             min_px=128,
+            parameters=77_633,
         ),
         Architecture(
             "vgg16",
@@ -144,6 +154,7 @@ ARCHITECTURES = {
             True,
             1e-4,
             gate_layers=("block3_pool", "block4_pool"),
+            parameters=14_715_201,
         ),
         Architecture(
             "resnet50",
@@ -155,6 +166,7 @@ ARCHITECTURES = {
             True,
             2e-4,
             gate_layers=("conv3_block4_out", "conv4_block6_out"),
+            parameters=23_536_641,
         ),
         Architecture(
             "densenet121",
@@ -166,6 +178,7 @@ ARCHITECTURES = {
             True,
             2e-4,
             gate_layers=("pool3_pool", "pool4_pool"),
+            parameters=6_954_881,
         ),
     )
 }

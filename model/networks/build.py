@@ -13,8 +13,8 @@ from typing import Any
 import keras
 
 from core.errors import ClassifierError
-from model.networks.architectures import ARCHITECTURES, find_architecture, is_own
-from model.networks.layers import POOL_LAYER, train_after
+from model.networks.architectures import find_architecture, is_own
+from model.networks.layers import POOL_LAYER
 from model.networks.small import BUILDERS
 
 # ImageNet preprocessing as one layer on three equal channels: (backbone, scale, offset, its last feature map).
@@ -133,9 +133,3 @@ def _build_own(name: str, input_px: int | None) -> keras.Model:
     # As in the other networks: a mixed-precision policy must not reach the logit.
     network.layers[-1].dtype_policy = keras.DTypePolicy("float32")
     return network
-
-
-def count_parameters(architecture: str) -> int:
-    """Build the named network and return the number of its parameters when all layers are trained."""
-    network = build_network(architecture, ARCHITECTURES[architecture].input_px)
-    return train_after(network, "")

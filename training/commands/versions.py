@@ -5,17 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from core.files import write_atomically
 from core.formatting import format_estimate
 from core.settings import Settings
 from model.networks.architectures import ARCHITECTURES
-from model.tf_startup import start_tensorflow
-from training.commands.arguments import add_command
+from training.commands.arguments import add_command, new_file
 
 
 def add_commands(acts: Any) -> None:
@@ -23,7 +19,7 @@ def add_commands(acts: Any) -> None:
     networks = add_command(
         acts, "architectures", "list the networks that can be trained", "architectures --json networks.json"
     )
-    networks.add_argument("--json", type=Path, metavar="FILE", help="write the list there as JSON")
+    networks.add_argument("--json", type=new_file, metavar="FILE", help="write the list there as JSON")
     networks.set_defaults(act=_architectures)
 
     versions = add_command(acts, "versions", "list the classifier versions; * marks the one in use", "versions")
@@ -31,24 +27,18 @@ def add_commands(acts: Any) -> None:
 
 
 def _architectures(options: argparse.Namespace, _settings: Settings) -> int:
-    start_tensorflow(in_batches=True)
-    from model.networks.build import count_parameters
-
-    rows = []
-    with tqdm(ARCHITECTURES.values(), desc="building", disable=None, leave=False) as bar:
-        for network in bar:
-            bar.set_postfix_str(network.name)
-            rows.append(
-                {
-                    "name": network.name,
-                    "parameters": count_parameters(network.name),
-                    "input_px": network.input_px,
-                    "starts_from": "ImageNet" if network.is_transfer else "random",
-                    "summary": network.summary,
-                    "claim": network.claim,
-                    "source": network.source,
-                }
-            )
+    rows = [
+        {
+            "name": network.name,
+            "parameters": network.parameters,
+            "input_px": network.input_px,
+            "starts_from": "ImageNet" if network.is_transfer else "random",
+            "summary": network.summary,
+            "claim": network.claim,
+            "source": network.source,
+        }
+        for network in ARCHITECTURES.values()
+    ]
     if options.json:
         write_atomically(options.json, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
     for row in rows:

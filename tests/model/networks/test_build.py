@@ -115,6 +115,16 @@ def test_small_networks_are_what_they_are_called(
     assert ("BatchNormalization" in kinds) is norm and ("Dropout" in kinds) is dropout
 
 
+@pytest.mark.parametrize("name", [*SMALL, *BACKBONES])
+def test_listed_parameters_are_those_of_the_network(name: str, built: Callable[[str], keras.Model]) -> None:
+    # The head of a backbone averages its maps, so the side of the picture makes no difference.
+    network = build_network(name, ARCHITECTURES[name].input_px) if name in SMALL else built(name)
+    trained = [weight for weight in network.weights if not weight.name.startswith("moving_")]
+    assert ARCHITECTURES[name].parameters == sum(int(np.prod(weight.shape)) for weight in trained)
+    if name == "inception_v3":
+        assert ARCHITECTURES["inception_v3_scratch"].parameters == ARCHITECTURES[name].parameters
+
+
 @pytest.mark.parametrize("name", [*SMALL, *BACKBONES, OWN])
 def test_every_network_stores_loads_runs_and_explains(
     name: str, built: Callable[[str], keras.Model], tmp_path: Path

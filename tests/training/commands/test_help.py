@@ -8,12 +8,15 @@ import dataclasses
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from core.errors import DatasetError
 from core.settings import Settings
+from model.networks.architectures import ARCHITECTURES
 from tests import ROOT
 from training.__main__ import EXAMPLES, main, parser
 from training.commands.train import starting_weights
@@ -21,6 +24,13 @@ from training.data.data_request import DataRequest
 from training.fitting.config import default_config
 from training.runs import processes
 from training.runs.request import RunRequest, create_run
+
+LISTS = """
+import sys
+from training.__main__ import main
+status = main(["architectures", "--json", sys.argv[1]])
+sys.exit(status or ("tensorflow" in sys.modules and 3) or 0)
+"""
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
@@ -111,6 +121,16 @@ def test_wrong_arguments_are_refused(
     with pytest.raises(SystemExit) as caught:
         main([command, "--data", str(tmp_path), *arguments])
     assert caught.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_architectures_are_listed_without_building_them(tmp_path: Path) -> None:
+    listed = subprocess.run(
+        [sys.executable, "-c", LISTS, str(tmp_path / "networks.json")], cwd=ROOT, capture_output=True, text=True
+    )
+    assert listed.returncode == 0, listed.stderr
+    assert "cnn_77k                   77,633 parameters  150 px" in listed.stdout
+    rows = json.loads((tmp_path / "networks.json").read_text())
+    assert [row["name"] for row in rows] == list(ARCHITECTURES) and all(row["parameters"] > 70_000 for row in rows)
 
 
 @pytest.fixture
