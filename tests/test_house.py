@@ -102,6 +102,7 @@ TENSORFLOW = {
     "training.fitting.head",
     "training.fitting.batch_norm",
     "training.fitting.initial_weights",
+    "training.runs.event_log",
     "training.runs.measure",
     "training.runs.run",
     "training.experiments.tune",

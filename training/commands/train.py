@@ -82,7 +82,7 @@ def add_commands(acts: Any) -> None:
         "train --data chest_xray --preset quick --backbone-weights inception_v3.h5 --promote",
         "train --data chest_xray --architecture cnn_77k --epochs 30",
         "train --data chest_xray --architecture my_networks.small:build",
-        "train --data chest_xray --recipe best.json",
+        "train --data chest_xray --recipe best.json --tensorboard logs",
         "train --resume 2026.11.20-142233",
         note=_NOTE,
     )
@@ -107,6 +107,12 @@ def add_commands(acts: Any) -> None:
         default=[],
         metavar="NAME=DIR",
         help="evaluate on a further folder too; the result goes onto the model card; may be repeated",
+    )
+    train.add_argument(
+        "--tensorboard",
+        type=Path,
+        metavar="DIR",
+        help="also write logs for TensorBoard there, in a folder for each run (look at them: tensorboard --logdir DIR)",
     )
     train.add_argument(
         "--promote",
@@ -340,6 +346,7 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
                 options.promote,
                 tuple(options.also_evaluate),
                 tuple(options.note),
+                None if options.tensorboard is None else options.tensorboard.resolve(),
             ),
         )
     act, who = "resume" if options.resume else "train", command_line_user()

@@ -23,7 +23,10 @@ REQUEST, CONFIG, VERSION = "run.json", "config.json", "version.json"
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """Request of a training run; the results of `extra_evaluations` (name, folder) and the notes go on the card."""
+    """Request of a training run; the results of `extra_evaluations` (name, folder) and the notes go on the card.
+
+    `tensorboard` is the folder for logs that TensorBoard shows, None for none; early runs lack it.
+    """
 
     data: DataRequest
     out: Path
@@ -32,6 +35,7 @@ class RunRequest:
     promote: bool = False
     extra_evaluations: tuple[tuple[str, Path], ...] = ()
     notes: tuple[str, ...] = ()
+    tensorboard: Path | None = None
 
 
 def create_run(run_dir: Path, config: TrainingConfig, request: RunRequest) -> None:
@@ -121,6 +125,7 @@ def request_from(values: Any) -> RunRequest:
             values["promote"],
             tuple((name, Path(folder)) for name, folder in values["extra_evaluations"]),
             tuple(values["notes"]),
+            Path(values["tensorboard"]) if values.get("tensorboard") else None,
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(

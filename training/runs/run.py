@@ -48,6 +48,7 @@ from training.fitting.model_card import calibration_pictures, libraries, make_ca
 from training.fitting.population import learn_population, population_pictures
 from training.fitting.trainer import CHECKPOINT, read_checkpoint
 from training.runs import processes
+from training.runs.event_log import event_log
 from training.runs.held_out import keeps_duplicates
 from training.runs.progress import forget_points, recorded
 from training.runs.request import RunRequest, announce_version, finished_version, read_config, read_request
@@ -109,7 +110,8 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
     write_manifest(run_dir / MANIFEST, loaded.samples, loaded.held_out, loaded.folder, loaded.groups)
 
     fitted = fit_head if config.cached_copies else fit
-    history = fitted(network, config, training_data(loaded), run_dir, report)
+    with event_log(request.tensorboard, run_dir.name, config, report) as logged:
+        history = fitted(network, config, training_data(loaded), run_dir, logged)
     network = _at_serving_size(network, config, run_dir)
     tick = counted(report, "calibrating on held-out patients", calibration_pictures(config, int(loaded.held_out.sum())))
     forward = logit_function(network)
