@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 
 from core.errors import SettingsError
@@ -15,6 +16,7 @@ _OF_TESTS = ("PNEUMOLENS_TEST_", "PNEUMOLENS_NIGHTLY")
 # What a radiograph may be read for. "default" is the classifier version's own operating point; its card has the others.
 PURPOSES = ("default", "screening", "balanced", "rule_in")
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::\d{1,5})?", re.ASCII)
+_LOOPBACK = {"127.0.0.1", "::1"}
 SHIPPED_WEIGHTS = Path(__file__).parent.parent / "model" / "weights"
 
 
@@ -66,6 +68,12 @@ SETTINGS = (
         "commas.",
     ),
     Setting(
+        "PNEUMOLENS_PROXIES",
+        "",
+        "IP addresses or networks of the reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, "
+        "separated by commas.",
+    ),
+    Setting(
         "PNEUMOLENS_FRAME_ANCESTORS",
         "",
         "Addresses of the portals that may show the app in a frame, https://portal.example, separated by commas.",
@@ -91,6 +99,8 @@ class Settings:
         In (0, 1): the site's share of pneumonia.
     origins, frame_ancestors
         Each scheme://host or scheme://host:port, in lower case.
+    proxies
+        Each an IP address or a network of them.
     """
 
     data_dir: Path
@@ -103,6 +113,7 @@ class Settings:
     shipped_weights: Path = SHIPPED_WEIGHTS
     origins: tuple[str, ...] = ()
     frame_ancestors: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
     connections: int = 200
     upload_bytes: int = 8_000_000_000
 
@@ -167,6 +178,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         prevalence=_prevalence(values["PNEUMOLENS_PREVALENCE"]),
         origins=_addresses("PNEUMOLENS_ORIGINS", values),
         frame_ancestors=_addresses("PNEUMOLENS_FRAME_ANCESTORS", values),
+        proxies=_proxies(values["PNEUMOLENS_PROXIES"]),
         connections=_count("PNEUMOLENS_CONNECTIONS", values, 100_000),
         upload_bytes=_count("PNEUMOLENS_UPLOAD_MB", values, 1_000_000) * 1_000_000,
     )
@@ -192,6 +204,22 @@ def _addresses(name: str, values: Mapping[str, str]) -> tuple[str, ...]:
                 advice=f"Set {name} to addresses https://host or https://host:port, separated by commas.",
             )
     return found
+
+
+def _proxies(value: str) -> tuple[str, ...]:
+    """Return addresses and networks; one of the two loopback addresses stands for both."""
+    found = [part.strip() for part in value.split(",") if part.strip()]
+    for one in found:
+        try:
+            ip_network(one)
+        except ValueError:
+            raise SettingsError(
+                f"expected PNEUMOLENS_PROXIES as addresses such as 10.0.0.5 or networks 10.0.0.0/24. Received: {one}",
+                advice="Set PNEUMOLENS_PROXIES to the IP addresses of your reverse proxies, separated by commas.",
+            ) from None
+    if _LOOPBACK & set(found):
+        found += sorted(_LOOPBACK - set(found))
+    return tuple(found)
 
 
 def _purpose(value: str) -> str:

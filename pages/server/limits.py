@@ -13,6 +13,7 @@ from collections import Counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pages.server.asgi import header, path_of, refuse
+from pages.server.connections import most_connections
 from pages.server.visit_guard import UPLOAD, VISIT_KEY
 
 log = logging.getLogger("pneumolens.server")
@@ -156,7 +157,7 @@ class _TooMuch(Exception):
 
 def raise_descriptor_limit(connections: int) -> None:
     """Raise the limit of open files to what so many connections need, or say at the start that it is lower."""
-    needed = connections * _FOR_A_SESSION + _FOR_KEPT_SESSIONS + _FOR_THE_APP
+    needed = connections * _FOR_A_SESSION + most_connections(connections) + _FOR_KEPT_SESSIONS + _FOR_THE_APP
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < most:

@@ -13,6 +13,7 @@ import streamlit as st
 from core.errors import AppError
 from core.files import hold, make_folder, tighten
 from core.settings import Settings, load_settings
+from pages.server.connections import guarded_connections
 from pages.server.limits import raise_descriptor_limit
 from pages.shared.streamlit_patches import keep_uploads_in_memory
 from records.activity import show_in_terminal
@@ -42,9 +43,11 @@ def edge_settings() -> Settings:
 @asynccontextmanager
 async def lifespan(_server: object) -> AsyncIterator[None]:
     """Start the installation before the server takes its first visit."""
-    raise_descriptor_limit(edge_settings().connections)
+    here = edge_settings()
+    raise_descriptor_limit(here.connections)
     start()
-    yield
+    with guarded_connections(here.connections, here.proxies):
+        yield
 
 
 def start() -> None:

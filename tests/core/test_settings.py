@@ -30,6 +30,15 @@ def test_addresses_are_origins() -> None:
     assert (settings.origins, settings.frame_ancestors) == (("https://lens.example", "http://[::1]:85"), ())
 
 
+def test_proxies_are_addresses_and_networks() -> None:
+    assert load_settings({}).proxies == ()
+    given = load_settings({"PNEUMOLENS_PROXIES": "10.0.0.5, 10.1.0.0/16,127.0.0.1"}).proxies
+    assert given == ("10.0.0.5", "10.1.0.0/16", "127.0.0.1", "::1")
+    for wrong in ("proxy.example", "*", "10.0.0.5/8", "10.0.0.256"):
+        with pytest.raises(SettingsError, match="PNEUMOLENS_PROXIES"):
+            load_settings({"PNEUMOLENS_PROXIES": wrong})
+
+
 def test_a_misspelt_setting_is_refused_by_name() -> None:
     with pytest.raises(SettingsError, match="PNEUMOLENS_DATADIR"):
         load_settings({"PNEUMOLENS_DATADIR": "/srv/x"})

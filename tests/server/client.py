@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket as sockets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -132,12 +133,14 @@ class Server:
 
     @contextmanager
     def socket(
-        self, origin: str | None = "", cookie: str = "", session: str = "", host: str = ""
+        self, origin: str | None = "", cookie: str = "", session: str = "", host: str = "", forwarded: str = ""
     ) -> Iterator[ClientConnection]:
         """Open a WebSocket as Streamlit's page does; `origin` "" is the app's own, None sends none."""
         headers = {"Cookie": cookie} if cookie else {}
         if host:
             headers["Host"] = host
+        if forwarded:
+            headers["X-Forwarded-For"] = forwarded
         opened = connect(
             f"ws://{self.netloc}/_stcore/stream",
             origin=(origin or self.address) if origin is not None else None,  # type: ignore[arg-type]
@@ -148,6 +151,13 @@ class Server:
         )
         with opened as connection:
             yield connection
+
+    def connect(self, sent: bytes = b"") -> sockets.socket:
+        """Open a connection and send some bytes, which need be no request."""
+        host, port = self.netloc.rsplit(":", 1)
+        opened = sockets.create_connection((host, int(port)), PATIENCE_S)
+        opened.sendall(sent)
+        return opened
 
     def status_of_socket(self, **arguments: Any) -> int:
         """Return the status with which the server answers a WebSocket: 101 if it is accepted."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
 import resource
+import select
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from pages.server.limits import UploadBudget, raise_descriptor_limit
 from tests.browser.visit import running_app
@@ -40,6 +44,46 @@ def test_one_address_cannot_have_all_connections(server: Server) -> None:
         time.sleep(0.1)
     else:
         pytest.fail("connections that have ended still count")
+
+
+def test_an_address_that_is_forwarded_by_nobody_counts_for_nothing(server: Server) -> None:
+    visit = server.visit()
+    with ExitStack() as opened:
+        held = 0
+        for _ in range(100):  # those of the last test may still be ending
+            with suppress(InvalidStatus):
+                opened.enter_context(server.socket(cookie=visit.cookie, forwarded=f"192.0.2.{held}"))
+                held += 1
+            if held == 3:
+                break
+            time.sleep(0.05)
+        assert server.status_of_socket(cookie=visit.cookie, forwarded="192.0.2.9") == 403
+
+
+def test_connections_without_a_request_are_counted(server: Server) -> None:
+    with ExitStack() as opened:
+        several = [opened.enter_context(server.connect()) for _ in range(40)]
+        for _ in range(600):
+            closed, _, _ = select.select(several, [], [], 0)
+            if len(closed) >= 40 - 16:  # a quarter of 64
+                break
+            time.sleep(0.1)
+        else:
+            pytest.fail("one address has them all")
+    assert "too many are open" in (server.folder / "app.log").read_text()
+    for _ in range(100):
+        with suppress(ConnectionError, http.client.HTTPException):
+            visit = server.visit()
+            break
+        time.sleep(0.1)
+    # One that became a WebSocket is no longer counted as a connection, nor is one that has ended.
+    accepted = 0
+    for _ in range(200):
+        accepted += server.status_of_socket(cookie=visit.cookie) == 101
+        if accepted == 20:
+            break
+        time.sleep(0.02)
+    assert accepted == 20
 
 
 def test_uploads_are_counted_while_they_are_received(server: Server) -> None:
