@@ -97,7 +97,14 @@ def load_active(settings: Settings | None = None) -> Classifier:
     return load_classifier(folder, settings.architectures)
 
 
-def evaluate(classifier: Classifier, folder: str | Path, *, name: str = "", report: Report = ignore) -> Evaluation:
+def evaluate(
+    classifier: Classifier,
+    folder: str | Path,
+    *,
+    name: str = "",
+    report: Report = ignore,
+    settings: Settings | None = None,
+) -> Evaluation:
     """Measure a classifier on a folder of labelled radiographs, at the operating point of its card.
 
     Parameters
@@ -110,6 +117,9 @@ def evaluate(classifier: Classifier, folder: str | Path, *, name: str = "", repo
         Name of the set, such as "ward 2026"; the folder's own by default.
     report
         Called with the progress, a `Progress` at a time.
+    settings
+        Settings of the installation in whose ledger a look at a test set is recorded; None reads them from the
+        environment.
 
     Returns
     -------
@@ -121,13 +131,16 @@ def evaluate(classifier: Classifier, folder: str | Path, *, name: str = "", repo
     DatasetError
         If the folder lacks one of the classes, or none of its files can be read.
     """
+    from records.activity import command_line_user
     from training.data.dataset import scan_folder
     from training.evaluation.evaluate import evaluate_samples
+    from training.evaluation.looks import recorder
 
     root = Path(folder)
     samples = scan_folder(root).train
     tick = counted(report, "evaluating", len(samples))
-    return evaluate_samples(classifier, samples, name or root.name, tick)[0]
+    record = recorder(settings or load_settings(os.environ), "Python interface", command_line_user())
+    return evaluate_samples(classifier, samples, name or root.name, tick, record)[0]
 
 
 def train(

@@ -13,9 +13,11 @@ The app shows the same lines in its terminal.
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -115,6 +117,15 @@ def noted(settings: Settings, act: str, *, who: str, source: str = LOCAL, object
         note(settings, act, who=who, source=source, object=object, outcome="refused")
         raise
     note(settings, act, who=who, source=source, object=object)
+
+
+def command_line_user() -> str:
+    """Return the name under which a log or a history lists the user of a command line."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in many containers
+        name = f"user {os.getuid()}"
+    return f"{name} (command line)"
 
 
 def dataset_object(name: str) -> str:

@@ -43,6 +43,7 @@ ALLOWED = {
         "optuna",
         "psutil",
         "records.activity",
+        "records.test_sets",
         "model",
         "imaging",
         "core",

@@ -15,6 +15,7 @@ from training.commands import (
     evaluate,
     jobs,
     leaderboard,
+    ledger,
     localisation,
     preview,
     promote,
@@ -36,6 +37,7 @@ EXAMPLES = """examples:
   python -m training compare --data chest_xray/test --classifier 2026.11.20-1 --with 2026.11.21-3
   python -m training compare 2026.11.21-145503
   python -m training localisation --data chest_xray --masks lung_masks --json lungs.json
+  python -m training test-set add ward-2026 --data films/test
   python -m training tune --data chest_xray --architecture cnn_77k --trials 30
   python -m training leaderboard --data chest_xray --budget-minutes 10 --out leaderboard.md
   python -m training recalibrate --data chest_xray --classifier 2026.11.21-3
@@ -62,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
         tune,
         evaluate,
         localisation,
+        ledger,
         leaderboard,
         speed,
         preview,

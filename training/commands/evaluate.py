@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -31,6 +31,8 @@ from training.commands.arguments import (
 if TYPE_CHECKING:
     from model.engine import Classifier
     from training.data.dataset import DatasetFolder
+    from training.data.sample import Sample
+    from training.evaluation.looks import Recorder
 
 _COMPARE_NOTE = """\
 Every difference is A minus B: A is --classifier, B is --with. With the name of a run, A is the version that it made, B
@@ -137,13 +139,17 @@ def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
         look_closer,
         score_samples,
     )
+    from training.evaluation.looks import looks_in_words
 
     with _bar("evaluating", len(samples)) as bar:
         used, logits, failures = score_samples(classifier, samples, bar.update)
     _print_skipped(failures)
+    recorded = _recorder(settings, "evaluate")(used, (classifier.version,), folder.request.title)
     evaluation = evaluate_scores(classifier.card, used, logits, folder.request.title)
-    _write(options.json, evaluation_to_json(evaluation, classifier.version))
+    said = looks_in_words(settings, recorded)
+    _write(options.json, evaluation_to_json(evaluation, classifier.version, said))
     print(evaluation_to_text(evaluation, classifier.version))
+    _print_looks(said)
     if options.detail or options.prevalence:
         detail = look_closer(classifier.card, used, logits, folder.request.title, options.prevalence or PREVALENCES)
         _write(options.detail, detail_to_json(detail))
@@ -167,9 +173,11 @@ def _compare(options: argparse.Namespace, settings: Settings) -> int:
     with _bar("comparing", len(samples)) as bar:
         comparison, used, failures = compare_classifiers(a, b, samples, bar.update)
     _print_skipped(failures)
+    said = _looked(settings, "compare", used, (a.version, b.version), folder.request.title)
     names = [folder.name_of(sample) for sample in used]
     _write(options.json, comparison_to_json(comparison, names))
     print(comparison_to_text(comparison, names, folder.request.title))
+    _print_looks(said)
     return 0
 
 
@@ -181,17 +189,18 @@ def _robustness(options: argparse.Namespace, settings: Settings) -> int:
     with _bar("perturbing radiographs", len(samples)) as bar:
         rows, failures = robustness(classifier, samples, tick=bar.update)
     _print_skipped(failures)
+    said = _looked(settings, "robustness", samples, (classifier.version,), folder.request.title)
     _write(options.json, robustness_to_json(rows, classifier.version, folder.request.title))
     if options.onto_card:
         from model.promotions import change_card
-        from records.activity import noted
-        from training.commands.promote import command_line_user
+        from records.activity import command_line_user, noted
 
         card = dataclasses.replace(classifier.card, robustness=rows_for_card(rows, folder.request.title))
         who = command_line_user()
         with noted(settings, "change-card", who=who, object=card.version):
             change_card(settings, card, who=who, why=f"robustness on {folder.request.title}")
     print(robustness_to_text(rows, classifier.version, folder.request.title))
+    _print_looks(said)
     return 0
 
 
@@ -213,6 +222,7 @@ def _faithfulness(options: argparse.Namespace, settings: Settings) -> int:
     with _bar("choosing radiographs", options.films) as bar:
         films, failures = choose_films(classifier, samples, options.films, tick=bar.update)
     _print_skipped(failures)
+    said = _looked(settings, "faithfulness", samples, (classifier.version,), folder.request.title)
     with _bar("exchanging regions", len(films.pneumonia) * (2 if len(films.healthy) else 1)) as bar:
         curves = exchanges(classifier, films, tick=bar.update)
     network = load_network(
@@ -228,6 +238,7 @@ def _faithfulness(options: argparse.Namespace, settings: Settings) -> int:
     result = Faithfulness(classifier.version, len(films.pneumonia), curves, others, rows, films.without_map)
     _write(options.json, faithfulness_to_json(result))
     print(faithfulness_to_text(result, folder.request.title))
+    _print_looks(said)
     return 0
 
 
@@ -244,6 +255,27 @@ def _prepared(
     folders = [verified(settings, version or active_version(settings))[0] for version in versions]
     start_tensorflow(in_batches=True)
     return dataset, [load_classifier(folder, architectures=settings.architectures) for folder in folders]
+
+
+def _recorder(settings: Settings, command: str) -> Recorder:
+    from records.activity import command_line_user
+    from training.evaluation.looks import recorder
+
+    return recorder(settings, command, command_line_user())
+
+
+def _looked(
+    settings: Settings, command: str, samples: Sequence[Sample], versions: Sequence[str], split: str
+) -> list[str]:
+    """Record the look at test sets and return how often each has been looked at."""
+    from training.evaluation.looks import looks_in_words
+
+    return looks_in_words(settings, _recorder(settings, command)(samples, versions, split))
+
+
+def _print_looks(said: Iterable[str]) -> None:
+    for one in said:
+        print(printable(f"  {one}"))
 
 
 def _bar(name: str, total: int) -> tqdm[NoReturn]:

@@ -15,7 +15,7 @@ from core.formatting import format_short_duration
 from core.printable import printable
 from core.settings import Settings
 from model.registry import active_version, load_card, version_folder
-from records.activity import note, noted
+from records.activity import command_line_user, note, noted
 from training.commands.arguments import (
     add_command,
     add_data_options,
@@ -24,7 +24,6 @@ from training.commands.arguments import (
     named_folder,
     trainable,
 )
-from training.commands.promote import command_line_user
 from training.commands.train import add_recipe_options, architecture_of, config_of, starting_weights
 from training.fitting.progress import FITTING
 from training.runs import jobs, run_queue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from core.progress import Report
 from core.settings import Settings
 from model.networks.architectures import ARCHITECTURES, find_architecture
 from model.tf_startup import start_tensorflow
+from records.activity import command_line_user
 from training.commands.arguments import (
     WrongArgument,
     add_command,
@@ -158,11 +160,20 @@ def _leaderboard(options: argparse.Namespace, settings: Settings) -> int:
             make_folder(runs)
             write_atomically(kept, rows_to_json(rows))
             board.append(rows[version])
-            write_atomically(options.out, f"# Leaderboard\n\n{table(board, command)}\n")
+            write_atomically(options.out, f"# Leaderboard\n\n{table(board, command)}\n{_looks(board, settings)}")
             write_atomically(options.out.with_suffix(".json"), board_to_json(board, command))
     print(table(board, command))
+    print(_looks(board, settings), end="")
     print(f"written to {options.out}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _looks(board: Sequence[Row], settings: Settings) -> str:
+    """Return how often the test sets of a board were looked at, a line each, in Markdown."""
+    from training.evaluation.looks import sets_of
+
+    said = sets_of(settings, [row.version for row in board])
+    return "".join(f"\n{sentence[0].upper()}{sentence[1:]}.\n" for sentence in said)
 
 
 def _short(argument: str) -> str:
@@ -245,11 +256,13 @@ def _evaluated(row: Row, extra: Folders, options: argparse.Namespace, settings: 
         return row
     from training.data.dataset import scan
     from training.evaluation.evaluate import evaluate_folder
+    from training.evaluation.looks import recorder
     from training.experiments.leaderboard import figures
 
     classifier, tests = _classifier(row.version, options, settings), dict(row.tests)
+    record = recorder(settings, "leaderboard", command_line_user())
     for name, folder in missing:
         test = data_of(options, settings).with_sources(folder)
         with tqdm(total=len(scan(test).train), desc=f"evaluating on {name}", disable=None, leave=False) as bar:
-            tests[name] = figures(evaluate_folder(classifier, test, name, bar.update)[0])
+            tests[name] = figures(evaluate_folder(classifier, test, name, bar.update, record)[0])
     return replace(row, tests=tests)

@@ -66,8 +66,11 @@ def _localisation(options: argparse.Namespace, settings: Settings) -> int:
     from model.engine import load_classifier
     from model.promotions import verified
     from model.registry import active_version, read_card
+    from records.activity import command_line_user
+    from records.test_sets import record_look
     from training.data.regions import read_boxes, read_masks
     from training.evaluation.localisation import drawn, localisation_to_json, localisation_to_text, localise, only
+    from training.evaluation.looks import looks_in_words
 
     if options.boxes:
         marked = read_boxes(options.data, options.boxes)
@@ -87,7 +90,12 @@ def _localisation(options: argparse.Namespace, settings: Settings) -> int:
         result, failures = localise(classifier, marked, bar.update)
     for path, reason in failures:
         print(printable(f"skipped {path}: {reason}"), file=sys.stderr)
+    files = [(sha256, None) for sha256 in result.sha256]
+    name, who = str(options.data.resolve().name), command_line_user()
+    said = looks_in_words(settings, record_look(settings, files, (result.version,), "localisation", name, who))
     if options.json is not None:
         write_atomically(options.json, localisation_to_json(result) + "\n")
-    print(localisation_to_text(result, str(options.data.resolve().name)))
+    print(localisation_to_text(result, name))
+    for sentence in said:
+        print(printable(f"  {sentence}"))
     return 0

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
-import os
 import sys
 from typing import Any
 
@@ -14,7 +12,7 @@ from core.settings import Settings
 from model.decisions import Promotion
 from model.promotions import previous_version, promote, promotions, rollback, serving_version, verified
 from model.registry import active_version, load_card
-from records.activity import note, noted
+from records.activity import command_line_user, note, noted
 from training.commands.arguments import add_command
 from training.runs import candidate
 from training.runs.held_out import made_version
@@ -54,15 +52,6 @@ def add_commands(acts: Any) -> None:
 
     history = add_command(acts, "history", "list every promotion and rollback, oldest first", "history")
     history.set_defaults(act=_history)
-
-
-def command_line_user() -> str:
-    """Return the name under which the history lists the user of a command line."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in many containers
-        name = f"user {os.getuid()}"
-    return f"{name} (command line)"
 
 
 def _promote(options: argparse.Namespace, settings: Settings) -> int:

@@ -11,9 +11,8 @@ from tqdm import tqdm
 from core.settings import Settings
 from model.registry import active_version, read_card, verify, version_folder
 from model.tf_startup import start_tensorflow
-from records.activity import noted
+from records.activity import command_line_user, noted
 from training.commands.arguments import add_command, add_data_options, add_patient_options, data_of, named_folder
-from training.commands.promote import command_line_user
 from training.commands.terminal import terminal_report
 
 _NOTE = """\

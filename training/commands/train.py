@@ -19,7 +19,7 @@ from core.printable import printable
 from core.settings import Settings
 from model.networks.architectures import ARCHITECTURES, find_architecture
 from model.tf_startup import start_tensorflow
-from records.activity import note, noted
+from records.activity import command_line_user, note, noted
 from training.commands.arguments import (
     WrongArgument,
     add_command,
@@ -30,7 +30,7 @@ from training.commands.arguments import (
     number,
     trainable,
 )
-from training.commands.promote import command_line_user, rules_for
+from training.commands.promote import rules_for
 from training.commands.terminal import terminal_report
 from training.commands.workers import failure_kept
 from training.fitting.initial_weights import is_version

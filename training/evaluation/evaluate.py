@@ -31,6 +31,7 @@ from model.operating import available_purposes, operating_point, rates_at
 from training.data.data_request import DataRequest
 from training.data.dataset import DatasetFolder, scan
 from training.data.sample import CLASSES, Sample
+from training.evaluation.looks import Recorder
 
 BATCH = 16
 PREVALENCES = (0.05, 0.2, 0.5)
@@ -87,6 +88,7 @@ def evaluate_folder(
     data: Path | DataRequest,
     split: str | None = None,
     tick: Tick | None = None,
+    record: Recorder | None = None,
 ) -> tuple[Evaluation, Failures]:
     """Evaluate on a folder with NORMAL/ and PNEUMONIA/.
 
@@ -100,6 +102,8 @@ def evaluate_folder(
         Name of the set in the evaluation; the sources' names by default.
     tick
         Called with the number of files done since the last call.
+    record
+        Records the look at a test set, see `training.evaluation.looks`.
 
     Returns
     -------
@@ -112,7 +116,7 @@ def evaluate_folder(
         If no file can be read.
     """
     request = DataRequest.of(data)
-    return evaluate_samples(classifier, scan(request).train, split or request.title, tick)
+    return evaluate_samples(classifier, scan(request).train, split or request.title, tick, record)
 
 
 def evaluate_samples(
@@ -120,6 +124,7 @@ def evaluate_samples(
     samples: Sequence[Sample],
     split: str,
     tick: Tick | None = None,
+    record: Recorder | None = None,
 ) -> tuple[Evaluation, Failures]:
     """Evaluate a classifier on samples at the operating point of its card.
 
@@ -133,6 +138,8 @@ def evaluate_samples(
         Name of the evaluation.
     tick
         Called with the number of files done since the last call.
+    record
+        As in `evaluate_folder`.
 
     Returns
     -------
@@ -145,6 +152,8 @@ def evaluate_samples(
         If no file can be read.
     """
     used, logits, failures = score_samples(classifier, samples, tick)
+    if record is not None:
+        record(used, (classifier.version,), split)
     return evaluate_scores(classifier.card, used, logits, split), failures
 
 
@@ -190,7 +199,7 @@ def score_samples(
     Returns
     -------
     used : list of Sample
-        The n samples that could be read.
+        The n samples that could be read, with their SHA-256.
     logits : ndarray
         (n,), float32.
     failures : Failures
@@ -220,7 +229,7 @@ def score_side_by_side(
     Returns
     -------
     used : list of Sample
-        The n samples that could be read.
+        The n samples that could be read, with their SHA-256.
     logits : ndarray
         (classifiers, n), float32.
     failures : Failures
@@ -238,7 +247,7 @@ def score_side_by_side(
         batch = samples[start : start + BATCH]
         pictures: list[list[npt.NDArray[np.uint8]]] = [[] for _ in classifiers]
         for sample, radiograph in decoded(batch, failures):
-            used.append(sample)
+            used.append(replace(sample, sha256=radiograph.sha256))
             for own, classifier in zip(pictures, classifiers, strict=True):
                 own.append(classifier.input_of(radiograph))
         if pictures[0]:
@@ -357,8 +366,11 @@ def _rate(right: npt.NDArray[np.bool_]) -> Rate:
     return Rate(hits, n, Measure(hits / n if n else float("nan"), *wilson(hits, n)))
 
 
-def evaluation_to_json(evaluation: Evaluation, version: str) -> str:
-    """Return `evaluation` of the classifier `version` as one flat JSON object; an undefined measure is null."""
+def evaluation_to_json(evaluation: Evaluation, version: str, looks: Sequence[str] = ()) -> str:
+    """Return `evaluation` of the classifier `version` as one flat JSON object; an undefined measure is null.
+
+    `looks`, sentences about the test sets that it met, stand under "test_sets" where there are any.
+    """
     flat: dict[str, Any] = {"n": evaluation.n}
     for name in MEASURES:
         measure = evaluation.measures[name]
@@ -370,8 +382,8 @@ def evaluation_to_json(evaluation: Evaluation, version: str) -> str:
         "tn": evaluation.tn,
         "fn": evaluation.fn,
         "classifier_version": version,
-    }
-    return json.dumps(plain(flat), indent=1)
+    } | ({"test_sets": list(looks)} if looks else {})
+    return json.dumps(plain(flat), indent=1, ensure_ascii=False)
 
 
 def plain(value: Any) -> Any:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from core.errors import AppError, RunError
 from core.json_text import parse_json
 from core.settings import Settings
+from records.activity import command_line_user
 from training.data.data_request import DataRequest
 from training.fitting.initial_weights import initial_weights_name
 from training.fitting.progress import FITTING
@@ -85,6 +86,18 @@ class _Kept:
 
 
 _kept: dict[Path, _Kept] = {}
+
+
+def started_by(run_dir: Path) -> str:
+    """Return who requested a run: an administrator in the browser, or the user of the command line.
+
+    Parameters
+    ----------
+    run_dir
+        Directory of the run.
+    """
+    asked = processes.read_json(run_dir / JOB).get("asked_by")
+    return asked if isinstance(asked, str) and asked else command_line_user()
 
 
 def list_jobs(settings: Settings) -> tuple[Job, ...]:

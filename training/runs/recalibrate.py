@@ -25,12 +25,14 @@ from model.card import Evaluation, ModelCard
 from model.engine import Classifier, wrap_network
 from model.population import TrainingPopulation, save_population
 from model.registry import add_version, next_version, verify, version_folder
+from records.activity import command_line_user
 from training.data.data_request import DataRequest
 from training.data.dataset import scan
 from training.data.loading import LoadedFolder, load_folder
 from training.data.sample import CLASSES, digest
 from training.data.split import DUPLICATES_TOGETHER
 from training.evaluation.evaluate import evaluate_folder, evaluate_samples, labelled_test
+from training.evaluation.looks import Recorder, recorder
 from training.fitting.config import TrainingConfig, config_from
 from training.fitting.model_card import calibrate_held_out, calibration_pictures
 from training.fitting.population import learn_population, population_pictures
@@ -119,7 +121,8 @@ def recalibrate(
         ),
     )
     rescaled = dataclasses.replace(classifier, card=renewed)
-    evaluations = _evaluations(rescaled, loaded, extra, report)
+    looked = recorder(settings, "recalibrate", command_line_user())
+    evaluations = _evaluations(rescaled, loaded, extra, report, looked)
     renewed = dataclasses.replace(renewed, evaluations={**renewed.evaluations, **evaluations})
     make_folder(out)
     return add_version(
@@ -198,15 +201,15 @@ def _scorer(classifier: Classifier, total: int, report: Report) -> Callable[[Any
 
 
 def _evaluations(
-    classifier: Classifier, loaded: LoadedFolder, extra: Sequence[tuple[str, Path]], report: Report
+    classifier: Classifier, loaded: LoadedFolder, extra: Sequence[tuple[str, Path]], report: Report, looked: Recorder
 ) -> dict[str, Evaluation]:
     results = {}
     if test := labelled_test(loaded.folder):
         tick = counted(report, "evaluating on test", len(test))
-        results["test"] = evaluate_samples(classifier, test, "test", tick)[0]
+        results["test"] = evaluate_samples(classifier, test, "test", tick, looked)[0]
     for name, root in extra:
         tick = counted(
             report, f"evaluating on {name}", len(scan(data := loaded.folder.request.with_sources(root)).train)
         )
-        results[name] = evaluate_folder(classifier, data, name, tick)[0]
+        results[name] = evaluate_folder(classifier, data, name, tick, looked)[0]
     return results

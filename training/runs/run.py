@@ -40,6 +40,7 @@ from training.data.loading import LoadedFolder, load_folder
 from training.data.manifest import MANIFEST, write_manifest
 from training.data.sample import digest
 from training.evaluation.evaluate import evaluate_folder, evaluate_samples, labelled_test
+from training.evaluation.looks import Recorder, recorder
 from training.fitting.config import TrainingConfig
 from training.fitting.fit import TrainingData, fit, precision_policy, predict_logits
 from training.fitting.head import fit_head
@@ -50,6 +51,7 @@ from training.fitting.trainer import CHECKPOINT, read_checkpoint
 from training.runs import processes
 from training.runs.event_log import event_log
 from training.runs.held_out import keeps_duplicates
+from training.runs.jobs import started_by
 from training.runs.progress import forget_points, recorded
 from training.runs.request import RunRequest, announce_version, finished_version, read_config, read_request
 
@@ -130,7 +132,8 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
     )
     population = _population(network, config, loaded, report)
     classifier = wrap_network(network, card, population)
-    evaluations = _further_evaluations(classifier, loaded.folder, request, report)
+    looked = recorder(settings, "train", started_by(run_dir))
+    evaluations = _further_evaluations(classifier, loaded.folder, request, report, looked)
     card = dataclasses.replace(card, evaluations={**card.evaluations, **evaluations})
     make_folder(request.out)
     report(Progress("adding the version"))
@@ -254,13 +257,13 @@ def _population(
 
 
 def _further_evaluations(
-    classifier: Classifier, folder: DatasetFolder, request: RunRequest, report: Report
+    classifier: Classifier, folder: DatasetFolder, request: RunRequest, report: Report, looked: Recorder
 ) -> dict[str, Evaluation]:
     results = {}
     if test := labelled_test(folder):
         tick = counted(report, "evaluating on test", len(test))
-        results["test"] = evaluate_samples(classifier, test, "test", tick)[0]
+        results["test"] = evaluate_samples(classifier, test, "test", tick, looked)[0]
     for name, root in request.extra_evaluations:
         tick = counted(report, f"evaluating on {name}", len(scan(data := request.data.with_sources(root)).train))
-        results[name] = evaluate_folder(classifier, data, name, tick)[0]
+        results[name] = evaluate_folder(classifier, data, name, tick, looked)[0]
     return results

@@ -30,11 +30,13 @@ from model.registry import version_folder
 from training.data.sample import CLASSES, Sample, digest
 from training.evaluation.compare import Comparison, Disagreement, Scores, compare_scores
 from training.evaluation.evaluate import evaluate_scores, score_side_by_side
+from training.evaluation.looks import recorder
 from training.evaluation.robustness import PERTURBATIONS, robustness
 from training.runs import candidate, processes
 from training.runs.candidate import ROBUSTNESS_FILMS
 from training.runs.candidate_result import CandidateComparison, DifferingFilm, result_to_json
 from training.runs.held_out import HeldOut, TrainingOverlap, held_out_films, training_overlap
+from training.runs.jobs import started_by
 
 # Longer side of the pictures with evidence maps.
 PICTURE_PX = 480
@@ -87,6 +89,7 @@ def compare_run(
             "expected readable held-out radiographs of both classes. Received: one class",
             advice="Add radiographs with and without pneumonia, then train again.",
         )
+    recorder(settings, "compare", started_by(run_folder))(used, (own.version, other.version), held.split)
     labels, patients = np.array([film.label for film in used]), [film.patient for film in used]
     first, second = (
         Scores(one.version, probabilities(row, one.card.calibration), one.card.operating_point.probability)
