@@ -8,6 +8,7 @@ from core.settings import Settings
 from pages.server import limits
 from pages.server.connections import ForwardedHeaders
 from pages.server.headers import SecurityHeaders
+from pages.server.message_limit import MessageLimit
 from pages.server.origin import OriginGuard
 from pages.server.visit_guard import VisitGuard
 
@@ -20,5 +21,6 @@ def middleware(settings: Settings) -> list[Middleware]:
         Middleware(OriginGuard, origins=settings.origins),
         Middleware(limits.ConnectionLimit, most=settings.connections),
         Middleware(VisitGuard, origins=settings.origins, on_end=limits.BUDGET.release),
+        Middleware(MessageLimit),
         Middleware(limits.UploadLimit, most=settings.upload_bytes),
     ]

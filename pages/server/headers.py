@@ -13,8 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pages.server.asgi import header, path_of, refuse
 
-# Streamlit's figures on sessions and memory are nobody's business who can open a page.
-CLOSED = ("/_stcore/metrics", "/_stcore/script-health-check", "/_stcore/agent")
+# Streamlit's figures on sessions and memory are nobody's business who can open a page; its sign-in is not in use, and
+# writes a line to the terminal at each request.
+CLOSED = ("/_stcore/metrics", "/_stcore/script-health-check", "/_stcore/agent", "/auth", "/oauth2callback")
 # A radiograph must not stay in a browser's cache after the visit.
 NEVER_STORED = ("/media/", "/_stcore/upload_file/")
 _CONTROL = frozenset(map(chr, (*range(32), 127)))

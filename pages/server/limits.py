@@ -14,18 +14,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pages.server.asgi import header, path_of, refuse
 from pages.server.connections import most_connections
+from pages.server.pace import Pace
 from pages.server.visit_guard import UPLOAD, VISIT_KEY
 
 log = logging.getLogger("pneumolens.server")
 # Share of all connections that one address may have, and of all bytes that one visit may have.
 _OF_ONE_ADDRESS, _OF_ONE_VISIT = 4, 2
+# (at once, a second from then on) of one address: opening a connection costs more than what it may then send.
+_OPENED_BY_ONE_ADDRESS = 200, 10
+_MOST_ADDRESSES = 1_000
 # Descriptors: a session has its connection and an event loop; Streamlit keeps 128 sessions without connection.
 _FOR_A_SESSION, _FOR_KEPT_SESSIONS, _FOR_THE_APP = 5, 640, 400
 _MOST_DESCRIPTORS = 65_536
 
 
 class ConnectionLimit:
-    """Middleware that refuses WebSockets beyond a number in all, and beyond a quarter of it from one address.
+    """Middleware that refuses WebSockets beyond a number in all, and one address's beyond a quarter of it or too fast.
 
     Parameters
     ----------
@@ -38,6 +42,7 @@ class ConnectionLimit:
     def __init__(self, app: ASGIApp, most: int) -> None:
         self._app, self._most = app, most
         self._open: Counter[str] = Counter()
+        self._paces: dict[str, Pace] = {}  # by address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -49,6 +54,9 @@ class ConnectionLimit:
         if self._open[source] >= max(1, self._most // _OF_ONE_ADDRESS) or self._open.total() >= self._most:
             await refuse(scope, receive, send, 503, "Too many open pages. Close some, or raise PNEUMOLENS_CONNECTIONS.")
             return
+        if not self._pace_of(source).take():
+            await refuse(scope, receive, send, 503, "Too many pages were opened. Wait a moment.")
+            return
         self._open[source] += 1
         try:
             await self._app(scope, receive, send)
@@ -56,6 +64,11 @@ class ConnectionLimit:
             self._open[source] -= 1
             if not self._open[source]:
                 del self._open[source]
+
+    def _pace_of(self, source: str) -> Pace:
+        if source not in self._paces and len(self._paces) >= _MOST_ADDRESSES:
+            del self._paces[next(iter(self._paces))]
+        return self._paces.setdefault(source, Pace(*_OPENED_BY_ONE_ADDRESS))
 
 
 class UploadBudget:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -26,8 +27,16 @@ _DEFERRED = DownloadButton(deferred_file_id="0" * 32).SerializeToString()[:-32]
 _DEFERRED_FIELDS = ("deferred_file_id",)
 # Requests that do not belong to a file: the rest writes into the app's folder, for whoever develops it.
 _ALLOWED_OPERATIONS = ("deferred_file", "dataframe_chunk")
-# A request for uploads holds the names of files; what is larger is the state of a page.
-_MOST_REQUEST_BYTES = 10_000_000
+# What the pages of this app send. Streamlit takes more: clearing all caches, the repository's state, a shutdown.
+_SENT = frozenset({"rerun_script", "stop_script", "file_urls_request", "app_heartbeat", "backend_operation_request"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A message from a page: its kind, and for how many files it asks where to upload them."""
+
+    kind: str
+    uploads: int = 0
 
 
 def session_of(data: bytes) -> str | None:
@@ -38,12 +47,13 @@ def session_of(data: bytes) -> str | None:
     return message.new_session.initialize.session_id
 
 
-def uploads_asked(data: bytes) -> int:
-    """Return for how many files a message from the browser asks where to upload them."""
+def request_of(data: bytes) -> Request | None:
+    """Return what a message from the browser asks for, None for a kind that no page of this app sends."""
     message = BackMsg()
-    if len(data) > _MOST_REQUEST_BYTES or _kind(message, data) != "file_urls_request":
-        return 0
-    return len(message.file_urls_request.file_names)
+    kind = _kind(message, data)
+    if kind not in _SENT:
+        return None
+    return Request(kind, len(message.file_urls_request.file_names) if kind == "file_urls_request" else 0)
 
 
 def uploads_allowed(data: bytes) -> list[str] | None:
@@ -64,7 +74,7 @@ def operation_asked(data: bytes) -> tuple[str, str] | None:
         messages.
     """
     message = BackMsg()
-    if len(data) > _MOST_REQUEST_BYTES or _kind(message, data) != "backend_operation_request":
+    if _kind(message, data) != "backend_operation_request":
         return None
     request = message.backend_operation_request
     kind = str(request.WhichOneof("payload"))

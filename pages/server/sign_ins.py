@@ -52,6 +52,17 @@ class SignIns:
         with self._lock:
             return self._all.get(name or "")
 
+    def is_in_force(self, visit: str | None, connection: str | None, name: str | None) -> bool:
+        """Whether a connection of a visit is a signed-in one: by the cookie it sent, or since the sign-in was on it.
+
+        A sign-in that has ended by its age or by a new password still counts; no act may rest on this.
+        """
+        with self._lock:
+            found = self._all.get(name or "")
+            if found is not None and found.visit == visit:
+                return True
+            return any(one.visit == visit and one.connection == connection for one in self._all.values() if connection)
+
     def remove(self, name: str | None) -> None:
         """End a sign-in wherever it is in use."""
         with self._lock:

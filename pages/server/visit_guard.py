@@ -27,13 +27,12 @@ UPLOAD = re.compile(r"/_stcore/upload_file/(?P<session>[^/]+)/(?P<file>[^/]+)")
 _MEDIA = re.compile(r"/media/(?P<file>.+)", re.DOTALL)
 # Before the name of a file that is made when it is asked for, so that it stands for no media file.
 _DEFERRED = "deferred:"
-# In one message; a folder of training radiographs is asked for in one.
-_MOST_UPLOADS = 50_000
 # Fetched by every page at its start and at every reconnection, always with the cookies that there are.
 _FIRST = ("/_stcore/health", "/_stcore/host-config")
 _ASSETS = ("/static/", "/media/", "/component/", "/_stcore/", "/_pneumolens/")
 # Of the time for which Streamlit keeps a session without connection: what ends here has not been forgotten there.
 _SHARE_OF_TTL = 0.75
+_AFTER_REFUSAL_SECONDS = 0.05
 
 
 class VisitGuard:
@@ -176,12 +175,11 @@ class _Following:
             while data and not self._may_ask(data):
                 warn("refused an operation of another visit")
                 await send({"type": "websocket.send", "bytes": messages.refused_operation(data)})
+                await asyncio.sleep(_AFTER_REFUSAL_SECONDS)  # else a flood of them would stop the service
                 message = await receive()
                 data = message.get("bytes")
-            count = messages.uploads_asked(data) if data else 0
-            if count > _MOST_UPLOADS:
-                return {"type": "websocket.disconnect", "code": 1009}
-            self._requests += bool(count)
+            request = messages.request_of(data or b"")
+            self._requests += request is not None and request.kind == "file_urls_request"
             return message
 
         return follow

@@ -1,4 +1,4 @@
-"""A page with a picture and a download, behind the edge: what its files may be fetched by."""
+"""A page with a picture, a download and a cache, behind the edge: who may fetch its files, who may empty the cache."""
 
 from __future__ import annotations
 
@@ -21,8 +21,15 @@ async def lifespan(_server: object) -> AsyncIterator[None]:
         yield
 
 
+@st.cache_resource
+def fill_cache() -> None:
+    """Say that the cache was empty."""
+    print("filled the cache", flush=True)
+
+
 if __name__ == "media_page":
     app = st.App(__file__, lifespan=lifespan, middleware=edge.middleware(Settings(Path("var"))))
 else:
+    fill_cache()
     st.image(np.zeros((8, 8), np.uint8))
     st.download_button("Report", lambda: b"of a film", on_click="ignore")

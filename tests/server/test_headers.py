@@ -43,6 +43,8 @@ def test_what_is_of_a_visit_is_not_kept(server: Server) -> None:
         "/_stcore/metrics%0a",  # a route takes a line break at its end
         "/_stcore/script-health-check",
         "/_stcore/agent/openapi.json",
+        "/auth/login",
+        "/oauth2callback",
     ],
 )
 def test_what_nobody_needs_is_closed(server: Server, path: str) -> None:
