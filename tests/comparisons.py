@@ -16,6 +16,7 @@ from model.promotions import promote
 from model.registry import add_version, load_card
 from tests.phantoms import as_png
 from training.data.audit import Audit, Issue, audit_to_json
+from training.data.audit_split import SplitAudit, SplitSide
 from training.evaluation.compare import Scores, compare_scores
 from training.evaluation.robustness import RobustnessRow
 from training.runs import candidate
@@ -59,7 +60,9 @@ def a_card(version: str, p: np.ndarray | None = None, split: str = "validation",
 
 
 def an_audit(*issues: Issue) -> Audit:
-    return Audit(N, (), (), (), (), (), 0, {"train": {"NORMAL": 60, "PNEUMONIA": 60}}, {}, float("nan"), {}, issues)
+    counts = {"NORMAL": 60, "PNEUMONIA": 60}
+    split = SplitAudit({side: SplitSide(counts, counts, {}) for side in ("train", "validation")})
+    return Audit(N, (), (), (), (), (), 0, {"train": counts}, {}, float("nan"), {}, issues, split)
 
 
 def a_result(

@@ -18,13 +18,13 @@ from tests.phantoms import write_dataset
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 PASSWORD = "a long enough sentence"
-FILMS = 14
+FILMS = 26
 TRAINED = ".st-key-figure_training .js-plotly-plot"
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder, and drawn films of 14 children of each class below a data root."""
+    """A data folder, and drawn films of 13 children of each class, of whom two are held out, below a data root."""
     home = tmp_path_factory.mktemp("retrain")
     write_dataset(home / "hospital" / "films", FILMS)
     return home

@@ -26,7 +26,9 @@ from core.errors import RadiographError
 from core.json_text import parse_json
 from core.printable import printable
 from core.progress import Tick
-from imaging.radiograph import decode_radiograph, squash, to_uint8
+from imaging.radiograph import DETAIL_PX, decode_radiograph, squash, to_uint8
+from training.data import audit_split
+from training.data.audit_split import Finding, SplitAudit
 from training.data.dataset import DatasetFolder
 from training.data.duplicates import Fingerprint, exact_duplicates, fingerprint, near_duplicates
 from training.data.sample import CLASSES, Sample
@@ -34,6 +36,8 @@ from training.data.shortcut import FEATURES, baseline_auroc, feature_aurocs, fil
 
 FEW_VALIDATION = 50
 HIGH_BASELINE = 0.75
+# Share of the patients that a training holds out unless it is told otherwise, as in `training.fitting.config`.
+USUAL_FRACTION = 0.12
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Audit:
     Paths are below their source, after its name where there are several. `class_counts` holds radiographs by split and
     class, `sizes` the 5th, 50th and 95th percentile of each of `training.data.shortcut.FEATURES` by class.
     `shortcut_auroc` is nan where it cannot be estimated, `shortcut_features` are the AUROCs of each feature alone.
+    `split` is the audit of the split that a run has drawn, whose findings are among the `issues`.
     """
 
     n: int
@@ -75,6 +80,7 @@ class Audit:
     shortcut_auroc: float
     shortcut_features: dict[str, float]
     issues: tuple[Issue, ...]
+    split: SplitAudit | None = None
 
     @property
     def is_blocked(self) -> bool:
@@ -162,15 +168,53 @@ def audit_folder(folder: DatasetFolder, tick: Tick | None = None, workers: int =
         sizes=_sizes(features, labels),
         shortcut_auroc=baseline,
         shortcut_features=feature_aurocs(features[train], labels[train]),
-        issues=_issues(facts, readable_train, baseline),
+        issues=_in_order(
+            [*_issues(facts, readable_train, baseline), *_few(samples, part_of, [*exact, *near], readable_train)]
+        ),
     )
+
+
+def with_split(audit: Audit, split: SplitAudit) -> Audit:
+    """Return the audit of a run: that of its folder with that of the split it has drawn, `split`."""
+    # What the folder's audit expects of the usual split is replaced by what was drawn.
+    expected = {audit_split.FEW_HELD_OUT_PATIENTS, audit_split.ONE_HELD_OUT_PATIENT}
+    found = [issue for issue in audit.issues if issue.code not in expected]
+    return dataclasses.replace(audit, split=split, issues=_in_order([*found, *_said(audit_split.findings(split))]))
+
+
+def _few(
+    samples: Sequence[Sample], part_of: Sequence[str], same: Sequence[Sequence[int]], readable_train: dict[str, int]
+) -> list[Issue]:
+    """Return what is to be said of few radiographs and patients; a class without any is said elsewhere."""
+    if not all(readable_train.values()):
+        return []
+    order = [i for part in ("train", "val") for i, own in enumerate(part_of) if own == part]
+    place = {i: position for position, i in enumerate(order)}
+    train, val = ([samples[i] for i in order if part_of[i] == part] for part in ("train", "val"))
+    groups = [[place[i] for i in members if i in place] for members in same]
+    found = (
+        audit_split.few_films(readable_train),
+        audit_split.few_to_hold_out(train, val, USUAL_FRACTION, [members for members in groups if members]),
+    )
+    return _said([one for one in found if one is not None])
+
+
+def _said(findings: Iterable[Finding]) -> list[Issue]:
+    return [Issue(*one) for one in findings]
+
+
+def _in_order(issues: Iterable[Issue]) -> tuple[Issue, ...]:
+    return tuple(sorted(issues, key=lambda issue: not issue.blocking))
 
 
 def _read(path: Path) -> _FileFacts:
     data = path.read_bytes()
     radiograph = decode_radiograph(data)
     small = squash(radiograph, 128)
-    return _FileFacts(fingerprint(to_uint8(radiograph), small), file_features(len(data), radiograph, small))
+    # The fingerprint is that of loading, so that a split keeps together what the audit finds.
+    return _FileFacts(
+        fingerprint(to_uint8(radiograph), squash(radiograph, DETAIL_PX)), file_features(len(data), radiograph, small)
+    )
 
 
 def _patients_in_two_splits(samples: Sequence[Sample], part_of: Sequence[str]) -> tuple[str, ...]:
@@ -259,12 +303,13 @@ def _issues(facts: dict[str, Any], readable_train: dict[str, int], baseline: flo
             f"Shortcut baseline (no lung content): file size, dimensions, brightness and sharpness alone separate the "
             f"classes with AUROC {baseline:.2f}. Part of a classifier's performance on this data may come from them.",
         )
-    return tuple(sorted(issues, key=lambda issue: not issue.blocking))
+    return _in_order(issues)
 
 
 def audit_to_json(audit: Audit) -> str:
     """Return the audit as JSON; a baseline that could not be estimated is null."""
     values = dataclasses.asdict(audit) | {"is_blocked": audit.is_blocked}
+    values["split"] = None if audit.split is None else audit_split.to_json(audit.split)
     values["sees_no_lungs_auroc"] = _or_none(values.pop("shortcut_auroc"))
     values["sees_no_lungs_features"] = {name: _or_none(v) for name, v in values.pop("shortcut_features").items()}
     return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False, default=str)
@@ -304,8 +349,9 @@ def audit_from_json(text: str) -> Audit:
             shortcut_auroc=number(values["sees_no_lungs_auroc"]),
             shortcut_features={k: number(v) for k, v in values["sees_no_lungs_features"].items()},
             issues=tuple(Issue(one["code"], bool(one["blocking"]), one["message"]) for one in values["issues"]),
+            split=audit_split.from_json(values["split"]) if values.get("split") else None,
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"expected an audit as JSON. Received: {error!r}") from error
 
 
@@ -325,4 +371,6 @@ def audit_to_text(audit: Audit) -> str:
             + ", ".join(f"{name} {area:.2f}" for name, area in audit.shortcut_features.items())
             + " (each alone)"
         )
+    if audit.split is not None:
+        lines += ["drawn split", *audit_split.to_text(audit.split)]
     return "\n".join(lines)

@@ -15,12 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from core.errors import AppError, ClassifierError, DatasetError
 from core.files import write_atomically
 from core.settings import Settings
 from model.card import ModelCard
 from model.registry import active_version, load_card
-from training.data.audit import Audit, audit_from_json
+from training.data.audit import Audit, audit_from_json, with_split
+from training.data.audit_split import audit_split
+from training.data.manifest import MANIFEST, read_manifest_rows
 from training.evaluation.robustness import PERTURBATIONS
 from training.runs import processes, request
 from training.runs.background import BackgroundTask, Launch
@@ -159,11 +163,27 @@ def weights_are_same(settings: Settings, result: CandidateComparison) -> bool:
 
 
 def run_audit(run_folder: Path) -> Audit | None:
-    """Return the audit of a run's training data, None where it is missing or damaged."""
+    """Return the audit of a run's training data and split, None where it is missing or damaged.
+
+    The split of a run that was made before splits were audited is audited from its records.
+    """
     try:
-        return audit_from_json((run_folder / "audit.json").read_text(encoding="utf-8"))
+        audit = audit_from_json((run_folder / "audit.json").read_text(encoding="utf-8"))
+        if audit.split is None:
+            rows = read_manifest_rows(run_folder / MANIFEST)
+            split = audit_split(
+                [row.sample for row in rows],
+                np.array([row.part == "validation" for row in rows], dtype=bool),
+                [row.group for row in rows] if all(row.group for row in rows) else (),
+                [row.sample.path.as_posix() for row in rows],
+                [group.files for group in (*audit.exact_duplicate_groups, *audit.near_duplicate_groups)],
+            )
+            audit = with_split(audit, split)
+    except DatasetError:  # the rules say that there is no split on record
+        return audit
     except (OSError, ValueError):
         return None
+    return audit
 
 
 def films_to_compare(card: ModelCard) -> tuple[Split, int]:

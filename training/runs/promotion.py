@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from core.formatting import format_difference
 from model.card import Measure, ModelCard
 from training.data.audit import Audit
+from training.data.audit_split import DUPLICATE_ON_BOTH_SIDES, PATIENT_ON_BOTH_SIDES
 from training.fitting.population import MIN_FILMS, MIN_HELD_OUT
 from training.runs.candidate_result import CandidateComparison
 
 # Shortest reason for an override.
 REASON_CHARACTERS = 20
-DUPLICATES = "DUPLICATE_ACROSS_SPLITS"
+LEAKS = frozenset({"DUPLICATE_ACROSS_SPLITS", DUPLICATE_ON_BOTH_SIDES, PATIENT_ON_BOTH_SIDES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +207,10 @@ def _data(audit: Audit | None) -> tuple[Rule, ...]:
             Rule(apart, False, "Unknown without a data audit."),
         )
     blocking = [issue for issue in audit.issues if issue.blocking]
-    duplicates = [issue for issue in audit.issues if issue.code == DUPLICATES]
+    leaks = [issue for issue in audit.issues if issue.code in LEAKS]
+    found = " ".join(issue.message for issue in leaks)
+    if audit.split is None and not leaks:
+        found = "The run's split is not on record."
     return (
         Rule(
             clean,
@@ -215,7 +219,7 @@ def _data(audit: Audit | None) -> tuple[Rule, ...]:
         ),
         Rule(
             apart,
-            not duplicates,
-            " ".join(issue.message for issue in duplicates) or "No radiograph is in more than one split.",
+            not found,
+            found or "No radiograph is in more than one split, or both in training and in validation.",
         ),
     )

@@ -13,6 +13,7 @@ from typing import Any
 from core.errors import DatasetError, RunError
 from core.files import PRIVATE_FOLDER, make_folder, write_atomically
 from core.json_text import parse_json
+from training.data.audit_split import LEAST_PATIENTS, ONE_HELD_OUT_PATIENT, few_to_hold_out
 from training.data.data_request import DataRequest, request_from_values, request_to_values
 from training.data.dataset import scan
 from training.fitting.config import TrainingConfig
@@ -51,13 +52,18 @@ def create_run(run_dir: Path, config: TrainingConfig, request: RunRequest) -> No
     Raises
     ------
     DatasetError
-        If a folder of the request is no dataset.
+        If a folder of the request is no dataset, or validation would hold one patient of a class.
     ClassifierError
         If the initial weights cannot be used.
     RunError
         If the directory exists.
     """
-    scan(request.data)
+    found = scan(request.data)
+    few = few_to_hold_out(found.train, found.val, config.validation_fraction, seed=config.seed)
+    if few is not None and few[0] == ONE_HELD_OUT_PATIENT:
+        raise DatasetError(
+            f"expected at least {LEAST_PATIENTS} patients of each class in validation. Received: fewer", advice=few[2]
+        )
     for _, folder in request.extra_evaluations:
         scan(request.data.with_sources(folder))
     check_initial_weights(request.backbone_weights, config)

@@ -33,7 +33,8 @@ from model.networks.graphs import logit_function
 from model.networks.weights import load_network, round_to_half, save_network
 from model.population import TrainingPopulation, save_population
 from model.registry import add_version, next_version
-from training.data.audit import Audit, audit_folder, audit_to_json
+from training.data.audit import Audit, audit_folder, audit_to_json, with_split
+from training.data.audit_split import SplitAudit, audit_split, side_features
 from training.data.data_request import DataRequest
 from training.data.dataset import DatasetFolder, scan
 from training.data.loading import LoadedFolder, load_folder
@@ -106,6 +107,7 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
         audited(request.data, report),
         load(request.data, config, report, keeps_duplicates=keeps_duplicates(run_dir)),
     )
+    audit = with_split(audit, split_audit(audit, loaded))
     write_atomically(run_dir / "audit.json", audit_to_json(audit))
     refuse_blocking(audit)
     _remember_digest(run_dir, digest(loaded.samples))
@@ -143,6 +145,18 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
         card,
         lambda path: save_network(network, path),
         None if population is None else lambda path: save_population(population, path),
+    )
+
+
+def split_audit(audit: Audit, loaded: LoadedFolder) -> SplitAudit:
+    """Audit the drawn split: by the groups of the folder's audit, which are found apart from those of the split."""
+    return audit_split(
+        loaded.samples,
+        loaded.held_out,
+        loaded.groups,
+        [loaded.folder.name_of(sample) for sample in loaded.samples],
+        [group.files for group in (*audit.exact_duplicate_groups, *audit.near_duplicate_groups)],
+        side_features(loaded.samples, loaded.pictures),
     )
 
 

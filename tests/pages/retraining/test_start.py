@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -14,7 +15,7 @@ from model.registry import add_version
 from pages.shared import installation
 from tests.comparisons import OLD, a_card
 from tests.pages.performance.test_performance import text
-from tests.phantoms import write_dataset
+from tests.phantoms import as_png, write_dataset
 from training.data.audit import audit_folder, audit_to_json
 from training.data.dataset import scan_folder
 from training.data.sources import dataset_at
@@ -42,6 +43,10 @@ def page() -> None:
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("drawn")
     write_dataset(folder, 4)
+    rng = np.random.default_rng(0)
+    for patient in range(20, 31):  # with the two that are drawn 13 of each class, of whom two are held out
+        for name in (f"NORMAL/IM-{patient:04d}-0001.png", f"PNEUMONIA/person{patient}_virus_1.png"):
+            (folder / name).write_bytes(as_png(rng.integers(0, 256, (64, 64), np.uint8)))
     return folder
 
 
@@ -85,7 +90,7 @@ def test_quick_from_the_classifier_in_use_is_offered_first_with_an_estimate(key:
     assert app.radio(key="start.preset").value == "quick"
     assert app.radio(key="start.from").options == [f"Classifier in use, {OLD}", "ImageNet"]
     said = text(app)
-    assert "4 pneumonia and 4 normal radiographs" in said and "About 1 minute" in said
+    assert "15 pneumonia and 15 normal radiographs" in said and "About 1 minute" in said
     assert app.button(key="start.go").label == "Start training" and not app.button(key="start.go").disabled
 
 

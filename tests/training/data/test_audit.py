@@ -18,8 +18,12 @@ def audit(folder: Path) -> Audit:
     return audit_folder(scan_folder(folder))
 
 
+# A dozen drawn films are few, which has tests of its own.
+FEW = {"FEW_RADIOGRAPHS", "ONE_HELD_OUT_PATIENT"}
+
+
 def codes(result: Audit) -> dict[str, bool]:
-    return {issue.code: issue.blocking for issue in result.issues}
+    return {issue.code: issue.blocking for issue in result.issues if issue.code not in FEW}
 
 
 @pytest.fixture
@@ -30,7 +34,7 @@ def films(tmp_path: Path) -> Path:
 
 def test_a_clean_folder_has_nothing_to_say(films: Path) -> None:
     result = audit(films)
-    assert result.issues == () and not result.is_blocked
+    assert codes(result) == {} and not result.is_blocked
     assert result.class_counts == {"train": {"NORMAL": 6, "PNEUMONIA": 6}}
     assert math.isnan(result.shortcut_auroc), "three patients a class are too few for five folds"
     assert json.loads(audit_to_json(result))["sees_no_lungs_auroc"] is None

@@ -177,18 +177,18 @@ def films_under_names(folder: Path, films: int, names: int) -> None:
 
 
 def test_films_under_three_names_stay_on_one_side(tmp_path: Path) -> None:
-    films_under_names(tmp_path, 20, 3)
+    films_under_names(tmp_path, 8, 3)
 
     def leaked(keeps_duplicates: bool) -> tuple[int, int]:
-        loaded = load_folder(tmp_path, 64, 0.2, 1, keeps_duplicates=keeps_duplicates)
+        loaded = load_folder(tmp_path, 64, 0.25, 1, keeps_duplicates=keeps_duplicates)
         film = [(s.label, s.path.name[1:].split("-")[0]) for s in loaded.samples]
         trained = {one for one, out in zip(film, loaded.held_out, strict=True) if not out}
         held = [one for one, out in zip(film, loaded.held_out, strict=True) if out]
         return sum(one in trained for one in held), len(held)
 
-    assert leaked(True) == (0, 24), "four films of each class, each under its three names"
+    assert leaked(True) == (0, 12), "two films of each class, each under its three names"
     copies, held = leaked(False)
-    assert held == 24 and copies > 12, "by file names alone, most of what is held out was trained on"
+    assert held == 12 and copies > 6, "by file names alone, most of what is held out was trained on"
 
 
 def test_a_split_needs_two_pictures_of_each_class_not_two_names(tmp_path: Path) -> None:

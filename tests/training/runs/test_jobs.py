@@ -46,6 +46,10 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
     processes._children.clear()
 
 
+# The films are of six children of each class, and validation needs two.
+THIRD = ("--validation-fraction", "0.3")
+
+
 def a_request(films: Path, epochs: int = 3, **others: object) -> JobRequest:
     config = default_config("cnn_2_1", epochs=epochs, input_px=64, batch_size=4, validation_fraction=0.3, copies=(1, 1))
     return JobRequest(
@@ -207,7 +211,7 @@ def test_only_runs_of_this_installation_can_be_named(name: str, settings: Settin
 
 
 def test_a_run_of_the_train_command_is_listed(films: Path, settings: Settings) -> None:
-    config = default_config("cnn_2_1", epochs=3)
+    config = default_config("cnn_2_1", epochs=3, validation_fraction=0.3)
     create_run(settings.runs_dir / "mine", config, RunRequest(DataRequest.of(films), settings.versions_dir, "random"))
     (settings.runs_dir / "mine" / "log.txt").write_text("then reading radiographs: 24\n")
     (job,) = jobs.list_jobs(settings)
@@ -220,7 +224,7 @@ def test_a_run_of_the_train_command_is_listed(films: Path, settings: Settings) -
 def test_a_run_that_has_ended_is_read_once_until_it_changes(
     films: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = default_config("cnn_2_1", epochs=3)
+    config = default_config("cnn_2_1", epochs=3, validation_fraction=0.3)
     folders = []
     for n in range(6):
         folders.append(settings.runs_dir / f"2026.01.01-{n}")
@@ -316,7 +320,7 @@ def test_commands_show_start_cancel_and_resume(
 ) -> None:
     trains_by(SLEEPS, tmp_path / "fake", monkeypatch)
     assert run("runs", settings=settings) == 0 and "No run yet" in capsys.readouterr().err
-    small = ("--architecture", "cnn_2_1", "--epochs", "3")
+    small = ("--architecture", "cnn_2_1", "--epochs", "3", "--validation-fraction", "0.3")
     assert run("start", "--data", str(films), *small, settings=settings) == 0
     said = capsys.readouterr()
     id = said.out.strip()
@@ -340,7 +344,7 @@ def test_a_run_can_start_from_the_classifier_in_use(
     films: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "launch", lambda _folder, _arguments: None)
-    assert run("start", "--data", str(films), "--from", "in-use", "--preset", "quick", settings=settings) == 0
+    assert run("start", "--data", str(films), "--from", "in-use", "--preset", "quick", *THIRD, settings=settings) == 0
     (job,) = jobs.list_jobs(settings)
     version = json.loads((SHIPPED_WEIGHTS / "active.json").read_text())["version"]
     assert (job.starting_point, job.architecture, job.preset) == (f"version {version}", "inception_v3", "quick")
@@ -476,13 +480,15 @@ def test_a_disk_that_fills_up_and_files_that_cannot_be_read(
 
 
 @pytest.mark.usefixtures("plain_environment")
-def test_films_that_vanish_are_told(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    films = tmp_path / "own"
-    write_dataset(films, 2)
+def test_films_that_vanish_are_told(
+    films: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(films, own)
     with monkeypatch.context() as patched:
         patched.setattr(run_queue, "advance", lambda _settings: None)
-        job = run_queue.enqueue(settings, a_request(films), WHO)
-    films.rename(tmp_path / "elsewhere")
+        job = run_queue.enqueue(settings, a_request(own), WHO)
+    own.rename(tmp_path / "elsewhere")
     assert run_queue.advance(settings) == job.id
     failure = wait_for_end(settings, job.id).failure
     assert failure is not None and "Name a folder that exists" in failure.advice
@@ -491,7 +497,7 @@ def test_films_that_vanish_are_told(settings: Settings, tmp_path: Path, monkeypa
 def test_a_request_of_one_folder_is_read_by_earlier_versions_and_theirs_by_this_one(
     films: Path, settings: Settings
 ) -> None:
-    config = default_config("cnn_2_1", epochs=3)
+    config = default_config("cnn_2_1", epochs=3, validation_fraction=0.3)
     create_run(settings.runs_dir / "one", config, RunRequest(DataRequest.of(films), settings.versions_dir, "random"))
     values = json.loads((settings.runs_dir / "one" / "run.json").read_text())
     assert values["data"] == str(films)
@@ -503,7 +509,7 @@ def test_a_request_of_several_sources_is_kept_and_earlier_versions_refuse_it(fil
     other = films.with_name("other")
     shutil.copytree(films, other)
     asked = RunRequest(DataRequest((films, other), ("a", ""), "(.*)-.*", "file"), settings.versions_dir, "random")
-    create_run(settings.runs_dir / "two", default_config("cnn_2_1", epochs=3), asked)
+    create_run(settings.runs_dir / "two", default_config("cnn_2_1", epochs=3, validation_fraction=0.3), asked)
     assert read_request(settings.runs_dir / "two") == asked
     # An earlier version makes a path of `data`, and a list is none.
     assert json.loads((settings.runs_dir / "two" / "run.json").read_text())["data"] == [str(films), str(other)]
