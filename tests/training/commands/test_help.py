@@ -215,7 +215,7 @@ def test_a_run_is_resumed_by_name_or_directory(
     (tmp_path / "films" / "PNEUMONIA").mkdir()
     for kind in ("NORMAL", "PNEUMONIA"):
         for patient in range(4):
-            (tmp_path / "films" / kind / f"{patient}.png").write_bytes(b"")
+            (tmp_path / "films" / kind / f"{kind}-{patient}.png").write_bytes(b"")
     run = home / "runs" / "2026.01.02-030405"
     create_run(
         run,

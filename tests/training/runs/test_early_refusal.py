@@ -12,18 +12,26 @@ pytest.importorskip("tensorflow")
 from core.errors import AppError, ClassifierError, RunError
 from core.progress import Progress
 from core.settings import Settings
-from tests.phantoms import write_dataset
 from training.data.data_request import DataRequest
 from training.fitting.config import Stage, TrainingConfig
 from training.runs.request import CONFIG, RunRequest, create_run
 from training.runs.run import execute
 
-GOOD = TrainingConfig(architecture="cnn_2_1", input_px=32, precision="float32", stages=(Stage("f", 1, 32, "", 1e-3),))
+GOOD = TrainingConfig(
+    architecture="cnn_2_1",
+    input_px=32,
+    precision="float32",
+    validation_fraction=0.5,
+    stages=(Stage("f", 1, 32, "", 1e-3),),
+)
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    write_dataset(tmp_path / "films", 2)
+    for name in ("NORMAL", "PNEUMONIA"):
+        (tmp_path / "films" / name).mkdir(parents=True)
+        for patient in range(4):  # nothing reads these files
+            (tmp_path / "films" / name / f"{name}-{patient}.png").touch()
     return tmp_path / "home" / "runs" / "one"
 
 
