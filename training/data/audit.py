@@ -175,7 +175,7 @@ def audit_folder(folder: DatasetFolder, tick: Tick | None = None, workers: int =
 
 
 def with_split(audit: Audit, split: SplitAudit) -> Audit:
-    """Return the audit of a run: that of its folder with that of the split it has drawn, `split`."""
+    """Return the audit of a run: `audit`, that of its folder, with that of the split it has drawn, `split`."""
     # What the folder's audit expects of the usual split is replaced by what was drawn.
     expected = {audit_split.FEW_HELD_OUT_PATIENTS, audit_split.ONE_HELD_OUT_PATIENT}
     found = [issue for issue in audit.issues if issue.code not in expected]

@@ -149,7 +149,15 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
 
 
 def split_audit(audit: Audit, loaded: LoadedFolder) -> SplitAudit:
-    """Audit the drawn split: by the groups of the folder's audit, which are found apart from those of the split."""
+    """Audit the drawn split of a dataset.
+
+    Parameters
+    ----------
+    audit
+        The folder's audit, whose groups are found apart from those of the split.
+    loaded
+        The dataset with its split.
+    """
     return audit_split(
         loaded.samples,
         loaded.held_out,

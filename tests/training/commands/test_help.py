@@ -214,12 +214,12 @@ def test_a_run_is_resumed_by_name_or_directory(
     (tmp_path / "films" / "NORMAL").mkdir(parents=True)
     (tmp_path / "films" / "PNEUMONIA").mkdir()
     for kind in ("NORMAL", "PNEUMONIA"):
-        for patient in range(4):
+        for patient in range(14):
             (tmp_path / "films" / kind / f"{kind}-{patient}.png").write_bytes(b"")
     run = home / "runs" / "2026.01.02-030405"
     create_run(
         run,
-        default_config("cnn_2_1", validation_fraction=0.5),
+        default_config("cnn_2_1"),
         RunRequest(DataRequest.of(tmp_path / "films"), home / "versions", "random"),
     )
     started: list[Path] = []
