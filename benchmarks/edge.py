@@ -24,11 +24,10 @@ from tests.dicoms import phantom_dicom
 from tests.ungated import add_ungated
 
 PATIENCE_MS = 300_000
-# The app as it is started without its middleware.
+# The app as it is started without its middleware and its guard of connections.
 BARE = """
 import streamlit as st
-from pages.shared import installation
-app = st.App({script!r}, lifespan=installation.lifespan)
+app = st.App({script!r})
 """
 
 
