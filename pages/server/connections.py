@@ -204,10 +204,16 @@ class ForwardedHeaders:
             host = _forwarded_for(scope, self._proxies) or host
             is_secure = {"https": True, "http": False}.get((header(scope, _PROTO) or "").strip(), is_secure)
         elif any(name in {_FOR, _PROTO} for name, _ in scope["headers"]):
-            warn(f"ignored what {host} forwards; if it is a reverse proxy, name it in PNEUMOLENS_PROXIES")
+            _say_ignored(host)
         kind = "http" if scope["type"] == "http" else "ws"
         client = (host, peer.port if host == peer.host else 0)
         await self._app({**scope, "client": client, "scheme": f"{kind}s" if is_secure else kind}, receive, send)
+
+
+@lru_cache(maxsize=64)
+def _say_ignored(host: str) -> None:
+    """Warn once, since a proxy that is not named forwards every request."""
+    warn(f"ignored what {host} forwards; if it is a reverse proxy, name it in PNEUMOLENS_PROXIES")
 
 
 def _forwarded_for(scope: Scope, proxies: tuple[str, ...]) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pages.server import connections
 from pages.server.connections import ForwardedHeaders, Peer, _peer
 from tests.browser.visit import running_app
 from tests.server.client import Server
@@ -80,3 +81,12 @@ def test_forwarded_addresses_are_believed_of_named_proxies_alone() -> None:
     for wrong in ("", "unknown", "192.0.2.1, _hidden", "x" * 100_000):
         assert seen(("127.0.0.1",), local, x_forwarded_for=wrong) == ("127.0.0.1", "http")
     assert seen((), Peer("127.0.0.1", 5000, True), "websocket") == ("127.0.0.1", "wss")
+
+
+def test_a_proxy_that_is_not_named_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(connections, "warn", said.append)
+    connections._say_ignored.cache_clear()
+    for _ in range(3):
+        assert seen((), Peer("192.0.2.77", 5000, False), x_forwarded_for="192.0.2.1") == ("192.0.2.77", "http")
+    assert len(said) == 1 and "PNEUMOLENS_PROXIES" in said[0]
