@@ -80,7 +80,7 @@ def score(predict: Callable[[Any], Any], loaded: LoadedFolder, config: TrainingC
     patients = [s.patient for s in loaded.side(True)]
     row: dict[str, float] = {}
     for name, logits in (("clean", clean), ("shifted", shifted[0])):
-        result = evaluate(name, labels, probabilities(logits, calibration), point, patients, resamples=500)
+        result = evaluate(name, labels, probabilities(logits, calibration), point, patients)
         for measure in ("auroc", "accuracy", "ece"):
             m = result.measures[measure]
             row |= {f"{name}_{measure}": m.value, f"{name}_{measure}_low": m.low, f"{name}_{measure}_high": m.high}

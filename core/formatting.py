@@ -93,6 +93,8 @@ def format_rate(value: float, decimals: int = 2) -> str:
 def format_interval(estimate: Estimate, decimals: int = 2, name: str = "") -> str:
     """Write an interval in brackets, nothing where it is not defined.
 
+    A lower end below 1 is never rounded up to 1, nor an upper end above 0 down to 0: no sample proves either.
+
     Parameters
     ----------
     estimate
@@ -105,12 +107,15 @@ def format_interval(estimate: Estimate, decimals: int = 2, name: str = "") -> st
     Examples
     --------
     >>> from model.card import Measure
-    >>> format_interval(Measure(0.9, 0.85, 0.94))
-    '(0.85–0.94)'
+    >>> format_interval(Measure(0.9, 0.85, 0.94)), format_interval(Measure(1.0, 0.9996, 1.0), 3)
+    ('(0.85–0.94)', '(0.999–1.000)')
     """
     if math.isnan(estimate.low) or math.isnan(estimate.high):
         return ""
-    return f"({f'{name} ' if name else ''}{estimate.low:.{decimals}f}–{estimate.high:.{decimals}f})"
+    last = 10.0**-decimals
+    low = min(estimate.low, 1 - last) if 1 - last / 2 <= estimate.low < 1 else estimate.low
+    high = max(estimate.high, last) if 0 < estimate.high <= last / 2 else estimate.high
+    return f"({f'{name} ' if name else ''}{low:.{decimals}f}–{high:.{decimals}f})"
 
 
 def format_estimate(estimate: Estimate, decimals: int = 2, name: str = "") -> str:

@@ -45,6 +45,32 @@ class ReliabilityBin:
 
 
 @dataclass(frozen=True, slots=True)
+class CalibrationMeasures:
+    """Calibration measured at the prevalence that the probabilities are made for.
+
+    Attributes
+    ----------
+    prevalence
+        To which the classes are weighted, in (0, 1).
+    intercept
+        Calibration in the large: what has to be added to the logit of every probability; 0 is ideal.
+    slope
+        Factor of the logit; 1 is ideal, less means too extreme probabilities. nan for perfectly separated classes.
+    ece
+        Expected calibration error without its bias; 0 is ideal.
+
+    References
+    ----------
+    Van Calster et al. 2019, doi 10.1186/s12916-019-1466-7
+    """
+
+    prevalence: float
+    intercept: Measure
+    slope: Measure
+    ece: Measure
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Performance of a classifier on one set of radiographs, at its own operating point.
 
@@ -65,7 +91,11 @@ class Evaluation:
     histogram_normal, histogram_pneumonia
         Counts of calibrated probabilities in equal bins over [0, 1].
     unit
-        What the intervals resample: "patient" or "radiograph".
+        What counts as one observation in the intervals: "patient" or "radiograph".
+    calibration
+        Measures of calibration at the prevalence of the probabilities; None on older cards and with one class.
+    effective_normal, effective_pneumonia
+        Number of independent radiographs that the radiographs of each class are equal to; 0 on older cards.
     """
 
     split: str
@@ -82,6 +112,9 @@ class Evaluation:
     histogram_normal: tuple[int, ...]
     histogram_pneumonia: tuple[int, ...]
     unit: str = "patient"
+    calibration: CalibrationMeasures | None = None
+    effective_normal: float = 0.0
+    effective_pneumonia: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,4 +322,9 @@ def evaluation_from(values: Mapping[str, Any]) -> Evaluation:
         fields[name] = tuple((float(x), float(y)) for x, y in fields[name])
     for name in ("histogram_normal", "histogram_pneumonia"):
         fields[name] = tuple(fields[name])
+    found = fields.get("calibration")
+    fields["calibration"] = None
+    if isinstance(found, Mapping):  # a comparison's file reads null as nan
+        measured = {name: Measure(**found[name]) for name in ("intercept", "slope", "ece")}
+        fields["calibration"] = CalibrationMeasures(found["prevalence"], **measured)
     return Evaluation(**fields)

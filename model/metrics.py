@@ -1,27 +1,30 @@
-"""Metrics of discrimination and calibration, with bootstrap intervals."""
+"""Metrics of discrimination and calibration, with 95 % intervals; bootstrap samples of patients for comparisons."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from model.card import MEASURES, Evaluation, Measure, ReliabilityBin
+from model.calibration_measures import ECE_BINS, calibration_measures, expected_calibration_error
+from model.card import Evaluation, Measure, ReliabilityBin
+from model.intervals import (
+    auprc_interval,
+    auroc_interval,
+    design_effect,
+    logit_interval,
+    members,
+    proportion,
+    ratio_interval,
+    spread,
+)
 
 Array = npt.NDArray[Any]
-ECE_BINS = 10
 HISTOGRAM_BINS = 40
 RESAMPLES = 2000
-# Proportions of a count, for which a sample without errors has a Wilson interval but no bootstrap one.
-_PROPORTIONS = {
-    "accuracy": ("tp tn", "tp fp tn fn"),
-    "sensitivity": ("tp", "tp fn"),
-    "specificity": ("tn", "tn fp"),
-    "ppv": ("tp", "tp fp"),
-    "npv": ("tn", "tn fn"),
-}
 
 
 def auroc(labels: Array, scores: Array) -> float:
@@ -53,45 +56,18 @@ def auroc(labels: Array, scores: Array) -> float:
     return float(below.mean() / (2 * len(negative)))
 
 
-def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Return the Wilson score interval of a proportion.
-
-    Parameters
-    ----------
-    successes, n
-        Counts.
-    z
-        Quantile of the normal distribution, 95 % by default.
-
-    Returns
-    -------
-    tuple of float
-        Lower and upper end in [0, 1]; (nan, nan) if n is 0.
-
-    References
-    ----------
-    Wilson 1927, doi 10.1080/01621459.1927.10502953
-    """
-    if n == 0:
-        return float("nan"), float("nan")
-    centre = (successes + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * (successes * (n - successes) / n + z * z / 4) ** 0.5
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
 def evaluate(
     split: str,
     labels: Array,
     probabilities: Array,
     operating_point: float,
     groups: Sequence[str] | None = None,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
+    prevalence: float = 0.5,
 ) -> Evaluation:
     """Evaluate calibrated probabilities at an operating point.
 
-    Intervals are the 2.5th to 97.5th percentiles of bootstrap samples. A proportion without a single error has Wilson's
-    interval instead, because every bootstrap sample would repeat it.
+    AUROC and AUPRC have clustered DeLong and jackknife intervals on the logit scale, proportions Wilson's for the
+    effective number of radiographs, the calibration error an interval by inversion of a test; see `model.intervals`.
 
     Parameters
     ----------
@@ -104,10 +80,10 @@ def evaluate(
     operating_point
         Probability from which a radiograph counts as pneumonia, in [0, 1].
     groups
-        (n,): the patient of each radiograph. Patients are then resampled rather than radiographs, because radiographs
-        of one patient are not independent.
-    seed, resamples
-        Of the bootstrap.
+        (n,): the patient of each radiograph; radiographs of one patient are not independent. None if each counts as
+        a patient of its own.
+    prevalence
+        For which the probabilities are calibrated, in (0, 1); calibration is measured there.
 
     Returns
     -------
@@ -122,11 +98,7 @@ def evaluate(
     y, p = np.asarray(labels).astype(int), np.asarray(probabilities, np.float64)
     if not len(y) or len(y) != len(p):
         raise ValueError(f"expected as many labels as probabilities, at least one. Received: {len(y)} and {len(p)}")
-    point = measures(y, p, operating_point, np.ones((1, len(y))))
-    sampled: dict[str, list[Array]] = {name: [] for name in MEASURES}
-    for counts in resampled(groups if groups is not None else range(len(y)), seed, resamples):
-        for name, values in measures(y, p, operating_point, counts).items():
-            sampled[name].append(values)
+    member = members(groups, len(y))
     positive = p >= operating_point
     cells = {
         "tp": int((positive & (y == 1)).sum()),
@@ -134,9 +106,26 @@ def evaluate(
         "tn": int((~positive & (y == 0)).sum()),
         "fn": int((~positive & (y == 1)).sum()),
     }
+
+    def share(right: Array, among: Array) -> Measure:
+        return proportion(right[among], member[among])
+
     figures = {
-        name: _with_interval(name, float(point[name][0]), np.concatenate(sampled[name]), cells) for name in MEASURES
+        "accuracy": share(positive == (y == 1), y >= 0),
+        "auroc": auroc_interval(y, p, member),
+        "auprc": auprc_interval(y, p, member),
+        "sensitivity": share(positive, y == 1),
+        "specificity": share(~positive, y == 0),
+        "ppv": share(y == 1, positive),
+        "npv": share(y == 0, ~positive),
+        "f1": _f1(share(positive & (y == 1), positive | (y == 1))),
+        "brier": _brier((p - y) ** 2, member),
+        "ece": expected_calibration_error(y, p, member),
     }
+    effective = [
+        float(chosen.sum() / design_effect((positive == (y == 1))[chosen], member[chosen])) if chosen.any() else 0.0
+        for chosen in (y == 0, y == 1)
+    ]
     bins = np.linspace(0, 1, HISTOGRAM_BINS + 1)
     return Evaluation(
         split,
@@ -150,6 +139,9 @@ def evaluate(
         histogram_normal=tuple(int(c) for c in np.histogram(p[y == 0], bins)[0]),
         histogram_pneumonia=tuple(int(c) for c in np.histogram(p[y == 1], bins)[0]),
         unit="radiograph" if groups is None else "patient",
+        calibration=calibration_measures(y, p, prevalence, member),
+        effective_normal=effective[0],
+        effective_pneumonia=effective[1],
     )
 
 
@@ -172,6 +164,38 @@ def ppv_npv(sensitivity: float, specificity: float, prevalence: float) -> tuple[
             specificity * (1 - prevalence) + (1 - sensitivity) * prevalence
         )
     return float(ppv), float(npv)
+
+
+def predictive_values(sensitivity: Measure, specificity: Measure, prevalence: float) -> tuple[Measure, Measure]:
+    """Return PPV and NPV at a prevalence with their intervals.
+
+    The odds of pneumonia after a finding are its likelihood ratio times the odds before it; the intervals are those of
+    the likelihood ratios.
+
+    Parameters
+    ----------
+    sensitivity, specificity
+        With their 95 % intervals, on different radiographs.
+    prevalence
+        Share of pneumonia, in (0, 1).
+
+    Returns
+    -------
+    tuple of Measure
+        PPV and NPV; nan where undefined.
+    """
+    ppv, npv = ppv_npv(sensitivity.value, specificity.value, prevalence)
+    odds = prevalence / (1 - prevalence)
+    miss, alarm = (Measure(1 - one.value, 1 - one.high, 1 - one.low) for one in (sensitivity, specificity))
+    return _after(ppv, sensitivity, alarm, odds), _after(npv, specificity, miss, 1 / odds)
+
+
+def _after(value: float, right: Measure, wrong: Measure, odds: float) -> Measure:
+    if any(math.isnan(one) for one in (value, right.low, wrong.low)):
+        return Measure(value, math.nan, math.nan)
+    ratio = ratio_interval(right, wrong)
+    low, high = (1.0 if math.isinf(end) else end * odds / (1 + end * odds) for end in (ratio.low, ratio.high))
+    return Measure(value, low, high)
 
 
 def resampled(groups: Sequence[Any], seed: int, resamples: int = RESAMPLES) -> Iterator[Array]:
@@ -273,11 +297,20 @@ def measures(y: Array, p: Array, operating_point: float, counts: Array) -> dict[
         }
 
 
-def _with_interval(name: str, value: float, sampled: Array, cells: dict[str, int]) -> Measure:
-    if name in _PROPORTIONS and value in (0.0, 1.0):
-        hits, all_ = (sum(cells[cell] for cell in part.split()) for part in _PROPORTIONS[name])
-        return Measure(value, *wilson(hits, all_))
-    return percentile_interval(value, sampled)
+def _f1(jaccard: Measure) -> Measure:
+    """Return F1 = 2 J / (1 + J), where J = tp / (tp + fp + fn) is a proportion; 0 where nothing was called right."""
+    if math.isnan(jaccard.value):
+        return jaccard
+    return Measure(*(2 * j / (1 + j) for j in (jaccard.value, jaccard.low, jaccard.high)))
+
+
+def _brier(errors: Array, member: Array) -> Measure:
+    """Return the mean squared error with its interval on the logit scale."""
+    mean = float(errors.mean())
+    found = spread((errors - mean) / len(errors), member)
+    if len(errors) < 2 or not 0 < mean < 1:
+        return Measure(mean, 0.0, 1.0)
+    return logit_interval(mean, found)
 
 
 def _roc(y: Array, p: Array) -> Array:

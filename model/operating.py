@@ -16,7 +16,7 @@ from core.settings import PURPOSES
 from model.assessment import Assessment
 from model.calibration import predict, sigmoid
 from model.card import Evaluation, Measure, ModelCard, OperatingPoint
-from model.metrics import wilson
+from model.intervals import wilson
 
 DEFAULT = PURPOSES[0]
 NAMES = {"default": "Default", "screening": "Screening", "balanced": "Balanced", "rule_in": "Rule in"}
@@ -133,8 +133,8 @@ def rates_at(evaluation: Evaluation, cut: float) -> Rates:
     """Return sensitivity and specificity of an evaluated set at a threshold.
 
     At the evaluation's own operating point they are the card's. Elsewhere they are counted from the histograms of
-    probabilities, interpolated within the bin of the threshold; the Wilson intervals range from the fewest to the most
-    radiographs that this bin allows.
+    probabilities, interpolated within the bin of the threshold; the Wilson intervals, for the effective number of
+    radiographs where the card has it, range from the fewest to the most radiographs that this bin allows.
 
     Parameters
     ----------
@@ -152,14 +152,14 @@ def rates_at(evaluation: Evaluation, cut: float) -> Rates:
     if cut == evaluation.operating_point:
         return Rates(evaluation.measures["sensitivity"], evaluation.measures["specificity"], positive, negative)
     return Rates(
-        _share(evaluation.histogram_pneumonia, cut, above=True),
-        _share(evaluation.histogram_normal, cut, above=False),
+        _share(evaluation.histogram_pneumonia, cut, True, evaluation.effective_pneumonia),
+        _share(evaluation.histogram_normal, cut, False, evaluation.effective_normal),
         positive,
         negative,
     )
 
 
-def _share(counts: Sequence[int], cut: float, above: bool) -> Measure:
+def _share(counts: Sequence[int], cut: float, above: bool, effective: float) -> Measure:
     """Return which share of binned probabilities over [0, 1] is at or above the threshold, or below it."""
     n, position = sum(counts), cut * len(counts)
     if n == 0:
@@ -171,7 +171,8 @@ def _share(counts: Sequence[int], cut: float, above: bool) -> Measure:
         most = below
     if above:
         fewest, within, most = n - most, n - within, n - fewest
-    return Measure(within / n, wilson(fewest, n)[0], wilson(most, n)[1])
+    scale = effective / n if effective else 1.0
+    return Measure(within / n, wilson(fewest * scale, n * scale)[0], wilson(most * scale, n * scale)[1])
 
 
 def _moved(end: float, cut: float, to: float) -> float:

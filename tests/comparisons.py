@@ -36,7 +36,7 @@ def well_calibrated(seed: int = 0) -> np.ndarray:
 
 
 def a_card(version: str, p: np.ndarray | None = None, split: str = "validation", **changes: Any) -> ModelCard:
-    evaluation = evaluate(split, LABELS, well_calibrated() if p is None else p, 0.5, PATIENTS, resamples=20)
+    evaluation = evaluate(split, LABELS, well_calibrated() if p is None else p, 0.5, PATIENTS)
     card = ModelCard(
         version=version,
         parent=None,
@@ -81,7 +81,7 @@ def a_result(
     )
 
     def rows(p: np.ndarray) -> tuple[RobustnessRow, ...]:
-        figures = evaluate("", labels, p, 0.5, patients, resamples=20).measures
+        figures = evaluate("", labels, p, 0.5, patients).measures
         return tuple(
             RobustnessRow(
                 name,
@@ -108,8 +108,8 @@ def a_result(
         "left_out": 0,
         "patients": tuple(len({p for p, y in zip(patients, labels, strict=True) if y == label}) for label in (0, 1)),
         "comparison": compared,
-        "evaluation": evaluate("validation", labels, pa, 0.5, patients, resamples=20),
-        "evaluation_against": evaluate("validation", labels, pb, 0.5, patients, resamples=20),
+        "evaluation": evaluate("validation", labels, pa, 0.5, patients),
+        "evaluation_against": evaluate("validation", labels, pb, 0.5, patients),
         "robustness": rows(pa),
         "robustness_against": rows(pb),
         "films": tuple(

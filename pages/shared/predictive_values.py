@@ -9,8 +9,8 @@ from html import escape
 import streamlit as st
 
 from core.formatting import format_interval, format_rate
+from model import metrics
 from model.card import Evaluation, Measure, ModelCard
-from model.metrics import ppv_npv
 from model.operating import AIMS, DEFAULT, NAMES, Rates, available_purposes, operating_point, rates_at
 from pages.shared import charts, installation
 
@@ -19,7 +19,7 @@ _PURPOSE, _PREVALENCE = "read.purpose", "read.prevalence"
 
 @dataclass(frozen=True, slots=True)
 class PredictiveValues:
-    """PPV and NPV at one prevalence; the intervals run between the ends of both rates' intervals."""
+    """PPV and NPV at one prevalence, with the intervals of `model.metrics.predictive_values`."""
 
     ppv: Measure
     npv: Measure
@@ -37,10 +37,8 @@ def predictive_values(sensitivity: Measure, specificity: Measure, prevalence: fl
     prevalence
         Share of patients with pneumonia, in (0, 1).
     """
-    ends = [
-        ppv_npv(getattr(sensitivity, end), getattr(specificity, end), prevalence) for end in ("value", "low", "high")
-    ]
-    return PredictiveValues(ppv=Measure(*(ppv for ppv, _ in ends)), npv=Measure(*(npv for _, npv in ends)))
+    ppv, npv = metrics.predictive_values(sensitivity, specificity, prevalence)
+    return PredictiveValues(ppv, npv)
 
 
 def requested_purpose() -> str:

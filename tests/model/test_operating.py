@@ -11,7 +11,8 @@ from core.errors import ClassifierError
 from model.assessment import Assessment, InputIssue
 from model.calibration import predict
 from model.card import Calibration, Measure, ModelCard, OperatingPoint, PurposePoint
-from model.metrics import evaluate, wilson
+from model.intervals import wilson
+from model.metrics import evaluate
 from model.operating import AIMS, DEFAULT, NAMES, at_purpose, available_purposes, operating_point, rates_at
 from tests.fake_classifier import fake_card
 
@@ -120,7 +121,7 @@ def test_a_refusal_stays_a_refusal_and_another_card_is_refused() -> None:
 
 
 def test_rates_at_the_own_point_are_the_cards() -> None:
-    evaluation = evaluate("validation", np.repeat((0, 1), 50), np.linspace(0.01, 0.99, 100), 0.4, resamples=50)
+    evaluation = evaluate("validation", np.repeat((0, 1), 50), np.linspace(0.01, 0.99, 100), 0.4)
     rates = rates_at(evaluation, 0.4)
     assert rates.sensitivity is evaluation.measures["sensitivity"]
     assert (rates.positive, rates.negative, rates.n) == (50, 50, 100)
@@ -131,7 +132,7 @@ def test_rates_elsewhere_agree_with_counting_every_radiograph(cut: float) -> Non
     rng = np.random.default_rng(3)
     labels = np.repeat((0, 1), (160, 440))
     scores = np.clip(rng.normal(np.where(labels == 1, 0.75, 0.25), 0.2), 0.001, 0.999)
-    evaluation = evaluate("validation", labels, scores, 0.4, resamples=20)
+    evaluation = evaluate("validation", labels, scores, 0.4)
     rates = rates_at(evaluation, cut)
     positive, negative = scores[labels == 1], scores[labels == 0]
     for measure, of in ((rates.sensitivity, positive >= cut), (rates.specificity, negative < cut)):
@@ -142,21 +143,23 @@ def test_rates_elsewhere_agree_with_counting_every_radiograph(cut: float) -> Non
 
 def test_a_cut_within_a_bin_is_as_uncertain_as_the_bin() -> None:
     evaluation = dataclasses.replace(
-        evaluate("validation", np.array((0, 1)), np.array((0.1, 0.9)), 0.5, resamples=5),
+        evaluate("validation", np.array((0, 1)), np.array((0.1, 0.9)), 0.5),
         tp=30,
         fn=0,
         tn=10,
         fp=0,
         histogram_pneumonia=(0, 20, 0, 10),
         histogram_normal=(6, 4, 0, 0),
+        effective_pneumonia=0.0,  # as on an older card
+        effective_normal=5.0,
     )
     rates = rates_at(evaluation, 0.375)  # half of the second of four bins
     assert rates.sensitivity == Measure(20 / 30, wilson(10, 30)[0], wilson(30, 30)[1])
-    assert rates.specificity == Measure(0.8, wilson(6, 10)[0], wilson(10, 10)[1])
+    assert rates.specificity == Measure(0.8, wilson(3, 5)[0], wilson(5, 5)[1])
 
 
 def test_rates_of_a_class_that_is_not_there_are_undefined() -> None:
-    evaluation = evaluate("validation", np.array((1, 1)), np.array((0.1, 0.9)), 0.5, resamples=5)
+    evaluation = evaluate("validation", np.array((1, 1)), np.array((0.1, 0.9)), 0.5)
     rates = rates_at(evaluation, 0.2)
     assert math.isnan(rates.specificity.value) and rates.sensitivity.value == 0.5
 

@@ -1,4 +1,4 @@
-"""Paired comparison of two classifiers on the same radiographs: DeLong, McNemar, and paired bootstrap intervals.
+"""Paired comparison of two classifiers on the same radiographs: DeLong, McNemar, and intervals of the differences.
 
 >>> comparison, used, failures = compare_classifiers(candidate, active, folder.test)
 >>> comparison.delong.p
@@ -22,7 +22,15 @@ from core.progress import Tick
 from model.calibration import probabilities
 from model.card import Evaluation, Measure
 from model.engine import Classifier
-from model.metrics import RESAMPLES, evaluate, measures, percentile_interval, resampled, wilson
+from model.intervals import (
+    auroc_influence,
+    design_effect,
+    difference_interval,
+    members,
+    proportion_influence,
+    wilson,
+)
+from model.metrics import RESAMPLES, evaluate, measures, percentile_interval, resampled
 from training.data.sample import Sample
 from training.evaluation.evaluate import Failures, plain, score_side_by_side
 
@@ -96,7 +104,7 @@ class Disagreement:
 class Comparison:
     """Two classifiers on the same n radiographs; every difference is a − b.
 
-    `differences` has the keys of `COMPARED`, with intervals from resampling patients for both classifiers at once.
+    `differences` has the keys of `COMPARED`, with paired intervals by patient.
     `disagreeing` holds the radiographs with the largest differences in probability, largest first.
     """
 
@@ -111,8 +119,8 @@ class Comparison:
     disagreeing: tuple[Disagreement, ...]
 
 
-def delong(labels: Array, scores_a: Array, scores_b: Array) -> DeLong:
-    """Test whether two AUROCs on the same radiographs differ; radiographs count as independent.
+def delong(labels: Array, scores_a: Array, scores_b: Array, patients: Sequence[str] | None = None) -> DeLong:
+    """Test whether two AUROCs on the same radiographs differ.
 
     Parameters
     ----------
@@ -120,34 +128,29 @@ def delong(labels: Array, scores_a: Array, scores_b: Array) -> DeLong:
         (n,) in {0, 1}.
     scores_a, scores_b
         (n,), higher for label 1; equal scores count half.
+    patients
+        (n,): the patient of each radiograph; None if radiographs count as independent.
 
     References
     ----------
-    DeLong et al. 1988, doi 10.2307/2531595; through midranks in O(n log n), Sun & Xu 2014,
-    doi 10.1109/LSP.2014.2337313.
+    DeLong et al. 1988, doi 10.2307/2531595; for patients with several radiographs Obuchowski 1997,
+    doi 10.2307/2533958.
     """
     # Imported here: it takes a second, and a page that shows a stored comparison does not need it.
-    from scipy.stats import norm, rankdata
+    from scipy.stats import norm
 
     positive = np.asarray(labels) == 1
-    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
     undefined = float("nan")
-    if not n_positive or not n_negative:
+    if positive.all() or not positive.any():
         return DeLong(*[undefined] * 8)
-    # Share of the other class ranked correctly against each radiograph: (2, radiographs of the class).
-    above = np.empty((2, n_positive))
-    below = np.empty((2, n_negative))
-    for row, scores in enumerate((np.asarray(scores_a), np.asarray(scores_b))):
-        rank = rankdata(scores)
-        above[row] = (rank[positive] - rankdata(scores[positive])) / n_negative
-        below[row] = 1 - (rank[~positive] - rankdata(scores[~positive])) / n_positive
-    area_a, area_b = (float(area) for area in above.mean(1))
+    member = members(patients, len(positive))
+    (area_a, own), (area_b, other) = (auroc_influence(positive, one, member) for one in (scores_a, scores_b))
     difference = area_a - area_b
-    if np.array_equal(above[0], above[1]) and np.array_equal(below[0], below[1]):
+    if difference == 0 and np.array_equal(own, other):
         return DeLong(area_a, area_b, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
-    if min(n_positive, n_negative) < 2:
+    if min(len(np.unique(member[chosen])) for chosen in (positive, ~positive)) < 2:
         return DeLong(area_a, area_b, difference, *[undefined] * 5)
-    variance = np.var(above[0] - above[1], ddof=1) / n_positive + np.var(below[0] - below[1], ddof=1) / n_negative
+    variance = float((np.bincount(member, own - other) ** 2).sum())
     if variance < _NO_VARIANCE:
         return DeLong(area_a, area_b, difference, *[undefined] * 5)
     error = math.sqrt(variance)
@@ -247,24 +250,26 @@ def compare_scores(
     labels
         int (n,) in {0, 1}.
     patients
-        (n,): intervals resample these.
+        (n,): the patient of each radiograph.
     a, b
         Probabilities (n,) and operating points.
     most
         Largest number of `Comparison.disagreeing`.
     seed, resamples
-        Of the bootstrap.
+        Of the bootstrap over patients, which gives the interval of the difference in ECE. The other differences have
+        intervals from those of both classifiers and their correlation (Zou & Donner 2008, doi 10.1002/sim.3095).
     """
     y = np.asarray(labels).astype(int)
     pa, pb = a.probabilities, b.probabilities
-    whole_a, whole_b = (
-        evaluate("", y, one.probabilities, one.operating_point, patients, seed, resamples) for one in (a, b)
-    )
-    sampled: dict[str, list[Array]] = {name: [] for name in COMPARED}
-    for counts in resampled(patients, seed, resamples):
-        figures_a, figures_b = (measures(y, one.probabilities, one.operating_point, counts) for one in (a, b))
-        for name, differences in sampled.items():
-            differences.append(figures_a[name] - figures_b[name])
+    member = members(patients, len(y))
+    whole_a, whole_b = (evaluate("", y, one.probabilities, one.operating_point, patients) for one in (a, b))
+    sampled = [
+        np.subtract(*(measures(y, one.probabilities, one.operating_point, counts)["ece"] for one in (a, b)))
+        for counts in resampled(patients, seed, resamples)
+    ]
+    ece = whole_a.measures["ece"].value - whole_b.measures["ece"].value
+    differences = {name: _paired(name, y, (a, b), (whole_a, whole_b), member) for name in COMPARED if name != "ece"}
+    differences["ece"] = percentile_interval(ece, np.concatenate(sampled))
     gap = np.abs(pa - pb)
     order = [int(i) for i in np.argsort(-gap, kind="stable")[:most] if gap[i] > 0]
     return Comparison(
@@ -273,9 +278,9 @@ def compare_scores(
         len(set(patients)),
         _side(a, whole_a),
         _side(b, whole_b),
-        delong(y, pa, pb),
+        delong(y, pa, pb, patients),
         mcnemar((pa >= a.operating_point) == y, (pb >= b.operating_point) == y),
-        {name: _paired(name, whole_a, whole_b, np.concatenate(sampled[name])) for name in COMPARED},
+        {name: differences[name] for name in COMPARED},
         tuple(Disagreement(i, int(y[i]), float(pa[i]), float(pb[i])) for i in order),
     )
 
@@ -284,16 +289,27 @@ def _side(scores: Scores, evaluation: Evaluation) -> Side:
     return Side(scores.version, scores.operating_point, {name: evaluation.measures[name] for name in COMPARED})
 
 
-def _paired(name: str, a: Evaluation, b: Evaluation, sampled: Array) -> Measure:
-    """Return the difference of one figure with its interval from paired samples (b,)."""
-    difference = percentile_interval(a.measures[name].value - b.measures[name].value, sampled)
-    films = {"accuracy": a.n, "sensitivity": a.tp + a.fn, "specificity": a.tn + a.fp}.get(name)
-    if films is None or difference.low != difference.high:
-        return difference
-    # Every resample repeats the difference when no radiograph, or each, is discordant. Wilson's interval then bounds
-    # the share of radiographs of the other kind.
-    unseen = wilson(0, films)[1]
-    return Measure(difference.value, max(-1.0, difference.value - unseen), min(1.0, difference.value + unseen))
+def _paired(
+    name: str, y: Array, sides: tuple[Scores, Scores], whole: tuple[Evaluation, Evaluation], member: Array
+) -> Measure:
+    """Return the difference of one figure with its interval, from both intervals and their correlation."""
+    a, b = (one.measures[name] for one in whole)
+    if math.isnan(a.value) or math.isnan(b.value):
+        return Measure(math.nan, math.nan, math.nan)
+    if name == "auroc":
+        influences = [auroc_influence(y == 1, one.probabilities, member)[1] for one in sides]
+        if a.value == b.value and np.array_equal(influences[0], influences[1]):
+            return Measure(0.0, 0.0, 0.0)
+        return difference_interval(a, b, *(np.bincount(member, one) for one in influences))
+    among = {"accuracy": y >= 0, "sensitivity": y == 1, "specificity": y == 0}[name]
+    right = [((one.probabilities >= one.operating_point) == (y == 1))[among] for one in sides]
+    if len({bool(one) for one in right[0] == right[1]}) > 1:
+        by_patient = (np.bincount(member[among], proportion_influence(one)) for one in right)
+        return difference_interval(a, b, *by_patient)
+    # When no radiograph, or each, is discordant, Wilson's interval bounds the share of radiographs of the other kind.
+    unseen = wilson(0, among.sum() / design_effect(np.ones(among.sum()), member[among]))[1]
+    value = a.value - b.value
+    return Measure(value, max(-1.0, value - unseen), min(1.0, value + unseen))
 
 
 def comparison_to_json(comparison: Comparison, names: Sequence[str]) -> str:

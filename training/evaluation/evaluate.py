@@ -11,7 +11,6 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,11 @@ from core.formatting import format_estimate, format_interval, format_rate
 from core.progress import Tick
 from imaging.radiograph import Radiograph, decode_radiograph
 from model.calibration import probabilities
-from model.card import MEASURES, Evaluation, Measure, ModelCard, PurposePoint
+from model.card import MEASURES, CalibrationMeasures, Evaluation, Measure, ModelCard, PurposePoint
 from model.decision import DecisionCurve, at_prevalence, decision_curve
 from model.engine import Classifier
-from model.metrics import evaluate, ppv_npv, wilson
+from model.intervals import proportion
+from model.metrics import evaluate, predictive_values
 from model.operating import available_purposes, operating_point, rates_at
 from training.data.data_request import DataRequest
 from training.data.dataset import DatasetFolder, scan
@@ -40,7 +40,7 @@ Failures = list[tuple[Path, str]]
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Number of radiographs of one kind that were called correctly, and their share with Wilson's interval."""
+    """Number of radiographs of one kind that were called correctly, and their share with its interval by patient."""
 
     right: int
     n: int
@@ -60,8 +60,7 @@ class PurposeResult:
 class AtPrevalence:
     """Predictive values and decision curve at a prevalence in (0, 1).
 
-    The intervals of PPV and NPV combine the ends of the intervals of sensitivity and specificity. `curve` uses the
-    probabilities recalibrated to that prevalence.
+    `curve` uses the probabilities recalibrated to that prevalence.
     """
 
     prevalence: float
@@ -179,6 +178,7 @@ def evaluate_scores(
         probabilities(logits, card.calibration),
         card.operating_point.probability,
         [s.patient for s in samples],
+        card.calibration.prevalence,
     )
 
 
@@ -316,30 +316,24 @@ def look_closer(
         )
     p = probabilities(logits, card.calibration)
     threshold = card.operating_point.probability
-    rates = {name: _rate((p >= threshold)[labels == label] == label) for label, name in enumerate(CLASSES)}
-    pathogens = np.array([s.pathogen for s in samples])
-    rates |= {
-        one: _rate((p >= threshold)[pathogens == one]) for one in ("bacteria", "virus") if (pathogens == one).any()
-    }
-    negative, positive = p[labels == 0], p[labels == 1]
+    patients, pathogens = (np.array([getattr(s, name) for s in samples]) for name in ("patient", "pathogen"))
+
+    def rate(right: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]) -> Rate:
+        hits = right[among]
+        return Rate(int(hits.sum()), len(hits), proportion(hits, patients[among]))
+
+    rates = {name: rate((p >= threshold) == label, labels == label) for label, name in enumerate(CLASSES)}
+    rates |= {one: rate(p >= threshold, pathogens == one) for one in ("bacteria", "virus") if (pathogens == one).any()}
     purposes = tuple(
-        PurposeResult(one, _rate(positive >= one.probability), _rate(negative < one.probability))
-        for one in map(partial(_as_read, card), card.purposes)
+        PurposeResult(one, rate(p >= one.probability, labels == 1), rate(p < one.probability, labels == 0))
+        for one in (_as_read(card, point) for point in card.purposes)
     )
     specificity, sensitivity = (rates[name].share for name in CLASSES)
 
     def at(prevalence: float) -> AtPrevalence:
-        ends = [
-            ppv_npv(getattr(sensitivity, end), getattr(specificity, end), prevalence)
-            for end in ("value", "low", "high")
-        ]
         carried = at_prevalence(p, card.calibration.prevalence, prevalence)
-        return AtPrevalence(
-            prevalence,
-            Measure(*(ppv for ppv, _ in ends)),
-            Measure(*(npv for _, npv in ends)),
-            decision_curve(labels, carried, prevalence=prevalence),
-        )
+        curve = decision_curve(labels, carried, prevalence=prevalence)
+        return AtPrevalence(prevalence, *predictive_values(sensitivity, specificity, prevalence), curve)
 
     return Detail(split, card.version, len(samples), threshold, rates, purposes, tuple(map(at, prevalences)))
 
@@ -361,15 +355,12 @@ def _as_read(card: ModelCard, point: PurposePoint) -> PurposePoint:
     return replace(moved, sensitivity=rates.sensitivity.value, specificity=rates.specificity.value)
 
 
-def _rate(right: npt.NDArray[np.bool_]) -> Rate:
-    hits, n = int(right.sum()), len(right)
-    return Rate(hits, n, Measure(hits / n if n else float("nan"), *wilson(hits, n)))
-
-
 def evaluation_to_json(evaluation: Evaluation, version: str, looks: Sequence[str] = ()) -> str:
     """Return `evaluation` of the classifier `version` as one flat JSON object; an undefined measure is null.
 
     `looks`, sentences about the test sets that it met, stand under "test_sets" where there are any.
+    `ece` is that of the set as it is; `calibration_intercept`, `calibration_slope` and `ece_debiased` are measured with
+    the classes weighted to `calibration_prevalence`.
     """
     flat: dict[str, Any] = {"n": evaluation.n}
     for name in MEASURES:
@@ -383,6 +374,10 @@ def evaluation_to_json(evaluation: Evaluation, version: str, looks: Sequence[str
         "fn": evaluation.fn,
         "classifier_version": version,
     } | ({"test_sets": list(looks)} if looks else {})
+    if (found := evaluation.calibration) is not None:
+        flat["calibration_prevalence"] = found.prevalence
+        for name, measure in _calibration_rows(found):
+            flat |= {name: measure.value, f"{name}_ci": [measure.low, measure.high]}
     return json.dumps(plain(flat), indent=1, ensure_ascii=False)
 
 
@@ -414,7 +409,18 @@ def evaluation_to_text(evaluation: Evaluation, version: str) -> str:
         measure = evaluation.measures[name]
         figure = f"{format_rate(measure.value, 3):>6}  {format_interval(measure, 3)}"
         lines.append(f"  {name:<12} {figure}".rstrip())
+    if (found := evaluation.calibration) is not None:
+        lines.append(f"  calibration with the classes weighted to a prevalence of {found.prevalence:g}")
+        lines += [f"    {name:<21} {format_estimate(measure, 3)}" for name, measure in _calibration_rows(found)]
     return "\n".join(lines)
+
+
+def _calibration_rows(found: CalibrationMeasures) -> tuple[tuple[str, Measure], ...]:
+    return (
+        ("calibration_intercept", found.intercept),
+        ("calibration_slope", found.slope),
+        ("ece_debiased", found.ece),
+    )
 
 
 def detail_to_text(detail: Detail) -> str:

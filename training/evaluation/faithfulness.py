@@ -22,7 +22,7 @@ from model.calibration import probabilities
 from model.card import Measure
 from model.engine import Classifier
 from model.explanation import grad_cam
-from model.metrics import percentile_interval, resampled
+from model.intervals import mean_interval
 from training.data.sample import Sample
 from training.evaluation.evaluate import Failures, decoded, plain
 
@@ -346,11 +346,8 @@ def _matched(picture: Picture, like: Picture) -> Picture:
 
 
 def mean_over_films(values: npt.NDArray[np.float64]) -> Measure:
-    """Return the mean of `values`, float64 (n,), over radiographs with its 95 % bootstrap interval; nan for n = 0."""
-    if not len(values):
-        return Measure(float("nan"), float("nan"), float("nan"))
-    sampled = [counts @ values / len(values) for counts in resampled(range(len(values)), seed=0)]
-    return percentile_interval(float(values.mean()), np.concatenate(sampled))
+    """Return the mean of `values`, float64 (n,), over radiographs with its 95 % interval; nan for n = 0."""
+    return mean_interval(values)
 
 
 def _exchange(name: str, traces: dict[str, npt.NDArray[np.float64]]) -> Exchange:

@@ -29,7 +29,8 @@ from imaging.radiograph import to_uint8
 from model.anatomy import fit_thorax
 from model.card import Measure
 from model.engine import Classifier
-from model.metrics import percentile_interval, resampled, wilson
+from model.intervals import wilson
+from model.metrics import percentile_interval, resampled
 from model.pipeline import assess
 from training.data.regions import MarkedFilm, MarkedFilms, Marks, Regions, regions_of
 from training.evaluation.evaluate import Failures, plain

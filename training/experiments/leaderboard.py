@@ -17,7 +17,7 @@ from core.settings import Settings
 from model.calibration import probabilities
 from model.card import Evaluation, Measure, ModelCard
 from model.engine import Classifier
-from model.metrics import wilson
+from model.intervals import proportion
 from model.networks.architectures import ARCHITECTURES, find_architecture
 from model.registry import active_version, list_versions, load_card
 from training.data.loading import LoadedFolder
@@ -138,7 +138,7 @@ def measure(
     chosen = np.random.default_rng(0).permutation(len(train))[:TRAIN_SAMPLE]
     used, logits, _ = score_samples(classifier, [train[i] for i in sorted(chosen)], tick)
     positive = probabilities(logits, card.calibration) >= card.operating_point.probability
-    right = int((positive == np.array([s.label == 1 for s in used])).sum())
+    right = positive == np.array([s.label == 1 for s in used])
     square = np.full((1, classifier.input_px, classifier.input_px), 90, np.uint8)
     times = []
     for _ in range(TIMED):
@@ -157,7 +157,7 @@ def measure(
         len(card.history),
         sum(int(row.get("images", 0)) for row in card.history),
         int(card.training["seed"]),
-        Measure(right / len(used), *wilson(right, len(used))),
+        proportion(right, [s.patient for s in used]),
         len(used),
         {
             name: figures(e)

@@ -150,7 +150,7 @@ def _sensitivity(_: ModelCard, c: CandidateComparison, __: Limits) -> tuple[bool
 
 
 def _auroc(_: ModelCard, c: CandidateComparison, __: Limits) -> tuple[bool, str]:
-    # The bootstrap over patients and DeLong's interval over radiographs: either may show a lower AUROC.
+    # The interval from both AUROCs' own and DeLong's symmetric one: either may show a lower AUROC.
     delong = c.comparison.delong
     by_films = () if math.isnan(delong.high) else (Measure(delong.difference, delong.low, delong.high),)
     return _not_lower("auroc", "AUROC", (c.comparison.differences["auroc"], *by_films), c)

@@ -29,7 +29,7 @@ def an_evaluation(split: str = "validation", shift: float = 0.0) -> Evaluation:
     rng = np.random.default_rng(7)
     labels = np.repeat((0, 1), (60, 140))
     scores = np.clip(rng.normal(np.where(labels == 1, 0.8 - shift, 0.2 + shift), 0.15), 0.001, 0.999)
-    return evaluate(split, labels, scores, 0.4, resamples=50)
+    return evaluate(split, labels, scores, 0.4)
 
 
 def a_card(version: str = "2026.01.02-1", **changes: object) -> ModelCard:

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import training.evaluation.evaluate
-from model.metrics import auroc, evaluate, wilson
+from model.intervals import wilson
+from model.metrics import auroc, evaluate
 from tests.fake_classifier import fake_card, fake_classifier
 from tests.phantoms import as_png
 from training.data.dataset import scan_folder
@@ -133,8 +134,8 @@ def test_a_comparison_holds_each_side_at_its_own_operating_point() -> None:
     c = compare_scores(LABELS, PATIENTS, scores("new", A), scores("old", B, 0.35), resamples=200)
     assert (c.n, c.n_pneumonia, c.n_patients, c.a.version, c.b.operating_point) == (6, 3, 5, "new", 0.35)
     assert (c.mcnemar.both, c.mcnemar.only_a, c.mcnemar.only_b, c.mcnemar.neither) == (5, 1, 0, 0)
-    assert c.delong == delong(LABELS, A, B)
-    whole = evaluate("", LABELS, B, 0.35, PATIENTS, resamples=200)
+    assert c.delong == delong(LABELS, A, B, PATIENTS)
+    whole = evaluate("", LABELS, B, 0.35, PATIENTS)
     assert c.b.figures == {name: whole.measures[name] for name in COMPARED}
     for name in COMPARED:
         assert c.differences[name].value == pytest.approx(c.a.figures[name].value - c.b.figures[name].value)
@@ -165,7 +166,7 @@ def test_patients_and_not_films_are_drawn() -> None:
 
 def test_no_film_that_tells_them_apart_is_not_certainty() -> None:
     c = compare_scores(LABELS, PATIENTS, scores("a", A), scores("b", A), resamples=100)
-    unseen = wilson(0, 3)[1]
+    unseen = wilson(0, 9 / 5)[1]  # two films of one patient and one of another: Kish's effective number
     assert (c.differences["sensitivity"].low, c.differences["sensitivity"].high) == pytest.approx((-unseen, unseen))
     assert c.mcnemar.p == c.delong.p == 1 and c.disagreeing == ()
 

@@ -18,7 +18,8 @@ from core.errors import DatasetError
 from core.settings import Settings
 from model.card import Calibration, PurposePoint
 from model.decision import at_prevalence, decision_curve
-from model.metrics import ppv_npv, wilson
+from model.intervals import wilson
+from model.metrics import ppv_npv, predictive_values
 from model.operating import operating_point, rates_at
 from tests.assessments import VALIDATION
 from tests.fake_classifier import fake_card, fake_classifier
@@ -65,6 +66,15 @@ JSON_KEYS = [
     "tn",
     "fn",
     "classifier_version",
+]
+CALIBRATION_KEYS = [
+    "calibration_prevalence",
+    "calibration_intercept",
+    "calibration_intercept_ci",
+    "calibration_slope",
+    "calibration_slope_ci",
+    "ece_debiased",
+    "ece_debiased_ci",
 ]
 # Flat films: (file, grey level). Called pneumonia from 128 on.
 FILMS = {
@@ -134,7 +144,7 @@ def test_evaluation_by_hand_and_its_json(folder: Path) -> None:
     assert (evaluation.split, evaluation.tp, evaluation.fn, evaluation.tn, evaluation.fp) == ("clinic", 4, 2, 3, 1)
     assert failures == [] and evaluation.unit == "patient"
     values = json.loads(evaluation_to_json(evaluation, "v-1"))
-    assert list(values) == JSON_KEYS
+    assert list(values) == JSON_KEYS + CALIBRATION_KEYS
     assert (values["n"], values["accuracy"], values["classifier_version"]) == (10, 0.7, "v-1")
     # 135 outranks 120 and 110: 22 of 24 pairs are right.
     assert values["auroc"] == pytest.approx(22 / 24, abs=1e-6) and len(values["auroc_ci"]) == 2
@@ -185,7 +195,7 @@ def test_the_card_s_purposes_are_applied_to_this_set(folder: Path) -> None:
     used, logits, _ = score_samples(fake_classifier(CARD), scan_folder(folder).train)
     assert look_closer(stricter, used, logits, "x").purposes[0].specificity.right == 2
     assert (rule_in.sensitivity.right, rule_in.sensitivity.n, rule_in.specificity.right) == (4, 6, 4)
-    assert rule_in.point is CARD.purposes[1]
+    assert rule_in.point == CARD.purposes[1]
 
 
 def test_purposes_that_are_out_of_order_on_the_card_are_measured_where_they_are_read(folder: Path) -> None:
@@ -208,7 +218,8 @@ def test_predictive_values_and_net_benefit_at_each_prevalence(folder: Path) -> N
     assert [one.prevalence for one in closer(folder).prevalences] == [0.05, 0.2, 0.5]
     (one,) = closer(folder, prevalences=[0.1]).prevalences
     assert (one.ppv.value, one.npv.value) == pytest.approx(ppv_npv(4 / 6, 3 / 4, 0.1))
-    assert one.ppv.low == pytest.approx(ppv_npv(wilson(4, 6)[0], wilson(3, 4)[0], 0.1)[0])
+    shares = closer(folder).rates
+    assert (one.ppv, one.npv) == predictive_values(shares["PNEUMONIA"].share, shares["NORMAL"].share, 0.1)
     assert one.ppv.low < one.ppv.value < one.ppv.high and one.npv.low < one.npv.value < one.npv.high
     # The card's probabilities hold at a prevalence of 0.4 and are carried to 0.1 before they are compared with costs.
     logits = np.array([0.1 * (level - 128) for level in LEVELS])
@@ -230,7 +241,7 @@ def test_a_closer_look_in_json_and_on_a_terminal(folder: Path) -> None:
     assert values["rates"]["bacteria"] == {
         "right": 1,
         "n": 2,
-        "share": plain({"value": 0.5, "low": wilson(1, 2)[0], "high": wilson(1, 2)[1]}),
+        "share": plain({"value": 0.5, "low": wilson(0.6, 1.2)[0], "high": wilson(0.6, 1.2)[1]}),
     }
     assert values["purposes"][0]["point"]["purpose"] == "screening"
     assert len(values["prevalences"][0]["curve"]["classifier"]) == 99
@@ -271,7 +282,7 @@ def test_evaluate_prints_and_writes(
     assert printed.out.startswith("clinic: n = 10, classifier a, operating point 0.500")
     assert "skipped" in printed.err and "broken.png" in printed.err
     assert "bacteria" not in printed.out
-    assert list(json.loads((tmp_path / "out.json").read_text())) == JSON_KEYS
+    assert list(json.loads((tmp_path / "out.json").read_text())) == JSON_KEYS + CALIBRATION_KEYS
 
 
 def test_evaluate_looks_closer_when_asked(
