@@ -220,11 +220,12 @@ def test_a_training_in_the_terminal_is_noted_at_its_beginning(
         return SHIPPED_WEIGHTS / active_version(settings)
 
     settings = Settings(tmp_path / "data")
-    write_dataset(tmp_path / "films", 2)
+    write_dataset(tmp_path / "films", 8)
     monkeypatch.setenv("PNEUMOLENS_DATA_DIR", str(settings.data_dir))
     monkeypatch.setitem(sys.modules, "training.runs.run", SimpleNamespace(execute=execute))  # no TensorFlow here
     monkeypatch.setattr("training.commands.train.start_tensorflow", lambda **_: None)
-    assert main(["train", "--data", str(tmp_path / "films"), "--architecture", "cnn_77k", "--promote"]) == status
+    options = ["--architecture", "cnn_77k", "--validation-fraction", "0.4", "--promote"]
+    assert main(["train", "--data", str(tmp_path / "films"), *options]) == status
     assert acts(settings) == expected
     (run_dir,) = settings.runs_dir.iterdir()
     assert lines(settings)[0]["object"] == run_dir.name
