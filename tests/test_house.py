@@ -42,6 +42,7 @@ ALLOWED = {
         "scipy",
         "optuna",
         "psutil",
+        "pyarrow",
         "records.activity",
         "records.test_sets",
         "model",

@@ -242,13 +242,9 @@ def read_elements(data: bytes) -> DicomFile:
         With the codes UNREADABLE or TOO_LARGE.
     """
     view = memoryview(data)
-    position = 132 if data[128:132] == b"DICM" else 4 if data[:4] == b"DICM" else 0
     budget = iter(range(LIMITS.dicom_elements))
     dataset = DataSet()
-    coding = _coding_at(view, position)
-    for tag, vr, start, end, _ in _elements(view, position, coding, budget, last_group=2):
-        dataset.elements.setdefault(tag, Element(vr, view[start:end], coding.is_little))
-        position = end
+    position = _read_meta(view, dataset, budget)
     syntax = dataset.text(Tag.TransferSyntaxUID)
     if syntax == _DEFLATED:
         view, position = memoryview(_inflated(view[position:])), 0
@@ -256,11 +252,55 @@ def read_elements(data: bytes) -> DicomFile:
     return DicomFile(dataset, syntax, fragments)
 
 
+def read_beginning(head: bytes, also: frozenset[int] = frozenset()) -> DataSet | None:
+    """Read the wanted elements from the first bytes of a file, without its pixel data.
+
+    Parameters
+    ----------
+    head
+        The beginning of the file, or all of it.
+    also
+        Tags of further elements, for a caller that may see identifiers.
+
+    Returns
+    -------
+    DataSet or None
+        None where the bytes end, or are damaged, before the pixel data, and where the data set is deflated.
+    """
+    view, dataset = memoryview(head), DataSet()
+    budget = iter(range(LIMITS.dicom_elements))
+    try:
+        position = _read_meta(view, dataset, budget)
+        if dataset.text(Tag.TransferSyntaxUID) == _DEFLATED:
+            return None
+        _read(view, position, _coding_at(view, position), dataset, _WANTED | also, budget, is_whole=False)
+    except RadiographError:
+        # Fragments of pixel data that are cut are no damage here.
+        return dataset if Tag.PixelData in dataset else None
+    return dataset if Tag.PixelData in dataset else None
+
+
+def _read_meta(view: memoryview, dataset: DataSet, budget: Iterator[int]) -> int:
+    """Read the file meta information into `dataset`; return where the data set begins."""
+    position = 132 if bytes(view[128:132]) == b"DICM" else 4 if bytes(view[:4]) == b"DICM" else 0
+    coding = _coding_at(view, position)
+    for tag, vr, start, end, _ in _elements(view, position, coding, budget, last_group=2):
+        dataset.elements.setdefault(tag, Element(vr, view[start:end], coding.is_little))
+        position = end
+    return position
+
+
 def _read(
-    view: memoryview, position: int, coding: _Coding, dataset: DataSet, wanted: frozenset[int], budget: Iterator[int]
+    view: memoryview,
+    position: int,
+    coding: _Coding,
+    dataset: DataSet,
+    wanted: frozenset[int],
+    budget: Iterator[int],
+    is_whole: bool = True,
 ) -> tuple[memoryview, ...] | None:
     """Read what is wanted into `dataset`, up to the pixel data, whose fragments are returned if it has any."""
-    for tag, vr, start, end, is_open in _elements(view, position, coding, budget):
+    for tag, vr, start, end, is_open in _elements(view, position, coding, budget, is_whole=is_whole):
         if tag == Tag.PixelData and is_open:
             dataset.elements[tag] = Element(vr, view[:0], coding.is_little)
             return tuple(view[first:last] for first, last in _items(view[:end], start, coding, budget))[1:]
@@ -278,9 +318,17 @@ def _read(
 
 
 def _elements(
-    view: memoryview, position: int, coding: _Coding, budget: Iterator[int], last_group: int = 0xFFFD
+    view: memoryview,
+    position: int,
+    coding: _Coding,
+    budget: Iterator[int],
+    last_group: int = 0xFFFD,
+    is_whole: bool = True,
 ) -> Iterator[tuple[int, str, int, int, bool]]:
-    """Yield (tag, VR, start of the value, its end, whether its length is left open), element by element."""
+    """Yield (tag, VR, start of the value, its end, whether its length is left open), element by element.
+
+    Pixel data may be cut where the view is not that of a whole file.
+    """
     while position + 8 <= len(view):
         tag, vr, start, length = _header(view, position, coding, budget)
         if tag >> 16 > last_group:
@@ -291,6 +339,8 @@ def _elements(
             end, position = _closing(view, start, _Coding(coding.is_little, coding.is_implicit or vr == "UN"), budget)
         else:
             end = position = start + length
+        if end > len(view) and tag == Tag.PixelData and not is_whole:
+            end = len(view)
         if end > len(view):
             raise damaged("an element that extends beyond the end of the file")
         yield tag, vr, start, end, length == _OPEN

@@ -132,7 +132,7 @@ def show_upload(settings: Settings) -> None:
         files = st.file_uploader(
             f"One folder with its subfolders, up to {most} MB per file",
             key=key,
-            type=sorted(suffix[1:] for suffix in SUFFIXES),
+            type=[*sorted(suffix[1:] for suffix in SUFFIXES), "csv"],
             accept_multiple_files="directory",
         )
         if files:

@@ -18,7 +18,6 @@ import streamlit as st
 from core.errors import DatasetError
 from core.settings import Settings
 from training.data import sources
-from training.data.sample import CLASSES
 from training.data.sources import Dataset
 from training.runs import audits, jobs
 from training.runs.audits import AuditState
@@ -35,8 +34,8 @@ def folder_state(root: Path) -> FolderState:
 
     Folders that cannot be read are left out. Links are followed at the splits and classes, where training follows them.
     """
-    splits = [root, *(root / split for split in sources.PARTS)]
-    waiting = [str(folder) for split in splits for folder in (split, *(split / label for label in CLASSES))]
+    places = sources.class_places(root)
+    waiting = [str(folder) for folder in (root, *(place.parent for place in places), *places)]
     found: dict[str, int] = {}
     while waiting:
         folder = waiting.pop()

@@ -1,4 +1,4 @@
-"""Command `audit`: check a dataset for duplicates, leaks and damaged files."""
+"""Commands `audit` and `patients`: check a dataset, and show which patients it will be split by."""
 
 from __future__ import annotations
 
@@ -26,6 +26,18 @@ def add_commands(acts: Any) -> None:
     add_patient_options(audit)
     audit.add_argument("--json", type=Path, metavar="FILE", help="write the audit there as JSON")
     audit.set_defaults(act=_audit)
+    patients = add_command(
+        acts,
+        "patients",
+        "show the patients of a dataset and how they are found, without reading its radiographs",
+        "patients --data chest_xray",
+        r"patients --data films --patient-pattern 'P(\d+)_\d+'",
+        "patients --data Ward=/srv/ward --data Clinic=/srv/clinic.csv --json patients.json",
+    )
+    add_data_options(patients)
+    add_patient_options(patients)
+    patients.add_argument("--json", type=Path, metavar="FILE", help="write the preview there as JSON")
+    patients.set_defaults(act=_patients)
 
 
 def _audit(options: argparse.Namespace, settings: Settings) -> int:
@@ -40,3 +52,16 @@ def _audit(options: argparse.Namespace, settings: Settings) -> int:
         write_atomically(options.json, audit_to_json(audit) + "\n")
     print(audit_to_text(audit))
     return 1 if audit.is_blocked else 0
+
+
+def _patients(options: argparse.Namespace, settings: Settings) -> int:
+    import json
+
+    from training.data.dataset import scan
+    from training.data.patient_preview import preview, preview_to_text, preview_to_values
+
+    found = preview(scan(data_of(options, settings)))
+    if options.json:
+        write_atomically(options.json, json.dumps(preview_to_values(found), indent=1, ensure_ascii=False) + "\n")
+    print(preview_to_text(found))
+    return 0

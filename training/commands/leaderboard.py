@@ -147,7 +147,14 @@ def _leaderboard(options: argparse.Namespace, settings: Settings) -> int:
         for name in options.only:
             bar.clear()
             print(f"{name} ({options.only.index(name) + 1} of {len(options.only)})", file=sys.stderr, flush=True)
-            version = find_version(settings, name, digest(loaded.samples), plain.seed, plain.validation_fraction)
+            version = find_version(
+                settings,
+                name,
+                digest(loaded.samples),
+                plain.seed,
+                plain.validation_fraction,
+                digest(loaded.side(True)),
+            )
             try:
                 version = version or _train(name, options, settings, runs, report, (audit, loaded), extra)
                 if version not in rows:

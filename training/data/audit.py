@@ -31,6 +31,7 @@ from training.data import audit_split
 from training.data.audit_split import Finding, SplitAudit
 from training.data.dataset import DatasetFolder
 from training.data.duplicates import Fingerprint, exact_duplicates, fingerprint, near_duplicates
+from training.data.patient_preview import PatientPreview, concerns, preview, preview_from_values
 from training.data.sample import CLASSES, Sample
 from training.data.shortcut import FEATURES, baseline_auroc, feature_aurocs, file_features
 
@@ -66,6 +67,7 @@ class Audit:
     class, `sizes` the 5th, 50th and 95th percentile of each of `training.data.shortcut.FEATURES` by class.
     `shortcut_auroc` is nan where it cannot be estimated, `shortcut_features` are the AUROCs of each feature alone.
     `split` is the audit of the split that a run has drawn, whose findings are among the `issues`.
+    `data` says how patients were found and what was skipped; None in audits of before 0.2.0.
     """
 
     n: int
@@ -81,6 +83,7 @@ class Audit:
     shortcut_features: dict[str, float]
     issues: tuple[Issue, ...]
     split: SplitAudit | None = None
+    data: PatientPreview | None = None
 
     @property
     def is_blocked(self) -> bool:
@@ -161,6 +164,7 @@ def audit_folder(folder: DatasetFolder, tick: Tick | None = None, workers: int =
         "unknown_patients": sum(not s.patient_known for s in samples),
         "class_counts": counts,
     }
+    data = preview(folder)
     readable_train = {CLASSES[label]: int((labels[train] == label).sum()) for label in (0, 1)}
     return Audit(
         n=len(samples),
@@ -169,8 +173,13 @@ def audit_folder(folder: DatasetFolder, tick: Tick | None = None, workers: int =
         shortcut_auroc=baseline,
         shortcut_features=feature_aurocs(features[train], labels[train]),
         issues=_in_order(
-            [*_issues(facts, readable_train, baseline), *_few(samples, part_of, [*exact, *near], readable_train)]
+            [
+                *_issues(facts, readable_train, baseline),
+                *_few(samples, part_of, [*exact, *near], readable_train),
+                *(Issue(code, False, sentence) for code, sentence in concerns(data)),
+            ]
         ),
+        data=data,
     )
 
 
@@ -286,8 +295,8 @@ def _issues(facts: dict[str, Any], readable_train: dict[str, int], baseline: flo
         add(
             "UNKNOWN_PATIENTS",
             False,
-            f"{n} file name{'s contain' if n > 1 else ' contains'} no patient ID. Each such file counts as its own "
-            "patient, so radiographs of one child may be on both sides of the split.",
+            f"{n} file{'s are' if n > 1 else ' is'} of unknown patients. Each such file counts as its own patient: the "
+            "split is by file, so radiographs of one child may be on both sides of it.",
         )
     validation = facts["class_counts"].get("val")
     if validation and (n := sum(validation.values())) < FEW_VALIDATION:
@@ -350,6 +359,7 @@ def audit_from_json(text: str) -> Audit:
             shortcut_features={k: number(v) for k, v in values["sees_no_lungs_features"].items()},
             issues=tuple(Issue(one["code"], bool(one["blocking"]), one["message"]) for one in values["issues"]),
             split=audit_split.from_json(values["split"]) if values.get("split") else None,
+            data=preview_from_values(values["data"]) if values.get("data") else None,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"expected an audit as JSON. Received: {error!r}") from error
@@ -362,6 +372,8 @@ def audit_to_text(audit: Audit) -> str:
         f"  {part}: " + ", ".join(f"{n} {c}" for c, n in counts.items()) for part, counts in audit.class_counts.items()
     ]
     lines += [f"{'BLOCKING' if issue.blocking else 'note':<9}{issue.code}: {issue.message}" for issue in audit.issues]
+    if audit.data is not None:
+        lines.append(f"split {audit.data.split}")
     lines += [printable(f"  {path}: {reason}") for path, reason in audit.unreadable[:10]]
     for group in (*audit.label_conflicts, *audit.exact_duplicate_groups)[:10]:
         lines.append(printable("  same radiograph: " + ", ".join(group.files)))

@@ -17,6 +17,8 @@ from training.data.patient_pattern import PatientPattern
 TABLES = frozenset({".csv", ".parquet"})
 # auto: by table, DICOM header, known file names or a patient's folder; folder: by the file's folder.
 PATIENT_RULES = ("auto", "folder", "file")
+# The rule of runs and versions from before 0.2.0, which must be split as they were.
+AS_BEFORE = "before_0_2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class DataRequest:
         """Check that there is a source, that names and rule are valid, and that no source holds another."""
         if not self.sources:
             raise DatasetError("expected at least one source of data. Received: none", advice="Name a folder: --data.")
-        if self.patient_rule not in PATIENT_RULES:
+        if self.patient_rule not in (*PATIENT_RULES, AS_BEFORE):
             raise DatasetError(
                 f"expected one of {', '.join(PATIENT_RULES)}. Received: {self.patient_rule}",
                 advice="Choose one of the rules by which patients are found.",

@@ -21,7 +21,8 @@ import numpy.typing as npt
 
 from core.errors import DatasetError
 from imaging.radiograph import decode_radiograph, to_uint8
-from training.data.dataset import SUFFIXES, patient_of
+from training.data.dataset import SUFFIXES
+from training.data.patients import patient_of_name
 
 Mask = npt.NDArray[np.bool_]
 Box = tuple[float, float, float, float]
@@ -337,7 +338,7 @@ def _box(row: Mapping[str, str], table: Path) -> Box:
 
 
 def _patient(path: Path, given: str) -> tuple[str, bool]:
-    return (given, True) if given else patient_of(path.name)
+    return (given, True) if given else patient_of_name(path.name)
 
 
 def _counted(reasons: Mapping[str, int]) -> dict[str, int]:

@@ -15,15 +15,16 @@ from pathlib import Path
 
 from core.errors import DatasetError
 from core.settings import Settings
-from training.data.dataset import SUFFIXES
+from training.data.dataset import find_class_folders, list_source, sub_folders, tables_in
+from training.data.layout import ClassFolder
 from training.data.sample import CLASSES
+from training.data.tables import is_table_of_radiographs
 
-PARTS = ("train", "val", "test")
 MAX_DEPTH = 3
 # Bounds, so that a data root above a hospital's archive is listed at once.
 MAX_DATASETS = 200
 MAX_FOLDERS = 2_000
-MAX_ENTRIES = 2_000
+MAX_TABLES = 20
 _NOT_THERE = "Select the data again. Folders must be below the data roots of this installation."
 
 
@@ -63,7 +64,7 @@ def list_datasets(settings: Settings) -> tuple[Dataset, ...]:
             continue
         if is_dataset(folder):
             found.setdefault(folder.resolve(), _describe(settings, folder))
-        if _is_folder(folder / CLASSES[0]) or depth == MAX_DEPTH:
+        if depth == MAX_DEPTH or any(len(one.parts) == 1 for one in _class_folders(folder)):
             continue
         # Sub-folders of a dataset with splits are searched as well: its train/ is a dataset of its own.
         waiting += [(child, depth + 1) for child in reversed(_folders(folder))]
@@ -96,7 +97,7 @@ def dataset_at(settings: Settings, path: Path) -> Dataset:
         raise DatasetError("expected a folder below the data roots. Received: a folder outside", advice=_NOT_THERE)
     if not is_dataset(path):
         raise DatasetError(
-            f"expected a folder with {' and '.join(CLASSES)}. Received: a folder without them, or a deleted one",
+            f"expected a folder with {' and '.join(CLASSES)}, or a table. Received: a folder without, or a deleted one",
             advice="Check that the folder still exists, or select the data again.",
         )
     return _describe(settings, path)
@@ -111,22 +112,38 @@ def with_counts(dataset: Dataset) -> Dataset:
 
 
 def is_dataset(folder: Path) -> bool:
-    """Whether a folder looks like a dataset: NORMAL and PNEUMONIA, or train/ above them."""
-    train = folder / PARTS[0]
-    return all(_is_folder((train if _is_folder(train) else folder) / name) for name in CLASSES)
+    """Whether a folder looks like a dataset: both classes, train/ above them, or one table of radiographs."""
+    labels = {one.label for one in _class_folders(folder) if one.split == "train"}
+    return labels == {0, 1} or (not labels and table_of(folder) is not None)
+
+
+def table_of(folder: Path) -> Path | None:
+    """Return the table of a dataset folder without class folders; None where there is none, or several."""
+    if _class_folders(folder):
+        return None
+    fit = [path for path in tables_in(folder)[:MAX_TABLES] if is_table_of_radiographs(path)]
+    return fit[0] if len(fit) == 1 else None
+
+
+def class_places(folder: Path) -> list[Path]:
+    """Return the class folders of a dataset folder."""
+    return [folder.joinpath(*one.parts) for one in _class_folders(folder)]
+
+
+def _class_folders(folder: Path) -> tuple[ClassFolder, ...]:
+    return find_class_folders(folder, nested=False)
 
 
 def pictures(folder: Path) -> Iterator[tuple[str, str, Path]]:
-    """Yield (split, class, path) of every file that training would read, judged by its name."""
-    parts = [(name, folder / name) for name in PARTS] if _is_folder(folder / PARTS[0]) else [(PARTS[0], folder)]
-    for part, above in parts:
-        for label in CLASSES:
-            for place, _, names in os.walk(above / label):
-                yield from (
-                    (part, label, Path(place, name))
-                    for name in names
-                    if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-                )
+    """Yield (split, class, path) of every file that training would read, judged by its name.
+
+    Raises
+    ------
+    DatasetError
+        If the dataset's table cannot be used.
+    """
+    for split, sample in list_source(folder, nested=False).samples:
+        yield split, CLASSES[sample.label], sample.path
 
 
 def delete_dataset(settings: Settings, dataset_id: str, in_use: Collection[Path]) -> None:
@@ -177,26 +194,9 @@ def _describe(settings: Settings, folder: Path) -> Dataset:
 
 def _lies_below(folder: Path, roots: Collection[Path]) -> bool:
     """Whether a folder and its class folders are below a root after symbolic links are resolved."""
-    inner = [folder / part / label for part in ("", *PARTS) for label in CLASSES]
-    reached = [folder.resolve(), *(one.resolve() for one in inner if _is_folder(one))]
+    reached = [folder.resolve(), *(one.resolve() for one in class_places(folder))]
     return all(any(one.is_relative_to(root) for root in roots) for one in reached)
 
 
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # below a folder that may not be read
-        return False
-
-
 def _folders(folder: Path) -> list[Path]:
-    """Return the sub-folders by name, among the first `MAX_ENTRIES` entries."""
-    found = []
-    try:
-        with os.scandir(folder) as entries:
-            for _, entry in zip(range(MAX_ENTRIES), entries, strict=False):
-                if not entry.name.startswith(".") and entry.is_dir():
-                    found.append(Path(entry.path))
-    except OSError:  # not readable
-        return []
-    return sorted(found)
+    return [folder / name for name in sub_folders(folder)]

@@ -17,6 +17,8 @@ from training.data.sample import Sample
 Same = Sequence[Sequence[int]]
 # Key of a card's data: whether the version's split keeps the same pictures together, as it does since 0.2.0.
 DUPLICATES_TOGETHER = "duplicates_kept_together"
+# Since 0.2.0: how the patients were found, and the digest of the held-out radiographs.
+PATIENT_RULES, HELD_OUT_DIGEST = "patient_rules", "validation_digest"
 
 
 def split_by_patient(samples: Sequence[Sample], fraction: float, seed: int, same: Same = ()) -> npt.NDArray[np.bool_]:

@@ -26,13 +26,16 @@ from core.formatting import format_size
 from core.progress import Progress, Report, ignore
 from core.settings import Settings
 from imaging.archives import Archive
+from imaging.intake import HEAD_BYTES
 from imaging.limits import LIMITS, Limits
-from training.data.dataset import SUFFIXES
+from training.data.layout import class_folders, describe, kind_of_skipped, split_of
 from training.data.sample import CLASSES
-from training.data.sources import PARTS, Dataset, dataset_at, with_counts
+from training.data.sources import Dataset, dataset_at, with_counts
+from training.data.tables import header_of, is_header_of_radiographs, read_table
 
 STORING = "storing pictures"
 _CHUNK = 1 << 20
+_HEADER = 100_000  # bytes of a table's first line
 _LONGEST_NAME = 255  # bytes, of a file or folder; what file systems allow
 _MOST_LEVELS = 12
 # Left free beside what is unpacked, so that runs and the app itself go on working.
@@ -60,6 +63,14 @@ class _Entry:
     name: str
     size: int
     open: Callable[[], contextlib.AbstractContextManager[Callable[[int], bytes]]]
+
+    def head(self, size: int = HEAD_BYTES) -> bytes:
+        """Return the first bytes."""
+        with self.open() as read:
+            return read(size)
+
+
+_Chosen = tuple[tuple[str, ...], _Entry]
 
 
 def unpack_zip(
@@ -198,6 +209,8 @@ def _store(
             written += _write(entry, target, limits.file_bytes, most_bytes - written)
             if written > most_bytes:
                 raise _too_much(most_bytes)
+        for table in folder.glob("*.csv"):  # an upload has one only where it has no class folders
+            read_table(table)
         return Stored(with_counts(dataset_at(settings, _settle(folder, uploads, name))), left_out)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -209,36 +222,59 @@ def _store(
         shutil.rmtree(folder, ignore_errors=True)  # of a dataset that is in place it no longer exists
 
 
-def _choose(entries: Sequence[_Entry]) -> tuple[list[tuple[tuple[str, ...], _Entry]], int]:
-    """Return the pictures of a dataset, each with its path in the folder to be, and how many files were left out.
+def _choose(entries: Sequence[_Entry]) -> tuple[list[_Chosen], int]:
+    """Return the files of a dataset, each with its path in the folder to be, and how many others were left out.
 
-    A single top folder is removed. Hidden files are skipped and not counted.
+    Folders around the dataset are removed. Hidden files are skipped and not counted.
     """
     visible = [
         (parts, entry)
         for parts, entry in ((safe_parts(entry.name), entry) for entry in entries)
         if parts and not any(part.startswith(".") or part == "__MACOSX" for part in parts)
     ]
-    if len({parts[0] for parts, _ in visible}) == 1 and visible[0][0][0] not in (*CLASSES, *PARTS):
-        visible = [(parts[1:], entry) for parts, entry in visible if len(parts) > 1]
-    found = [(parts, entry) for parts, entry in visible if PurePath(parts[-1]).suffix.lower() in SUFFIXES]
-    in_parts = [one for one in found if len(one[0]) > 2 and one[0][0] in PARTS and one[0][1] in CLASSES]
-    flat = [one for one in found if len(one[0]) > 1 and one[0][0] in CLASSES]
-    has_parts = any(parts[0] == PARTS[0] for parts, _ in in_parts)
-    chosen, at = (in_parts, 1) if has_parts else (flat, 0)
-    counts = {
-        label: sum(parts[at] == label and (not has_parts or parts[0] == PARTS[0]) for parts, _ in chosen)
-        for label in CLASSES
-    }
-    if not all(counts.values()):
+    below: dict[tuple[str, ...], dict[str, None]] = {}
+    for parts, _ in visible:
+        for k in range(len(parts) - 1):
+            below.setdefault(parts[:k], {})[parts[k]] = None
+    found = {one.parts: one for one in class_folders(lambda parts: sorted(below.get(parts, ())))}
+    counts = dict.fromkeys(CLASSES, 0)
+    chosen = []
+    for parts, entry in visible:
+        one = next((found[parts[:k]] for k in range(1, len(parts)) if parts[:k] in found), None)
+        if one is not None and not kind_of_skipped(parts[len(one.parts) :], entry.head):
+            chosen.append((parts[_above(one.parts) :], entry))
+            counts[CLASSES[one.label]] += one.split == "train"
+    if not found:
+        chosen = _with_table(visible)
+    if not chosen or (found and not all(counts.values())):
         words = " and ".join(f"{n} in {label}" for label, n in counts.items())
+        folders = {"/".join(parts[:-1]) for parts, _ in visible if len(parts) > 1}
         raise _refused(
             f"pictures in two folders called {' and '.join(CLASSES)}",
-            words,
+            f"{words}; folders {describe(list(folders))}",
             "Put the radiographs into two folders called NORMAL and PNEUMONIA, and upload what holds both.",
         )
     _refuse_twins([parts for parts, _ in chosen])
     return chosen, len(visible) - len(chosen)
+
+
+def _above(parts: tuple[str, ...]) -> int:
+    """Return how many folders are around the splits or classes of a class folder."""
+    return next((k for k, name in enumerate(parts) if split_of(name) is not None), len(parts) - 1)
+
+
+def _with_table(visible: Sequence[_Chosen]) -> list[_Chosen]:
+    """Return the table of an upload without class folders, and its pictures; [] unless there is one table."""
+    tables = [
+        (parts, entry)
+        for parts, entry in visible
+        if PurePath(parts[-1]).suffix.lower() == ".csv" and is_header_of_radiographs(header_of(entry.head(_HEADER)))
+    ]
+    if len(tables) != 1:
+        return []
+    place = tables[0][0][:-1]
+    inside = [(parts[len(place) :], entry) for parts, entry in visible if parts[: len(place)] == place]
+    return [one for one in inside if one[1] is tables[0][1] or not kind_of_skipped(one[0], one[1].head)]
 
 
 def _refuse_twins(paths: Sequence[tuple[str, ...]]) -> None:

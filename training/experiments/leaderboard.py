@@ -21,6 +21,7 @@ from model.intervals import proportion
 from model.networks.architectures import ARCHITECTURES, find_architecture
 from model.registry import active_version, list_versions, load_card
 from training.data.loading import LoadedFolder
+from training.data.split import HELD_OUT_DIGEST
 from training.evaluation.evaluate import score_samples
 from training.fitting.schedule import seconds_of_fitting
 
@@ -58,7 +59,7 @@ class Row:
     ms_per_radiograph: float = 0.0
 
 
-def same_patients(card: ModelCard, digest: str, seed: int, validation_fraction: float) -> bool:
+def same_patients(card: ModelCard, digest: str, seed: int, validation_fraction: float, held_out: str = "") -> bool:
     """Return whether a version was trained on the same radiographs with the same patients held out.
 
     Parameters
@@ -69,7 +70,13 @@ def same_patients(card: ModelCard, digest: str, seed: int, validation_fraction: 
         Of the radiographs, as `training.data.sample.digest` returns it.
     seed, validation_fraction
         Of the split.
+    held_out
+        Digest of the held-out radiographs, "" where it is unknown.
     """
+    known = card.data.get(HELD_OUT_DIGEST)
+    # Cards of before 0.2.0 do not have it; radiographs of unknown patients were then split in another way.
+    if held_out and (known != held_out if known else card.data.get("unknown_patients")):
+        return False
     return (
         card.data.get("digest") == digest
         and card.training.get("seed") == seed
@@ -78,7 +85,7 @@ def same_patients(card: ModelCard, digest: str, seed: int, validation_fraction: 
 
 
 def find_version(
-    settings: Settings, architecture: str, digest: str, seed: int, validation_fraction: float
+    settings: Settings, architecture: str, digest: str, seed: int, validation_fraction: float, held_out: str = ""
 ) -> str | None:
     """Return a version of an architecture with the same patients held out.
 
@@ -88,7 +95,7 @@ def find_version(
         The installation.
     architecture
         Name of the architecture.
-    digest, seed, validation_fraction
+    digest, seed, validation_fraction, held_out
         As in `same_patients`.
 
     Returns
@@ -102,7 +109,7 @@ def find_version(
             card = load_card(settings, name)
         except AppError:
             continue
-        if card.architecture == architecture and same_patients(card, digest, seed, validation_fraction):
+        if card.architecture == architecture and same_patients(card, digest, seed, validation_fraction, held_out):
             fitting.append(name)
     try:
         active = active_version(settings)

@@ -21,8 +21,9 @@ from model.metrics import evaluate
 from training.data.audit import Audit
 from training.data.augment import DOMAIN_SHIFT, JITTER, resolve
 from training.data.loading import LoadedFolder
+from training.data.patients import split_in_words
 from training.data.sample import CLASSES, digest
-from training.data.split import DUPLICATES_TOGETHER
+from training.data.split import DUPLICATES_TOGETHER, HELD_OUT_DIGEST, PATIENT_RULES
 from training.fitting.calibrate import calibrate, choose_operating_point, logits_by_copy
 from training.fitting.config import TrainingConfig, as_served
 
@@ -202,7 +203,10 @@ def _describe_data(loaded: LoadedFolder, audit: Audit, source: str) -> dict[str,
         "validation": counts(True),
         "unreadable": loaded.unreadable,
         "unknown_patients": sum(not s.patient_known for s in loaded.samples),
-        "split": "by patient, read from file names",
+        "split": split_in_words(loaded.samples),
+        PATIENT_RULES: dict(loaded.folder.patient_rules),
+        HELD_OUT_DIGEST: digest(loaded.side(True)),
+        "skipped": dict(loaded.folder.skipped),
         DUPLICATES_TOGETHER: bool(loaded.groups),
         "audit": [issue.message for issue in audit.issues],
         "sees_no_lungs_auroc": audit.shortcut_auroc if math.isfinite(audit.shortcut_auroc) else None,

@@ -26,7 +26,7 @@ from core.progress import Progress, Report, counted
 from core.settings import Settings
 from training.data.audit import Audit, audit_folder, audit_from_json, audit_to_json
 from training.data.dataset import scan_folder
-from training.data.sources import Dataset, dataset_at, pictures
+from training.data.sources import Dataset, dataset_at, pictures, table_of
 from training.runs import processes
 from training.runs.background import BackgroundTask
 from training.runs.processes import Failure
@@ -59,7 +59,8 @@ class AuditState:
 def audit_key(dataset: Dataset) -> str:
     """Return the key of a folder in its present state: a digest of its path and the names, sizes and times of files."""
     found = hashlib.sha256(os.fsencode(dataset.path))
-    for path in sorted(path for _, _, path in pictures(dataset.path)):
+    table = table_of(dataset.path)
+    for path in (*sorted(path for _, _, path in pictures(dataset.path)), *([table] if table else [])):
         try:
             state = path.stat()
         except OSError:  # deleted meanwhile; the next call returns another key

@@ -19,8 +19,9 @@ from model.card import ModelCard
 from model.registry import load_card
 from training.data.dataset import scan
 from training.data.manifest import MANIFEST, ManifestRow, read_manifest_rows
+from training.data.patients import BEFORE_0_2, patient_before_0_2
 from training.data.sample import CLASSES, Sample, digest
-from training.data.split import DUPLICATES_TOGETHER, hold_out, same_by_group
+from training.data.split import DUPLICATES_TOGETHER, HELD_OUT_DIGEST, PATIENT_RULES, hold_out, same_by_group
 from training.evaluation.evaluate import labelled_test
 from training.runs.request import finished_version, read_request
 
@@ -191,6 +192,8 @@ def _split_again(card: ModelCard, manifest: Sequence[ManifestRow]) -> frozenset[
     together = bool(card.data.get(DUPLICATES_TOGETHER))
     if together and not all(row.group for row in manifest):
         return None
+    if BEFORE_0_2 in card.data.get(PATIENT_RULES, (BEFORE_0_2,)):
+        manifest = [replace(row, sample=_as_before(row.sample)) for row in manifest]
     val = [row.sample for row in manifest if row.split == "val"]
     train = [row.sample for row in manifest if row.split != "val"]
     # Both lists are in the order of the manifest, and [*train, *val] is that of `hold_out`.
@@ -204,7 +207,14 @@ def _split_again(card: ModelCard, manifest: Sequence[ManifestRow]) -> frozenset[
     kept = [s for s, held in zip([*train, *val], out, strict=True) if held]
     if counts != {name: sum(s.label == label for s in kept) for label, name in enumerate(CLASSES)}:
         return None  # the split differs
+    if HELD_OUT_DIGEST in card.data and card.data[HELD_OUT_DIGEST] != digest(kept):
+        return None  # patients were found in another way
     return frozenset(s.sha256 for s, held in zip([*train, *val], out, strict=True) if not held)
+
+
+def _as_before(sample: Sample) -> Sample:
+    """Return a sample with the patient that versions before 0.2.0 found."""
+    return replace(sample, patient=patient_before_0_2(sample.path.name)[0])
 
 
 def made_version(run_folder: Path) -> str | None:

@@ -26,11 +26,12 @@ from model.engine import Classifier, wrap_network
 from model.population import TrainingPopulation, save_population
 from model.registry import add_version, next_version, verify, version_folder
 from records.activity import command_line_user
-from training.data.data_request import DataRequest
+from training.data.data_request import AS_BEFORE, DataRequest
 from training.data.dataset import scan
 from training.data.loading import LoadedFolder, load_folder
+from training.data.patients import BEFORE_0_2
 from training.data.sample import CLASSES, digest
-from training.data.split import DUPLICATES_TOGETHER
+from training.data.split import DUPLICATES_TOGETHER, HELD_OUT_DIGEST, PATIENT_RULES
 from training.evaluation.evaluate import evaluate_folder, evaluate_samples, labelled_test
 from training.evaluation.looks import Recorder, recorder
 from training.fitting.config import TrainingConfig, config_from
@@ -91,7 +92,10 @@ def recalibrate(
     config = configuration(card)
     if fills_border is not None:
         config = dataclasses.replace(config, fills_border=fills_border)
-    loaded = _load(data, config, report, bool(card.data.get(DUPLICATES_TOGETHER)))
+    request = DataRequest.of(data)
+    if BEFORE_0_2 in card.data.get(PATIENT_RULES, (BEFORE_0_2,)):
+        request = dataclasses.replace(request, patient_rule=AS_BEFORE, patient_pattern="")
+    loaded = _load(request, config, report, bool(card.data.get(DUPLICATES_TOGETHER)))
     _check_same(card, loaded)
     from model.networks.weights import load_network  # takes seconds and hundreds of MB: only after the checks
 
@@ -166,7 +170,7 @@ def _population(
     )
 
 
-def _load(data: Path | DataRequest, config: TrainingConfig, report: Report, keeps_duplicates: bool) -> LoadedFolder:
+def _load(data: DataRequest, config: TrainingConfig, report: Report, keeps_duplicates: bool) -> LoadedFolder:
     folder = scan(data)
     tick = counted(report, "reading radiographs", len(folder.train) + len(folder.val))
     return load_folder(
@@ -183,6 +187,11 @@ def _check_same(card: ModelCard, loaded: LoadedFolder) -> None:
         raise DatasetError(
             f"expected the radiographs that {card.version} was trained with. Received: other radiographs",
             advice="Name the folder that the version was trained with, unchanged; or train a new version.",
+        )
+    if HELD_OUT_DIGEST in card.data and card.data[HELD_OUT_DIGEST] != digest(held):
+        raise DatasetError(
+            f"expected the patients that {card.version} was trained with. Received: patients found in another way",
+            advice="Give the same sources and the same patient pattern, on the installation whose key hashed the IDs.",
         )
 
 

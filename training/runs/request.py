@@ -14,7 +14,7 @@ from core.errors import DatasetError, RunError
 from core.files import PRIVATE_FOLDER, make_folder, write_atomically
 from core.json_text import parse_json
 from training.data.audit_split import LEAST_PATIENTS, ONE_HELD_OUT_PATIENT, few_to_hold_out
-from training.data.data_request import DataRequest, request_from_values, request_to_values
+from training.data.data_request import AS_BEFORE, DataRequest, request_from_values, request_to_values
 from training.data.dataset import scan
 from training.fitting.config import TrainingConfig
 from training.fitting.initial_weights import check_initial_weights
@@ -151,7 +151,7 @@ def _values(request: RunRequest) -> dict[str, Any]:
 def _data_of(values: Mapping[str, Any]) -> DataRequest:
     if "data_request" in values:
         return request_from_values(values["data_request"])
-    return DataRequest.of(Path(values["data"]))
+    return DataRequest((Path(values["data"]),), patient_rule=AS_BEFORE)
 
 
 def announce_version(run_dir: Path, folder: Path, created_at: str) -> None:

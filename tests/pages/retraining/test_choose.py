@@ -13,6 +13,7 @@ from pages.shared import installation
 from tests.pages.performance.test_performance import text
 from tests.training.data.test_sources import GOOD, a_zip, folder_of
 from training.data import sources
+from training.data.data_request import DataRequest
 from training.data.sources import Dataset
 from training.runs import audits, jobs
 
@@ -187,7 +188,7 @@ def test_an_upload_in_use_is_kept(settings: Settings, monkeypatch: pytest.Monkey
     if reader == "audit":
         monkeypatch.setattr(audits, "folders_in_use", lambda _: (path,))
     else:
-        job: Any = type("Job", (), {"state": "queued", "data": path})
+        job: Any = type("Job", (), {"state": "queued", "data": DataRequest.of(path)})
         monkeypatch.setattr(jobs, "list_jobs", lambda _: (job,))
     press(press(app, "Delete upload"), "Delete permanently")
     assert "Wait until the audit or the training has finished" in text(app) and path.is_dir()

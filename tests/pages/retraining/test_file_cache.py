@@ -110,7 +110,7 @@ def test_links_below_a_class_cannot_make_it_endless(dataset: Dataset) -> None:
 def test_curves_are_read_again_only_when_their_files_grow(tmp_path: Path, calls: Counter[str]) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    job = jobs.Job("run", folder, "running", "", "", "", "", Path())
+    job = jobs.Job("run", folder, "running", "", "", "", "", None)
     assert file_cache.learning_curves(job) == ([], [])
     (folder / "history.json").write_text(json.dumps([{"epoch": 1}]))
     (folder / "progress.jsonl").write_text('{"epoch": 1, "step": 1}\n')

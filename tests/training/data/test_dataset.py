@@ -10,29 +10,11 @@ from hypothesis import strategies as st
 
 from core.errors import DatasetError
 from tests.phantoms import as_jpeg, as_png, chest, write_dataset
-from training.data.dataset import patient_of, scan_folder
+from training.data.dataset import scan_folder
 from training.data.loading import load_folder, read_samples
 from training.data.manifest import read_manifest_rows, write_manifest
 from training.data.sample import Sample, digest
 from training.data.split import epoch_order, groups_of, hold_out, split_by_patient
-
-
-@pytest.mark.parametrize(
-    ("name", "patient", "known"),
-    [
-        ("person12_bacteria_47.jpeg", "person12", True),
-        ("person1954_virus_4886.jpeg", "person1954", True),
-        ("person124_virus_247_1.jpeg", "person124", True),
-        ("IM-0115-0001.jpeg", "IM-115", True),
-        ("IM-0115-0001-0002.jpeg", "IM-115", True),
-        ("NORMAL2-IM-0115-0001.jpeg", "IM-115", True),  # the same number without proof: held out together
-        ("scan_7.png", "scan_7", False),
-        ("personal_7.png", "personal_7", False),
-    ],
-)
-def test_patient_is_read_from_official_names(name: str, patient: str, known: bool) -> None:
-    assert patient_of(name) == (patient, known)
-
 
 samples_of_patients = st.lists(
     st.tuples(st.integers(0, 1), st.integers(0, 40), st.integers(0, 60)),

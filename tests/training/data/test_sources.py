@@ -16,7 +16,8 @@ from hypothesis import strategies as some
 from core.errors import DatasetError
 from core.settings import Settings
 from imaging.limits import Limits
-from training.data import sources, uploads
+from tests.dicoms import dx_dicom
+from training.data import dataset, sources, uploads
 from training.data.sources import data_roots, dataset_at, delete_dataset, find_dataset, list_datasets, with_counts
 from training.data.uploads import safe_parts, store_files, unpack_zip
 
@@ -130,7 +131,7 @@ def test_the_list_is_bounded(settings: Settings, tmp_path: Path, monkeypatch: py
         folder_of(tmp_path / "server" / f"set{number}", "NORMAL/a.png", "PNEUMONIA/b.png")
     monkeypatch.setattr(sources, "MAX_DATASETS", 5)
     assert len(list_datasets(settings)) == 5
-    monkeypatch.setattr(sources, "MAX_ENTRIES", 3)
+    monkeypatch.setattr(dataset, "MAX_ENTRIES", 3)
     assert len(list_datasets(settings)) == 3
 
 
@@ -372,3 +373,40 @@ def test_an_upload_can_be_deleted_and_nothing_else(settings: Settings, tmp_path:
     assert list(settings.datasets_dir.iterdir()) == [] and len(names_below(kept)) == 2
     with pytest.raises(DatasetError, match="id of a dataset"):
         delete_dataset(settings, upload.id, [])
+
+
+# Uploads in other layouts.
+
+
+def test_an_upload_in_another_layout_keeps_it_and_its_dicom_files(settings: Settings) -> None:
+    names = ("set/chest/train/Normal/IM0001", "set/chest/train/Viral Pneumonia/b.dcm", "set/chest/valid/Normal/c.png")
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, dx_dicom(1))
+        archive.writestr("set/chest/train/Normal/masks/IM0001.png", PICTURE)
+        archive.writestr("set/labels.txt", b"")
+    stored = unpack_zip(settings, file, "x.zip")
+    assert stored.left_out == 2
+    assert names_below(stored.dataset.path) == {name.removeprefix("set/chest/") for name in names}
+    assert stored.dataset.n == {"train": {"NORMAL": 1, "PNEUMONIA": 1}, "val": {"NORMAL": 1, "PNEUMONIA": 0}}
+
+
+def test_an_upload_with_a_table_is_a_dataset_and_follows_its_table(settings: Settings) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in ("set/films/a.png", "set/films/b.png", "set/notes.txt"):
+            archive.writestr(name, PICTURE)
+        archive.writestr("set/table.csv", b"path,label\nfilms/a.png,NORMAL\nfilms/b.png,PNEUMONIA\n")
+    stored = unpack_zip(settings, file, "x.zip")
+    assert names_below(stored.dataset.path) == {"films/a.png", "films/b.png", "table.csv"}
+    assert stored.dataset.n == {"train": {"NORMAL": 1, "PNEUMONIA": 1}}
+    assert [one.id for one in list_datasets(settings)] == [stored.dataset.id]
+
+
+def test_an_upload_whose_table_means_nothing_is_refused(settings: Settings) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.png", PICTURE)
+        archive.writestr("table.csv", b"path,label\n../../a.png,NORMAL\n")
+    refused(settings, file, "below the table's folder in line 2")
