@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -151,6 +151,7 @@ def train(
     backbone_weights: str | Path | None = None,
     run_dir: str | Path | None = None,
     source: str = "",
+    describe: Mapping[str, str] | None = None,
     settings: Settings | None = None,
     report: Report = ignore,
     **config: Any,
@@ -172,6 +173,8 @@ def train(
         None makes a new one below the data folder.
     source
         Where the data comes from, for the card.
+    describe
+        What else is known of the data, by the keys of `training.data.description.FIELDS`: licence, population, ages …
     settings
         Settings of the installation; None reads them from the environment.
     report
@@ -194,6 +197,7 @@ def train(
     from model.networks.architectures import find_architecture
     from model.tf_startup import start_tensorflow
     from training.data.data_request import DataRequest
+    from training.data.description import checked
     from training.runs.request import REQUEST, RunRequest, create_run
 
     settings = settings or load_settings(os.environ)
@@ -208,6 +212,7 @@ def train(
             settings.versions_dir.resolve(),
             weights,
             source,
+            stated=checked(describe or {}),
         )
         create_run(run, chosen, request)
     start_tensorflow(in_batches=True)

@@ -118,6 +118,7 @@ FOR_PAGES = {
     "training.data.audit",
     "training.data.augment",
     "training.data.dataset",
+    "training.data.description",
     "training.data.sample",
     "training.data.sources",
     "training.data.uploads",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -12,11 +12,13 @@ import streamlit as st
 from core.errors import AppError
 from core.formatting import format_estimate, format_interval, format_percentage, format_rate, format_signed
 from model.card import Evaluation, ModelCard
+from model.card_sections import NOT_STATED, data_rows
 from model.operating import NAMES, operating_point, rates_at
 from pages.performance import charts_performance
-from pages.shared import charts, classifiers, frame
+from pages.shared import charts, classifiers, frame, installation
 from pages.shared.measures import MEASURE_NAMES, is_outside, perturbation_name, sample, split_name
 from pages.shared.predictive_values import show_predictive_values
+from records.test_sets import seen
 
 frame.require_frame()
 
@@ -210,7 +212,6 @@ def show_about(card: ModelCard) -> None:
     limitations = "".join(f"<li>{escape(limitation)}</li>" for limitation in card.limitations)
     # Sentences, too long for a table cell.
     audit = "".join(f"<li>{escape(finding)}</li>" for finding in card.data.get("audit", ()))
-    data = {name: value for name, value in card.data.items() if name not in ("audit", "sees_no_lungs_auroc")}
     point = card.operating_point
     facts = {
         "Version": card.version,
@@ -224,8 +225,9 @@ def show_about(card: ModelCard) -> None:
     st.html(
         f'<section class="pl-about"><h2>Intended use</h2><p>{escape(card.intended_use)}</p>'
         f"<h2>Limitations</h2><ul>{limitations}</ul>"
-        f"<h2>Training data</h2>{facts_table(data)}"
+        f"<h2>Training data</h2>{rows_table(data_rows(card))}"
         + (f"<h2>Data audit</h2><ul>{audit}</ul>" if audit else "")
+        + f"<h2>Test sets</h2>{looks_table(card)}"
         + f"<h2>Version</h2>{facts_table(facts)}</section>"
     )
     with st.expander("Technical details"):
@@ -238,6 +240,30 @@ def show_about(card: ModelCard) -> None:
             + (f"<h2>Notes</h2><ul>{notes}</ul>" if notes else "")
             + "</section>"
         )
+
+
+def rows_table(rows: Sequence[tuple[str, str | None]]) -> str:
+    """Return rows of the card as a table; what the card does not hold is said to be missing."""
+    return (
+        '<table class="pl-facts">'
+        + "".join(
+            f"<tr><th>{escape(name)}</th><td>"
+            + (f"<em>{NOT_STATED}</em>" if value is None else escape(one_line(value)))
+            + "</td></tr>"
+            for name, value in rows
+        )
+        + "</table>"
+    )
+
+
+def looks_table(card: ModelCard) -> str:
+    """Return how often each test set of the installation was looked at, with this version among the looks or not."""
+    rows = [
+        (f"{one.test_set.name}, n = {one.test_set.n:,}", one.words + ("" if measured else "; not with this version"))
+        for one in seen(installation.settings())
+        for measured in [card.version in one.versions]
+    ]
+    return rows_table(rows) if rows else "<p>None is named on this installation.</p>"
 
 
 def facts_table(values: Mapping[str, Any]) -> str:

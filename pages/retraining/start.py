@@ -20,6 +20,7 @@ from pages.shared.administrator import still_administrator
 from records.activity import dataset_object
 from training.data.audit import Audit
 from training.data.augment import MAX_STRENGTH
+from training.data.description import FIELDS, MOST_CHARACTERS
 from training.fitting.config import OPTIMIZERS, TrainingConfig, default_config
 from training.runs import audits, estimate, jobs, run_queue
 from training.runs.audits import AuditState
@@ -273,6 +274,23 @@ def wait_for_speed(settings: Settings, architecture: str) -> None:
         st.rerun()
 
 
+def ask_about_data() -> dict[str, str]:
+    """Ask for what headers and tables do not say of the training data; return what was entered."""
+    with st.expander("Training data, for the model card"):
+        st.html(
+            '<p class="pl-note">Ages, sex, projections and X-ray units are read from DICOM headers and tables. What '
+            "is left empty and not in the files is “not stated” on the model card, and the intended use follows from "
+            "it. Do not enter patient data.</p>"
+        )
+        texts = {
+            name: st.text_input(
+                name.capitalize(), key=f"start.stated.{name}", max_chars=MOST_CHARACTERS, placeholder=FIELDS[name]
+            )
+            for name in ("source", "licence", "population", "ages", "labels")
+        }
+    return {name: text.strip() for name, text in texts.items() if text.strip()}
+
+
 def show_button(settings: Settings, who: str, state: AuditState, choice: Choice, config: TrainingConfig) -> None:
     """Draw the note and the button that starts or queues the run."""
     ahead = sum(job.state in ("running", "queued") for job in jobs.list_jobs(settings))
@@ -282,6 +300,7 @@ def show_button(settings: Settings, who: str, state: AuditState, choice: Choice,
         max_chars=300,
         help="Stored on the model card of the new version. Do not enter patient data.",
     )
+    stated = ask_about_data()
     label = "Start training" if not ahead else "Add to queue"
     if ahead:
         st.html(f'<p class="pl-note">{format_count(ahead, "training")} ahead; one runs at a time.</p>')
@@ -294,7 +313,9 @@ def show_button(settings: Settings, who: str, state: AuditState, choice: Choice,
     try:
         job = run_queue.enqueue(
             settings,
-            run_queue.JobRequest(state.dataset.path, config.to_json(), choice.weights, choice.preset, note.strip()),
+            run_queue.JobRequest(
+                state.dataset.path, config.to_json(), choice.weights, choice.preset, note.strip(), stated=stated
+            ),
             who,
         )
     except AppError as error:

@@ -14,6 +14,7 @@ from core.errors import AppError, ClassifierError
 from core.settings import Settings
 from model.networks.architectures import Architecture, find_architecture, is_own
 from training.data.data_request import PATIENT_RULES, DataRequest
+from training.data.description import FIELDS, checked, read_stated
 
 
 def add_command(acts: Any, name: str, summary: str, *examples: str, note: str = "") -> argparse.ArgumentParser:
@@ -167,6 +168,36 @@ def add_data_options(parser: Any, purpose: str = "", required: bool = True) -> N
         help=f"{about} (.csv, .parquet); may be repeated",
         **needs,
     )
+
+
+def add_description_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the administrator states of the data for the model card, from which `stated_of` returns it."""
+    group = parser.add_argument_group(
+        "description of the data", "for the model card, where headers and tables do not say it"
+    )
+    for name in ("source", "licence", "population", "ages"):
+        group.add_argument(f"--{name}", default="", metavar="TEXT", help=FIELDS[name][:1].lower() + FIELDS[name][1:])
+    group.add_argument(
+        "--describe", type=Path, metavar="FILE", help=f"JSON file with any of: {', '.join(FIELDS)}; options win"
+    )
+
+
+def stated_of(options: argparse.Namespace) -> dict[str, str]:
+    """Return what the options say of the data, by the keys of `training.data.description.FIELDS`.
+
+    Parameters
+    ----------
+    options
+        Of a parser with `add_description_options`.
+
+    Raises
+    ------
+    DatasetError
+        If the file of `--describe` cannot be read, or a text is too long.
+    """
+    said = {} if options.describe is None else read_stated(options.describe)
+    given = {name: getattr(options, name) for name in ("source", "licence", "population", "ages")}
+    return said | checked({name: text for name, text in given.items() if text})
 
 
 def add_patient_options(parser: argparse.ArgumentParser) -> None:

@@ -19,9 +19,11 @@ from records.activity import command_line_user, note, noted
 from training.commands.arguments import (
     add_command,
     add_data_options,
+    add_description_options,
     add_patient_options,
     data_of,
     named_folder,
+    stated_of,
     trainable,
 )
 from training.commands.train import add_recipe_options, architecture_of, config_of, starting_weights
@@ -63,6 +65,7 @@ def add_commands(acts: Any) -> None:
         metavar="NAME=DIR",
         help="evaluate on a further folder too; the result goes onto the model card; may be repeated",
     )
+    add_description_options(start)
     add_recipe_options(start)
     start.set_defaults(act=_start)
     watch = add_command(
@@ -137,6 +140,7 @@ def _start(options: argparse.Namespace, settings: Settings) -> int:
             options.preset,
             options.note,
             tuple(options.also_evaluate),
+            stated_of(options),
         ),
         command_line_user(),
     )

@@ -24,10 +24,12 @@ from training.commands.arguments import (
     WrongArgument,
     add_command,
     add_data_options,
+    add_description_options,
     add_patient_options,
     data_of,
     named_folder,
     number,
+    stated_of,
     trainable,
 )
 from training.commands.promote import rules_for
@@ -96,7 +98,7 @@ def add_commands(acts: Any) -> None:
     train.add_argument(
         "--run-dir", type=Path, metavar="RUN", help="directory of the run (default: a new one, named by time)"
     )
-    train.add_argument("--source", default="", metavar="TEXT", help="source of the data, for the model card")
+    add_description_options(train)
     train.add_argument(
         "--note", action="append", default=[], metavar="TEXT", help="note for the model card; may be repeated"
     )
@@ -347,6 +349,7 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
                 tuple(options.also_evaluate),
                 tuple(options.note),
                 None if options.tensorboard is None else options.tensorboard.resolve(),
+                stated_of(options),
             ),
         )
     act, who = "resume" if options.resume else "train", command_line_user()

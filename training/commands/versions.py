@@ -22,7 +22,10 @@ def add_commands(acts: Any) -> None:
     networks.add_argument("--json", type=new_file, metavar="FILE", help="write the list there as JSON")
     networks.set_defaults(act=_architectures)
 
-    versions = add_command(acts, "versions", "list the classifier versions; * marks the one in use", "versions")
+    versions = add_command(
+        acts, "versions", "list the classifier versions; * marks the one in use", "versions", "versions --card in-use"
+    )
+    versions.add_argument("--card", metavar="VERSION", help="show the model card of a version, or of in-use, instead")
     versions.set_defaults(act=_versions)
 
 
@@ -54,9 +57,18 @@ def _architectures(options: argparse.Namespace, _settings: Settings) -> int:
     return 0
 
 
-def _versions(_options: argparse.Namespace, settings: Settings) -> int:
+def _versions(options: argparse.Namespace, settings: Settings) -> int:
     from model.registry import active_version, list_versions, load_card
 
+    if options.card:
+        from model.card_sections import card_to_text
+        from training.evaluation.looks import sets_of
+
+        card = load_card(settings, active_version(settings) if options.card == "in-use" else options.card)
+        print(card_to_text(card))
+        said = sets_of(settings, {card.version})
+        print("\n".join(["", "Test sets", *(f"  {one}" for one in said or ("none on record",))]))
+        return 0
     names = list_versions(settings)
     if not names:
         print("No classifier version yet. Train one: python -m training train --data chest_xray", file=sys.stderr)

@@ -20,30 +20,17 @@ from model.decision import operating_points_by_purpose
 from model.metrics import evaluate
 from training.data.audit import Audit
 from training.data.augment import DOMAIN_SHIFT, JITTER, resolve
+from training.data.description import describe
 from training.data.loading import LoadedFolder
 from training.data.patients import split_in_words
 from training.data.sample import CLASSES, digest
 from training.data.split import DUPLICATES_TOGETHER, HELD_OUT_DIGEST, PATIENT_RULES
 from training.fitting.calibrate import calibrate, choose_operating_point, logits_by_copy
 from training.fitting.config import TrainingConfig, as_served
+from training.fitting.intended_use import intended_use, limitations, patients_in_words
 
 Array = npt.NDArray[Any]
 Predict = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
-INTENDED_USE = (
-    "Decision support for clinicians reading frontal chest radiographs of children aged 1–5 years: how probable "
-    "pneumonia is on the radiograph, and which regions changed that probability. Not a diagnosis; not for adults, "
-    "lateral views, other body parts, follow-up of a known pneumonia, or use without a clinician."
-)
-LIMITATIONS = (
-    "Trained on children of one hospital only (Guangzhou Women and Children's Medical Center); probabilities for other "
-    "hospitals' radiographs may be too high or too low.",
-    "In adults most radiographs without pneumonia are called pneumonia.",
-    "Trained for pneumonia alone; other disease may be called pneumonia or missed.",
-    "The evidence map shows which regions changed the probability. It is coarse and is not the outline of a lesion.",
-    "Radiographs are assigned to patients by file names only.",
-    "The training and test splits of the public data differ in exposure and framing; performance at another site must "
-    "be measured there.",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +59,7 @@ def make_card(
     parameters: int,
     precision: str,
     backbone_weights: str,
-    source: str,
+    stated: Mapping[str, str],
     notes: tuple[str, ...],
 ) -> ModelCard:
     """Choose calibration and operating points on the held-out patients and return the card, without a checksum.
@@ -91,12 +78,15 @@ def make_card(
         Keras precision policy of the run.
     backbone_weights
         Name of the initial weights.
-    source
-        Description of the data.
+    stated
+        What the administrator stated of the data, see `training.data.description`.
     notes
         Further statements of the card.
     """
     scale = calibrate_held_out(predict, loaded, config)
+    description = describe(loaded.samples, stated)
+    unknown = sum(not sample.patient_known for sample in loaded.samples)
+    patients = patients_in_words(len(loaded.samples), unknown, loaded.folder.patient_rules)
     return ModelCard(
         version=version,
         parent=None,
@@ -105,9 +95,9 @@ def make_card(
         sha256="",
         architecture=config.architecture,
         parameters=parameters,
-        intended_use=INTENDED_USE,
-        limitations=LIMITATIONS,
-        data=_describe_data(loaded, audit, source),
+        intended_use=intended_use(description),
+        limitations=limitations(description, patients),
+        data=_describe_data(loaded, audit, description),
         preprocessing={
             "input_px": config.input_px,
             "detail_px": config.detail_px,
@@ -189,7 +179,7 @@ def _describe_training(config: TrainingConfig, precision: str, backbone_weights:
     }
 
 
-def _describe_data(loaded: LoadedFolder, audit: Audit, source: str) -> dict[str, Any]:
+def _describe_data(loaded: LoadedFolder, audit: Audit, description: Mapping[str, Any]) -> dict[str, Any]:
     def counts(side: bool) -> dict[str, int]:
         chosen = loaded.side(side)
         return {name: sum(s.label == label for s in chosen) for label, name in enumerate(CLASSES)} | {
@@ -197,7 +187,7 @@ def _describe_data(loaded: LoadedFolder, audit: Audit, source: str) -> dict[str,
         }
 
     return {
-        "source": source or "a folder of this installation",
+        "source": description["source"]["value"] if description["source"] else "not stated",
         "digest": digest(loaded.samples),
         "train": counts(False),
         "validation": counts(True),
@@ -208,6 +198,7 @@ def _describe_data(loaded: LoadedFolder, audit: Audit, source: str) -> dict[str,
         HELD_OUT_DIGEST: digest(loaded.side(True)),
         "skipped": dict(loaded.folder.skipped),
         DUPLICATES_TOGETHER: bool(loaded.groups),
+        "description": dict(description),
         "audit": [issue.message for issue in audit.issues],
         "sees_no_lungs_auroc": audit.shortcut_auroc if math.isfinite(audit.shortcut_auroc) else None,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from core.json_text import parse_json
 from training.data.audit_split import LEAST_PATIENTS, ONE_HELD_OUT_PATIENT, few_to_hold_out
 from training.data.data_request import AS_BEFORE, DataRequest, request_from_values, request_to_values
 from training.data.dataset import scan
+from training.data.description import checked
 from training.fitting.config import TrainingConfig
 from training.fitting.initial_weights import check_initial_weights
 
@@ -26,7 +27,8 @@ REQUEST, CONFIG, VERSION = "run.json", "config.json", "version.json"
 class RunRequest:
     """Request of a training run; the results of `extra_evaluations` (name, folder) and the notes go on the card.
 
-    `tensorboard` is the folder for logs that TensorBoard shows, None for none; early runs lack it.
+    `tensorboard` is the folder for logs that TensorBoard shows, None for none; `stated` is what the administrator says
+    of the data (`training.data.description`). Early runs lack both.
     """
 
     data: DataRequest
@@ -37,6 +39,7 @@ class RunRequest:
     extra_evaluations: tuple[tuple[str, Path], ...] = ()
     notes: tuple[str, ...] = ()
     tensorboard: Path | None = None
+    stated: Mapping[str, str] = field(default_factory=dict)
 
 
 def create_run(run_dir: Path, config: TrainingConfig, request: RunRequest) -> None:
@@ -132,6 +135,7 @@ def request_from(values: Any) -> RunRequest:
             tuple((name, Path(folder)) for name, folder in values["extra_evaluations"]),
             tuple(values["notes"]),
             Path(values["tensorboard"]) if values.get("tensorboard") else None,
+            checked(values.get("stated") or {}),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(
@@ -142,7 +146,7 @@ def request_from(values: Any) -> RunRequest:
 def _values(request: RunRequest) -> dict[str, Any]:
     """Return the values of run.json; earlier versions read `data` as the one folder that they know."""
     sources = [str(path) for path in request.data.sources]
-    return {field.name: getattr(request, field.name) for field in dataclasses.fields(request)} | {
+    return {one.name: getattr(request, one.name) for one in dataclasses.fields(request)} | {
         "data": sources[0] if len(sources) == 1 else sources,
         "data_request": request_to_values(request.data),
     }

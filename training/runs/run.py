@@ -128,7 +128,7 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
         history,
         parameters=int(network.count_params()),
         precision=policy,
-        source=request.source,
+        stated={**({"source": request.source} if request.source else {}), **request.stated},
         notes=request.notes,
         backbone_weights=initial_weights_name(request.backbone_weights),
     )

@@ -13,7 +13,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from core.errors import ResourceError, RunError
 from core.files import locked, make_folder, sync_folder, write_atomically
 from core.settings import Settings
 from training.data.data_request import DataRequest
+from training.data.description import checked
 from training.fitting.config import TrainingConfig
 from training.runs import processes
 from training.runs.background import CANCELLED
@@ -34,7 +35,7 @@ class JobRequest:
     """Request of an administrator.
 
     `config` is a TrainingConfig as JSON; `weights` as `training.fitting.initial_weights.build_initial_network` takes
-    it.
+    it; `stated` is what the administrator says of the data (`training.data.description`).
     """
 
     data: Path | DataRequest
@@ -43,6 +44,7 @@ class JobRequest:
     preset: str
     note: str = ""
     extra_evaluations: tuple[tuple[str, Path], ...] = ()
+    stated: Mapping[str, str] = field(default_factory=dict)
 
 
 def enqueue(settings: Settings, request: JobRequest, who: str) -> Job:
@@ -92,6 +94,7 @@ def enqueue(settings: Settings, request: JobRequest, who: str) -> Job:
                     request.weights,
                     notes=tuple(filter(None, [request.note])),
                     extra_evaluations=request.extra_evaluations,
+                    stated=checked(request.stated),
                 ),
             )
             _write_job(

@@ -19,6 +19,7 @@ from model.promotions import promote
 from model.registry import add_version
 from pages.shared.measures import split_name
 from pages.shared.predictive_values import predictive_values
+from records.test_sets import add_test_set, record_look
 from tests import ROOT
 
 PERFORMANCE = "pages/performance/performance.py"
@@ -241,3 +242,18 @@ def test_purposes_out_of_order_are_said(tmp_path: Path, monkeypatch: pytest.Monk
     )
     install(card, tmp_path, monkeypatch)
     assert "keep the purposes in order: screening 0.100, rule in 0.400." in text(open_performance())
+
+
+def test_the_page_says_what_is_missing_and_how_often_a_test_set_was_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = install(a_card(), tmp_path, monkeypatch)
+    files = [("a" * 64, 0), ("b" * 64, 1)]
+    add_test_set(settings, "ward 2026", files, "ann")
+    for version in ("2026.01.02-1", "v2"):
+        record_look(settings, files, (version,), "evaluate", "test", "ann")
+    said = text(open_performance())
+    assert "<tr><th>Licence</th><td><em>not stated</em></td></tr>" in said
+    assert "<tr><th>Source</th><td>drawn</td></tr>" in said
+    looked = "looked at twice, by 2 versions; figures on it are optimistic"
+    assert f"<tr><th>ward 2026, n = 2</th><td>{looked}</td></tr>" in said

@@ -22,6 +22,7 @@ from training.data.sources import dataset_at
 from training.fitting.config import TrainingConfig
 from training.runs import audits, estimate, jobs, processes
 from training.runs.estimate import Speed
+from training.runs.request import read_request
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +109,7 @@ def test_press_puts_what_was_chosen_into_the_queue(settings: Settings, key: str)
     app.selectbox(key="start.augmentation").set_value("framing")
     app.slider(key="start.validation").set_value(30)
     app.text_input(key="start.note").set_value("after the new detector")
+    app.text_input(key="start.stated.ages").set_value(" 0–16 years ")
     app.run()
     app.button(key="start.go").click().run()
     assert not app.exception
@@ -117,6 +119,7 @@ def test_press_puts_what_was_chosen_into_the_queue(settings: Settings, key: str)
     config = TrainingConfig.from_json((job.folder / "config.json").read_text())
     assert (config.augmentation, config.validation_fraction) == ("framing", 0.3)
     assert "after the new detector" in (job.folder / "run.json").read_text()
+    assert read_request(job.folder).stated == {"ages": "0–16 years"}
 
 
 @pytest.mark.usefixtures("settings")

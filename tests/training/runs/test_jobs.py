@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import errno
 import json
 import os
@@ -510,6 +511,7 @@ def test_a_request_of_several_sources_is_kept_and_earlier_versions_refuse_it(fil
     other = films.with_name("other")
     shutil.copytree(films, other)
     asked = RunRequest(DataRequest((films, other), ("a", ""), "(.*)-.*", "file"), settings.versions_dir, "random")
+    asked = dataclasses.replace(asked, stated={"licence": "CC BY 4.0"})
     create_run(settings.runs_dir / "two", default_config("cnn_2_1", epochs=3, validation_fraction=0.3), asked)
     assert read_request(settings.runs_dir / "two") == asked
     # An earlier version makes a path of `data`, and a list is none.

@@ -54,6 +54,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]
                 "--run-dir",
                 str(run_dir),
                 "--promote",
+                "--licence",
+                "drawn, no rights reserved",
                 *SMALL,
             ],
             cwd=ROOT,
@@ -83,6 +85,11 @@ def test_killed_run_resumes_and_makes_a_version_with_its_card(trained: tuple[Pat
     assert card["data"]["train"]["NORMAL"] + card["data"]["validation"]["NORMAL"] == 12
     assert card["evaluations"]["validation"]["n"] == sum(card["data"]["validation"][c] for c in ("NORMAL", "PNEUMONIA"))
     assert card["preprocessing"]["input_px"] == 96
+    # The drawn films have the names of Kermany's, which is all that is known of them beside what was stated.
+    described = card["data"]["description"]
+    assert described["ages"]["from"].startswith("known for this dataset")
+    assert described["licence"] == {"value": "drawn, no rights reserved", "from": "stated by the administrator"}
+    assert described["sex"] is None and "1–5 years" in card["intended_use"]
     split = (run_dir / "split.csv").read_text().splitlines()[1:]
     sides: dict[str, set[str]] = {}
     for row in split:
