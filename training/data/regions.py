@@ -338,7 +338,7 @@ def _box(row: Mapping[str, str], table: Path) -> Box:
 
 
 def _patient(path: Path, given: str) -> tuple[str, bool]:
-    return (given, True) if given else patient_of_name(path.name)
+    return (given, True) if given else patient_of_name(path.as_posix())
 
 
 def _counted(reasons: Mapping[str, int]) -> dict[str, int]:
