@@ -95,6 +95,7 @@ PACKAGES: dict[str, dict[str, set[str]]] = {
 BELOW_DICOM = {"imaging.film", "imaging.jpeg", "imaging.limits", "imaging.lut", "imaging.worker"}
 TENSORFLOW = {
     "model.networks.build",
+    "model.networks.export",
     "model.networks.graphs",
     "model.networks.layers",
     "model.networks.small",

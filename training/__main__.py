@@ -13,6 +13,7 @@ from core.settings import load_settings
 from training.commands import (
     audit,
     evaluate,
+    export,
     jobs,
     leaderboard,
     ledger,
@@ -41,6 +42,7 @@ EXAMPLES = """examples:
   python -m training tune --data chest_xray --architecture cnn_77k --trials 30
   python -m training leaderboard --data chest_xray --budget-minutes 10 --out leaderboard.md
   python -m training recalibrate --data chest_xray --classifier 2026.11.21-3
+  python -m training export 2026.11.21-3 --format onnx --out lens_onnx
   python -m training versions
   python -m training rollback --reason "too many false alarms"
 
@@ -69,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
         speed,
         preview,
         recalibrate,
+        export,
         promote,
         versions,
     ):
