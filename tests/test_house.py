@@ -112,6 +112,8 @@ TENSORFLOW = {
     "training.experiments.trial",
     "training.commands.leaderboard",
 }
+# Optional packages, of the extra `export`.
+RUNTIMES = {"onnxruntime", "openvino"}
 # tensorflow only inside functions: importing these must stay cheap.
 LAZY = {"training.fitting.initial_weights", "training.experiments.tune", "training.commands.leaderboard"}
 # What the pages may know of training; none of it needs tensorflow to be imported.
@@ -182,6 +184,8 @@ def test_every_arrow_goes_down(module: str, path: Path) -> None:
         if top in {"tensorflow", "keras"}:
             assert module in TENSORFLOW, f"{module} imports {target}"
             assert module not in LAZY or not at_top, "only inside its functions may it need tensorflow"
+        elif top in RUNTIMES:
+            assert module == "model.networks.export" and not at_top, f"{module} imports {target}"
         elif top != room:
             allowed = ALLOWED[room]
             assert any(target == one or target.startswith(one + ".") for one in allowed), f"{module} imports {target}"

@@ -71,6 +71,7 @@ _FIELDS = (
     "mirror",
     "fills_border",
     "budget_minutes",
+    "detail_px",
 )
 
 
@@ -172,6 +173,13 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
         type=number(int, 32, 1024),
         metavar="PX",
         help="image side at full size and in use (default: the network's own)",
+    )
+    what.add_argument(
+        "--detail-px",
+        type=number(int, 32, 1024),
+        metavar="PX",
+        help="side to which every radiograph is reduced first, in training and in use: nothing finer is seen (224). "
+        "More needs memory for n × PX × PX bytes several times over, and --input-px at least as large to be of use",
     )
     what.add_argument(
         "--train-after",

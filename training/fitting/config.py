@@ -152,6 +152,7 @@ class TrainingConfig:
             ("augmentation_strength", 0, 2),
             ("max_class_ratio", 1, 1e6),
             ("input_px", 32, 1024),
+            ("detail_px", 16, 1024),
             ("cached_copies", 0, 20),
         ):
             if not low <= getattr(self, name) <= high:

@@ -114,7 +114,7 @@ def _refuse_less(what: str, needed: float, free: float) -> None:
     if free < needed:
         advice = {
             "disk": "Free some disk space, then resume the run.",
-            "memory": "End other programs on this machine, or start a new run with a smaller batch.",
+            "memory": "End other programs on this machine, or start a new run with a smaller batch or --detail-px.",
         }
         raise ResourceError(
             f"expected {format_size(needed)} of free {what} for this run. Received: {format_size(free)}",

@@ -79,7 +79,7 @@ def test_steps_epochs_and_configuration_are_written_and_passed_on(tmp_path: Path
 
 
 def test_a_run_that_is_resumed_draws_no_step_twice(tmp_path: Path) -> None:
-    write_dataset(tmp_path / "films", 8)
+    write_dataset(tmp_path / "films", 12)
     run = tmp_path / "home" / "runs" / "one"
     asked = RunRequest(
         DataRequest((tmp_path / "films",)), run.parent / "versions", "random", tensorboard=tmp_path / "l"
