@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from training.data.dataset import DatasetFolder
     from training.data.sample import Sample
     from training.evaluation.looks import Recorder
+    from training.runs.learned_films import FilmsSeen
 
 _COMPARE_NOTE = """\
 Every difference is A minus B: A is --classifier, B is --with. With the name of a run, A is the version that it made, B
@@ -140,16 +141,20 @@ def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
         score_samples,
     )
     from training.evaluation.looks import looks_in_words
+    from training.runs.learned_films import FilmsSeen
 
+    seen = FilmsSeen()
     with _bar("evaluating", len(samples)) as bar:
-        used, logits, failures = score_samples(classifier, samples, bar.update)
+        used, logits, failures = score_samples(classifier, samples, bar.update, seen)
     _print_skipped(failures)
     recorded = _recorder(settings, "evaluate")(used, (classifier.version,), folder.request.title)
     evaluation = evaluate_scores(classifier.card, used, logits, folder.request.title)
     said = looks_in_words(settings, recorded)
-    _write(options.json, evaluation_to_json(evaluation, classifier.version, said))
+    (learned,) = _learned(settings, (classifier.version,), seen)
+    _write(options.json, evaluation_to_json(evaluation, classifier.version, said, learned))
     print(evaluation_to_text(evaluation, classifier.version))
     _print_looks(said)
+    _print_learned([learned])
     if options.detail or options.prevalence:
         detail = look_closer(classifier.card, used, logits, folder.request.title, options.prevalence or PREVALENCES)
         _write(options.detail, detail_to_json(detail))
@@ -169,15 +174,19 @@ def _compare(options: argparse.Namespace, settings: Settings) -> int:
     folder, (a, b) = _prepared(options, settings, options.classifier, options.other)
     samples = folder.train
     from training.evaluation.compare import compare_classifiers, comparison_to_json, comparison_to_text
+    from training.runs.learned_films import FilmsSeen
 
+    seen = FilmsSeen()
     with _bar("comparing", len(samples)) as bar:
-        comparison, used, failures = compare_classifiers(a, b, samples, bar.update)
+        comparison, used, failures = compare_classifiers(a, b, samples, bar.update, seen=seen)
     _print_skipped(failures)
     said = _looked(settings, "compare", used, (a.version, b.version), folder.request.title)
     names = [folder.name_of(sample) for sample in used]
-    _write(options.json, comparison_to_json(comparison, names))
+    learned = _learned(settings, (a.version, b.version), seen)
+    _write(options.json, comparison_to_json(comparison, names, learned))
     print(comparison_to_text(comparison, names, folder.request.title))
     _print_looks(said)
+    _print_learned(learned)
     return 0
 
 
@@ -271,6 +280,20 @@ def _looked(
     from training.evaluation.looks import looks_in_words
 
     return looks_in_words(settings, _recorder(settings, command)(samples, versions, split))
+
+
+def _learned(settings: Settings, versions: Sequence[str], seen: FilmsSeen) -> list[dict[str, Any]]:
+    """Return how many of the films each version has learned from."""
+    from training.runs.learned_films import learned_films
+
+    found = (learned_films(settings, version, seen) for version in versions)
+    return [dataclasses.asdict(one) | {"warning": one.sentence} for one in found]
+
+
+def _print_learned(learned: Iterable[dict[str, Any]]) -> None:
+    for one in learned:
+        if one["warning"]:
+            print(printable(f"warning: {one['warning']}"))
 
 
 def _print_looks(said: Iterable[str]) -> None:

@@ -111,8 +111,8 @@ def near_duplicates(fingerprints: Mapping[int, Fingerprint], exact: Sequence[Seq
         return i
 
     # Computed on demand: few files get this far, and all of them would take gigabytes.
-    flat = cache(lambda i: _standardised(fingerprints[i].thumbnail))
-    for mask in _masks():
+    flat = cache(lambda i: standardised(fingerprints[i].thumbnail))
+    for mask in hash_masks():
         for members in _by(candidates, lambda i, mask=mask: fingerprints[i].phash & mask):  # type: ignore[misc]
             for position, i in enumerate(members):
                 for j in members[position + 1 : position + 1 + MAX_NEIGHBOURS]:
@@ -132,7 +132,7 @@ def _by(items: Iterable[int], key: Callable[[int], Any]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _masks() -> list[int]:
+def hash_masks() -> list[int]:
     """Return every choice of three of six bands of a 64-bit hash, as masks.
 
     Three flipped bits leave at least three bands unchanged, so two near hashes agree under one of the masks; and 32
@@ -143,7 +143,19 @@ def _masks() -> list[int]:
     return [sum(chosen) for chosen in combinations(bands, BANDS - NEAR_BITS)]
 
 
-def _standardised(thumbnail: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def standardised(thumbnail: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Return a thumbnail's detail as a vector of length 1.
+
+    Parameters
+    ----------
+    thumbnail
+        (THUMBNAIL_PX, THUMBNAIL_PX), uint8.
+
+    Returns
+    -------
+    ndarray
+        (THUMBNAIL_PX ** 2,), float32.
+    """
     # Without the low frequencies that all chest radiographs share, so that a correlation means the same exposure.
     grey = thumbnail.astype(np.float32)
     detail = grey - cv2.GaussianBlur(grey, (0, 0), 4)

@@ -32,7 +32,7 @@ from model.intervals import (
 )
 from model.metrics import RESAMPLES, evaluate, measures, percentile_interval, resampled
 from training.data.sample import Sample
-from training.evaluation.evaluate import Failures, plain, score_side_by_side
+from training.evaluation.evaluate import Failures, Seen, plain, score_side_by_side
 
 Array = npt.NDArray[Any]
 COMPARED = ("auroc", "accuracy", "sensitivity", "specificity", "ece")
@@ -198,6 +198,7 @@ def compare_classifiers(
     samples: Sequence[Sample],
     tick: Tick | None = None,
     most: int = MAX_DISAGREEING,
+    seen: Seen | None = None,
 ) -> tuple[Comparison, list[Sample], Failures]:
     """Compare two classifiers on the radiographs of samples that can be read.
 
@@ -211,6 +212,8 @@ def compare_classifiers(
         Called with the number of files done since the last call.
     most
         Largest number of `Comparison.disagreeing`.
+    seen
+        Called with each radiograph that is read.
 
     Returns
     -------
@@ -222,7 +225,7 @@ def compare_classifiers(
     DatasetError
         If no file can be read.
     """
-    used, logits, failures = score_side_by_side((a, b), samples, tick)
+    used, logits, failures = score_side_by_side((a, b), samples, tick, seen)
     first, second = (
         Scores(one.version, probabilities(row, one.card.calibration), one.card.operating_point.probability)
         for one, row in zip((a, b), logits, strict=True)
@@ -312,9 +315,12 @@ def _paired(
     return Measure(value, max(-1.0, value - unseen), min(1.0, value + unseen))
 
 
-def comparison_to_json(comparison: Comparison, names: Sequence[str]) -> str:
-    """Return `comparison` as JSON; `names`, (n,), are the paths of the files. An undefined measure is null."""
-    values = asdict(comparison)
+def comparison_to_json(comparison: Comparison, names: Sequence[str], learned: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Return `comparison` as JSON; `names`, (n,), are the paths of the files. An undefined measure is null.
+
+    `learned`, the numbers of films that each version has learned from, stand under "training_overlap".
+    """
+    values = asdict(comparison) | ({"training_overlap": list(learned)} if learned else {})
     for row in values["disagreeing"]:
         row["path"] = names[row["index"]]
     return json.dumps(plain(values), indent=1, ensure_ascii=False)

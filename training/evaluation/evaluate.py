@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ from training.evaluation.looks import Recorder
 BATCH = 16
 PREVALENCES = (0.05, 0.2, 0.5)
 Failures = list[tuple[Path, str]]
+# Called with each radiograph that is read.
+Seen = Callable[[Radiograph], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,7 @@ def evaluate_scores(
 
 
 def score_samples(
-    classifier: Classifier, samples: Sequence[Sample], tick: Tick | None = None
+    classifier: Classifier, samples: Sequence[Sample], tick: Tick | None = None, seen: Seen | None = None
 ) -> tuple[list[Sample], npt.NDArray[np.float32], Failures]:
     """Classify radiographs.
 
@@ -195,6 +197,8 @@ def score_samples(
         The radiographs.
     tick
         Called with the number of files done since the last call.
+    seen
+        Called with each radiograph that is read, in the order of what is returned.
 
     Returns
     -------
@@ -210,12 +214,12 @@ def score_samples(
     DatasetError
         If no file can be read.
     """
-    used, logits, failures = score_side_by_side((classifier,), samples, tick)
+    used, logits, failures = score_side_by_side((classifier,), samples, tick, seen)
     return used, logits[0], failures
 
 
 def score_side_by_side(
-    classifiers: Sequence[Classifier], samples: Sequence[Sample], tick: Tick | None = None
+    classifiers: Sequence[Classifier], samples: Sequence[Sample], tick: Tick | None = None, seen: Seen | None = None
 ) -> tuple[list[Sample], npt.NDArray[np.float32], Failures]:
     """Classify radiographs with several classifiers; each file is decoded once.
 
@@ -223,7 +227,7 @@ def score_side_by_side(
     ----------
     classifiers
         The classifiers.
-    samples, tick
+    samples, tick, seen
         As in `score_samples`.
 
     Returns
@@ -248,6 +252,8 @@ def score_side_by_side(
         pictures: list[list[npt.NDArray[np.uint8]]] = [[] for _ in classifiers]
         for sample, radiograph in decoded(batch, failures):
             used.append(replace(sample, sha256=radiograph.sha256))
+            if seen is not None:
+                seen(radiograph)
             for own, classifier in zip(pictures, classifiers, strict=True):
                 own.append(classifier.input_of(radiograph))
         if pictures[0]:
@@ -355,10 +361,13 @@ def _as_read(card: ModelCard, point: PurposePoint) -> PurposePoint:
     return replace(moved, sensitivity=rates.sensitivity.value, specificity=rates.specificity.value)
 
 
-def evaluation_to_json(evaluation: Evaluation, version: str, looks: Sequence[str] = ()) -> str:
+def evaluation_to_json(
+    evaluation: Evaluation, version: str, looks: Sequence[str] = (), learned: Mapping[str, Any] | None = None
+) -> str:
     """Return `evaluation` of the classifier `version` as one flat JSON object; an undefined measure is null.
 
-    `looks`, sentences about the test sets that it met, stand under "test_sets" where there are any.
+    `looks`, sentences about the test sets that it met, stand under "test_sets" where there are any, and `learned`, the
+    numbers of films that the version has learned from, under "training_overlap".
     `ece` is that of the set as it is; `calibration_intercept`, `calibration_slope` and `ece_debiased` are measured with
     the classes weighted to `calibration_prevalence`.
     """
@@ -378,6 +387,7 @@ def evaluation_to_json(evaluation: Evaluation, version: str, looks: Sequence[str
         flat["calibration_prevalence"] = found.prevalence
         for name, measure in _calibration_rows(found):
             flat |= {name: measure.value, f"{name}_ci": [measure.low, measure.high]}
+    flat |= {} if learned is None else {"training_overlap": learned}
     return json.dumps(plain(flat), indent=1, ensure_ascii=False)
 
 

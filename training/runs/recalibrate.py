@@ -37,6 +37,7 @@ from training.evaluation.looks import Recorder, recorder
 from training.fitting.config import TrainingConfig, config_from
 from training.fitting.model_card import calibrate_held_out, calibration_pictures
 from training.fitting.population import learn_population, population_pictures
+from training.runs.learned_films import save_films
 
 _BATCH = 16
 
@@ -129,12 +130,14 @@ def recalibrate(
     evaluations = _evaluations(rescaled, loaded, extra, report, looked)
     renewed = dataclasses.replace(renewed, evaluations={**renewed.evaluations, **evaluations})
     make_folder(out)
-    return add_version(
+    made = add_version(
         out,
         renewed,
         lambda path: shutil.copyfile(folder / card.weights_file, path),
         None if population is None else lambda path: save_population(population, path),
     )
+    save_films(made, loaded.samples, loaded.held_out, loaded.fingerprints)
+    return made
 
 
 def configuration(card: ModelCard) -> TrainingConfig:

@@ -53,6 +53,7 @@ from training.runs import processes
 from training.runs.event_log import event_log
 from training.runs.held_out import keeps_duplicates
 from training.runs.jobs import started_by
+from training.runs.learned_films import save_films
 from training.runs.progress import forget_points, recorded
 from training.runs.request import RunRequest, announce_version, finished_version, read_config, read_request
 
@@ -140,12 +141,14 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
     make_folder(request.out)
     report(Progress("adding the version"))
     announce_version(run_dir, request.out / card.version, card.created_at)
-    return add_version(
+    folder = add_version(
         request.out,
         card,
         lambda path: save_network(network, path),
         None if population is None else lambda path: save_population(population, path),
     )
+    save_films(folder, loaded.samples, loaded.held_out, loaded.fingerprints)
+    return folder
 
 
 def split_audit(audit: Audit, loaded: LoadedFolder) -> SplitAudit:

@@ -11,7 +11,7 @@ import pytest
 from tests.phantoms import as_jpeg, as_png, chest, write_dataset
 from training.data.audit import Audit, audit_folder, audit_to_json, audit_to_text
 from training.data.dataset import scan_folder
-from training.data.duplicates import NEAR_BITS, Fingerprint, _masks, near_duplicates
+from training.data.duplicates import NEAR_BITS, Fingerprint, hash_masks, near_duplicates
 
 
 def audit(folder: Path) -> Audit:
@@ -132,8 +132,8 @@ def test_the_public_dataset(test_data: Path, tmp_path: Path) -> None:
     assert result.shortcut_auroc > 0.75
 
 
-def test_hashes_that_differ_in_three_bits_agree_under_one_of_the_masks() -> None:
-    masks = _masks()
+def test_hashes_that_differ_in_three_bits_agree_under_one_of_thehash_masks() -> None:
+    masks = hash_masks()
     assert len(masks) == 20 and all(28 <= mask.bit_count() <= 36 for mask in masks)
     rng = np.random.default_rng(0)
     for _ in range(500):

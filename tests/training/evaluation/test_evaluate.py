@@ -282,7 +282,9 @@ def test_evaluate_prints_and_writes(
     assert printed.out.startswith("clinic: n = 10, classifier a, operating point 0.500")
     assert "skipped" in printed.err and "broken.png" in printed.err
     assert "bacteria" not in printed.out
-    assert list(json.loads((tmp_path / "out.json").read_text())) == JSON_KEYS + CALIBRATION_KEYS
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert list(written) == [*JSON_KEYS, *CALIBRATION_KEYS, "training_overlap"]
+    assert written["training_overlap"]["unknown"] == ["a"] and "of a are not on record" in printed.out
 
 
 def test_evaluate_looks_closer_when_asked(
