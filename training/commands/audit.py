@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from core.files import write_atomically
+from core.printable import printable
 from core.settings import Settings
 from training.commands.arguments import add_command, add_data_options, add_patient_options, data_of
 
@@ -20,11 +22,17 @@ def add_commands(acts: Any) -> None:
         "audit",
         "check a dataset for duplicates, leaks between splits and damaged files",
         "audit --data chest_xray --json audit.json",
+        "audit --data chest_xray --label-noise",
         note="exit status: 0 no finding blocks training, 1 one does",
     )
     add_data_options(audit)
     add_patient_options(audit)
     audit.add_argument("--json", type=Path, metavar="FILE", help="write the audit there as JSON")
+    audit.add_argument(
+        "--label-noise",
+        action="store_true",
+        help="also rank films of train and val whose label may be wrong (confident learning); reads them once more",
+    )
     audit.set_defaults(act=_audit)
     patients = add_command(
         acts,
@@ -48,9 +56,21 @@ def _audit(options: argparse.Namespace, settings: Settings) -> int:
     total = sum(len(part) for part in (folder.train, folder.val, folder.test))
     with tqdm(total=total, desc="auditing", disable=None, leave=False) as bar:
         audit = audit_folder(folder, bar.update)
+    lines, values = [audit_to_text(audit)], json.loads(audit_to_json(audit))
+    if options.label_noise:
+        from training.data import label_noise
+
+        with tqdm(total=len(folder.train) + len(folder.val), desc="ranking labels", disable=None, leave=False) as bar:
+            ranked = label_noise.rank_labels(folder, bar.update)
+        values["label_noise"] = None if ranked is None else label_noise.to_json(ranked)
+        lines += (
+            [f"label noise: unknown with fewer than {label_noise.LEAST_GROUPS} patients of a class"]
+            if ranked is None
+            else [printable(line) for line in label_noise.to_text(ranked)]
+        )
     if options.json:
-        write_atomically(options.json, audit_to_json(audit) + "\n")
-    print(audit_to_text(audit))
+        write_atomically(options.json, json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    print("\n".join(lines))
     return 1 if audit.is_blocked else 0
 
 
