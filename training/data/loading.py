@@ -118,6 +118,11 @@ class LoadedFolder:
         """1 for viral, 0 for bacterial pneumonia, −1 where the file name gives no pathogen; int (n,)."""
         return np.array([{"virus": 1, "bacteria": 0}.get(sample.pathogen, -1) for sample in self.samples])
 
+    @property
+    def sources(self) -> npt.NDArray[np.int_]:
+        """Source of each sample by number, int (n,)."""
+        return np.unique([sample.source for sample in self.samples], return_inverse=True)[1].astype(np.int_)
+
     def side(self, held_out: bool) -> list[Sample]:
         """Return the samples of one side of the split."""
         return [s for s, out in zip(self.samples, self.held_out, strict=True) if out == held_out]

@@ -1,4 +1,4 @@
-"""The split of a dataset by patient, and the order of an epoch.
+"""The split of a dataset by patient.
 
 What stays together is a group: all radiographs of a patient, and of every patient who has the same file or, where the
 caller knows them, the same or nearly the same picture.
@@ -151,27 +151,3 @@ def same_by_group(groups: Iterable[str]) -> Same:
     for i, name in enumerate(groups):
         places[name].append(i)
     return [members for members in places.values() if len(members) > 1]
-
-
-def epoch_order(labels: npt.NDArray[np.int_], max_ratio: float, rng: np.random.Generator) -> npt.NDArray[np.int_]:
-    """Draw one epoch: all samples of the smaller class, and a random part of the larger one.
-
-    Parameters
-    ----------
-    labels
-        (n,), int in {0, 1}.
-    max_ratio
-        Largest ratio of the larger to the smaller class, at least 1.
-    rng
-        Generator of the draw, which changes from epoch to epoch.
-
-    Returns
-    -------
-    npt.NDArray[np.int_]
-        (m,), indices in random order.
-    """
-    by_class = [np.flatnonzero(labels == label) for label in (0, 1)]
-    smaller = min(len(members) for members in by_class)
-    limit = max(1, int(smaller * max_ratio))
-    drawn = [rng.permutation(members)[:limit] for members in by_class]
-    return rng.permutation(np.concatenate(drawn))

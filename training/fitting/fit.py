@@ -27,8 +27,8 @@ from model.engine import mirrored_mean
 from model.metrics import auroc
 from model.networks.graphs import logit_function
 from training.data.augment import Augmentation, resolve
+from training.data.epoch import NO_SOURCES, drawn_counts, epoch_order
 from training.data.input_pipeline import Batch, batches
-from training.data.split import epoch_order
 from training.fitting.batch_norm import recompute_batch_norms
 from training.fitting.config import Stage, TrainingConfig, as_served
 from training.fitting.progress import EpochEnd, FittingStep
@@ -44,7 +44,8 @@ Array = npt.NDArray[Any]
 class TrainingData:
     """Squashed pictures, uint8 (n, detail_px, detail_px), and labels, int (n,), of both sides of the split.
 
-    `train_virus` (n,) is 1 for a viral pneumonia, 0 for a bacterial one, −1 where the file name does not say.
+    `train_virus` (n,) is 1 for a viral pneumonia, 0 for a bacterial one, −1 where it is unknown; `train_sources`, int
+    (n,), is empty for one source.
     """
 
     train_pictures: npt.NDArray[np.uint8]
@@ -52,6 +53,7 @@ class TrainingData:
     val_pictures: npt.NDArray[np.uint8]
     val_labels: npt.NDArray[np.int_]
     train_virus: npt.NDArray[np.int_] = field(default_factory=lambda: np.zeros(0, np.int_))
+    train_sources: npt.NDArray[np.int_] = field(default_factory=lambda: NO_SOURCES)
 
 
 def precision_policy(requested: str) -> str:
@@ -116,7 +118,8 @@ def _fit_epoch(
     config, stage = trainer.config, trainer.config.epochs[plan.index]
     virus = data.train_virus if len(data.train_virus) else np.full(len(data.train_labels), -1)
     labels = np.column_stack((data.train_labels, virus))
-    order = epoch_order(data.train_labels, config.max_class_ratio, np.random.default_rng((config.seed, plan.index)))
+    rng = np.random.default_rng((config.seed, plan.index))
+    order = epoch_order(data.train_labels, config.max_class_ratio, rng, data.train_sources)
     feed = batches(
         data.train_pictures,
         labels,
@@ -180,7 +183,8 @@ def _fit_epoch(
 def _statistics_batches(data: TrainingData, config: TrainingConfig, index: int) -> Iterator[Batch]:
     """Return the first batches of an epoch, augmented as for training."""
     stage = config.epochs[index]
-    order = epoch_order(data.train_labels, config.max_class_ratio, np.random.default_rng((config.seed, index)))
+    rng = np.random.default_rng((config.seed, index))
+    order = epoch_order(data.train_labels, config.max_class_ratio, rng, data.train_sources)
     return batches(
         data.train_pictures,
         data.train_labels,
@@ -192,7 +196,7 @@ def _statistics_batches(data: TrainingData, config: TrainingConfig, index: int) 
     )
 
 
-def balance(labels: Array, config: TrainingConfig) -> tuple[tuple[float, float], int]:
+def balance(labels: Array, config: TrainingConfig, sources: Array = NO_SOURCES) -> tuple[tuple[float, float], int]:
     """Return loss weights and size of an epoch.
 
     Parameters
@@ -201,6 +205,8 @@ def balance(labels: Array, config: TrainingConfig) -> tuple[tuple[float, float],
         (n,), int in {0, 1}.
     config
         Its `max_class_ratio` limits the larger class.
+    sources
+        As in `training.data.epoch.epoch_order`.
 
     Returns
     -------
@@ -209,6 +215,10 @@ def balance(labels: Array, config: TrainingConfig) -> tuple[tuple[float, float],
     n : int
         Pictures of an epoch.
     """
+    if len(by_source := drawn_counts(labels, config.max_class_ratio, sources)) > 1:
+        drawn = by_source.sum(axis=0)
+        weights = drawn.sum() / (2 * drawn)
+        return (float(weights[0]), float(weights[1])), int(drawn.sum())
     counts = np.array([(labels == 0).sum(), (labels == 1).sum()])
     drawn = np.minimum(counts, counts.min() * config.max_class_ratio)
     weights = drawn.sum() / (2 * drawn)
@@ -253,7 +263,7 @@ def fit(
     FloatingPointError
         If the loss is no longer finite.
     """
-    class_weights, drawn = balance(data.train_labels, config)
+    class_weights, drawn = balance(data.train_labels, config, data.train_sources)
     steps = math.ceil(drawn / config.batch_size)
     trainer = Trainer(network, config, class_weights)
     forward = logit_function(network)

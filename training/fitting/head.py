@@ -22,8 +22,8 @@ from core.progress import Report, counted
 from imaging.radiograph import enlarge
 from model.metrics import auroc
 from model.networks.layers import POOL_LAYER
+from training.data.epoch import epoch_order
 from training.data.input_pipeline import batches
-from training.data.split import epoch_order
 from training.fitting.config import TrainingConfig
 from training.fitting.fit import TrainingData, balance, stage_recipe, validation_row
 from training.fitting.progress import EpochEnd, FittingStep
@@ -75,7 +75,7 @@ def fit_head(
         )
     train, labels, val = _features(network, config, data, run_dir, report)
     head = _head(network, config)
-    trainer = Trainer(head, config, balance(data.train_labels, config)[0])
+    trainer = Trainer(head, config, balance(data.train_labels, config, data.train_sources)[0])
     done = 0
     history: History = []
     if (run_dir / CHECKPOINT).exists():
@@ -173,7 +173,9 @@ def _features(
     signature = [tf.TensorSpec((None, stage.input_px, stage.input_px, 1), tf.float32)]
     forward = tf.function(lambda x: tf.cast(pooled(x, training=False), tf.float32), input_signature=signature)
     orders = [
-        epoch_order(data.train_labels, config.max_class_ratio, np.random.default_rng((config.seed, copy)))
+        epoch_order(
+            data.train_labels, config.max_class_ratio, np.random.default_rng((config.seed, copy)), data.train_sources
+        )
         for copy in range(config.cached_copies)
     ]
     tick = counted(report, COMPUTING, sum(map(len, orders)) + len(data.val_labels))

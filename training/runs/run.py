@@ -174,7 +174,9 @@ def split_audit(audit: Audit, loaded: LoadedFolder) -> SplitAudit:
 def training_data(loaded: LoadedFolder) -> TrainingData:
     """Return both parts of the split in the form that `training.fitting.fit` takes."""
     out, labels = loaded.held_out, loaded.labels
-    return TrainingData(loaded.pictures[~out], labels[~out], loaded.pictures[out], labels[out], loaded.virus[~out])
+    return TrainingData(
+        loaded.pictures[~out], labels[~out], loaded.pictures[out], labels[out], loaded.virus[~out], loaded.sources[~out]
+    )
 
 
 def audited(data: Path | DataRequest, report: Report) -> Audit:

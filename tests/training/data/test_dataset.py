@@ -14,7 +14,7 @@ from training.data.dataset import scan_folder
 from training.data.loading import load_folder, read_samples
 from training.data.manifest import read_manifest_rows, write_manifest
 from training.data.sample import Sample, digest
-from training.data.split import epoch_order, groups_of, hold_out, split_by_patient
+from training.data.split import groups_of, hold_out, split_by_patient
 
 samples_of_patients = st.lists(
     st.tuples(st.integers(0, 1), st.integers(0, 40), st.integers(0, 60)),
@@ -98,16 +98,6 @@ def test_digest_names_content_and_label_not_paths() -> None:
     one = [Sample(Path("a"), 0, "p", True, "", "1"), Sample(Path("b"), 1, "q", True, "", "2")]
     assert digest(one) == digest([replace(s, path=Path("elsewhere")) for s in reversed(one)])
     assert digest(one) != digest([replace(s, label=1 - s.label) for s in one])
-
-
-def test_epoch_draws_all_of_the_smaller_class_and_new_ones_of_the_larger() -> None:
-    labels = np.array([0] * 20 + [1] * 100)
-    first = epoch_order(labels, 1.5, np.random.default_rng(1))
-    second = epoch_order(labels, 1.5, np.random.default_rng(2))
-    assert sorted(first[labels[first] == 0]) == list(range(20))
-    assert (labels[first] == 1).sum() == 30
-    assert len(set(first)) == len(first)
-    assert set(first[labels[first] == 1]) != set(second[labels[second] == 1])
 
 
 def test_manifest_says_which_side_each_file_is_on(tmp_path: Path) -> None:
