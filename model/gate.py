@@ -6,11 +6,13 @@ Checked in turn: the header, the grey values (`model.gate_measures`), and the di
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from core.formatting import format_age, format_percentage
 from imaging.film import FOR_PROCESSING, Radiograph
 from model.assessment import InputIssue
+from model.card import ModelCard
 from model.gate_measures import GreyMeasures, measure_greys, subsample
 from model.population import Judgement
 
@@ -23,23 +25,69 @@ CLIPPED_SHARE = 1 / 3
 SMALLEST_FIELD = 0.15
 # An arrow or a line of coloured text covers the first share; above the second the image is no annotated radiograph.
 ANNOTATED_SHARE, COLOUR_SHARE = 0.002, 0.35
-YOUNGEST, OLDEST = 1.0, 6.0
-# From this age on nearly every radiograph is called pneumonia, so the probability does not help.
 ADULT = 18.0
 _OUTSIDE = "OUTSIDE_POPULATION"
 _EXPORT = "Export the radiograph itself from the viewer, without anything around it, and upload that file."
 
 
-def check(radiograph: Radiograph) -> tuple[InputIssue, ...]:
-    """Check header, size, grey values and colour of a radiograph; return the issues, blocking ones first."""
+@dataclass(frozen=True, slots=True)
+class TrainingAges:
+    """Ages of a training population in completed years, both included, and whom it shows in words."""
+
+    youngest: float
+    oldest: float
+    words: str
+
+
+# The versions whose card does not describe their data were trained on these children.
+GUANGZHOU = TrainingAges(1, 5, "children aged 1–5 years at one hospital")
+
+
+def training_ages(card: ModelCard) -> TrainingAges | None:
+    """Return the ages of the training population of a version; None where its card says that they are not known.
+
+    Parameters
+    ----------
+    card
+        The card; older ones do not describe their data.
+    """
+    described = card.data.get("description")
+    if not isinstance(described, Mapping):
+        return GUANGZHOU
+    match described.get("intended_ages"):
+        case [int() | float() as youngest, int() | float() as oldest]:
+            words = str(described.get("intended_population") or "")
+            whole = GUANGZHOU.words if words and GUANGZHOU.words.startswith(words) else words
+            return TrainingAges(float(youngest), float(oldest), whole)
+    return None
+
+
+def check(radiograph: Radiograph, ages: TrainingAges | None = GUANGZHOU) -> tuple[InputIssue, ...]:
+    """Check header, size, grey values and colour of a radiograph; return the issues, blocking ones first.
+
+    Parameters
+    ----------
+    radiograph
+        The radiograph.
+    ages
+        Of the training population; None where they are not known, and the patient's age cannot be outside them.
+    """
     greys = measure_greys(subsample(radiograph))
     return sort_issues(
-        (*_size(radiograph), *_greys(greys), *_colour(radiograph), *_intent(radiograph), *_age(radiograph))
+        (*_size(radiograph), *_greys(greys), *_colour(radiograph), *_intent(radiograph), *_age(radiograph, ages))
     )
 
 
-def check_population(judgement: Judgement) -> tuple[InputIssue, ...]:
-    """Check the features of an upright radiograph; return the issues, blocking ones first."""
+def check_population(judgement: Judgement, ages: TrainingAges | None = GUANGZHOU) -> tuple[InputIssue, ...]:
+    """Check the features of an upright radiograph; return the issues, blocking ones first.
+
+    Parameters
+    ----------
+    judgement
+        What the features say.
+    ages
+        As in `check`.
+    """
     if judgement.is_not_chest:
         return (
             InputIssue(
@@ -55,9 +103,7 @@ def check_population(judgement: Judgement) -> tuple[InputIssue, ...]:
             InputIssue(
                 _OUTSIDE,
                 False,
-                "This radiograph is unlike the training population, children aged 1–5 years at one hospital. It may "
-                "show an adult, an older child, another view or another exposure. The probability is unreliable for "
-                "such radiographs, and most adults are called pneumonia. Read the radiograph without it.",
+                _unlike(ages),
             )
         )
     if judgement.is_cropped:
@@ -70,6 +116,20 @@ def check_population(judgement: Judgement) -> tuple[InputIssue, ...]:
             )
         )
     return tuple(issues)
+
+
+def _unlike(ages: TrainingAges | None) -> str:
+    if ages == GUANGZHOU:
+        return (
+            f"This radiograph is unlike the training population, {GUANGZHOU.words}. It may show an adult, an older "
+            "child, another view or another exposure. The probability is unreliable for such radiographs, and most "
+            "adults are called pneumonia. Read the radiograph without it."
+        )
+    whom = f", {ages.words}" if ages and ages.words else ""
+    return (
+        f"This radiograph is unlike the training population{whom}. It may show a patient of another age, another view "
+        "or another exposure. The probability is unreliable for such radiographs. Read the radiograph without it."
+    )
 
 
 def inverted_issue(radiograph: Radiograph) -> InputIssue:
@@ -190,19 +250,27 @@ def _intent(radiograph: Radiograph) -> Iterable[InputIssue]:
         )
 
 
-def _age(radiograph: Radiograph) -> Iterable[InputIssue]:
+def _age(radiograph: Radiograph, ages: TrainingAges | None) -> Iterable[InputIssue]:
     age = None if radiograph.header is None else radiograph.header.age_years
-    if age is not None and age >= ADULT:
+    if age is None or ages is None:
+        return
+    if age >= ADULT > ages.oldest:
+        # Measured for Guangzhou's classifier: nearly every adult is called pneumonia, so the probability does not help.
+        why = (
+            "The classifier calls nearly every adult radiograph pneumonia."
+            if ages == GUANGZHOU
+            else "There were no adults in the training data."
+        )
         yield InputIssue(
             _OUTSIDE,
             False,
-            "The patient is an adult according to the age in the header. The classifier calls nearly every adult "
-            "radiograph pneumonia. Read the radiograph without it.",
+            f"The patient is an adult according to the age in the header. {why} Read the radiograph without it.",
         )
-    if age is not None and not YOUNGEST <= age < OLDEST:
+    if not ages.youngest <= age < ages.oldest + 1:
+        span = "1–5 years" if ages == GUANGZHOU else f"{ages.youngest:g}–{ages.oldest:g} years"
         yield InputIssue(
             "AGE_OUTSIDE",
             False,
-            f"The patient is {format_age(age)} old according to the header. The training population is aged 1–5 years; "
+            f"The patient is {format_age(age)} old according to the header. The training population is aged {span}; "
             "the probability is unreliable for this patient.",
         )

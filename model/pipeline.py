@@ -16,7 +16,7 @@ from model.assessment import Assessment, InputIssue
 from model.calibration import predict
 from model.engine import Classifier, Float
 from model.explanation import grad_cam
-from model.gate import check, check_population, inverted_issue, merge_issues, rotated_issue
+from model.gate import check, check_population, inverted_issue, merge_issues, rotated_issue, training_ages
 from model.operating import operating_point
 from model.population import POSES, Judgement
 
@@ -58,7 +58,8 @@ def assess(data: bytes, classifier: Classifier, *, turn: int = 0, purpose: str =
     except RadiographError as error:
         return Assessment.refused(error, classifier.version, now, time.perf_counter() - started)
     corrections = (f"turned by {turn}°",) if turn else ()
-    issues = check(radiograph)
+    ages = training_ages(classifier.card)
+    issues = check(radiograph, ages)
     blocking = {issue.code for issue in issues if issue.blocking}
     # A clipped picture is still judged by the network: half of a bone radiograph is black, and half of an inverted
     # radiograph may be a white border.
@@ -73,7 +74,7 @@ def assess(data: bytes, classifier: Classifier, *, turn: int = 0, purpose: str =
         )
     looked = _corrected(_examine(radiograph, classifier), classifier)
     if looked.is_inverted:
-        corrections, issues = (*corrections, "inverted"), check(looked.radiograph)
+        corrections, issues = (*corrections, "inverted"), check(looked.radiograph, ages)
     issues = merge_issues(issues, looked.issues)
     judged = looked.judgement.population if looked.judgement else None
     if any(issue.blocking for issue in issues):
@@ -153,7 +154,8 @@ def _corrected(film: _Examined, classifier: Classifier) -> _Examined:
     judgement = film.judgement
     if judgement is None:
         return film
-    as_it_is = replace(film, issues=check_population(judgement))
+    ages = training_ages(classifier.card)
+    as_it_is = replace(film, issues=check_population(judgement, ages))
     quarters, is_inverted = judgement.orientation
     # Before a refusal the slightest suspicion is examined: the picture may only be rotated.
     suspected = judgement.is_inverted or judgement.is_turned or (judgement.is_not_chest and judgement.pose[0] < 0.5)
@@ -170,7 +172,7 @@ def _corrected(film: _Examined, classifier: Classifier) -> _Examined:
         or found.population.distance >= judgement.population.distance
     ):
         return as_it_is
-    issues = (*check_population(found), *((inverted_issue(film.radiograph),) if is_inverted else ()))
+    issues = (*check_population(found, ages), *((inverted_issue(film.radiograph),) if is_inverted else ()))
     if not turn:
         return replace(upright, issues=issues, is_inverted=is_inverted)
     lying = _examine(shown, classifier) if is_inverted else film

@@ -12,10 +12,20 @@ from core.formatting import format_age
 from imaging.film import FilmHeader, Radiograph
 from imaging.radiograph import decode_radiograph
 from model.assessment import Population
-from model.gate import check, check_population, inverted_issue, merge_issues, rotated_issue
+from model.gate import (
+    GUANGZHOU,
+    TrainingAges,
+    check,
+    check_population,
+    inverted_issue,
+    merge_issues,
+    rotated_issue,
+    training_ages,
+)
 from model.gate_measures import measure_greys, subsample
 from model.population import Judgement, Limits
 from tests.dicoms import phantom_dicom
+from tests.fake_classifier import fake_card
 from tests.phantoms import chest
 
 
@@ -215,3 +225,35 @@ def test_messages_say_what_was_seen_and_what_to_do() -> None:
     assert "header" not in inverted_issue(film(chest(1, (300, 300)))).message
     assert "Rotate 90° clockwise" in rotated_issue(90).message
     assert "upside down" in rotated_issue(180).message and not rotated_issue(180).blocking
+
+
+@pytest.mark.parametrize(
+    ("described", "age", "codes"),
+    [
+        (None, 40.0, ["OUTSIDE_POPULATION", "AGE_OUTSIDE"]),
+        ({"intended_ages": [1.0, 5.0], "intended_population": "children aged 1–5 years"}, 5.9, []),
+        ({"intended_ages": [20.0, 80.0], "intended_population": "adults aged 20–80 years"}, 40.0, []),
+        ({"intended_ages": [20.0, 80.0], "intended_population": "adults aged 20–80 years"}, 4.0, ["AGE_OUTSIDE"]),
+        (
+            {"intended_ages": [0.2, 15.0], "intended_population": "children"},
+            30.0,
+            ["OUTSIDE_POPULATION", "AGE_OUTSIDE"],
+        ),
+        ({"intended_ages": None}, 40.0, []),
+    ],
+)
+def test_ages_are_those_of_the_versions_own_data(described: object, age: float, codes: list[str]) -> None:
+    ages = training_ages(fake_card(data={} if described is None else {"description": described}))
+    found = check(film(chest(7, (300, 300)), header=FilmHeader(age_years=age)), ages)
+    assert [issue.code for issue in found] == codes
+    assert "20–80" not in " ".join(issue.message for issue in found) or age == 4.0
+
+
+def test_the_population_is_named_as_the_card_describes_it() -> None:
+    outside = judged(distance=1.0)
+    assert "children aged 1–5 years at one hospital" in check_population(outside)[0].message
+    adults = TrainingAges(20, 80, "adults aged 20–80 years")
+    assert "training population, adults aged 20–80 years." in check_population(outside, adults)[0].message
+    assert "1–5" not in check_population(outside, None)[0].message
+    recognised = {"intended_ages": [1.0, 5.0], "intended_population": "children aged 1–5 years"}
+    assert training_ages(fake_card(data={"description": recognised})) == GUANGZHOU

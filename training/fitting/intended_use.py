@@ -37,7 +37,7 @@ def population_phrase(description: Mapping[str, Any]) -> str:
     """
     if _is_kermany(description):
         return "children aged 1–5 years"
-    if (ages := _known_range(description)) is not None:
+    if (ages := intended_ages(description)) is not None:
         low, high = ages
         span = f"{_bound(low)}–{_bound(high)} years"
         kind = "children" if high < 18 else "adults" if low >= 18 else "patients"
@@ -64,7 +64,7 @@ def intended_use(description: Mapping[str, Any]) -> str:
         )
     if _is_kermany(description):
         return f"{_HOW}{whom}{_WHAT}adults, {_NEVER}"
-    if (ages := _known_range(description)) is not None:
+    if (ages := intended_ages(description)) is not None:
         others = "adults, " if ages[1] < 18 else "children, " if ages[0] >= 18 else "patients of other ages, "
         return f"{_HOW}{whom}{_WHAT}{others}{_NEVER}"
     return f"{_HOW}{whom}{_WHAT}patients of other ages, {_NEVER}"
@@ -151,8 +151,16 @@ def _of_gaps(description: Mapping[str, Any]) -> tuple[str, ...]:
     return (f"Not stated of the training data: {', '.join(missing)}.",) if missing else ()
 
 
-def _known_range(description: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Return the range of ages, in years, where they are known for most radiographs."""
+def intended_ages(description: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the youngest and the oldest age in years, both included, where they are known for most radiographs.
+
+    Parameters
+    ----------
+    description
+        As `training.data.description.describe` returns it.
+    """
+    if _is_kermany(description):
+        return 1.0, 5.0
     unknown, ages = (description.get("age_bands") or {}).get("unknown", 0), description.get("age_range")
     if not ages or unknown > (1 - _MOST) * description.get("n", 0):
         return None

@@ -27,7 +27,13 @@ from training.data.sample import CLASSES, digest
 from training.data.split import DUPLICATES_TOGETHER, HELD_OUT_DIGEST, PATIENT_RULES
 from training.fitting.calibrate import calibrate, choose_operating_point, logits_by_copy
 from training.fitting.config import TrainingConfig, as_served
-from training.fitting.intended_use import intended_use, limitations, patients_in_words
+from training.fitting.intended_use import (
+    intended_ages,
+    intended_use,
+    limitations,
+    patients_in_words,
+    population_phrase,
+)
 
 Array = npt.NDArray[Any]
 Predict = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
@@ -85,6 +91,9 @@ def make_card(
     """
     scale = calibrate_held_out(predict, loaded, config)
     description = describe(loaded.samples, stated)
+    ages = intended_ages(description)
+    # What the gate tells a reader of a patient outside the training population (`model.gate.training_ages`).
+    description |= {"intended_population": population_phrase(description), "intended_ages": ages and list(ages)}
     unknown = sum(not sample.patient_known for sample in loaded.samples)
     patients = patients_in_words(len(loaded.samples), unknown, loaded.folder.patient_rules)
     return ModelCard(
