@@ -159,7 +159,7 @@ def scan_folder(root: Path) -> DatasetFolder:
     return scan(DataRequest.of(root))
 
 
-def list_source(source: Path, nested: bool = True) -> Listed:
+def list_source(source: Path, nested: bool = True, confined: bool = False) -> Listed:
     """List the radiographs of one folder or table by their names.
 
     Parameters
@@ -168,6 +168,8 @@ def list_source(source: Path, nested: bool = True) -> Listed:
         A table; or a folder in one of the layouts of `training.data.layout`, or with one table in it.
     nested
         Whether the dataset may be in a folder of the folder.
+    confined
+        As in `training.data.tables.read_table`.
 
     Returns
     -------
@@ -180,7 +182,7 @@ def list_source(source: Path, nested: bool = True) -> Listed:
         If the source is missing, or its layout is not understood; the message names what was found.
     """
     if source.suffix.lower() in TABLES and not source.is_dir():
-        return read_table(source)
+        return read_table(source, confined)
     if not source.is_dir():
         raise DatasetError(
             f"expected a folder. Received: {source}", advice="Name a folder that exists on this machine."
@@ -191,7 +193,7 @@ def list_source(source: Path, nested: bool = True) -> Listed:
     tables = tables_in(source)
     fit = [path for path in tables if is_table_of_radiographs(path)]
     if len(fit) == 1:
-        return read_table(fit[0])
+        return read_table(fit[0], confined)
     if len(fit) > 1:
         raise DatasetError(
             f"expected one table in {source}. Received: {', '.join(path.name for path in fit)}",

@@ -153,9 +153,9 @@ def concerns(found: PatientPreview) -> tuple[tuple[str, str], ...]:
 def skipped_in_words(skipped: Mapping[str, int]) -> str:
     """Return the numbers of skipped files by kind, the largest first."""
     kinds = sorted(skipped.items(), key=lambda one: -one[1])
-    words = [f"{n:,} {kind}" for kind, n in kinds[:_MOST_SKIPPED]]
+    words = [f"{kind} ({n:,})" for kind, n in kinds[:_MOST_SKIPPED]]
     if rest := kinds[_MOST_SKIPPED:]:
-        words.append(f"{sum(n for _, n in rest):,} others")
+        words.append(f"others ({sum(n for _, n in rest):,})")
     return printable(", ".join(words))
 
 

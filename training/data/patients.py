@@ -57,7 +57,7 @@ def read_patient_key(path: Path) -> bytes:
         If the file does not hold a key.
     """
     make_folder(path.parent)
-    with locked(path.with_name(f".{path.name}.lock")):
+    with locked(path):
         if not path.exists():
             write_atomically(path, secrets.token_hex(_KEY_BYTES))
         text = path.read_text(encoding="ascii", errors="replace").strip()

@@ -142,7 +142,7 @@ def pictures(folder: Path) -> Iterator[tuple[str, str, Path]]:
     DatasetError
         If the dataset's table cannot be used.
     """
-    for split, sample in list_source(folder, nested=False).samples:
+    for split, sample in list_source(folder, nested=False, confined=True).samples:
         yield split, CLASSES[sample.label], sample.path
 
 

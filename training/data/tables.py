@@ -12,7 +12,6 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +42,15 @@ class Listed:
     skipped: Counter[str]
 
 
-def read_table(path: Path) -> Listed:
+def read_table(path: Path, confined: bool = False) -> Listed:
     """List the radiographs of a table.
 
     Parameters
     ----------
     path
         A .csv or .parquet file.
+    confined
+        Whether links that lead out of the table's folder are refused, as for tables that anybody may have written.
 
     Raises
     ------
@@ -67,7 +68,7 @@ def read_table(path: Path) -> Listed:
         if known is None:
             skipped["rows without a label" if word.lower() in _EMPTY else f"rows labelled {word[:40]}"] += 1
             continue
-        split, sample = _sample(path, number, row, known[0], known[1])
+        split, sample = _sample(path, number, row, known[0], known[1], confined)
         if sample.view in _LATERAL_VIEWS:
             skipped[LATERALS] += 1
         elif not sample.path.is_file():
@@ -193,7 +194,9 @@ def _as_text(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value == int(value) else str(value)
 
 
-def _sample(path: Path, number: int, row: Mapping[str, str], label: int, pathogen: Any) -> tuple[Split, Sample]:
+def _sample(
+    path: Path, number: int, row: Mapping[str, str], label: int, pathogen: Any, confined: bool
+) -> tuple[Split, Sample]:
     word = {name: "" if value.lower() in _EMPTY else value[:_LONGEST] for name, value in row.items()}
     split: Split | None = split_of(word["split"]) if word["split"] else "train"
     if split is None:
@@ -203,7 +206,7 @@ def _sample(path: Path, number: int, row: Mapping[str, str], label: int, pathoge
         if named is None or not named[1]:
             raise _refused(path, number, f"{' or '.join(PATHOGENS)} in the column pathogen", row["pathogen"])
         pathogen = named[1]
-    place = _place(path, number, row["path"])
+    place = _place(path, number, row["path"], confined)
     below = place.relative_to(path.parent).parts
     sample = Sample(
         place,
@@ -220,18 +223,18 @@ def _sample(path: Path, number: int, row: Mapping[str, str], label: int, pathoge
     return split, sample
 
 
-def _place(path: Path, number: int, text: str) -> Path:
+def _place(path: Path, number: int, text: str, confined: bool) -> Path:
     """Return the file of a row; a table must not lead to files elsewhere."""
     place = Path(os.path.normpath(path.parent / text)) if text and "\0" not in text else path.parent
-    if place == path.parent or not place.is_relative_to(path.parent) or not _is_inside(place.parent, path.parent):
+    is_below = place != path.parent and place.is_relative_to(path.parent)
+    if not is_below or (confined and not _is_inside(place, path.parent)):
         raise _refused(path, number, "a path below the table's folder", text or "none")
     return place
 
 
-@lru_cache(maxsize=10_000)
-def _is_inside(folder: Path, root: Path) -> bool:
-    """Whether a folder is below another one after symbolic links are resolved."""
-    return folder.resolve().is_relative_to(root.resolve())
+def _is_inside(file: Path, root: Path) -> bool:
+    """Whether a file is below a folder after symbolic links are resolved."""
+    return file.resolve().is_relative_to(root.resolve())
 
 
 def _age(path: Path, number: int, text: str) -> float | None:

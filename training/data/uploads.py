@@ -210,7 +210,7 @@ def _store(
             if written > most_bytes:
                 raise _too_much(most_bytes)
         for table in folder.glob("*.csv"):  # an upload has one only where it has no class folders
-            read_table(table)
+            read_table(table, confined=True)
         return Stored(with_counts(dataset_at(settings, _settle(folder, uploads, name))), left_out)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
