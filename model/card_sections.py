@@ -12,8 +12,10 @@ from typing import Any
 
 from core.formatting import format_estimate, format_percentage
 from model.card import Evaluation, ModelCard
+from model.known_data import KERMANY_DIGESTS, KERMANY_KNOWN
 
 NOT_STATED = "not stated"
+_KNOWN = "known for this dataset, recognised by its digest"
 _DATA = {
     "source": "Source",
     "licence": "Licence",
@@ -66,11 +68,16 @@ def data_rows(card: ModelCard) -> tuple[tuple[str, str | None], ...]:
         The card.
     """
     data, described = card.data, card.data.get("description")
-    described = described if isinstance(described, Mapping) else {}
+    if not isinstance(described, Mapping):
+        # A card from before 0.2.0.
+        is_known = data.get("digest") in KERMANY_DIGESTS
+        described = {name: {"value": value, "from": _KNOWN} for name, value in KERMANY_KNOWN.items() if is_known}
+        if data.get("source"):
+            described["source"] = {"value": data["source"]}
     rows: list[tuple[str, str | None]] = []
     for name, label in _DATA.items():
         one = described.get(name)
-        said = one if isinstance(one, Mapping) else {"value": data.get(name)}
+        said = one if isinstance(one, Mapping) else {}
         value = said.get("value")
         by = f" ({said['from']})" if said.get("from") else ""
         rows.append((label, f"{value}{by}" if value and value != NOT_STATED else None))

@@ -225,7 +225,7 @@ def show_about(card: ModelCard) -> None:
     st.html(
         f'<section class="pl-about"><h2>Intended use</h2><p>{escape(card.intended_use)}</p>'
         f"<h2>Limitations</h2><ul>{limitations}</ul>"
-        f"<h2>Training data</h2>{rows_table(data_rows(card))}"
+        f"<h2>Training data</h2>{rows_table(with_gaps_last(data_rows(card)))}"
         + (f"<h2>Data audit</h2><ul>{audit}</ul>" if audit else "")
         + f"<h2>Test sets</h2>{looks_table(card)}"
         + f"<h2>Version</h2>{facts_table(facts)}</section>"
@@ -242,16 +242,18 @@ def show_about(card: ModelCard) -> None:
         )
 
 
-def rows_table(rows: Sequence[tuple[str, str | None]]) -> str:
-    """Return rows of the card as a table; what the card does not hold is said to be missing."""
+def with_gaps_last(rows: Sequence[tuple[str, str | None]]) -> list[tuple[str, str]]:
+    """Return the rows with a value, and one row that names all that have none."""
+    missing = ", ".join(name if name[1:2] == "-" else name.lower() for name, value in rows if value is None)
+    stated = [(name, value) for name, value in rows if value is not None]
+    return [*stated, *([(NOT_STATED.capitalize(), missing)] if missing else [])]
+
+
+def rows_table(rows: Sequence[tuple[str, str]]) -> str:
+    """Return rows of the card as a table."""
     return (
         '<table class="pl-facts">'
-        + "".join(
-            f"<tr><th>{escape(name)}</th><td>"
-            + (f"<em>{NOT_STATED}</em>" if value is None else escape(one_line(value)))
-            + "</td></tr>"
-            for name, value in rows
-        )
+        + "".join(f"<tr><th>{escape(name)}</th><td>{escape(one_line(value))}</td></tr>" for name, value in rows)
         + "</table>"
     )
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from core.errors import DatasetError
 from core.json_text import parse_json
+from model.known_data import KERMANY_KNOWN
 from training.data.sample import CLASSES, Sample
 
 # What a card says of its data, with the question to the administrator.
@@ -35,16 +36,6 @@ FROM_FILES, FROM_ADMINISTRATOR = "headers and tables", "stated by the administra
 RECOGNISED = "known for this dataset, recognised by its file names"
 KERMANY = "kermany"
 MOST_CHARACTERS = 500
-_KERMANY_KNOWN = {
-    "source": "Guangzhou Women and Children's Medical Center: Kermany, Zhang, Goldbaum, Mendeley Data, doi "
-    "10.17632/rscbjbr9sj",
-    "licence": "CC BY 4.0",
-    "population": "children imaged in routine care at one hospital",
-    "ages": "1–5 years",
-    "projections": "frontal",
-    "labels": "two physicians, and a third for the evaluation set (Kermany et al. 2018, doi "
-    "10.1016/j.cell.2018.02.010)",
-}
 # The names of both classes: "IM-0115-0001" alone is also how viewers export anybody's films.
 _KERMANY_NAMES = {
     0: re.compile(r"(?:NORMAL2-)?IM-\d{4}-\d{4}(?:-\d{4})?|NORMAL-\d+-\d+"),
@@ -85,8 +76,8 @@ def describe(samples: Sequence[Sample], stated: Mapping[str, str]) -> dict[str, 
             values[name] = {"value": found[name], "from": FROM_FILES}
         elif stated.get(name):
             values[name] = {"value": stated[name], "from": FROM_ADMINISTRATOR}
-        elif is_kermany and name in _KERMANY_KNOWN:
-            values[name] = {"value": _KERMANY_KNOWN[name], "from": RECOGNISED}
+        elif is_kermany and name in KERMANY_KNOWN:
+            values[name] = {"value": KERMANY_KNOWN[name], "from": RECOGNISED}
         else:
             values[name] = None
     bands = {band: sum(low <= age < high for age in ages) for band, low, high in _BANDS}

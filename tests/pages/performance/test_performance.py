@@ -253,7 +253,7 @@ def test_the_page_says_what_is_missing_and_how_often_a_test_set_was_looked_at(
     for version in ("2026.01.02-1", "v2"):
         record_look(settings, files, (version,), "evaluate", "test", "ann")
     said = text(open_performance())
-    assert "<tr><th>Licence</th><td><em>not stated</em></td></tr>" in said
+    assert "<tr><th>Not stated</th><td>licence, population, ages, sex, projections, X-ray units, period" in said
     assert "<tr><th>Source</th><td>drawn</td></tr>" in said
     looked = "looked at twice, by 2 versions; figures on it are optimistic"
     assert f"<tr><th>ward 2026, n = 2</th><td>{looked}</td></tr>" in said
