@@ -194,18 +194,16 @@ def train(
     ClassifierError
         If the initial weights do not fit the architecture.
     """
-    from model.networks.architectures import find_architecture
     from model.tf_startup import start_tensorflow
     from training.data.data_request import DataRequest
     from training.data.description import checked
+    from training.fitting.initial_weights import choose_initial_weights
     from training.runs.request import REQUEST, RunRequest, create_run
 
     settings = settings or load_settings(os.environ)
     run = Path(run_dir) if run_dir else settings.runs_dir / f"{datetime.now(UTC):%Y.%m.%d-%H%M%S-%f}"
     if not (run / REQUEST).exists():
-        is_transfer = find_architecture(architecture).is_transfer
-        weights = str(backbone_weights or settings.backbone_weights) if is_transfer else "random"
-        weights = str(Path(weights).resolve()) if Path(weights).is_file() else weights
+        weights = choose_initial_weights(backbone_weights, settings.backbone_weights, architecture)
         chosen = _config(architecture, preset, weights != "random", config)
         request = RunRequest(
             DataRequest((Path(folder).resolve(),), key_file=settings.patient_key_file),

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from core.errors import AppError, DatasetError
+from core.errors import AppError, ClassifierError, DatasetError
 from core.files import append_privately
 from core.printable import printable
 from core.settings import Settings
-from model.networks.architectures import ARCHITECTURES, find_architecture
+from model.networks.architectures import ARCHITECTURES
 from model.tf_startup import start_tensorflow
 from records.activity import command_line_user, note, noted
 from training.commands.arguments import (
@@ -35,7 +35,7 @@ from training.commands.arguments import (
 from training.commands.promote import rules_for
 from training.commands.terminal import terminal_report
 from training.commands.workers import failure_kept
-from training.fitting.initial_weights import is_version
+from training.fitting.initial_weights import choose_initial_weights
 from training.runs import processes
 
 if TYPE_CHECKING:
@@ -316,18 +316,10 @@ def starting_weights(options: argparse.Namespace, settings: Settings, architectu
     WrongArgument
         If the option names other weights for an architecture without pretrained ones.
     """
-    given = options.backbone_weights
-    if not find_architecture(architecture).is_transfer:
-        if given in (None, "random"):
-            return "random"
-        if not is_version(given):
-            raise WrongArgument(
-                f'expected "random" or the weights file of a version of {architecture}, which has no pretrained '
-                f"backbone. Received: {given}",
-                advice="Leave --backbone-weights out for this network.",
-            )
-    weights = str(given or settings.backbone_weights)
-    return str(Path(weights).resolve()) if Path(weights).is_file() else weights
+    try:
+        return choose_initial_weights(options.backbone_weights, settings.backbone_weights, architecture)
+    except ClassifierError as error:
+        raise WrongArgument(str(error), advice=error.advice) from error
 
 
 def _train(options: argparse.Namespace, settings: Settings) -> int:

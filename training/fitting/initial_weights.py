@@ -27,6 +27,36 @@ def initial_weights_name(weights: str) -> str:
     return f"version {Path(weights).parent.name}" if is_version(weights) else Path(weights).name
 
 
+def choose_initial_weights(asked: str | Path | None, usual: str, architecture: str) -> str:
+    """Return the initial weights of a training: "imagenet", "random" or the absolute path of a file.
+
+    Parameters
+    ----------
+    asked
+        What somebody asked for; None for nothing.
+    usual
+        What the installation takes where nobody asks: the weights of networks that have a pretrained backbone.
+    architecture
+        Name of the architecture; one without a pretrained backbone starts at random, or from a version of it.
+
+    Raises
+    ------
+    ClassifierError
+        If other weights were asked for than an architecture without a pretrained backbone can start from.
+    """
+    if not find_architecture(architecture).is_transfer:
+        if asked in (None, "random"):
+            return "random"
+        if not is_version(str(asked)):
+            raise ClassifierError(
+                f'expected "random" or the weights file of a version of {architecture}, which has no pretrained '
+                f"backbone. Received: {asked}",
+                advice="Name no initial weights for this network.",
+            )
+    weights = str(asked or usual)
+    return str(Path(weights).resolve()) if Path(weights).is_file() else weights
+
+
 def check_initial_weights(weights: str, config: TrainingConfig) -> None:
     """Check `weights`, as `build_initial_network` takes them for `config`, without building the network.
 

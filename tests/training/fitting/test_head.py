@@ -11,8 +11,10 @@ import keras
 import numpy as np
 import pytest
 
+import pneumolens
 from core.errors import ClassifierError
 from core.progress import Progress, ignore
+from core.settings import Settings
 from model.networks.build import build_network
 from model.networks.graphs import logit_function
 from model.networks.layers import POOL_LAYER
@@ -21,7 +23,12 @@ from model.registry import file_sha256
 from training.fitting import head
 from training.fitting.config import Stage, TrainingConfig
 from training.fitting.fit import TrainingData
-from training.fitting.initial_weights import build_initial_network, check_initial_weights, initial_weights_name
+from training.fitting.initial_weights import (
+    build_initial_network,
+    check_initial_weights,
+    choose_initial_weights,
+    initial_weights_name,
+)
 from training.fitting.progress import EpochEnd, FittingStep
 from training.fitting.trainer import CHECKPOINT
 
@@ -155,6 +162,18 @@ def test_training_starts_from_a_version_with_its_head(version: Path) -> None:
         initial_weights_name("/somewhere/inception.h5") == "inception.h5"
         and initial_weights_name("imagenet") == "imagenet"
     )
+
+
+def test_weights_asked_for_in_vain_are_refused(version: Path, tmp_path: Path) -> None:
+    assert choose_initial_weights(None, "imagenet", "cnn_2_1") == "random", "the installation's are for backbones"
+    assert choose_initial_weights("random", "imagenet", "inception_v3") == "random"
+    assert choose_initial_weights(None, "imagenet", "vgg16") == "imagenet"
+    assert choose_initial_weights(version, "imagenet", "cnn_2_1") == str(version)
+    for asked in ("imagenet", "/nosuch", tmp_path / "backbone.h5"):
+        with pytest.raises(ClassifierError, match="a version of cnn_2_1"):
+            choose_initial_weights(asked, "imagenet", "cnn_2_1")
+    with pytest.raises(ClassifierError, match="a version of cnn_2_1"):
+        pneumolens.train(tmp_path, architecture="cnn_2_1", backbone_weights="/nosuch", settings=Settings(tmp_path))
 
 
 def test_start_from_a_damaged_version_or_another_architecture_is_refused(version: Path) -> None:
