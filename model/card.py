@@ -71,6 +71,37 @@ class CalibrationMeasures:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupResult:
+    """Performance on the radiographs of one group, such as those of one acquisition style.
+
+    Attributes
+    ----------
+    kind, name
+        What the groups are, one of `training.evaluation.groups.KINDS`, and which one this is.
+    n, tp, fp, tn, fn
+        Counts of radiographs.
+    auroc
+        With its 95 % interval; nan where a class has too few radiographs.
+    sensitivity, specificity
+        With Wilson's 95 % interval by patient; nan where the class has too few radiographs.
+    too_few
+        Whether both classes have too few radiographs to tell anything.
+    """
+
+    kind: str
+    name: str
+    n: int
+    tp: int
+    fp: int
+    tn: int
+    fn: int
+    auroc: Measure
+    sensitivity: Measure
+    specificity: Measure
+    too_few: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Performance of a classifier on one set of radiographs, at its own operating point.
 
@@ -96,6 +127,8 @@ class Evaluation:
         Measures of calibration at the prevalence of the probabilities; None on older cards and with one class.
     effective_normal, effective_pneumonia
         Number of independent radiographs that the radiographs of each class are equal to; 0 on older cards.
+    groups
+        Results by style, source, unit, age and projection, the worst of each kind first; empty in earlier evaluations.
     """
 
     split: str
@@ -115,6 +148,7 @@ class Evaluation:
     calibration: CalibrationMeasures | None = None
     effective_normal: float = 0.0
     effective_pneumonia: float = 0.0
+    groups: tuple[GroupResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +270,8 @@ class ModelCard:
         One row per perturbation, see `training.evaluation.robustness`; empty on older cards.
     population_sha256
         Checksum of the file of the training population (`model.population`); empty where there is none.
+    styles
+        The acquisition styles of the training data, see `training.data.styles`; empty where there are none.
     """
 
     version: str
@@ -259,6 +295,7 @@ class ModelCard:
     purposes: tuple[PurposePoint, ...] = ()
     robustness: tuple[Mapping[str, Any], ...] = ()
     population_sha256: str = ""
+    styles: Mapping[str, Any] = field(default_factory=dict)
 
 
 def card_to_json(card: ModelCard) -> str:
@@ -327,4 +364,11 @@ def evaluation_from(values: Mapping[str, Any]) -> Evaluation:
     if isinstance(found, Mapping):  # a comparison's file reads null as nan
         measured = {name: Measure(**found[name]) for name in ("intercept", "slope", "ece")}
         fields["calibration"] = CalibrationMeasures(found["prevalence"], **measured)
+    fields["groups"] = tuple(group_from(group) for group in fields.get("groups", ()))
     return Evaluation(**fields)
+
+
+def group_from(values: Mapping[str, Any]) -> GroupResult:
+    """Read the result of one group from the `values` of parsed JSON."""
+    fields: dict[str, Any] = {name: Measure(**one) if isinstance(one, Mapping) else one for name, one in values.items()}
+    return GroupResult(**fields)

@@ -130,7 +130,10 @@ def evaluate(
     return Evaluation(
         split,
         len(y),
-        **cells,
+        cells["tp"],
+        cells["fp"],
+        cells["tn"],
+        cells["fn"],
         operating_point=operating_point,
         measures=figures,
         roc=_thin(_roc(y, p)),

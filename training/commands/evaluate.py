@@ -29,9 +29,11 @@ from training.commands.arguments import (
 )
 
 if TYPE_CHECKING:
+    from model.card import ModelCard
     from model.engine import Classifier
     from training.data.dataset import DatasetFolder
     from training.data.sample import Sample
+    from training.data.style_features import StyleFeatures
     from training.evaluation.looks import Recorder
     from training.runs.learned_films import FilmsSeen
 
@@ -66,6 +68,12 @@ def add_commands(acts: Any) -> None:
         action="append",
         metavar="P",
         help="also report at this prevalence, in (0, 1); may be repeated (default, with --detail: 0.05, 0.2 and 0.5)",
+    )
+    evaluate.add_argument(
+        "--styles",
+        type=Path,
+        metavar="FILE",
+        help="also report by acquisition style, with the styles of an audit's JSON (default: those of the card)",
     )
     evaluate.set_defaults(act=_evaluate)
 
@@ -140,15 +148,18 @@ def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
         look_closer,
         score_samples,
     )
+    from training.evaluation.groups import styles_of
     from training.evaluation.looks import looks_in_words
     from training.runs.learned_films import FilmsSeen
 
     seen = FilmsSeen()
+    card = _with_styles(classifier.card, options.styles)
+    features: list[StyleFeatures] = []
     with _bar("evaluating", len(samples)) as bar:
-        used, logits, failures = score_samples(classifier, samples, bar.update, seen)
+        used, logits, failures = score_samples(classifier, samples, bar.update, seen, features if card.styles else None)
     _print_skipped(failures)
     recorded = _recorder(settings, "evaluate")(used, (classifier.version,), folder.request.title)
-    evaluation = evaluate_scores(classifier.card, used, logits, folder.request.title)
+    evaluation = evaluate_scores(card, used, logits, folder.request.title, styles_of(card, features))
     said = looks_in_words(settings, recorded)
     (learned,) = _learned(settings, (classifier.version,), seen)
     _write(options.json, evaluation_to_json(evaluation, classifier.version, said, learned))
@@ -264,6 +275,15 @@ def _prepared(
     folders = [verified(settings, version or active_version(settings))[0] for version in versions]
     start_tensorflow(in_batches=True)
     return dataset, [load_classifier(folder, architectures=settings.architectures) for folder in folders]
+
+
+def _with_styles(card: ModelCard, path: Path | None) -> ModelCard:
+    """Return the card with the styles of a file that `audit --json` wrote, where one is named."""
+    if path is None:
+        return card
+    from training.data.styles import read_style_model, style_model_to_values
+
+    return dataclasses.replace(card, styles=style_model_to_values(read_style_model(path)))
 
 
 def _recorder(settings: Settings, command: str) -> Recorder:

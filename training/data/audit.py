@@ -1,4 +1,5 @@
-"""An audit of a dataset folder: damaged files, duplicates, label conflicts, leaks between splits, shortcut baseline.
+"""An audit of a dataset folder: damaged files, duplicates, label conflicts, leaks between splits, shortcut
+baseline, acquisition styles.
 
 Linear in the number of files: each is read and decoded once, in threads.
 
@@ -13,16 +14,16 @@ import dataclasses
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from core.errors import RadiographError
+from core.errors import DatasetError, RadiographError
 from core.json_text import parse_json
 from core.printable import printable
 from core.progress import Tick
@@ -34,6 +35,16 @@ from training.data.duplicates import Fingerprint, exact_duplicates, fingerprint,
 from training.data.patient_preview import PatientPreview, concerns, preview, preview_from_values
 from training.data.sample import CLASSES, Sample
 from training.data.shortcut import FEATURES, baseline_auroc, feature_aurocs, file_features
+from training.data.style_audit import (
+    StyleAudit,
+    StyleGroup,
+    audit_styles,
+    group_from_values,
+    nearly_one_class_sentence,
+    one_class_sentences,
+)
+from training.data.style_features import StyleFeatures, style_features
+from training.data.styles import StyleModel, style_model_from_values
 
 FEW_VALIDATION = 50
 HIGH_BASELINE = 0.75
@@ -68,6 +79,9 @@ class Audit:
     `shortcut_auroc` is nan where it cannot be estimated, `shortcut_features` are the AUROCs of each feature alone.
     `split` is the audit of the split that a run has drawn, whose findings are among the `issues`.
     `data` says how patients were found and what was skipped; None in audits of before 0.2.0.
+    `style_auroc` is the AUROC of the label from style alone, `styles` are the groups of films that were made alike and
+    `style_model` tells the style of a new film, `style_of` that of each file;
+    nan, empty and None where they are unknown, as in earlier audits.
     """
 
     n: int
@@ -84,6 +98,10 @@ class Audit:
     issues: tuple[Issue, ...]
     split: SplitAudit | None = None
     data: PatientPreview | None = None
+    style_auroc: float = math.nan
+    styles: tuple[StyleGroup, ...] = ()
+    style_model: StyleModel | None = None
+    style_of: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_blocked(self) -> bool:
@@ -93,10 +111,11 @@ class Audit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _FileFacts:
-    """Fingerprint and `training.data.shortcut.FEATURES` of one readable file."""
+    """Fingerprint, `training.data.shortcut.FEATURES` and style features of one readable file."""
 
     fingerprint: Fingerprint
     features: tuple[float, ...]
+    style: StyleFeatures
 
 
 def audit_folder(folder: DatasetFolder, tick: Tick | None = None, workers: int = 2) -> Audit:
@@ -165,6 +184,12 @@ def audit_folder(folder: DatasetFolder, tick: Tick | None = None, workers: int =
         "class_counts": counts,
     }
     data = preview(folder)
+    styled = audit_styles(
+        [samples[i] for i in readable],
+        [part_of[i] for i in readable],
+        [seen[i].style for i in readable],
+        folder.name_of,
+    )
     readable_train = {CLASSES[label]: int((labels[train] == label).sum()) for label in (0, 1)}
     return Audit(
         n=len(samples),
@@ -174,12 +199,16 @@ def audit_folder(folder: DatasetFolder, tick: Tick | None = None, workers: int =
         shortcut_features=feature_aurocs(features[train], labels[train]),
         issues=_in_order(
             [
-                *_issues(facts, readable_train, baseline),
+                *_issues(facts, readable_train, baseline, styled),
                 *_few(samples, part_of, [*exact, *near], readable_train),
                 *(Issue(code, False, sentence) for code, sentence in concerns(data)),
             ]
         ),
         data=data,
+        style_auroc=math.nan if styled is None else styled.auroc,
+        styles=() if styled is None else styled.groups,
+        style_model=None if styled is None else styled.fitted,
+        style_of={} if styled is None else styled.style_of,
     )
 
 
@@ -222,7 +251,9 @@ def _read(path: Path) -> _FileFacts:
     small = squash(radiograph, 128)
     # The fingerprint is that of loading, so that a split keeps together what the audit finds.
     return _FileFacts(
-        fingerprint(to_uint8(radiograph), squash(radiograph, DETAIL_PX)), file_features(len(data), radiograph, small)
+        fingerprint(to_uint8(radiograph), squash(radiograph, DETAIL_PX)),
+        file_features(len(data), radiograph, small),
+        style_features(radiograph, data),
     )
 
 
@@ -246,7 +277,9 @@ def _sizes(features: npt.NDArray[np.float64], labels: npt.NDArray[np.int_]) -> d
     }
 
 
-def _issues(facts: dict[str, Any], readable_train: dict[str, int], baseline: float) -> tuple[Issue, ...]:
+def _issues(
+    facts: dict[str, Any], readable_train: dict[str, int], baseline: float, styled: StyleAudit | None
+) -> tuple[Issue, ...]:
     """Return the findings in words, blocking ones first."""
     issues = []
 
@@ -312,6 +345,18 @@ def _issues(facts: dict[str, Any], readable_train: dict[str, int], baseline: flo
             f"Shortcut baseline (no lung content): file size, dimensions, brightness and sharpness alone separate the "
             f"classes with AUROC {baseline:.2f}. Part of a classifier's performance on this data may come from them.",
         )
+    if styled is not None:
+        for sentence in one_class_sentences(styled.groups):
+            add("ONE_CLASS_STYLE", False, sentence)
+        if nearly := nearly_one_class_sentence(styled.groups):
+            add("NEARLY_ONE_CLASS_STYLE", False, nearly)
+        if styled.auroc >= HIGH_BASELINE:
+            add(
+                "STYLE_PREDICTS_LABEL",
+                False,
+                f"Shortcut baseline (no lung content): how a film was made, outside the lungs, separates the classes "
+                f"with AUROC {styled.auroc:.2f}. Compare the figures by style before the version is used.",
+            )
     return _in_order(issues)
 
 
@@ -321,6 +366,7 @@ def audit_to_json(audit: Audit) -> str:
     values["split"] = None if audit.split is None else audit_split.to_json(audit.split)
     values["sees_no_lungs_auroc"] = _or_none(values.pop("shortcut_auroc"))
     values["sees_no_lungs_features"] = {name: _or_none(v) for name, v in values.pop("shortcut_features").items()}
+    values["style_auroc"] = _or_none(values["style_auroc"])
     return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False, default=str)
 
 
@@ -357,11 +403,15 @@ def audit_from_json(text: str) -> Audit:
             sizes=values["sizes"],
             shortcut_auroc=number(values["sees_no_lungs_auroc"]),
             shortcut_features={k: number(v) for k, v in values["sees_no_lungs_features"].items()},
+            style_auroc=number(values.get("style_auroc")),
+            styles=tuple(map(group_from_values, values.get("styles", ()))),
+            style_model=None if values.get("style_model") is None else style_model_from_values(values["style_model"]),
+            style_of={str(name): str(style) for name, style in values.get("style_of", {}).items()},
             issues=tuple(Issue(one["code"], bool(one["blocking"]), one["message"]) for one in values["issues"]),
             split=audit_split.from_json(values["split"]) if values.get("split") else None,
             data=preview_from_values(values["data"]) if values.get("data") else None,
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, DatasetError) as error:
         raise ValueError(f"expected an audit as JSON. Received: {error!r}") from error
 
 
@@ -385,4 +435,14 @@ def audit_to_text(audit: Audit) -> str:
         )
     if audit.split is not None:
         lines += ["drawn split", *audit_split.to_text(audit.split)]
+    if not math.isnan(audit.style_auroc):
+        lines.append(
+            f"shortcut baseline (no lung content): AUROC {audit.style_auroc:.3f} from marks, tone, noise, borders and "
+            "encoding outside the lungs (style model)"
+        )
+    if audit.styles:
+        lines.append(f"{'style':<7}" + "".join(f"{c:>10}" for c in CLASSES) + "  (train split)")
+    for style in audit.styles:
+        counts = style.counts.get("train", {})
+        lines.append(f"{style.name:<7}" + "".join(f"{counts.get(c, 0):>10}" for c in CLASSES) + f"  {style.words}")
     return "\n".join(lines)

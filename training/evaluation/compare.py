@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from core.formatting import format_difference, format_estimate, format_p_value
 from core.printable import printable
 from core.progress import Tick
 from model.calibration import probabilities
-from model.card import Evaluation, Measure
+from model.card import Evaluation, GroupResult, Measure
 from model.engine import Classifier
 from model.intervals import (
     auroc_influence,
@@ -32,7 +32,9 @@ from model.intervals import (
 )
 from model.metrics import RESAMPLES, evaluate, measures, percentile_interval, resampled
 from training.data.sample import Sample
+from training.data.style_features import StyleFeatures
 from training.evaluation.evaluate import Failures, Seen, plain, score_side_by_side
+from training.evaluation.groups import group_results, groups_to_text, memberships, styles_of
 
 Array = npt.NDArray[Any]
 COMPARED = ("auroc", "accuracy", "sensitivity", "specificity", "ece")
@@ -105,7 +107,9 @@ class Comparison:
     """Two classifiers on the same n radiographs; every difference is a − b.
 
     `differences` has the keys of `COMPARED`, with paired intervals by patient.
-    `disagreeing` holds the radiographs with the largest differences in probability, largest first.
+    `disagreeing` holds the radiographs with the largest differences in probability, largest first. `groups_a` and
+    `groups_b` are the results by style, source, unit, age and projection; the styles are those of the first card that
+    has any.
     """
 
     n: int
@@ -117,6 +121,8 @@ class Comparison:
     mcnemar: McNemar
     differences: Mapping[str, Measure]
     disagreeing: tuple[Disagreement, ...]
+    groups_a: tuple[GroupResult, ...] = ()
+    groups_b: tuple[GroupResult, ...] = ()
 
 
 def delong(labels: Array, scores_a: Array, scores_b: Array, patients: Sequence[str] | None = None) -> DeLong:
@@ -225,16 +231,20 @@ def compare_classifiers(
     DatasetError
         If no file can be read.
     """
-    used, logits, failures = score_side_by_side((a, b), samples, tick, seen)
+    card = a.card if a.card.styles else b.card
+    features: list[StyleFeatures] = []
+    used, logits, failures = score_side_by_side((a, b), samples, tick, seen, features if card.styles else None)
     first, second = (
         Scores(one.version, probabilities(row, one.card.calibration), one.card.operating_point.probability)
         for one, row in zip((a, b), logits, strict=True)
     )
-    return (
-        compare_scores(np.array([s.label for s in used]), [s.patient for s in used], first, second, most),
-        used,
-        failures,
-    )
+    labels, patients = np.array([s.label for s in used]), [s.patient for s in used]
+    members = memberships(used, styles_of(card, features))
+    groups = [
+        group_results(members, labels, one.probabilities, one.operating_point, patients) for one in (first, second)
+    ]
+    comparison = compare_scores(labels, patients, first, second, most)
+    return replace(comparison, groups_a=groups[0], groups_b=groups[1]), used, failures
 
 
 def compare_scores(
@@ -350,6 +360,7 @@ def comparison_to_text(comparison: Comparison, names: Sequence[str], split: str)
         f"  agreement (McNemar): both correct {m.both}, only A {m.only_a}, only B {m.only_b}, neither {m.neither}; "
         f"{format_p_value(m.p)}",
     ]
+    lines += [f"  {side}\n{groups_to_text(found)}" for side, found in (("A", c.groups_a), ("B", c.groups_b)) if found]
     if c.disagreeing:
         lines.append(f"  {'largest disagreements':<27}{'A':>6}{'B':>7}  label")
     lines += [

@@ -31,6 +31,8 @@ from model.operating import available_purposes, operating_point, rates_at
 from training.data.data_request import DataRequest
 from training.data.dataset import DatasetFolder, scan
 from training.data.sample import CLASSES, Sample
+from training.data.style_features import StyleFeatures, style_features
+from training.evaluation.groups import group_results, groups_to_text, memberships, rows_of, styles_of
 from training.evaluation.looks import Recorder
 
 BATCH = 16
@@ -152,14 +154,21 @@ def evaluate_samples(
     DatasetError
         If no file can be read.
     """
-    used, logits, failures = score_samples(classifier, samples, tick)
+    features: list[StyleFeatures] = []
+    used, logits, failures = score_samples(
+        classifier, samples, tick, features=features if classifier.card.styles else None
+    )
     if record is not None:
         record(used, (classifier.version,), split)
-    return evaluate_scores(classifier.card, used, logits, split), failures
+    return evaluate_scores(classifier.card, used, logits, split, styles_of(classifier.card, features)), failures
 
 
 def evaluate_scores(
-    card: ModelCard, samples: Sequence[Sample], logits: npt.NDArray[np.float32], split: str
+    card: ModelCard,
+    samples: Sequence[Sample],
+    logits: npt.NDArray[np.float32],
+    split: str,
+    styles: Sequence[str] = (),
 ) -> Evaluation:
     """Evaluate logits at the operating point of a card.
 
@@ -173,19 +182,23 @@ def evaluate_scores(
         (n,), float32, as `score_samples` returns them.
     split
         Name of the evaluation.
+    styles
+        (n,): the acquisition style of each, from `styles_of`; empty where unknown.
     """
-    return evaluate(
-        split,
-        np.array([s.label for s in samples]),
-        probabilities(logits, card.calibration),
-        card.operating_point.probability,
-        [s.patient for s in samples],
-        card.calibration.prevalence,
+    labels, patients = np.array([s.label for s in samples]), [s.patient for s in samples]
+    p, point = probabilities(logits, card.calibration), card.operating_point.probability
+    return replace(
+        evaluate(split, labels, p, point, patients, card.calibration.prevalence),
+        groups=group_results(memberships(samples, styles), labels, p, point, patients),
     )
 
 
 def score_samples(
-    classifier: Classifier, samples: Sequence[Sample], tick: Tick | None = None, seen: Seen | None = None
+    classifier: Classifier,
+    samples: Sequence[Sample],
+    tick: Tick | None = None,
+    seen: Seen | None = None,
+    features: list[StyleFeatures] | None = None,
 ) -> tuple[list[Sample], npt.NDArray[np.float32], Failures]:
     """Classify radiographs.
 
@@ -199,6 +212,8 @@ def score_samples(
         Called with the number of files done since the last call.
     seen
         Called with each radiograph that is read, in the order of what is returned.
+    features
+        Extended by the style features of each of `used`; None measures none.
 
     Returns
     -------
@@ -214,12 +229,16 @@ def score_samples(
     DatasetError
         If no file can be read.
     """
-    used, logits, failures = score_side_by_side((classifier,), samples, tick, seen)
+    used, logits, failures = score_side_by_side((classifier,), samples, tick, seen, features)
     return used, logits[0], failures
 
 
 def score_side_by_side(
-    classifiers: Sequence[Classifier], samples: Sequence[Sample], tick: Tick | None = None, seen: Seen | None = None
+    classifiers: Sequence[Classifier],
+    samples: Sequence[Sample],
+    tick: Tick | None = None,
+    seen: Seen | None = None,
+    features: list[StyleFeatures] | None = None,
 ) -> tuple[list[Sample], npt.NDArray[np.float32], Failures]:
     """Classify radiographs with several classifiers; each file is decoded once.
 
@@ -227,7 +246,7 @@ def score_side_by_side(
     ----------
     classifiers
         The classifiers.
-    samples, tick, seen
+    samples, tick, seen, features
         As in `score_samples`.
 
     Returns
@@ -254,6 +273,8 @@ def score_side_by_side(
             used.append(replace(sample, sha256=radiograph.sha256))
             if seen is not None:
                 seen(radiograph)
+            if features is not None:
+                features.append(style_features(radiograph, sample.path.read_bytes()))
             for own, classifier in zip(pictures, classifiers, strict=True):
                 own.append(classifier.input_of(radiograph))
         if pictures[0]:
@@ -382,6 +403,7 @@ def evaluation_to_json(
         "tn": evaluation.tn,
         "fn": evaluation.fn,
         "classifier_version": version,
+        "groups": rows_of(evaluation.groups),
     } | ({"test_sets": list(looks)} if looks else {})
     if (found := evaluation.calibration) is not None:
         flat["calibration_prevalence"] = found.prevalence
@@ -422,6 +444,8 @@ def evaluation_to_text(evaluation: Evaluation, version: str) -> str:
     if (found := evaluation.calibration) is not None:
         lines.append(f"  calibration with the classes weighted to a prevalence of {found.prevalence:g}")
         lines += [f"    {name:<21} {format_estimate(measure, 3)}" for name, measure in _calibration_rows(found)]
+    if evaluation.groups:
+        lines.append(groups_to_text(evaluation.groups))
     return "\n".join(lines)
 
 

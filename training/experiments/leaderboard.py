@@ -22,7 +22,8 @@ from model.networks.architectures import ARCHITECTURES, find_architecture
 from model.registry import active_version, list_versions, load_card
 from training.data.loading import LoadedFolder
 from training.data.split import HELD_OUT_DIGEST
-from training.evaluation.evaluate import score_samples
+from training.evaluation.evaluate import plain, score_samples
+from training.evaluation.groups import rows_of
 from training.fitting.schedule import seconds_of_fitting
 
 TRAIN_SAMPLE = 600
@@ -182,6 +183,7 @@ def figures(evaluation: Evaluation) -> dict[str, Any]:
         "n": e.n,
         "normal": (e.tn, e.tn + e.fp),
         "pneumonia": (e.tp, e.tp + e.fn),
+        "groups": plain(rows_of(e.groups)),
         **{m: asdict(e.measures[m]) for m in ("accuracy", "auroc", "sensitivity", "specificity", "ece")},
     }
 
@@ -214,6 +216,18 @@ def _row(values: dict[str, Any]) -> Row:
 def _figure(values: dict[str, Any] | Measure, digits: int = 3) -> str:
     m = values if isinstance(values, Measure) else Measure(**values)
     return f"{m.value:.{digits}f} ({m.low:.{digits}f}–{m.high:.{digits}f})"
+
+
+def _worst(groups: Sequence[dict[str, Any]]) -> str:
+    """Name the group with the lowest sensitivity or specificity; the first of each kind is its worst."""
+    first = {group["kind"]: group for group in reversed(groups) if not group["too_few"]}
+    rates = [
+        (rate["value"], f"{kind} {group['name']}: {name} {_figure(rate)}")
+        for kind, group in first.items()
+        for name in ("sensitivity", "specificity")
+        if (rate := group[name])["value"] is not None
+    ]
+    return min(rates)[1] if rates else "too few to tell"
 
 
 def table(rows: Sequence[Row], command: str) -> str:
@@ -252,17 +266,20 @@ def table(rows: Sequence[Row], command: str) -> str:
         )
     for name in dict.fromkeys(name for r in ranked for name in r.tests):
         n = next(r.tests[name]["n"] for r in ranked if name in r.tests)
+        by_group = any(r.tests[name].get("groups") for r in ranked if name in r.tests)
         lines += [
             "",
             f"On `{name}` ({n} radiographs), each at its own operating point:",
             "",
-            "| network | accuracy | AUROC | sensitivity | specificity | ECE | NORMAL correct | PNEUMONIA correct |",
-            "|---|---|---|---|---|---|---|---|",
+            "| network | accuracy | AUROC | sensitivity | specificity | ECE | NORMAL correct | PNEUMONIA correct |"
+            + (" worst group |" if by_group else ""),
+            "|---|---|---|---|---|---|---|---|" + ("---|" if by_group else ""),
         ]
         for r in sorted((r for r in ranked if name in r.tests), key=lambda r: -r.tests[name]["auroc"]["value"]):
             values = r.tests[name]
             cells = [_figure(values[m]) for m in ("accuracy", "auroc", "sensitivity", "specificity", "ece")]
             cells += [f"{right} of {of}" for right, of in (values["normal"], values["pneumonia"])]
+            cells += [_worst(values.get("groups", ()))] if by_group else []
             lines.append(f"| `{r.architecture}` | " + " | ".join(cells) + " |")
     lines += [
         "",

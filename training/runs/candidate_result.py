@@ -9,7 +9,7 @@ from typing import Any
 
 from core.errors import DatasetError
 from core.json_text import parse_json
-from model.card import Evaluation, Measure, evaluation_from
+from model.card import Evaluation, Measure, evaluation_from, group_from
 from training.evaluation.compare import Comparison, DeLong, Disagreement, McNemar, Side
 from training.evaluation.evaluate import plain
 from training.evaluation.robustness import RobustnessRow
@@ -113,6 +113,8 @@ def _comparison_from(values: Mapping[str, Any]) -> Comparison:
             "delong": DeLong(**values["delong"]),
             "mcnemar": McNemar(**values["mcnemar"]),
             "differences": _measures(values["differences"]),
+            "groups_a": tuple(map(group_from, values.get("groups_a", ()))),
+            "groups_b": tuple(map(group_from, values.get("groups_b", ()))),
             "disagreeing": tuple(Disagreement(**film) for film in values["disagreeing"]),
         }
     )

@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from core.errors import ClassifierError, DatasetError
 from core.files import clear_left_over, make_folder, write_atomically
 from core.progress import Progress, Report, counted
 from core.settings import Settings
-from model.card import Evaluation
+from model.calibration import probabilities
+from model.card import Evaluation, ModelCard
 from model.engine import Classifier, wrap_network
 from model.networks.graphs import logit_function
 from model.networks.weights import load_network, round_to_half, save_network
@@ -40,13 +42,15 @@ from training.data.dataset import DatasetFolder, scan
 from training.data.loading import LoadedFolder, load_folder
 from training.data.manifest import MANIFEST, write_manifest
 from training.data.sample import digest
+from training.data.styles import style_model_to_values
 from training.evaluation.evaluate import evaluate_folder, evaluate_samples, labelled_test
+from training.evaluation.groups import group_results, memberships
 from training.evaluation.looks import Recorder, recorder
 from training.fitting.config import TrainingConfig
 from training.fitting.fit import TrainingData, fit, precision_policy, predict_logits
 from training.fitting.head import fit_head
 from training.fitting.initial_weights import build_initial_network, initial_weights_name
-from training.fitting.model_card import calibration_pictures, libraries, make_card
+from training.fitting.model_card import Predict, calibration_pictures, libraries, make_card
 from training.fitting.population import learn_population, population_pictures
 from training.fitting.trainer import CHECKPOINT, read_checkpoint
 from training.runs import processes
@@ -132,6 +136,9 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
         stated={**({"source": request.source} if request.source else {}), **request.stated},
         notes=request.notes,
         backbone_weights=initial_weights_name(request.backbone_weights),
+    )
+    card = _by_group(
+        card, audit, loaded, lambda pictures: predict_logits(forward, pictures, config.input_px, mirror=config.mirror)
     )
     population = _population(network, config, loaded, report)
     classifier = wrap_network(network, card, population)
@@ -263,6 +270,21 @@ def _at_serving_size(network: keras.Model, config: TrainingConfig, run_dir: Path
     save_network(network, path)
     keras.mixed_precision.set_global_policy("float32")
     return load_network(path, config.architecture, config.input_px, trusted=(config.architecture,))
+
+
+def _by_group(card: ModelCard, audit: Audit, loaded: LoadedFolder, predict: Predict) -> ModelCard:
+    """Return the card with the styles of the data, and with the results on held-out patients by group."""
+    held = loaded.side(True)
+    styles = [audit.style_of.get(loaded.folder.name_of(sample), "") for sample in held]
+    labels, patients = np.array([s.label for s in held]), [s.patient for s in held]
+    p = probabilities(predict(loaded.pictures[loaded.held_out]), card.calibration)
+    found = group_results(memberships(held, styles), labels, p, card.operating_point.probability, patients)
+    validation = dataclasses.replace(card.evaluations["validation"], groups=found)
+    return dataclasses.replace(
+        card,
+        evaluations={**card.evaluations, "validation": validation},
+        styles={} if audit.style_model is None else style_model_to_values(audit.style_model),
+    )
 
 
 def _population(

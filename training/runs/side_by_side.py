@@ -28,8 +28,10 @@ from model.explanation import grad_cam
 from model.overlay import overlay
 from model.registry import version_folder
 from training.data.sample import CLASSES, Sample, digest
+from training.data.style_features import StyleFeatures
 from training.evaluation.compare import Comparison, Disagreement, Scores, compare_scores
 from training.evaluation.evaluate import evaluate_scores, score_side_by_side
+from training.evaluation.groups import styles_of
 from training.evaluation.looks import recorder
 from training.evaluation.robustness import PERTURBATIONS, robustness
 from training.runs import candidate, processes
@@ -83,7 +85,12 @@ def compare_run(
     sample = stratified(held.samples, ROBUSTNESS_FILMS)
     status.begin(candidate.forward_passes(len(held.samples)))
     status.phase("classifying the radiographs with both versions")
-    used, logits, failures = score_side_by_side((own, other), held.samples, lambda n: status.done(2 * n))
+    styled = own.card if own.card.styles else other.card
+    features: list[StyleFeatures] = []
+    used, logits, failures = score_side_by_side(
+        (own, other), held.samples, lambda n: status.done(2 * n), features=features if styled.styles else None
+    )
+    styles = styles_of(styled, features)
     if {film.label for film in used} != set(range(len(CLASSES))):
         raise DatasetError(
             "expected readable held-out radiographs of both classes. Received: one class",
@@ -119,8 +126,8 @@ def compare_run(
         left_out=len(failures),
         patients=_patients(used),
         comparison=comparison,
-        evaluation=evaluate_scores(own.card, used, logits[0], held.split),
-        evaluation_against=evaluate_scores(other.card, used, logits[1], held.split),
+        evaluation=evaluate_scores(own.card, used, logits[0], held.split, styles),
+        evaluation_against=evaluate_scores(other.card, used, logits[1], held.split, styles),
         robustness=rows,
         robustness_against=rows_against,
         films=films,
