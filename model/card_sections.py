@@ -15,7 +15,7 @@ from model.card import Evaluation, ModelCard
 from model.known_data import KERMANY_DIGESTS, KERMANY_KNOWN
 
 NOT_STATED = "not stated"
-_KNOWN = "known for this dataset, recognised by its digest"
+_PUBLISHED = "published"
 _DATA = {
     "source": "Source",
     "licence": "Licence",
@@ -71,9 +71,13 @@ def data_rows(card: ModelCard) -> tuple[tuple[str, str | None], ...]:
     if not isinstance(described, Mapping):
         # A card from before 0.2.0.
         is_known = data.get("digest") in KERMANY_DIGESTS
-        described = {name: {"value": value, "from": _KNOWN} for name, value in KERMANY_KNOWN.items() if is_known}
+        described = {name: {"value": value, "from": _PUBLISHED} for name, value in KERMANY_KNOWN.items() if is_known}
         if data.get("source"):
             described["source"] = {"value": data["source"]}
+        recognised = "Kermany, by its digest" if is_known else None
+    else:
+        counts = described.get("recognised")
+        recognised = "Kermany, by its file names" if isinstance(counts, Mapping) and counts.get("kermany") else None
     rows: list[tuple[str, str | None]] = []
     for name, label in _DATA.items():
         one = described.get(name)
@@ -86,6 +90,8 @@ def data_rows(card: ModelCard) -> tuple[tuple[str, str | None], ...]:
     sources = described.get("sources")
     if isinstance(sources, Mapping) and len(sources) > 1:
         rows.insert(1, ("Radiographs by source", _counts(sources)))
+    if recognised:
+        rows.append(("Known dataset", recognised))
     for part in ("train", "validation"):
         counts = data.get(part)
         rows.append((part.capitalize(), _counts(counts) if isinstance(counts, Mapping) else None))

@@ -39,7 +39,7 @@ def test_the_shipped_card_is_whole(tmp_path: Path) -> None:
     card = load_card(settings, active_version(settings))
     text = card_to_text(card)
     assert "Mendeley Data" in text and "children aged 1–5 years" in text and card.sha256 in text
-    assert "CC BY 4.0 (known for this dataset, recognised by its digest)" in text
+    assert "CC BY 4.0 (published)" in text and "Kermany, by its digest" in text
     performance = next(one for one in card_sections(card) if one.title.startswith("Performance"))
     assert [name for name, _ in performance.rows] == [*card.evaluations, "Under mild perturbations"]
     assert "at worst" in str(dict(performance.rows)["Under mild perturbations"])

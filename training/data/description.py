@@ -2,7 +2,7 @@
 
 >>> description = describe(scan_folder(Path("chest_xray")).train, {})
 >>> description["ages"]
-{'value': '1–5 years', 'from': 'known for this dataset, recognised by its file names'}
+{'value': '1–5 years', 'from': 'published'}
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FIELDS = {
     "labels": "Who decided which radiograph shows pneumonia, and how",
 }
 FROM_FILES, FROM_ADMINISTRATOR = "headers and tables", "stated by the administrator"
-RECOGNISED = "known for this dataset, recognised by its file names"
+RECOGNISED = "published"
 KERMANY = "kermany"
 MOST_CHARACTERS = 500
 # The names of both classes: "IM-0115-0001" alone is also how viewers export anybody's films.

@@ -32,7 +32,7 @@ def test_kermanys_films_keep_their_card() -> None:
     found = describe(kermany(), {})
     assert found["ages"] == {
         "value": "1–5 years",
-        "from": "known for this dataset, recognised by its file names",
+        "from": "published",
     }
     assert found["licence"]["value"] == "CC BY 4.0" and found["sex"] is None
     assert "children aged 1–5 years: how probable" in intended_use(found) and "not for adults" in intended_use(found)

@@ -87,7 +87,7 @@ def test_killed_run_resumes_and_makes_a_version_with_its_card(trained: tuple[Pat
     assert card["preprocessing"]["input_px"] == 96
     # The drawn films have the names of Kermany's, which is all that is known of them beside what was stated.
     described = card["data"]["description"]
-    assert described["ages"]["from"].startswith("known for this dataset")
+    assert described["ages"]["from"] == "published"
     assert described["licence"] == {"value": "drawn, no rights reserved", "from": "stated by the administrator"}
     assert described["sex"] is None and "1–5 years" in card["intended_use"]
     split = (run_dir / "split.csv").read_text().splitlines()[1:]
