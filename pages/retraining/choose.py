@@ -27,8 +27,8 @@ from training.runs import audits, jobs
 ZIP, DIRECTORY = "ZIP file", "Folder on this computer"
 _SELECTED, _MESSAGE, _ROUND, _DELETING = "choose.dataset", "choose.message", "choose.round", "choose.deleting"
 _LAYOUT = (
-    "Two folders NORMAL and PNEUMONIA with radiographs as JPEG, PNG, TIFF, BMP or WebP; or folders train, val and "
-    "test, each with these two."
+    "Two folders NORMAL and PNEUMONIA with radiographs as DICOM, JPEG, PNG, TIFF, BMP or WebP; or folders train, val "
+    "and test, each with these two; or radiographs with a CSV table that has the columns path and label."
 )
 
 

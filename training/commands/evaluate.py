@@ -270,8 +270,11 @@ def _prepared(
     from model.promotions import verified
     from model.registry import active_version
     from training.data.dataset import scan
+    from training.data.patient_preview import skipped_in_words
 
     dataset = scan(data_of(options, settings))
+    if dataset.skipped:
+        print(f"Skipped: {skipped_in_words(dataset.skipped)}.", file=sys.stderr)
     folders = [verified(settings, version or active_version(settings))[0] for version in versions]
     start_tensorflow(in_batches=True)
     return dataset, [load_classifier(folder, architectures=settings.architectures) for folder in folders]

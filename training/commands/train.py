@@ -39,6 +39,7 @@ from training.fitting.initial_weights import choose_initial_weights
 from training.runs import processes
 
 if TYPE_CHECKING:
+    from training.data.data_request import DataRequest
     from training.fitting.config import TrainingConfig
 
 _NOTE = """\
@@ -352,6 +353,7 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
                 stated_of(options),
             ),
         )
+        say_split(read_request(run_dir).data)
     act, who = "resume" if options.resume else "train", command_line_user()
     # At the beginning: a training takes hours, and whoever kills it must not leave it out of the log.
     note(settings, act, who=who, object=run_dir.name)
@@ -401,6 +403,16 @@ def _refuse_beside_resume(options: argparse.Namespace) -> None:
             f"expected --resume without other options. Received: {', '.join(beside)}",
             advice="Leave them out: a resumed run keeps its own. To change them, start a new run.",
         )
+
+
+def say_split(data: DataRequest) -> None:
+    """Write to the terminal by what a dataset will be split, and what else is to be said of it before hours pass."""
+    from training.data.dataset import scan
+    from training.data.patient_preview import concerns, preview
+
+    found = preview(scan(data))
+    for line in (f"split {found.split}", *(sentence for _, sentence in concerns(found))):
+        print(printable(line), file=sys.stderr)
 
 
 def _run_to_resume(run: str, settings: Settings) -> Path:

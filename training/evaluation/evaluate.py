@@ -301,7 +301,7 @@ def refuse_empty(used: Sequence[Sample]) -> None:
     if not used:
         raise DatasetError(
             "expected readable radiographs. Received: none",
-            advice="Check that the folder holds JPEG or PNG radiographs.",
+            advice="Check that the files are radiographs: JPEG, PNG, TIFF or DICOM.",
         )
 
 

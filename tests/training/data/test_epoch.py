@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from tests.phantoms import write_dataset
+from training.data.data_request import DataRequest
 from training.data.epoch import drawn_counts, epoch_order
+from training.data.loading import load_folder
 from training.fitting.config import default_config
 from training.fitting.fit import balance
 
@@ -57,3 +62,11 @@ def test_the_weights_of_the_loss_follow_what_is_drawn() -> None:
     normal, pneumonia = drawn_counts(labels, default_config("cnn_2_1").max_class_ratio, sources).sum(axis=0)
     assert n == normal + pneumonia
     assert weights[0] * normal == pytest.approx(weights[1] * pneumonia)
+
+
+def test_a_dataset_of_two_sources_knows_the_source_of_each_picture(tmp_path: Path) -> None:
+    for name in ("ward", "clinic"):
+        write_dataset(tmp_path / name, 6, seed=10 if name == "ward" else 30, size=(60, 70))
+    loaded = load_folder(DataRequest.of(tmp_path / "ward", tmp_path / "clinic"), 64, 0.3, 1)
+    assert [("clinic", "ward")[k] for k in loaded.sources] == [s.source for s in loaded.samples]
+    assert set(loaded.sources) == {0, 1}

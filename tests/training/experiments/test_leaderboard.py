@@ -23,6 +23,7 @@ from training.experiments.leaderboard import (
     measure,
     rows_from_json,
     rows_to_json,
+    same_patients,
     table,
 )
 
@@ -118,6 +119,16 @@ def test_only_a_version_from_the_same_patients_is_used_again(tmp_path: Path) -> 
     assert find_version(settings, "cnn_77k", "other films", 2026, 0.12) is None
     in_use = dataclasses.replace(settings, classifier="2026.1.1-3")
     assert find_version(in_use, "cnn_77k", "d", 2026, 0.12) == "2026.1.1-3"
+    assert find_version(in_use, "cnn_77k", "d", 2026, 0.12, "held out") == "2026.1.1-3", "a card of before 0.2.0"
+
+
+def test_a_version_with_other_patients_held_out_is_not_used_again() -> None:
+    card = a_card(training={"seed": 1, "validation_fraction": 0.1}, data={"digest": "d"})
+    assert same_patients(card, "d", 1, 0.1, "held out")
+    known = dataclasses.replace(card, data={**card.data, "validation_digest": "held out"})
+    assert same_patients(known, "d", 1, 0.1, "held out") and not same_patients(known, "d", 1, 0.1, "others")
+    by_file = dataclasses.replace(card, data={**card.data, "unknown_patients": 3})
+    assert not same_patients(by_file, "d", 1, 0.1, "held out")
 
 
 def test_row_is_measured_at_the_operating_point_on_training_radiographs(tmp_path: Path) -> None:

@@ -122,3 +122,17 @@ def test_damaged_weights_are_never_given_a_new_scale(trained: tuple[Settings, Pa
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     with pytest.raises(ClassifierError, match="sha256"):
         module.recalibrate(settings, "2026.01.01-1", data, settings.versions_dir)
+
+
+def test_patients_that_are_found_in_another_way_are_refused(
+    trained: tuple[Settings, Path, LoadedFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, data, loaded = trained
+    other = loaded.held_out.copy()
+    # Held out instead: as many radiographs of the class, of which others were trained on.
+    inside, outside = (next(i for i, s in enumerate(loaded.samples) if not s.label and other[i] == o) for o in (1, 0))
+    other[[inside, outside]] = other[[outside, inside]]
+    changed = replace(loaded, held_out=other)
+    monkeypatch.setattr(module, "load_folder", lambda *_: changed)
+    with pytest.raises(DatasetError, match="patients found in another way"):
+        module.recalibrate(settings, "2026.01.01-1", data, settings.versions_dir)
