@@ -263,12 +263,12 @@ def to_arrays(population: TrainingPopulation) -> dict[str, npt.NDArray[Any]]:
     Returns
     -------
     dict of str to ndarray
-        Axes in half precision, references in steps of 1/24 as int8.
+        Axes in half precision, or in float32 where they exceed it; references in steps of 1/24 as int8.
     """
     arrays: dict[str, npt.NDArray[Any]] = {"layers": np.array(population.layers)}
     for name in ("part", "whole", "last"):
         mean, axes = getattr(population, name)
-        arrays |= {f"{name}_mean": mean.astype(np.float32), f"{name}_axes": axes.astype(np.float16)}
+        arrays |= {f"{name}_mean": mean.astype(np.float32), f"{name}_axes": _compact(axes)}
     steps = np.clip(np.round(population.references / _REFERENCE_STEP), -127, 127)
     limits = population.limits
     return arrays | {
@@ -278,6 +278,12 @@ def to_arrays(population: TrainingPopulation) -> dict[str, npt.NDArray[Any]]:
         "references": steps.astype(np.int8),
         "labels": population.labels.astype(np.uint8),
     }
+
+
+def _compact(axes: Float) -> npt.NDArray[Any]:
+    """Halve the precision of axes, unless they exceed its range: those of a channel that hardly varies can."""
+    fits = np.abs(axes).max(initial=0) <= np.finfo(np.float16).max
+    return axes.astype(np.float16 if fits else np.float32)
 
 
 def from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> TrainingPopulation:

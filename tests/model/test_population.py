@@ -173,3 +173,13 @@ def test_a_file_that_lacks_an_array_or_holds_objects_is_refused(tmp_path: Path) 
 def test_limits_come_back_in_their_places() -> None:
     other = Limits(1.0, 2.0, 0.25, 0.5, 0.75)
     assert from_arrays(to_arrays(dataclasses.replace(by_hand(), limits=other))).limits == other
+
+
+def test_axes_beyond_half_precision_are_kept() -> None:
+    """Those of a small network whose channels hardly vary; infinite axes would leave the gate without a limit."""
+    mean, axes = by_hand().whole
+    large = dataclasses.replace(by_hand(), whole=(mean, axes * np.float32(1e6)))
+    assert np.abs(large.whole[1]).max() > 65504
+    again = from_arrays(to_arrays(large))
+    np.testing.assert_array_equal(again.whole[1], large.whole[1])
+    assert to_arrays(by_hand())["whole_axes"].dtype == np.float16
