@@ -52,6 +52,16 @@ class Choice:
         return default_config(self.architecture, self.preset, has_weights=self.weights != "random", **self.others)
 
 
+# What the administrator is asked of the data, of `training.data.description.FIELDS`.
+ASKED = {
+    "source": "Source",
+    "licence": "Licence",
+    "population": "Population",
+    "ages": "Ages",
+    "labels": "Reference standard",
+}
+
+
 def show(settings: Settings, who: str, audit_key: str) -> None:
     """Draw the form for the audited dataset and start or queue the run on behalf of `who`."""
     state = audits.read_audit(settings, audit_key)
@@ -283,10 +293,8 @@ def ask_about_data() -> dict[str, str]:
             "it. Do not enter patient data.</p>"
         )
         texts = {
-            name: st.text_input(
-                name.capitalize(), key=f"start.stated.{name}", max_chars=MOST_CHARACTERS, placeholder=FIELDS[name]
-            )
-            for name in ("source", "licence", "population", "ages", "labels")
+            name: st.text_input(label, key=f"start.stated.{name}", max_chars=MOST_CHARACTERS, help=f"{FIELDS[name]}.")
+            for name, label in ASKED.items()
         }
     return {name: text.strip() for name, text in texts.items() if text.strip()}
 
