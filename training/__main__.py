@@ -12,6 +12,7 @@ from core.printable import printable, printable_stdout
 from core.settings import load_settings
 from training.commands import (
     audit,
+    cross_validate,
     evaluate,
     export,
     jobs,
@@ -33,6 +34,7 @@ EXAMPLES = """examples:
   python -m training audit --data chest_xray --json audit.json
   python -m training preview-augmentation --data chest_xray
   python -m training train --data chest_xray
+  python -m training cross-validate --data chest_xray --folds 5 --preset quick
   python -m training start --data chest_xray --from in-use --preset quick
   python -m training evaluate --data chest_xray/test --json test.json
   python -m training compare --data chest_xray/test --classifier 2026.11.20-1 --with 2026.11.21-3
@@ -62,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     for commands in (
         audit,
         train,
+        cross_validate,
         jobs,
         tune,
         evaluate,
