@@ -26,7 +26,7 @@ from training.commands.arguments import (
     stated_of,
     trainable,
 )
-from training.commands.train import add_recipe_options, architecture_of, config_of, starting_weights
+from training.commands.train import add_recipe_options, architecture_of, config_of, say_split, starting_weights
 from training.fitting.progress import FITTING
 from training.runs import jobs, run_queue
 from training.runs.jobs import Job
@@ -145,6 +145,7 @@ def _start(options: argparse.Namespace, settings: Settings) -> int:
         command_line_user(),
     )
     note(settings, "start", who=command_line_user(), object=job.id)
+    say_split(data_of(options, settings))
     print(job.id)
     waits = f"Queued at position {job.place}." if job.state == "queued" else "Started."
     print(f"{waits} Show its progress: python -m training watch {job.id}", file=sys.stderr)

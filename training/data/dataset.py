@@ -129,8 +129,9 @@ def scan(data: Path | DataRequest) -> DatasetFolder:
             )
     counts = {name: sum(s.label == label for s in parts["train"]) for label, name in enumerate(CLASSES)}
     if not all(counts.values()):
+        others = f"; skipped: {', '.join(f'{kind} ({n})' for kind, n in skipped.most_common(10))}" if skipped else ""
         raise DatasetError(
-            f"expected radiographs in {' and '.join(CLASSES)}. Received: {counts} in {_places(request)}",
+            f"expected radiographs in {' and '.join(CLASSES)}. Received: {counts} in {_places(request)}{others}",
             advice="Put the radiographs into two sub-folders called NORMAL and PNEUMONIA.",
         )
     return DatasetFolder(

@@ -112,6 +112,7 @@ def test_dicom_files_are_data_with_or_without_an_ending(tmp_path: Path) -> None:
         (("healthy/a.png", "sick/b.png"), "folders healthy, sick"),
         (("a/NORMAL/1.png", "a/PNEUMONIA/2.png", "b/NORMAL/3.png"), "Received: a, b in the folder"),
         (("NORMAL/a.png",), "'PNEUMONIA': 0"),
+        (("NORMAL/a.png", "COVID/b.png"), r"skipped: files in COVID/ \(1\)"),
         (("films.png",), "folders none"),
     ],
 )

@@ -48,7 +48,7 @@ def trained(tmp_path: Path) -> tuple[Settings, Path, LoadedFolder]:
         parameters=1,
         precision="float32",
         backbone_weights="random",
-        source="",
+        stated={},
         notes=("a first remark",),
     )
     # As wrong as a threshold can be: what is chosen anew must not be this.
