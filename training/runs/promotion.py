@@ -15,6 +15,7 @@ from training.data.audit import Audit
 from training.data.audit_split import DUPLICATE_ON_BOTH_SIDES, PATIENT_ON_BOTH_SIDES
 from training.fitting.population import MIN_FILMS, MIN_HELD_OUT
 from training.runs.candidate_result import CandidateComparison
+from training.runs.worst_group import judge_groups
 
 # Shortest reason for an override.
 REASON_CHARACTERS = 20
@@ -23,11 +24,15 @@ LEAKS = frozenset({"DUPLICATE_ACROSS_SPLITS", DUPLICATE_ON_BOTH_SIDES, PATIENT_O
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of the rules: the highest calibration error, and the fewest radiographs and patients of each class."""
+    """Limits of the rules: the highest calibration error, and the fewest radiographs and patients of each class.
+
+    `group_rate` is the sensitivity and specificity that the interval of every group must reach.
+    """
 
     ece: float = 0.08
     films: int = 30
     patients: int = 30
+    group_rate: float = 0.5
 
 
 LIMITS = Limits()
@@ -173,6 +178,10 @@ def _calibration(_: ModelCard, c: CandidateComparison, limits: Limits) -> tuple[
     return passed, (f"Expected calibration error {ece:.3f}; at most {limits.ece:.2f} is allowed.")
 
 
+def _worst_group(_: ModelCard, c: CandidateComparison, limits: Limits) -> tuple[bool, str]:
+    return judge_groups(c.evaluation.groups, c.evaluation_against.groups, limits.group_rate)
+
+
 _ON_THE_COMPARISON: dict[str, Callable[[ModelCard, CandidateComparison, Limits], tuple[bool, str]]] = {
     "Same held-out radiographs": _same_films,
     "Radiographs not used for training": _unseen,
@@ -180,6 +189,7 @@ _ON_THE_COMPARISON: dict[str, Callable[[ModelCard, CandidateComparison, Limits],
     "Sensitivity not lower": _sensitivity,
     "AUROC not lower": _auroc,
     "Calibration": _calibration,
+    "Worst group": _worst_group,
 }
 
 

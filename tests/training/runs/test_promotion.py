@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.card import GroupResult
 from model.promotions import promotions
 from model.registry import active_version
 from tests.comparisons import (
@@ -29,6 +31,8 @@ from tests.comparisons import (
 from training.__main__ import main
 from training.data.audit import Issue
 from training.evaluation.compare import Scores, compare_scores
+from training.evaluation.groups import group_results
+from training.runs.candidate_result import CandidateComparison, result_from_json, result_to_json
 from training.runs.held_out import TrainingOverlap
 from training.runs.promotion import LIMITS, Limits, Rule, broken, check, is_blocked, is_reason
 
@@ -42,6 +46,7 @@ NAMES = (
     "Sensitivity not lower",
     "AUROC not lower",
     "Calibration",
+    "Worst group",
     "Out-of-distribution gate",
     "Data audit",
     "No duplicates across splits",
@@ -154,7 +159,7 @@ def test_calibration_error_above_its_limit_blocks() -> None:
 def test_a_comparison_of_something_else_blocks_everything_that_rests_on_it(comparison: object, words: str) -> None:
     found = rules(comparison=comparison)
     assert words in found[NAMES[0]].sentence
-    assert broken(tuple(found.values())) == NAMES[:7]
+    assert broken(tuple(found.values())) == NAMES[:8]
 
 
 def test_without_a_comparison_or_an_audit_nothing_passes() -> None:
@@ -230,3 +235,49 @@ def test_command_promotes_what_meets_all_rules_without_a_reason(
     assert main(["promote", NEW]) == 0, capsys.readouterr().err
     assert active_version(made) == NEW and promotions(made)[-1].overruled == ()
     assert main(["promote", NEW]) == 0, "what is in service already breaks no rule"
+
+
+def by_unit(p: np.ndarray, patients: Sequence[str] = PATIENTS) -> tuple[GroupResult, ...]:
+    """Return the results of two units of 60 films each."""
+    units = ["old" if i % 2 else "new" for i in range(N)]
+    return group_results({"unit": units}, np.asarray(LABELS), p, 0.5, patients)
+
+
+def with_groups(own: tuple[GroupResult, ...], other: tuple[GroupResult, ...]) -> CandidateComparison:
+    return dataclasses.replace(
+        EQUAL,
+        evaluation=dataclasses.replace(EQUAL.evaluation, groups=own),
+        evaluation_against=dataclasses.replace(EQUAL.evaluation_against, groups=other),
+    )
+
+
+def called(new_normals: float) -> np.ndarray:
+    """Scores that are right but for a share of the normals of the new unit."""
+    p = np.where(np.asarray(LABELS) == 1, 0.9, 0.1)
+    normals = [i for i in range(0, N, 2) if not LABELS[i]]
+    p[normals[: round(new_normals * len(normals))]] = 0.9
+    return p
+
+
+def test_a_candidate_that_is_clearly_worse_in_one_unit_is_blocked_by_its_name() -> None:
+    good, bad = by_unit(called(0.0)), by_unit(called(0.5))
+    blocked = rules(comparison=with_groups(bad, good))["Worst group"]
+    assert not blocked.passed and "In unit new the specificity is 0.5" in blocked.sentence
+    assert "clearly lower" in blocked.sentence
+    assert rules(comparison=with_groups(good, bad))["Worst group"].passed, "better is no reason to block"
+    assert rules(comparison=with_groups(good, good))["Worst group"].passed
+    assert rules(comparison=with_groups(by_unit(called(0.05)), good))["Worst group"].passed, "within the interval"
+
+
+def test_a_group_that_both_versions_read_wrong_blocks_too() -> None:
+    poor = by_unit(called(0.95))
+    blocked = rules(comparison=with_groups(poor, poor))["Worst group"]
+    assert not blocked.passed and "unit new, specificity" in blocked.sentence and "0.50" in blocked.sentence
+    assert rules(comparison=with_groups(poor, poor), limits=Limits(group_rate=0.0))["Worst group"].passed
+
+
+def test_groups_survive_the_file_of_a_comparison() -> None:
+    result = with_groups(by_unit(called(0.5)), by_unit(called(0.0)))
+    back = result_from_json(result_to_json(result))
+    assert [group.name for group in back.evaluation.groups] == ["new", "old"]
+    assert not rules(comparison=back)["Worst group"].passed
