@@ -119,6 +119,12 @@ def add_commands(acts: Any) -> None:
         help="also write logs for TensorBoard there, in a folder for each run (look at them: tensorboard --logdir DIR)",
     )
     train.add_argument(
+        "--leave-out",
+        default="",
+        metavar="KIND=NAME",
+        help="train without a style, source or unit: its patients become validation, such as style=3 or source=north",
+    )
+    train.add_argument(
         "--promote",
         action="store_true",
         help="promote the new version without a comparison; the history keeps which rules that overrides",
@@ -324,12 +330,15 @@ def starting_weights(options: argparse.Namespace, settings: Settings, architectu
 
 
 def _train(options: argparse.Namespace, settings: Settings) -> int:
+    from training.runs.leave_out import group_named
     from training.runs.request import RunRequest, create_run, read_request
 
     if options.resume:
         _refuse_beside_resume(options)
         run_dir = _run_to_resume(options.resume, settings)
     else:
+        if options.leave_out:
+            group_named(options.leave_out)
         run_dir = options.run_dir or settings.runs_dir / f"{datetime.now(UTC):%Y.%m.%d-%H%M%S}"
         try:
             named = trainable(architecture_of(options)).name
@@ -351,6 +360,7 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
                 tuple(options.note),
                 None if options.tensorboard is None else options.tensorboard.resolve(),
                 stated_of(options),
+                options.leave_out,
             ),
         )
         say_split(read_request(run_dir).data)

@@ -28,7 +28,8 @@ class RunRequest:
     """Request of a training run; the results of `extra_evaluations` (name, folder) and the notes go on the card.
 
     `tensorboard` is the folder for logs that TensorBoard shows, None for none; `stated` is what the administrator says
-    of the data (`training.data.description`). Early runs lack both.
+    of the data (`training.data.description`); `leave_out` is a group that training does not see
+    (`training.runs.leave_out`), "" for none. Early runs lack all three.
     """
 
     data: DataRequest
@@ -40,6 +41,7 @@ class RunRequest:
     notes: tuple[str, ...] = ()
     tensorboard: Path | None = None
     stated: Mapping[str, str] = field(default_factory=dict)
+    leave_out: str = ""
 
 
 def create_run(run_dir: Path, config: TrainingConfig, request: RunRequest) -> None:
@@ -136,6 +138,7 @@ def request_from(values: Any) -> RunRequest:
             tuple(values["notes"]),
             Path(values["tensorboard"]) if values.get("tensorboard") else None,
             checked(values.get("stated") or {}),
+            str(values.get("leave_out") or ""),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(

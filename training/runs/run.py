@@ -58,6 +58,7 @@ from training.runs.event_log import event_log
 from training.runs.held_out import keeps_duplicates
 from training.runs.jobs import started_by
 from training.runs.learned_films import save_films
+from training.runs.leave_out import leave_out
 from training.runs.progress import forget_points, recorded
 from training.runs.request import RunRequest, announce_version, finished_version, read_config, read_request
 
@@ -112,6 +113,9 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
         audited(request.data, report),
         load(request.data, config, report, keeps_duplicates=keeps_duplicates(run_dir)),
     )
+    if request.leave_out:
+        loaded, sentence = leave_out(loaded, audit, request.leave_out)
+        request = dataclasses.replace(request, notes=(*request.notes, sentence))
     audit = with_split(audit, split_audit(audit, loaded))
     write_atomically(run_dir / "audit.json", audit_to_json(audit))
     refuse_blocking(audit)
