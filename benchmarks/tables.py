@@ -1,4 +1,4 @@
-"""The generated tables of the documents, from data in this repository: card, leaderboard and ablations.
+"""The generated tables of the documents, from data in this repository: card, leaderboard, ablations and coverage.
 
 >>> python -m benchmarks.tables        # rewrites docs/tables/*.md
 """
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import ablations
+from benchmarks import ablations, coverage
 from core.files import write_atomically
 from core.formatting import format_estimate
 from core.settings import SHIPPED_WEIGHTS
@@ -112,8 +112,15 @@ def ablations_document(data: Path = HERE / "ablations.json") -> str:
     return f"# Ablations\n\n{ablations.table(values['rows'], values['command'])}\n"
 
 
+def coverage_document(data: Path = HERE / "coverage.json") -> str:
+    """Return the coverage of intervals from the rows that `python -m benchmarks.coverage` wrote."""
+    values = json.loads(data.read_text(encoding="utf-8"))
+    return f"# Coverage of the 95 % intervals\n\n{coverage.table(values['rows'], values['command'])}\n"
+
+
 DOCUMENTS: dict[str, Callable[[], str]] = {
     "ablations.md": ablations_document,
+    "coverage.md": coverage_document,
     "evaluation.md": evaluation_document,
     "leaderboard.md": leaderboard_document,
 }

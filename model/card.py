@@ -235,6 +235,30 @@ class PurposePoint:
 
 
 @dataclass(frozen=True, slots=True)
+class ConformalSets:
+    """Limits of the class-conditional conformal sets, see `model.conformal`.
+
+    Attributes
+    ----------
+    alpha
+        Largest expected share of radiographs of a class whose set lacks it, in (0, 1).
+    normal_up_to
+        "No pneumonia" is in the set up to this probability of pneumonia, in [0, 1].
+    pneumonia_from
+        "Pneumonia" is in the set from this probability on, in [0, 1].
+    """
+
+    alpha: float
+    normal_up_to: float
+    pneumonia_from: float
+
+    def __post_init__(self) -> None:
+        """Check that all values are shares."""
+        if not (0 < self.alpha < 1 and 0 <= self.normal_up_to <= 1 and 0 <= self.pneumonia_from <= 1):
+            raise ValueError(f"expected alpha in (0, 1) and two limits in [0, 1]. Received: {self}")
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """Model card of a classifier version.
 
@@ -272,6 +296,11 @@ class ModelCard:
         Checksum of the file of the training population (`model.population`); empty where there is none.
     styles
         The acquisition styles of the training data, see `training.data.styles`; empty where there are none.
+    conformal
+        Limits of the conformal sets for each alpha; empty on older cards.
+    cross_fit
+        Figures of the operating points and sets on patients that took no part in choosing them, see
+        `training.fitting.cross_fit`; the evaluation "validation" is such a figure then. Empty on older cards.
     """
 
     version: str
@@ -296,6 +325,8 @@ class ModelCard:
     robustness: tuple[Mapping[str, Any], ...] = ()
     population_sha256: str = ""
     styles: Mapping[str, Any] = field(default_factory=dict)
+    conformal: tuple[ConformalSets, ...] = ()
+    cross_fit: Mapping[str, Any] = field(default_factory=dict)
 
 
 def card_to_json(card: ModelCard) -> str:
@@ -319,6 +350,7 @@ def card_from_json(text: str) -> ModelCard:
         for name in ("limitations", "history", "notes"):
             values[name] = tuple(values[name])
         values["purposes"] = tuple(PurposePoint(**one) for one in values.get("purposes", ()))
+        values["conformal"] = tuple(ConformalSets(**one) for one in values.get("conformal", ()))
         values["robustness"] = tuple(dict(row) for row in values.get("robustness", ()))
         card = ModelCard(**values)
         _refuse_other_types(card)

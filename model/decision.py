@@ -5,6 +5,8 @@ Everything that is chosen here is chosen on held-out validation patients, never 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model.card import PurposePoint
+from model.intervals import effective_number, members
+from model.quantiles import beta_cdf
 
 Array = npt.NDArray[Any]
 SCREENING_SENSITIVITY = 0.98
@@ -73,6 +77,35 @@ def at_prevalence(probabilities: Array, known: float, wanted: float) -> npt.NDAr
     p = np.asarray(probabilities, np.float64)
     positive, negative = p * (wanted / known), (1 - p) * ((1 - wanted) / (1 - known))
     return np.asarray(positive / (positive + negative), np.float64)
+
+
+def prevalence_by_em(probabilities: Array, known: float) -> float:
+    """Estimate the prevalence of unlabelled radiographs by expectation maximisation.
+
+    Parameters
+    ----------
+    probabilities
+        (n,) in [0, 1], calibrated for the prevalence `known`; n ≥ 1.
+    known
+        In (0, 1).
+
+    Returns
+    -------
+    float
+        The share of pneumonia of the largest likelihood, in [0, 1].
+
+    References
+    ----------
+    Saerens et al. 2002, doi 10.1162/089976602753284446
+    """
+    share = known
+    for _ in range(10_000):
+        inside = min(max(share, 1e-12), 1 - 1e-12)
+        following = float(at_prevalence(probabilities, known, inside).mean())
+        if abs(following - share) < 1e-10:
+            break
+        share = following
+    return share
 
 
 def decision_curve(
@@ -138,7 +171,12 @@ def decision_curve(
 
 
 def operating_points_by_purpose(
-    labels: Array, probabilities: Array, weights: Array | None = None, sample: str = ""
+    labels: Array,
+    probabilities: Array,
+    weights: Array | None = None,
+    sample: str = "",
+    patients: Sequence[str] | None = None,
+    confidence: float | None = None,
 ) -> tuple[PurposePoint, ...]:
     """Choose the operating points for screening, balanced reading and ruling in, in this order.
 
@@ -157,11 +195,18 @@ def operating_points_by_purpose(
         (n,) ≥ 0: sample weights; 1 by default.
     sample
         Description of the sample for the card.
+    patients
+        (n,): the patient of each radiograph; None if each counts as a patient of its own.
+    confidence
+        With which the targets of screening and ruling in are met among new patients, in (0.5, 1): thresholds are tested
+        one after the other, from the safest, with Clopper and Pearson's bound for the effective number of radiographs,
+        until one fails. None to meet the targets on this sample, which new patients then do about half of the time.
 
     Returns
     -------
     tuple of PurposePoint
-        The three operating points.
+        The three operating points. Where no threshold passes, `chosen` says that the target cannot be promised, and
+        the point is the one that is closest to the target without an error on this sample.
 
     Raises
     ------
@@ -170,7 +215,8 @@ def operating_points_by_purpose(
 
     References
     ----------
-    Youden 1950, doi 10.1002/1097-0142(1950)3:1<32::AID-CNCR2820030106>3.0.CO;2-3
+    Youden 1950, doi 10.1002/1097-0142(1950)3:1<32::AID-CNCR2820030106>3.0.CO;2-3; Angelopoulos et al. 2021, "Learn then
+    Test", https://arxiv.org/abs/2110.01052 (fixed-sequence testing)
     """
     y, p = _checked(labels, probabilities)
     weight = np.ones(len(y)) if weights is None else np.asarray(weights, np.float64)
@@ -191,6 +237,37 @@ def operating_points_by_purpose(
         return PurposePoint(purpose, float(thresholds[at]), float(sensitivity[at]), float(specificity[at]), chosen)
 
     youden = sensitivity + specificity - 1
+    if confidence is not None:
+        member = members(patients, len(y))
+        ill, well = ((p[y == label], weight[y == label], member[y == label]) for label in (1, 0))
+        # From the lowest threshold up every radiograph is called pneumonia, from the highest down none.
+        low = _promised(thresholds, lambda cut: ill[0] >= cut, ill, SCREENING_SENSITIVITY, confidence)
+        high = _promised(thresholds[::-1], lambda cut: well[0] < cut, well, RULE_IN_SPECIFICITY, confidence)
+        words = f"{confidence:.0%} confidence".replace("%", " %")
+        promises = (
+            (low, "highest", f"sensitivity ≥ {SCREENING_SENSITIVITY:g}", sensitivity, SCREENING_SENSITIVITY, ill[2]),
+            (high, "lowest", f"specificity ≥ {RULE_IN_SPECIFICITY:g}", specificity, RULE_IN_SPECIFICITY, well[2]),
+        )
+        chosen_points = []
+        for at, end, target, rates, least, who in promises:
+            if at is not None:
+                index = at if end == "highest" else len(thresholds) - 1 - at
+                how = f"{end} probability of {target} among new patients with {words}"
+            else:
+                clean = np.flatnonzero(rates >= rates.max() - _ROUNDING)
+                index = int(clean[-1] if end == "highest" else clean[0])
+                needed = math.ceil(math.log(1 - confidence) / math.log(least))
+                how = (
+                    f"{target} cannot be promised with {len(np.unique(who))} patients of the class: {words} takes at "
+                    f"least {needed} without an error; {end} probability with the fewest errors"
+                )
+            chosen_points.append((index, how))
+        (at_screening, how_screening), (at_rule_in, how_rule_in) = chosen_points
+        return (
+            point("screening", at_screening, how_screening),
+            _balanced(youden, point),
+            point("rule_in", at_rule_in, how_rule_in),
+        )
     sensitive = np.flatnonzero(sensitivity >= SCREENING_SENSITIVITY - _ROUNDING)
     specific = np.flatnonzero(specificity >= RULE_IN_SPECIFICITY - _ROUNDING)
     if len(specific):
@@ -203,13 +280,41 @@ def operating_points_by_purpose(
         )
     return (
         point("screening", int(sensitive[-1]), f"highest probability of sensitivity ≥ {SCREENING_SENSITIVITY:g}"),
-        point(
-            "balanced",
-            int(np.flatnonzero(youden >= youden.max() - _ROUNDING)[0]),
-            "largest sum of sensitivity and specificity (Youden's J)",
-        ),
+        _balanced(youden, point),
         rule_in,
     )
+
+
+def _balanced(youden: Array, point: Callable[[str, int, str], PurposePoint]) -> PurposePoint:
+    best = int(np.flatnonzero(youden >= youden.max() - _ROUNDING)[0])
+    return point("balanced", best, "largest sum of sensitivity and specificity (Youden's J)")
+
+
+def _promised(
+    thresholds: Array,
+    right: Callable[[float], Array],
+    sample: tuple[Array, Array, Array],
+    target: float,
+    confidence: float,
+) -> int | None:
+    """Return the index of the last threshold that passes before the first that fails; None where the first fails."""
+    _, weight, member = sample
+    total = float(weight.sum())
+    passed, last = None, math.nan
+    for index, cut in enumerate(thresholds):
+        hit = right(float(cut))
+        share = float((weight * hit).sum() / total)
+        if share < target:
+            break
+        n = effective_number(hit, weight, member)
+        if passed is not None and share == last:
+            passed = index
+            continue
+        # Clopper and Pearson's lower bound reaches the target where so many successes are this unlikely at the target.
+        if beta_cdf(target, share * n, n - share * n + 1) > 1 - confidence:
+            break
+        passed, last = index, share
+    return passed
 
 
 def _checked(labels: Array, probabilities: Array) -> tuple[npt.NDArray[np.int_], npt.NDArray[np.float64]]:

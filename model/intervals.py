@@ -197,16 +197,38 @@ def design_effect(right: Array, member: Array) -> float:
     Kish 1965, Survey Sampling; Rao & Scott 1992, doi 10.2307/2532311
     """
     hit = np.asarray(right, np.float64)
-    sizes = np.bincount(member)
-    n = len(hit)
-    most = float((sizes**2).sum() / n)
-    share = hit.mean()
-    if most == 1 or not 0 < share < 1:
-        return most
-    ratio = float((np.bincount(member, hit - share) ** 2).sum() / (n * share * (1 - share)))
+    return len(hit) / effective_number(hit, np.ones(len(hit)), member)
+
+
+def effective_number(right: Array, weight: Array, member: Array) -> float:
+    """Return the number of independent radiographs with the variance of a weighted proportion over patients.
+
+    Parameters
+    ----------
+    right
+        (n,), bool or in [0, 1], n ≥ 1.
+    weight
+        (n,) ≥ 0, 1 in sum for each radiograph: copies of a radiograph share its weight.
+    member
+        (n,): index of the patient.
+
+    Returns
+    -------
+    float
+        Between Kish's number, for which all of a patient's radiographs are alike, and the sum of the weights; see
+        `design_effect`.
+    """
+    hit, w = np.asarray(right, np.float64), np.asarray(weight, np.float64)
+    total = float(w.sum())
+    share = float((w * hit).sum() / total)
+    most = float((np.bincount(member, w) ** 2).sum() / total)
+    if most <= 1 or not 1e-12 < share < 1 - 1e-12:
+        return total / max(1.0, most)
+    ratio = float((np.bincount(member, w * (hit - share)) ** 2).sum() / (total * share * (1 - share)))
     rarer = hit if share < 0.5 else 1 - hit
-    carriers = len(np.unique(member[rarer > 0]))
-    return (carriers * min(max(ratio, 1.0), most) + _PRIOR_PATIENTS * most) / (carriers + _PRIOR_PATIENTS)
+    carriers = len(np.unique(member[(rarer > 0) & (w > 0)]))
+    effect = (carriers * min(max(ratio, 1.0), most) + _PRIOR_PATIENTS * most) / (carriers + _PRIOR_PATIENTS)
+    return total / effect
 
 
 def proportion(right: Array, patients: Sequence[Any] | Array | None = None) -> Measure:

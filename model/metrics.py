@@ -63,6 +63,7 @@ def evaluate(
     operating_point: float,
     groups: Sequence[str] | None = None,
     prevalence: float = 0.5,
+    cuts: Array | None = None,
 ) -> Evaluation:
     """Evaluate calibrated probabilities at an operating point.
 
@@ -84,6 +85,9 @@ def evaluate(
         a patient of its own.
     prevalence
         For which the probabilities are calibrated, in (0, 1); calibration is measured there.
+    cuts
+        (n,), in [0, 1]: the threshold of each radiograph where they differ, as in cross-fitting; else
+        `operating_point`.
 
     Returns
     -------
@@ -99,7 +103,7 @@ def evaluate(
     if not len(y) or len(y) != len(p):
         raise ValueError(f"expected as many labels as probabilities, at least one. Received: {len(y)} and {len(p)}")
     member = members(groups, len(y))
-    positive = p >= operating_point
+    positive = p >= (operating_point if cuts is None else cuts)
     cells = {
         "tp": int((positive & (y == 1)).sum()),
         "fp": int((positive & (y == 0)).sum()),

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.calibration import probabilities
-from model.card import Calibration, Evaluation, ModelCard, OperatingPoint, PurposePoint
+from model.card import Calibration, ConformalSets, Evaluation, ModelCard, OperatingPoint, PurposePoint
 from model.decision import operating_points_by_purpose
 from model.metrics import evaluate
 from training.data.audit import Audit
@@ -27,6 +27,7 @@ from training.data.sample import CLASSES, digest
 from training.data.split import DUPLICATES_TOGETHER, HELD_OUT_DIGEST, PATIENT_RULES
 from training.fitting.calibrate import calibrate, choose_operating_point, logits_by_copy
 from training.fitting.config import TrainingConfig, as_served
+from training.fitting.cross_fit import Scale, conformal_levels, cross_fit
 from training.fitting.intended_use import (
     intended_ages,
     intended_use,
@@ -36,6 +37,8 @@ from training.fitting.intended_use import (
 )
 
 Array = npt.NDArray[Any]
+# With which the targets of screening and ruling in are met among new patients.
+CONFIDENCE = 0.95
 Predict = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 
@@ -47,6 +50,8 @@ class HeldOutCalibration:
     operating_point: OperatingPoint
     evaluations: Mapping[str, Evaluation]
     purposes: tuple[PurposePoint, ...]
+    conformal: tuple[ConformalSets, ...]
+    cross_fit: Mapping[str, Any]
 
 
 def calibration_pictures(config: TrainingConfig, held_out: int) -> int:
@@ -124,11 +129,15 @@ def make_card(
         libraries=libraries(),
         notes=notes,
         purposes=scale.purposes,
+        conformal=scale.conformal,
+        cross_fit=scale.cross_fit,
     )
 
 
 def calibrate_held_out(predict: Predict, loaded: LoadedFolder, config: TrainingConfig) -> HeldOutCalibration:
     """Choose calibration and operating points on the held-out patients' pictures, as they are and perturbed.
+
+    The evaluation "validation" and the rates of the purposes are cross-fitted, see `training.fitting.cross_fit`.
 
     Parameters
     ----------
@@ -144,26 +153,39 @@ def calibrate_held_out(predict: Predict, loaded: LoadedFolder, config: TrainingC
     clean = predict(pictures)
     shifted = logits_by_copy(predict, pictures, as_served(DOMAIN_SHIFT, config), shift_copies, config.seed)
     jittered = logits_by_copy(predict, pictures, as_served(JITTER, config), jitter_copies, config.seed + 1)
-    calibration = calibrate(labels, clean, shifted)
-    point = choose_operating_point(labels, clean, shifted, jittered, calibration)
     patients = [s.patient for s in loaded.side(True)]
-    score = probabilities(clean, calibration)
+
+    def choose(chosen: npt.NDArray[np.bool_]) -> Scale:
+        y, who = labels[chosen], [one for one, kept in zip(patients, chosen, strict=True) if kept]
+        own, moved = clean[chosen], shifted[:, chosen]
+        calibration = calibrate(y, own, moved)
+        score = probabilities(own, calibration)
+        return Scale(
+            calibration,
+            choose_operating_point(y, own, moved, jittered[:, chosen], calibration),
+            _purposes(y, score, probabilities(moved, calibration), who),
+            conformal_levels(y, score, who),
+        )
+
+    scale = choose(np.ones(len(labels), bool))
+    measured = cross_fit(labels, clean, patients, choose, scale, config.seed)
     evaluations: dict[str, Evaluation] = {
-        "validation": evaluate("validation", labels, score, point.probability, patients),
+        "validation": measured.evaluation,
         "validation_shifted": evaluate(
             "validation, shifted",
             np.tile(labels, shift_copies),
-            probabilities(shifted.ravel(), calibration),
-            point.probability,
+            probabilities(shifted.ravel(), scale.calibration),
+            scale.operating_point.probability,
             patients * shift_copies,
+            scale.calibration.prevalence,
         ),
     }
     return HeldOutCalibration(
-        calibration, point, evaluations, _purposes(labels, score, probabilities(shifted, calibration))
+        scale.calibration, scale.operating_point, evaluations, measured.purposes, scale.conformal, measured.record
     )
 
 
-def _purposes(labels: Array, clean: Array, shifted: Array) -> tuple[PurposePoint, ...]:
+def _purposes(labels: Array, clean: Array, shifted: Array, patients: Sequence[str]) -> tuple[PurposePoint, ...]:
     """Choose further operating points on clean and perturbed pictures, half the weight each.
 
     On pictures of one source alone a bound on the specificity would not hold elsewhere.
@@ -175,6 +197,8 @@ def _purposes(labels: Array, clean: Array, shifted: Array) -> tuple[PurposePoint
         np.concatenate((clean, shifted.ravel())),
         weights,
         f"{len(labels)} held-out radiographs, as they are and as another hospital might export them",
+        list(patients) * (copies + 1),
+        CONFIDENCE,
     )
 
 

@@ -117,6 +117,8 @@ def recalibrate(
         calibration=scale.calibration,
         operating_point=scale.operating_point,
         purposes=scale.purposes,
+        conformal=scale.conformal,
+        cross_fit=scale.cross_fit,
         evaluations=scale.evaluations,
         robustness=(),
         notes=(
