@@ -9,18 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from model.area_intervals import auprc_interval, auroc_interval
 from model.calibration_measures import ECE_BINS, calibration_measures, expected_calibration_error
 from model.card import Evaluation, Measure, ReliabilityBin
-from model.intervals import (
-    auprc_interval,
-    auroc_interval,
-    design_effect,
-    logit_interval,
-    members,
-    proportion,
-    ratio_interval,
-    spread,
-)
+from model.intervals import design_effect, logit_interval, members, proportion, ratio_interval, spread
 
 Array = npt.NDArray[Any]
 HISTOGRAM_BINS = 40

@@ -9,17 +9,13 @@ import pytest
 from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from model.area_intervals import auprc_influence, auprc_interval, auroc_influence, auroc_interval, perfect_bound
 from model.card import Measure
 from model.intervals import (
-    auprc_influence,
-    auprc_interval,
-    auroc_influence,
-    auroc_interval,
     design_effect,
     difference_interval,
     mean_interval,
     members,
-    perfect_bound,
     proportion,
     ratio_interval,
     spread,

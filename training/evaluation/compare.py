@@ -19,17 +19,11 @@ import numpy.typing as npt
 from core.formatting import format_difference, format_estimate, format_p_value
 from core.printable import printable
 from core.progress import Tick
+from model.area_intervals import auroc_influence
 from model.calibration import probabilities
 from model.card import Evaluation, GroupResult, Measure
 from model.engine import Classifier
-from model.intervals import (
-    auroc_influence,
-    design_effect,
-    difference_interval,
-    members,
-    proportion_influence,
-    wilson,
-)
+from model.intervals import design_effect, difference_interval, members, proportion_influence, wilson
 from model.metrics import RESAMPLES, evaluate, measures, percentile_interval, resampled
 from training.data.sample import Sample
 from training.data.style_features import StyleFeatures

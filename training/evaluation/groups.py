@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from core.formatting import format_estimate
 from core.printable import printable
+from model.area_intervals import auroc_interval
 from model.card import GroupResult, Measure, ModelCard
-from model.intervals import auroc_interval, members, proportion
+from model.intervals import members, proportion
 from training.data.sample import Sample
 from training.data.style_features import StyleFeatures
 from training.data.styles import assign, style_model_from_values
