@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from core.files import write_atomically
+from core.json_text import json_with_names
 from core.printable import printable
 from core.settings import Settings
 from training.commands.arguments import add_command, add_data_options, add_patient_options, data_of
@@ -69,19 +70,17 @@ def _audit(options: argparse.Namespace, settings: Settings) -> int:
             else [printable(line) for line in label_noise.to_text(ranked)]
         )
     if options.json:
-        write_atomically(options.json, json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        write_atomically(options.json, json_with_names(values) + "\n")
     print("\n".join(lines))
     return 1 if audit.is_blocked else 0
 
 
 def _patients(options: argparse.Namespace, settings: Settings) -> int:
-    import json
-
     from training.data.dataset import scan
     from training.data.patient_preview import preview, preview_to_text, preview_to_values
 
     found = preview(scan(data_of(options, settings)))
     if options.json:
-        write_atomically(options.json, json.dumps(preview_to_values(found), indent=1, ensure_ascii=False) + "\n")
+        write_atomically(options.json, json_with_names(preview_to_values(found)) + "\n")
     print(preview_to_text(found))
     return 0

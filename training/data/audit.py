@@ -11,7 +11,6 @@ Linear in the number of files: each is read and decoded once, in threads.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import DatasetError, RadiographError
-from core.json_text import parse_json
+from core.json_text import json_with_names, parse_json
 from core.printable import printable
 from core.progress import Tick
 from imaging.radiograph import DETAIL_PX, decode_radiograph, squash, to_uint8
@@ -367,7 +366,7 @@ def audit_to_json(audit: Audit) -> str:
     values["sees_no_lungs_auroc"] = _or_none(values.pop("shortcut_auroc"))
     values["sees_no_lungs_features"] = {name: _or_none(v) for name, v in values.pop("shortcut_features").items()}
     values["style_auroc"] = _or_none(values["style_auroc"])
-    return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False, default=str)
+    return json_with_names(values)
 
 
 def _or_none(value: float) -> float | None:

@@ -68,7 +68,7 @@ def preview(folder: DatasetFolder) -> PatientPreview:
     pattern = suggested_pattern(unknown) if folder.request.patient_rule == "auto" else ""
     sources: dict[str, dict[str, int]] = {}
     for sample in samples:
-        name = sample.source or folder.request.title
+        name = printable(sample.source or folder.request.title)
         sources.setdefault(name, dict.fromkeys(CLASSES, 0))[CLASSES[sample.label]] += 1
     return PatientPreview(
         len(samples),
@@ -78,7 +78,7 @@ def preview(folder: DatasetFolder) -> PatientPreview:
         _examples(folder, samples),
         pattern,
         len({PatientPattern(pattern).patient(stem) or stem for stem in unknown}) if pattern else 0,
-        dict(folder.skipped),
+        {printable(kind): n for kind, n in folder.skipped.items()},
         sources,
         _shared_names(folder.request, samples),
     )
@@ -92,7 +92,7 @@ def _examples(folder: DatasetFolder, samples: Sequence[Sample]) -> tuple[tuple[s
         max(samples[start : start + step], key=lambda sample: min(films[sample.patient], 2))
         for start in range(0, len(samples), step)
     ]
-    return tuple((folder.name_of(sample), sample.patient) for sample in chosen[:EXAMPLES])
+    return tuple((printable(folder.name_of(sample)), printable(sample.patient)) for sample in chosen[:EXAMPLES])
 
 
 def _shared_names(request: DataRequest, samples: Sequence[Sample]) -> int:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.phantoms import as_jpeg, as_png, chest, write_dataset
-from training.data.audit import Audit, audit_folder, audit_to_json, audit_to_text
+from training.data.audit import Audit, audit_folder, audit_from_json, audit_to_json, audit_to_text
 from training.data.dataset import scan_folder
 from training.data.duplicates import NEAR_BITS, Fingerprint, hash_masks, near_duplicates
 
@@ -149,3 +150,13 @@ def test_near_duplicates_are_found_among_thousands_that_share_most_of_their_hash
         seen[i] = Fingerprint(str(i), int(rng.integers(2**32)), thumbnail)
     seen[2999] = Fingerprint("copy", seen[7].phash ^ (1 << 3 | 1 << 20 | 1 << 50), seen[7].thumbnail)
     assert near_duplicates(seen, []) == [[7, 2999]]
+
+
+def test_names_that_are_not_utf8_survive_the_audit(films: Path) -> None:
+    first = next((films / "NORMAL").iterdir())
+    odd = Path(os.fsdecode(os.fsencode(first.parent) + b"/\xd0\xd8.png"))
+    shutil.copy(first, odd)
+    result = audit(films)
+    written = audit_to_json(result).encode("utf-8")
+    assert odd.name in {Path(name).name for group in result.exact_duplicate_groups for name in group.files}
+    assert audit_from_json(written.decode()).exact_duplicate_groups == result.exact_duplicate_groups
