@@ -75,7 +75,10 @@ class AtPrevalence:
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """Detailed results on one set: `rates` by class, and by pathogen where file names give it ("bacteria", "virus")."""
+    """Detailed results on one set: `rates` by class, and by pathogen where file names give it ("bacteria", "virus").
+
+    `pathogen_auroc` is that of bacterial above viral pneumonia by the probability; None where a pathogen is missing.
+    """
 
     split: str
     version: str
@@ -84,6 +87,7 @@ class Detail:
     rates: Mapping[str, Rate]
     purposes: tuple[PurposeResult, ...]
     prevalences: tuple[AtPrevalence, ...]
+    pathogen_auroc: Measure | None = None
 
 
 def evaluate_folder(
@@ -362,7 +366,13 @@ def look_closer(
         curve = decision_curve(labels, carried, prevalence=prevalence)
         return AtPrevalence(prevalence, *predictive_values(sensitivity, specificity, prevalence), curve)
 
-    return Detail(split, card.version, len(samples), threshold, rates, purposes, tuple(map(at, prevalences)))
+    known = np.isin(pathogens, ("bacteria", "virus"))
+    ranked = (
+        evaluate(split, pathogens[known] == "bacteria", p[known], threshold, patients[known].tolist()).measures["auroc"]
+        if {"bacteria", "virus"} <= rates.keys()
+        else None
+    )
+    return Detail(split, card.version, len(samples), threshold, rates, purposes, tuple(map(at, prevalences)), ranked)
 
 
 def _as_read(card: ModelCard, point: PurposePoint) -> PurposePoint:
@@ -464,6 +474,8 @@ def detail_to_text(detail: Detail) -> str:
         f"    {name:<12} {rate.right:>4} of {rate.n:<4}  {format_estimate(rate.share, 3)}"
         for name, rate in detail.rates.items()
     ]
+    if detail.pathogen_auroc is not None:
+        lines.append(f"  bacterial above viral pneumonia: AUROC {format_estimate(detail.pathogen_auroc, 3)}")
     if detail.purposes:
         lines.append(f"  {'purpose':<16}{'from':>5}  {'sensitivity':<20}  specificity")
     for result in detail.purposes:

@@ -44,8 +44,8 @@ Array = npt.NDArray[Any]
 class TrainingData:
     """Squashed pictures, uint8 (n, detail_px, detail_px), and labels, int (n,), of both sides of the split.
 
-    `train_virus` (n,) is 1 for a viral pneumonia, 0 for a bacterial one, −1 where it is unknown; `train_sources`, int
-    (n,), is empty for one source.
+    `train_virus` (n,) is 1 for a viral pneumonia, 0 for a bacterial one, −1 where it is unknown, and so is `val_virus`,
+    which may be empty; `train_sources`, int (n,), is empty for one source.
     """
 
     train_pictures: npt.NDArray[np.uint8]
@@ -54,6 +54,7 @@ class TrainingData:
     val_labels: npt.NDArray[np.int_]
     train_virus: npt.NDArray[np.int_] = field(default_factory=lambda: np.zeros(0, np.int_))
     train_sources: npt.NDArray[np.int_] = field(default_factory=lambda: NO_SOURCES)
+    val_virus: npt.NDArray[np.int_] = field(default_factory=lambda: np.zeros(0, np.int_))
 
 
 def precision_policy(requested: str) -> str:
@@ -231,6 +232,20 @@ def validation_row(labels: Array, logits: Array) -> dict[str, float]:
     return {"val_auroc": auroc(labels, logits), "val_loss": float(np.logaddexp(0, signed).mean())}
 
 
+def _pathogen_row(
+    pathogen: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]] | None, data: TrainingData, input_px: int
+) -> dict[str, float | int]:
+    """Return the AUROC of the auxiliary output, viral against bacterial, on validation; {} where none is trained.
+
+    The output is removed after training, so that this is the place where its performance is on record.
+    """
+    known = data.val_virus >= 0
+    if pathogen is None or len(set(data.val_virus[known].tolist())) < 2:
+        return {}
+    logits = predict_logits(pathogen, data.val_pictures[known], input_px)
+    return {"val_pathogen_auroc": auroc(data.val_virus[known], logits), "val_pathogen_films": int(known.sum())}
+
+
 def fit(
     network: keras.Model,
     config: TrainingConfig,
@@ -267,6 +282,9 @@ def fit(
     steps = math.ceil(drawn / config.batch_size)
     trainer = Trainer(network, config, class_weights)
     forward = logit_function(network)
+    pathogen = (
+        logit_function(keras.Model(trainer.joint.inputs, trainer.joint.outputs[1])) if config.pathogen_weight else None
+    )
     done = 0
     history: History = []
     if (run_dir / CHECKPOINT).exists():
@@ -283,9 +301,13 @@ def fit(
         if config.ema_momentum:
             recompute_batch_norms(network, _statistics_batches(data, config, index))
         val_logits = predict_logits(forward, data.val_pictures, stage.input_px, mirror=config.mirror)
+        second = _pathogen_row(pathogen, data, stage.input_px)
         trainer.swap()
         history.append(
-            row | validation_row(data.val_labels, val_logits) | {"seconds": round(time.monotonic() - started, 1)}
+            row
+            | validation_row(data.val_labels, val_logits)
+            | second
+            | {"seconds": round(time.monotonic() - started, 1)}
         )
         trainer.save(run_dir / CHECKPOINT, index + 1, history)
         write_atomically(run_dir / "history.json", json.dumps(history, indent=1))

@@ -186,7 +186,13 @@ def training_data(loaded: LoadedFolder) -> TrainingData:
     """Return both parts of the split in the form that `training.fitting.fit` takes."""
     out, labels = loaded.held_out, loaded.labels
     return TrainingData(
-        loaded.pictures[~out], labels[~out], loaded.pictures[out], labels[out], loaded.virus[~out], loaded.sources[~out]
+        loaded.pictures[~out],
+        labels[~out],
+        loaded.pictures[out],
+        labels[out],
+        loaded.virus[~out],
+        loaded.sources[~out],
+        loaded.virus[out],
     )
 
 

@@ -179,12 +179,15 @@ def test_a_closer_look_by_class_and_pathogen(folder: Path) -> None:
     assert counts == {"NORMAL": (3, 4), "PNEUMONIA": (4, 6), "bacteria": (1, 2), "virus": (2, 3)}
     assert (detail.rates["virus"].share.low, detail.rates["virus"].share.high) == pytest.approx(wilson(2, 3))
     assert (detail.split, detail.version, detail.n, detail.operating_point) == ("clinic", "fake-1", 10, 0.5)
+    assert detail.pathogen_auroc.value == pytest.approx(2 / 6), "120 and 150 are above 110, not above 160 and 180"
+    assert "bacterial above viral pneumonia: AUROC 0.333" in detail_to_text(detail)
 
 
 def test_pathogens_are_left_out_where_names_do_not_tell(folder: Path) -> None:
     for path in sorted((folder / "PNEUMONIA").glob("*_virus_*")):
         path.rename(path.with_name(path.name.replace("_virus_", "_")))
     assert set(closer(folder).rates) == {"NORMAL", "PNEUMONIA", "bacteria"}
+    assert closer(folder).pathogen_auroc is None
 
 
 def test_the_card_s_purposes_are_applied_to_this_set(folder: Path) -> None:

@@ -208,6 +208,21 @@ def test_a_small_network_learns_what_can_be_learned(changes: dict[str, object], 
     assert again == history, "a run that is done is not trained again"
 
 
+def test_the_auxiliary_output_is_measured_on_validation_where_it_is_trained(tmp_path: Path) -> None:
+    pytest.importorskip("keras")
+    from training.fitting.fit import fit
+
+    data = _data()
+    known = dataclasses.replace(data, train_virus=data.train_labels, val_virus=data.val_labels)
+    for name, chosen in (("without", data), ("with", known)):
+        (tmp_path / name).mkdir()
+        row = fit(_network(), _config(pathogen_weight=0.5), chosen, tmp_path / name, ignore)[-1]
+        if name == "with":  # what is virus here can be seen as well as the class
+            assert row["val_pathogen_auroc"] > 0.9 and row["val_pathogen_films"] == len(data.val_labels)
+        else:
+            assert "val_pathogen_auroc" not in row
+
+
 @pytest.mark.parametrize("pathogen_weight", [0.0, 0.3])
 def test_an_interrupted_run_with_dropout_goes_on_to_the_same_bits(pathogen_weight: float, tmp_path: Path) -> None:
     keras = pytest.importorskip("keras")
