@@ -11,12 +11,12 @@ import pytest
 
 from core.settings import Settings
 from imaging.radiograph import DETAIL_PX, decode_radiograph, squash
-from model.registry import add_version
+from model.registry import active_version, add_version, load_card
 from tests.fake_classifier import fake_card
 from tests.phantoms import as_jpeg, as_png, chest
 from training.data.duplicates import square_fingerprint
 from training.data.sample import Sample, digest
-from training.runs.learned_films import FILMS, FilmsSeen, learned_films, save_films, sketches
+from training.runs.learned_films import FILMS, FilmsSeen, films_of, learned_films, save_films, sketches
 
 OLD, NEW = "2026.01.01-1", "2026.01.02-1"
 # Of four films three were trained on, and the last one was held out.
@@ -77,6 +77,15 @@ def test_a_file_that_does_not_fit_the_card_is_not_believed(home: Path) -> None:
     assert found.unknown == (OLD,) and found.trained == 0 and "not on record" in found.sentence
     path.write_bytes(b"half a file")
     assert learned_films(Settings(home), OLD, seen(as_png(PICTURES[0]))) == dataclasses.replace(found)
+
+
+def test_the_shipped_version_has_its_films_on_record(tmp_path: Path) -> None:
+    settings = Settings(tmp_path)
+    card = load_card(settings, active_version(settings))
+    films = films_of(settings, card)
+    assert films is not None, "films.npz gives the digest of the data on the card"
+    assert len(films.sha256) == len(films.phash) == 5232
+    assert int(films.held_out.sum()) == sum(card.data["validation"][name] for name in ("NORMAL", "PNEUMONIA"))
 
 
 def test_a_sketch_is_no_picture_and_the_same_on_every_machine() -> None:
