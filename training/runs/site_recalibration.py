@@ -30,10 +30,12 @@ from model.engine import Classifier, load_classifier
 from model.intervals import members
 from model.population import POPULATION
 from model.registry import add_version, next_version, verify, version_folder
+from records.activity import command_line_user
 from training.data.data_request import DataRequest
 from training.data.dataset import scan
 from training.data.sample import CLASSES, Sample, digest
 from training.evaluation.evaluate import evaluate_scores, score_samples
+from training.evaluation.looks import recorder
 from training.fitting.calibrate import choose_operating_point
 from training.fitting.cross_fit import Scale, conformal_levels, cross_fit
 from training.fitting.model_card import CONFIDENCE
@@ -106,6 +108,7 @@ def recalibrate_for_site(
         classifier, samples, counted(report, "assessing the labelled radiographs", len(samples))
     )
     _refuse_few(used)
+    recorder(settings, "recalibrate", command_line_user())(used, (version,), data.title)
     labels, patients = np.array([s.label for s in used]), [s.patient for s in used]
     numbers = _patients(used)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import signal
 import subprocess
@@ -90,11 +91,10 @@ def test_killed_run_resumes_and_makes_a_version_with_its_card(trained: tuple[Pat
     assert described["ages"]["from"] == "published"
     assert described["licence"] == {"value": "drawn, no rights reserved", "from": "stated by the administrator"}
     assert described["sex"] is None and "1–5 years" in card["intended_use"]
-    split = (run_dir / "split.csv").read_text().splitlines()[1:]
     sides: dict[str, set[str]] = {}
-    for row in split:
-        _, _, patient, _, _, part = row.split(",")
-        sides.setdefault(patient, set()).add(part)
+    with (run_dir / "split.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            sides.setdefault(row["patient"], set()).add(row["part"])
     assert all(len(parts) == 1 for parts in sides.values()), "a patient lies on both sides"
     assert {part for parts in sides.values() for part in parts} == {"train", "validation"}
 
