@@ -140,6 +140,7 @@ def test_a_zip_is_promised_no_more_than_the_server_takes(most: int) -> None:
     assert f"more than {most} MB as a folder" in text(app)
 
 
+@pytest.mark.usefixtures("settings")
 def test_an_uploaded_directory_is_stored() -> None:
     app = open_choose()
     app.segmented_control[0].set_value("Folder on this computer").run()
