@@ -12,12 +12,15 @@ empty one that the probability is unusual for either class.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from model.card import ConformalSets
+from model.card import ConformalSets, Measure
+from model.intervals import proportion
 
 Array = npt.NDArray[Any]
 ALPHAS = (0.05, 0.1)
@@ -72,6 +75,40 @@ def in_sets(probabilities: Array, sets: ConformalSets) -> npt.NDArray[np.bool_]:
     """
     p = np.asarray(probabilities, np.float64)
     return np.column_stack((p <= sets.normal_up_to, p >= sets.pneumonia_from))
+
+
+@dataclass(frozen=True, slots=True)
+class SetResult:
+    """Conformal sets on labelled radiographs: share of each class whose set holds it, share of sets by their size."""
+
+    alpha: float
+    coverage_normal: Measure
+    coverage_pneumonia: Measure
+    single: Measure
+    both: Measure
+    empty: Measure
+
+
+def measure_sets(
+    labels: Array, probabilities: Array, patients: Sequence[str] | Array, sets: ConformalSets
+) -> SetResult:
+    """Measure conformal sets on labelled radiographs.
+
+    Parameters
+    ----------
+    labels
+        (n,) in {0, 1}
+    probabilities
+        (n,) in [0, 1]
+    patients
+        (n,): the patient of each radiograph.
+    sets
+        Limits of the sets.
+    """
+    y, who, rows = np.asarray(labels), np.asarray(patients), in_sets(probabilities, sets)
+    covered = [proportion(rows[y == label, label], who[y == label]) for label in (0, 1)]
+    sizes = [proportion(rows.sum(1) == size, who) for size in (1, 2, 0)]
+    return SetResult(sets.alpha, *covered, *sizes)
 
 
 def _least(own: Array, alpha: float, member: Array) -> float:

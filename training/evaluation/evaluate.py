@@ -23,6 +23,7 @@ from core.progress import Tick
 from imaging.radiograph import Radiograph, decode_radiograph
 from model.calibration import probabilities
 from model.card import MEASURES, CalibrationMeasures, Evaluation, Measure, ModelCard, PurposePoint
+from model.conformal import SetResult, measure_sets
 from model.decision import DecisionCurve, at_prevalence, decision_curve
 from model.engine import Classifier
 from model.intervals import proportion
@@ -88,6 +89,7 @@ class Detail:
     purposes: tuple[PurposeResult, ...]
     prevalences: tuple[AtPrevalence, ...]
     pathogen_auroc: Measure | None = None
+    sets: tuple[SetResult, ...] = ()
 
 
 def evaluate_folder(
@@ -372,7 +374,9 @@ def look_closer(
         if {"bacteria", "virus"} <= rates.keys()
         else None
     )
-    return Detail(split, card.version, len(samples), threshold, rates, purposes, tuple(map(at, prevalences)), ranked)
+    sets = tuple(measure_sets(labels, p, patients, one) for one in card.conformal)
+    at_each = tuple(map(at, prevalences))
+    return Detail(split, card.version, len(samples), threshold, rates, purposes, at_each, ranked, sets)
 
 
 def _as_read(card: ModelCard, point: PurposePoint) -> PurposePoint:
@@ -489,6 +493,11 @@ def detail_to_text(detail: Detail) -> str:
             f"    {at.prevalence:<14g}  {format_estimate(at.ppv, 3):<20}  {format_estimate(at.npv, 3):<20}  "
             f"{_useful(at.curve)}"
         )
+    lines += [
+        f"  conformal sets, α = {one.alpha:g}: hold NORMAL {format_estimate(one.coverage_normal, 3)}, PNEUMONIA "
+        f"{format_estimate(one.coverage_pneumonia, 3)}; one class in {format_estimate(one.single, 3)} of them"
+        for one in detail.sets
+    ]
     return "\n".join(lines)
 
 

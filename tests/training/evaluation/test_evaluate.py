@@ -16,7 +16,8 @@ import model.promotions
 import model.registry
 from core.errors import DatasetError
 from core.settings import Settings
-from model.card import Calibration, PurposePoint
+from model.calibration import probabilities
+from model.card import Calibration, ConformalSets, PurposePoint
 from model.decision import at_prevalence, decision_curve
 from model.intervals import wilson
 from model.metrics import ppv_npv, predictive_values
@@ -66,6 +67,7 @@ JSON_KEYS = [
     "tn",
     "fn",
     "classifier_version",
+    "groups",
 ]
 CALIBRATION_KEYS = [
     "calibration_prevalence",
@@ -128,7 +130,9 @@ def test_more_films_than_one_batch_keep_their_order(folder: Path) -> None:
     classifier = fake_classifier()
     watched = replace(classifier, run=lambda pictures: sizes.append(len(pictures)) or classifier.run(pictures))
     used, logits, _ = score_samples(watched, samples)
-    assert used == samples and logits == pytest.approx(np.tile([0.1 * (level - 128) for level in LEVELS], 4))
+    assert [s.path for s in used] == [s.path for s in samples] and logits == pytest.approx(
+        np.tile([0.1 * (level - 128) for level in LEVELS], 4)
+    )
     assert sizes == [16, 16, 8]
 
 
@@ -136,7 +140,7 @@ def test_a_folder_without_a_readable_film_is_refused(folder: Path) -> None:
     broken = Sample(folder / "nothing.png", 1, "p", True)
     with pytest.raises(DatasetError, match="readable") as caught:
         score_samples(fake_classifier(), [broken])
-    assert "JPEG or PNG" in caught.value.advice
+    assert "JPEG, PNG" in caught.value.advice
 
 
 def test_evaluation_by_hand_and_its_json(folder: Path) -> None:
@@ -144,7 +148,7 @@ def test_evaluation_by_hand_and_its_json(folder: Path) -> None:
     assert (evaluation.split, evaluation.tp, evaluation.fn, evaluation.tn, evaluation.fp) == ("clinic", 4, 2, 3, 1)
     assert failures == [] and evaluation.unit == "patient"
     values = json.loads(evaluation_to_json(evaluation, "v-1"))
-    assert list(values) == JSON_KEYS + CALIBRATION_KEYS
+    assert list(values) == [*JSON_KEYS, *CALIBRATION_KEYS]
     assert (values["n"], values["accuracy"], values["classifier_version"]) == (10, 0.7, "v-1")
     # 135 outranks 120 and 110: 22 of 24 pairs are right.
     assert values["auroc"] == pytest.approx(22 / 24, abs=1e-6) and len(values["auroc_ci"]) == 2
@@ -215,6 +219,21 @@ def test_purposes_that_are_out_of_order_on_the_card_are_measured_where_they_are_
     evaluated = replace(swapped, evaluations={"validation": VALIDATION})
     served = look_closer(evaluated, used, logits, "x").purposes[0].point
     assert served.sensitivity == rates_at(VALIDATION, 0.4).sensitivity.value < 0.99, "the rates belong to 0.4"
+
+
+def test_conformal_sets_of_the_card_are_measured_by_class(folder: Path) -> None:
+    card = replace(CARD, conformal=(ConformalSets(0.1, 0.7, 0.4),))
+    used, logits, _ = score_samples(fake_classifier(CARD), scan_folder(folder).train)
+    detail = look_closer(card, used, logits, "x")
+    (sets,) = detail.sets
+    p = probabilities(logits, card.calibration)
+    labels = np.array([s.label for s in used])
+    assert sets.coverage_normal.value == (p[labels == 0] <= 0.7).mean()
+    assert sets.coverage_pneumonia.value == (p[labels == 1] >= 0.4).mean()
+    assert sets.single.value == pytest.approx(((p <= 0.7) != (p >= 0.4)).mean())
+    assert sets.both.value + sets.single.value + sets.empty.value == pytest.approx(1)
+    assert "conformal sets, α = 0.1: hold NORMAL" in detail_to_text(detail)
+    assert json.loads(detail_to_json(detail))["sets"][0]["alpha"] == 0.1
 
 
 def test_predictive_values_and_net_benefit_at_each_prevalence(folder: Path) -> None:
