@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from core.formatting import format_estimate
 from model.card import ConformalSets, Measure
 from model.intervals import proportion
 
@@ -109,6 +110,14 @@ def measure_sets(
     covered = [proportion(rows[y == label, label], who[y == label]) for label in (0, 1)]
     sizes = [proportion(rows.sum(1) == size, who) for size in (1, 2, 0)]
     return SetResult(sets.alpha, *covered, *sizes)
+
+
+def set_result_to_text(one: SetResult) -> str:
+    """Return the result of one alpha as a line for a terminal."""
+    return (
+        f"  conformal sets, α = {one.alpha:g}: hold NORMAL {format_estimate(one.coverage_normal, 3)}, PNEUMONIA "
+        f"{format_estimate(one.coverage_pneumonia, 3)}; one class in {format_estimate(one.single, 3)} of them"
+    )
 
 
 def _least(own: Array, alpha: float, member: Array) -> float:

@@ -170,6 +170,13 @@ def decision_curve(
     )
 
 
+def useful_range(curve: DecisionCurve) -> str:
+    """Return the threshold probabilities at which the net benefit of a `curve` exceeds treat-all and treat-none."""
+    rows = zip(curve.thresholds, curve.classifier, curve.treat_all, curve.treat_none, strict=True)
+    useful = [t for t, own, always, never in rows if own > max(always, never) + 1e-9]
+    return f"{useful[0]:.2f} to {useful[-1]:.2f}" if useful else "no probability"
+
+
 def operating_points_by_purpose(
     labels: Array,
     probabilities: Array,

@@ -23,8 +23,8 @@ from core.progress import Tick
 from imaging.radiograph import Radiograph, decode_radiograph
 from model.calibration import probabilities
 from model.card import MEASURES, CalibrationMeasures, Evaluation, Measure, ModelCard, PurposePoint
-from model.conformal import SetResult, measure_sets
-from model.decision import DecisionCurve, at_prevalence, decision_curve
+from model.conformal import SetResult, measure_sets, set_result_to_text
+from model.decision import DecisionCurve, at_prevalence, decision_curve, useful_range
 from model.engine import Classifier
 from model.intervals import proportion
 from model.metrics import evaluate, predictive_values
@@ -491,18 +491,7 @@ def detail_to_text(detail: Detail) -> str:
     for at in detail.prevalences:
         lines.append(
             f"    {at.prevalence:<14g}  {format_estimate(at.ppv, 3):<20}  {format_estimate(at.npv, 3):<20}  "
-            f"{_useful(at.curve)}"
+            f"{useful_range(at.curve)}"
         )
-    lines += [
-        f"  conformal sets, α = {one.alpha:g}: hold NORMAL {format_estimate(one.coverage_normal, 3)}, PNEUMONIA "
-        f"{format_estimate(one.coverage_pneumonia, 3)}; one class in {format_estimate(one.single, 3)} of them"
-        for one in detail.sets
-    ]
+    lines += [set_result_to_text(one) for one in detail.sets]
     return "\n".join(lines)
-
-
-def _useful(curve: DecisionCurve) -> str:
-    """Return the threshold probabilities at which the classifier's net benefit exceeds treat-all and treat-none."""
-    rows = zip(curve.thresholds, curve.classifier, curve.treat_all, curve.treat_none, strict=True)
-    useful = [t for t, own, always, never in rows if own > max(always, never) + 1e-9]
-    return f"{useful[0]:.2f} to {useful[-1]:.2f}" if useful else "no probability"
