@@ -417,13 +417,13 @@ def evaluation_to_json(
         "tn": evaluation.tn,
         "fn": evaluation.fn,
         "classifier_version": version,
-        "groups": rows_of(evaluation.groups),
     } | ({"test_sets": list(looks)} if looks else {})
     if (found := evaluation.calibration) is not None:
         flat["calibration_prevalence"] = found.prevalence
         for name, measure in _calibration_rows(found):
             flat |= {name: measure.value, f"{name}_ci": [measure.low, measure.high]}
     flat |= {} if learned is None else {"training_overlap": learned}
+    flat |= {"groups": rows_of(evaluation.groups)} if evaluation.groups else {}
     return json.dumps(plain(flat), indent=1, ensure_ascii=False)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from model.card import Evaluation, evaluation_from
 from model.metrics import evaluate
 from training.data.sample import Sample
+from training.evaluation.evaluate import evaluation_to_json, evaluation_to_text
 from training.evaluation.groups import TOO_FEW, age_band, group_results, groups_to_text, memberships
 
 OLD, NEW, TINY = 40, 40, 8
@@ -62,6 +63,10 @@ def test_kinds_that_the_data_do_not_tell_are_left_out() -> None:
 
 def test_groups_stand_in_an_evaluation_and_an_earlier_one_has_none() -> None:
     own = evaluated()
+    written = json.loads(evaluation_to_json(own, "a"))["groups"]
+    assert (written[1]["name"], written[1]["specificity"]["value"]) == ("new", 0.0)
+    assert written[3]["name"] == "tiny" and written[3]["specificity"]["value"] is None
+    assert "worst first" in evaluation_to_text(own, "a")
     values = json.loads(json.dumps(dataclasses.asdict(own)))
     assert repr(evaluation_from(values).groups) == repr(own.groups)
     del values["groups"]
