@@ -144,7 +144,7 @@ def test_a_ratio_holds_its_value_and_may_be_infinite() -> None:
 
 
 def test_intervals_of_the_areas_cover() -> None:
-    """60 patients with up to four films each; the percentile bootstrap covers 71 % there at AUROC 0.995."""
+    """60 patients with up to four films each; the percentile bootstrap covers 76 % there at AUROC 0.995."""
     held = 0
     for seed in range(200):
         y, s, member = clustered(seed, auc=0.995)
