@@ -67,7 +67,6 @@ JSON_KEYS = [
     "tn",
     "fn",
     "classifier_version",
-    "groups",
 ]
 CALIBRATION_KEYS = [
     "calibration_prevalence",
