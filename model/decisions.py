@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,9 @@ COPY = Path("decisions") / "last.json"
 # Records are read one after the other: a decision that is made meanwhile must not look like a disagreement.
 _READINGS = 3
 Act = Literal["promote", "rollback", "card"]
+VERSION_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}", re.ASCII)
+# Pages show these texts, and read the pointer at each run; the app itself writes no longer ones.
+_LONGEST_TEXT, _MOST_POINTER_BYTES = 100_000, 1_000_000
 _PROMOTE_AGAIN = "Ask an administrator to promote a classifier again."
 
 
@@ -183,12 +187,15 @@ def _copy(settings: Settings) -> dict[str, Any] | None:
 
 def _pointer(path: Path) -> dict[str, Any]:
     try:
-        values = parse_json(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(_MOST_POINTER_BYTES + 1)
+        values = parse_json(text) if len(text) <= _MOST_POINTER_BYTES else None
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):
         values = None
-    if not isinstance(values, dict) or not isinstance(values.get("version"), str):
+    version = values.get("version") if isinstance(values, dict) else None
+    if not isinstance(values, dict) or not isinstance(version, str) or not VERSION_NAME.fullmatch(version):
         raise ClassifierError(
             f"expected the active version in {ACTIVE}. Received: a damaged file", advice=_PROMOTE_AGAIN
         )
@@ -227,7 +234,14 @@ def promotion_from(values: Any) -> Promotion | None:
 def _is_sound(one: Promotion) -> bool:
     texts = (one.at, one.who, one.version, one.previous or "", one.why, one.act, *one.overruled)
     digests = one.digests if isinstance(one.digests, dict) else {"": None}
-    return all(isinstance(text, str) for text in (*texts, *digests.values()))
+    return all(map(_can_be_shown, (*texts, *digests.values()))) and bool(VERSION_NAME.fullmatch(one.version))
+
+
+def _can_be_shown(text: object) -> bool:
+    """Whether this is a text that a page can show: JSON has halves of characters too, which have no UTF-8."""
+    if not isinstance(text, str) or len(text) > _LONGEST_TEXT:
+        return False
+    return not any("\ud800" <= sign <= "\udfff" for sign in text)
 
 
 def last_promotion(history: tuple[Promotion, ...]) -> Promotion | None:

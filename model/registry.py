@@ -20,14 +20,13 @@ from core.errors import ClassifierError
 from core.files import make_folder, sync_folder, write_atomically
 from core.settings import Settings
 from model.card import ModelCard, card_from_json, card_to_json
-from model.decisions import read_pointer
+from model.decisions import VERSION_NAME, read_pointer
 from model.population import POPULATION
 
 CARD = "card.json"
 # A file that changed twice within a tick of the clock looks unchanged, so recent files are not cached.
 _TICK_NS = 2_000_000_000
 _checksums: dict[Path, tuple[tuple[int, ...], str]] = {}
-_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 
 
 def list_versions(settings: Settings) -> tuple[str, ...]:
@@ -36,7 +35,7 @@ def list_versions(settings: Settings) -> tuple[str, ...]:
         path.parent.name
         for root in _roots(settings)
         for path in root.glob(f"*/{CARD}")
-        if _VERSION.fullmatch(path.parent.name)
+        if VERSION_NAME.fullmatch(path.parent.name)
     }
     return tuple(sorted(found, key=_version_key))
 
@@ -57,7 +56,7 @@ def version_folder(settings: Settings, version: str) -> Path:
     ClassifierError
         If the version is not installed.
     """
-    if _VERSION.fullmatch(version):
+    if VERSION_NAME.fullmatch(version):
         for root in _roots(settings):
             if (root / version / CARD).is_file():
                 return root / version

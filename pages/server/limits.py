@@ -10,6 +10,7 @@ import resource
 import threading
 from collections import Counter
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pages.server.asgi import header, path_of, refuse
@@ -156,6 +157,8 @@ class UploadLimit:
             if length.isascii() and length.isdigit() and int(length) > self._most // _OF_ONE_VISIT:
                 raise _TooMuch
             await self._app(scope, counted, noted)
+        except ClientDisconnect:  # a page that was closed meanwhile, which the server would tell in sixty lines
+            pass
         except _TooMuch:
             if not status:
                 message = "Too many files wait to be read. Add them in smaller numbers."

@@ -13,6 +13,7 @@ import streamlit as st
 from core.errors import AppError
 from core.files import hold, make_folder, tighten
 from core.settings import Settings, load_settings
+from pages.server.asgi import limit_logs
 from pages.server.connections import guarded_connections
 from pages.server.limits import raise_descriptor_limit
 from pages.shared.streamlit_patches import keep_uploads_in_memory
@@ -45,6 +46,7 @@ async def lifespan(_server: object) -> AsyncIterator[None]:
     """Start the installation before the server takes its first visit."""
     here = edge_settings()
     raise_descriptor_limit(here.connections)
+    limit_logs()
     start()
     with guarded_connections(here.connections, here.proxies):
         yield

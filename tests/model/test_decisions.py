@@ -277,6 +277,31 @@ st.html("the page")
         assert words in text(app) and f"Version {A} is used in its place" in text(app)
 
 
+@pytest.mark.parametrize("version", ["2026\ud800", "9" * 3_000_000, "../A", "", "a\0b"])
+def test_a_pointer_to_what_is_no_name_is_damaged_and_not_a_broken_page(settings: Settings, version: str) -> None:
+    """Half a character has no UTF-8, and a name of 30 MB is more than a page may send: no page was drawn at all."""
+    (settings.data_dir / ACTIVE).write_text(json.dumps({"version": version}))
+    serving, refused = serving_version(settings)
+    assert serving == FIRST and refused is not None
+    assert f"{refused}{refused.advice}".isascii() and len(f"{refused}{refused.advice}") < 1_000
+
+
+def test_a_pointer_is_not_read_whole_whatever_its_size(settings: Settings) -> None:
+    path = settings.data_dir / ACTIVE
+    path.write_text(json.dumps({"version": A, "more": "x" * 900_000}))
+    assert serving_version(settings) == (A, None)
+    path.write_text(json.dumps({"version": A, "more": "x" * 1_100_000}))
+    assert serving_version(settings)[0] == FIRST
+
+
+@pytest.mark.parametrize("change", [{"who": "\ud800"}, {"why": "y" * 200_000}, {"version": "../A"}])
+def test_a_decision_that_no_page_can_show_is_skipped(settings: Settings, change: dict[str, str]) -> None:
+    promote(settings, A, who="a test")
+    path = settings.data_dir / HISTORY
+    path.write_text(path.read_text() + json.dumps({**json.loads(path.read_text()), **change}) + "\n")
+    assert len(promotions(settings)) == 1 and serving_version(settings) == (A, None)
+
+
 def test_the_shipped_version_is_that_of_the_repository(tmp_path: Path) -> None:
     here = Settings(tmp_path)
     version = active_version(here)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -79,6 +79,70 @@ def test_a_flood_of_messages_slows_its_own_connection_alone(server: Server) -> N
                 connection.recv(0.02)
                 answered += 1
         assert answered < sent / 2
+
+
+def test_a_flood_of_runs_is_slowed_and_then_closed() -> None:
+    """Runs of four connections kept everybody waiting for seconds, and went on for minutes after these had ended."""
+    now, left, handled, closed = [0.0], 2_000, 0, []
+
+    async def run() -> None:
+        async def receive() -> dict[str, Any]:  # all is in the buffers of the system already
+            nonlocal left
+            left -= 1
+            return {"type": "websocket.receive", "bytes": a_rerun().SerializeToString()}
+
+        async def app(_scope: Any, receive: Any, _send: Any) -> None:
+            nonlocal handled
+            while (message := await receive())["type"] == "websocket.receive":
+                handled += 1
+            closed.append(message["code"])
+
+        async def send(_message: Any) -> None:
+            raise AssertionError("nothing is sent")
+
+        scope = {"type": "websocket", "client": ("10.0.0.1", 1), "headers": []}
+        await MessageLimit(app, SignIns(), lambda: now[0])(scope, receive, send)  # type: ignore[arg-type]
+
+    asyncio.run(with_time(now, run))
+    assert closed == [1008] and left > 0
+    assert now[0] <= 31 and 40 + 8 * 25 <= handled <= 40 + 8 * 31
+
+
+def test_a_page_that_sends_without_a_pause_but_not_ahead_stays_open() -> None:
+    now, handled = [0.0], 0
+
+    async def run() -> None:
+        async def receive() -> dict[str, Any]:
+            now[0] += 0.1
+            if now[0] > 100:
+                return {"type": "websocket.disconnect", "code": 1000}
+            return {"type": "websocket.receive", "bytes": a_rerun().SerializeToString()}
+
+        async def app(_scope: Any, receive: Any, _send: Any) -> None:
+            nonlocal handled
+            while (message := await receive())["type"] == "websocket.receive":
+                handled += 1
+            assert message["code"] == 1000
+
+        async def send(_message: Any) -> None:
+            raise AssertionError("nothing is sent")
+
+        scope = {"type": "websocket", "client": ("10.0.0.1", 1), "headers": []}
+        await MessageLimit(app, SignIns(), lambda: now[0])(scope, receive, send)  # type: ignore[arg-type]
+
+    asyncio.run(with_time(now, run))
+    assert 40 + 8 * 90 <= handled <= 40 + 8 * 101
+
+
+async def with_time(now: list[float], run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run with pauses that only move the clock."""
+
+    async def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pages.server.message_limit.asyncio.sleep", sleep)
+        await run()
 
 
 def test_requests_for_uploads_are_few_enough_to_be_answered_at_once(server: Server) -> None:
