@@ -19,11 +19,12 @@ from core.settings import Settings
 from imaging.radiograph import decode_radiograph, to_uint8
 from pages.retraining import charts_audit, file_cache
 from pages.retraining.charts_audit import SPLIT_NAMES
+from pages.retraining.choose import datasets_object
 from pages.shared import visitor
 from pages.shared.administrator import still_administrator
 from pages.shared.streamlit_patches import release_memory
-from records.activity import dataset_object
 from training.data.audit import Audit, Group
+from training.data.data_request import DataRequest
 from training.runs import audits
 from training.runs.audits import AuditState
 
@@ -42,8 +43,8 @@ def show(settings: Settings, key: str) -> None:
         other_data_button()
         return
     st.html(
-        f'<h1 class="pl-title">Audit of {escape(state.dataset.name)}</h1>'
-        f'<p class="pl-note">{escape(str(state.dataset.path))}</p>'
+        f'<h1 class="pl-title">Audit of {escape(" + ".join(one.name for one in state.datasets))}</h1>'
+        + "".join(f'<p class="pl-note">{escape(str(one.path))}</p>' for one in state.datasets)
     )
     if state.state == "running":
         show_progress(settings, key)
@@ -99,16 +100,16 @@ def show_report(settings: Settings, state: AuditState, audit: Audit) -> None:
     with right:
         draw("sizes", charts_audit.sizes(audit.sizes, audit.n - len(audit.unreadable)))
     show_baseline(audit)
-    root = state.dataset.path
+    data = state.data
     conflicts = set(audit.label_conflicts)
-    show_groups("conflicts", "Identical radiographs with both labels", audit.label_conflicts, root)
+    show_groups("conflicts", "Identical radiographs with both labels", audit.label_conflicts, data)
     show_groups(
         "exact",
         "Exact duplicates",
         [group for group in audit.exact_duplicate_groups if group not in conflicts],
-        root,
+        data,
     )
-    show_groups("near", "Near duplicates", audit.near_duplicate_groups, root)
+    show_groups("near", "Near duplicates", audit.near_duplicate_groups, data)
     show_unreadable(audit)
     show_patients(audit)
 
@@ -161,8 +162,10 @@ def show_actions(settings: Settings, state: AuditState, audit: Audit, is_current
 def repeat_button(settings: Settings, state: AuditState) -> None:
     """Draw the button that audits the dataset in its present state."""
     if st.button("Repeat audit", key="audit.again"):
-        with visitor.noted(settings, "audit", dataset_object(state.dataset.id)):
-            st.query_params["audit"] = audits.start_audit(settings, state.dataset)
+        with visitor.noted(settings, "audit", datasets_object(state.datasets)):
+            st.query_params["audit"] = audits.start_audit(
+                settings, *state.datasets, patient_pattern=state.data.patient_pattern
+            )
         st.rerun()
 
 
@@ -204,7 +207,7 @@ def baseline_sentence(audit: Audit) -> str:
     return f"File properties alone hardly separate the classes {value}."
 
 
-def show_groups(name: str, title: str, groups: Sequence[Group], root: Path) -> None:
+def show_groups(name: str, title: str, groups: Sequence[Group], data: DataRequest) -> None:
     """Draw groups of duplicate files, a few at a time."""
     if not groups:
         return
@@ -213,7 +216,7 @@ def show_groups(name: str, title: str, groups: Sequence[Group], root: Path) -> N
     for first in range(0, shown, 3):
         for column, group in zip(st.columns(3, gap="small"), groups[first : min(first + 3, shown)], strict=False):
             with column, st.container(key=f"panel_group_{name}_{groups.index(group)}"):
-                show_group(group, root)
+                show_group(group, data)
     if shown < len(groups) and st.button(f"Show {min(GROUPS_AT_ONCE, len(groups) - shown)} more", key=f"audit.{name}"):
         st.session_state[f"audit.shown.{name}"] = shown + GROUPS_AT_ONCE
         st.rerun()
@@ -224,11 +227,11 @@ def groups_count(shown: int, n: int) -> str:
     return f"{shown} of {n:,} groups" if shown < n else format_count(n, "group")
 
 
-def show_group(group: Group, root: Path) -> None:
+def show_group(group: Group, data: DataRequest) -> None:
     """Draw one group: thumbnails, file names, labels and splits."""
     with st.container(horizontal=True, gap="small"):
         for file in group.files[:2]:
-            picture = thumbnail(root, file)
+            picture = thumbnail(data, file)
             if picture is None:
                 st.html('<p class="pl-nofilm">File no longer readable.</p>', width=THUMBNAIL_PX)
             else:
@@ -242,15 +245,18 @@ def show_group(group: Group, root: Path) -> None:
     st.html(f'<table class="pl-facts">{rows}</table>' + (f'<p class="pl-note">and {more} more</p>' if more > 0 else ""))
 
 
-def thumbnail(root: Path, file: str) -> bytes | None:
-    """Return the thumbnail of a file of the dataset as PNG; None when the file is no longer readable."""
-    path = root / file
-    if not Path(os.path.normpath(path)).is_relative_to(root):
-        return None
-    try:
-        return _thumbnail(str(path), path.stat().st_mtime_ns)
-    except (OSError, RadiographError):
-        return None
+def thumbnail(data: DataRequest, file: str) -> bytes | None:
+    """Return the thumbnail of a file, as the audit names it, as PNG; None when it is no longer readable."""
+    for name, root in zip(data.names, data.roots, strict=True):
+        below = file if len(data.roots) == 1 else file.removeprefix(f"{name}/")
+        path = root / below
+        if (len(data.roots) > 1 and below == file) or not Path(os.path.normpath(path)).is_relative_to(root):
+            continue
+        try:
+            return _thumbnail(str(path), path.stat().st_mtime_ns)
+        except (OSError, RadiographError):
+            continue
+    return None
 
 
 # Bounded and short-lived: these are patients' radiographs, which may be removed from the dataset.

@@ -1,8 +1,8 @@
-"""The Data step: select a dataset on the server or upload one."""
+"""The Data step: select datasets on the server or upload one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
 from typing import IO
@@ -16,19 +16,24 @@ from core.settings import Settings
 from pages.retraining import file_cache
 from pages.retraining.charts_audit import SPLIT_NAMES
 from pages.shared import installation, visitor
+from pages.shared.administrator import guarded
 from pages.shared.streamlit_patches import take_upload
 from records.activity import dataset_object
 from training.data import sources, uploads
 from training.data.dataset import SUFFIXES
+from training.data.patient_preview import PatientPreview, concerns, skipped_in_words
+from training.data.patients import FILE, PATTERN
 from training.data.sample import CLASSES
 from training.data.sources import Dataset
 from training.runs import audits, jobs
 
 ZIP, DIRECTORY = "ZIP file", "Folder on this computer"
-_SELECTED, _MESSAGE, _ROUND, _DELETING = "choose.dataset", "choose.message", "choose.round", "choose.deleting"
+_SELECTED, _PATTERN = "choose.datasets", "choose.pattern"
+_MESSAGE, _ROUND, _DELETING = "choose.message", "choose.round", "choose.deleting"
+RULE_NAMES = {PATTERN: "patient pattern", FILE: "unknown: each file its own patient"}
 _LAYOUT = (
     "Two folders NORMAL and PNEUMONIA with radiographs as DICOM, JPEG, PNG, TIFF, BMP or WebP; or folders train, val "
-    "and test, each with these two; or radiographs with a CSV table that has the columns path and label."
+    "and test, each with these two; or radiographs with a CSV or Parquet table that has the columns path and label."
 )
 
 
@@ -43,7 +48,7 @@ def show(settings: Settings) -> None:
 
 
 def show_folders(settings: Settings) -> None:
-    """Draw the list of datasets, the class counts of the selected one and the button that starts its audit."""
+    """Draw the list of datasets, the counts and patients of the selected ones and the button that starts the audit."""
     st.html('<h1 class="pl-title">Select training data</h1>')
     for message in st.session_state.pop(_MESSAGE, ()):
         st.html(f'<p class="pl-note" role="status">{escape(message)}</p>')
@@ -51,35 +56,117 @@ def show_folders(settings: Settings) -> None:
     if not datasets:
         show_empty(settings)
         return
-    if st.session_state.get(_SELECTED) not in datasets:
-        st.session_state.pop(_SELECTED, None)
-    selected = st.selectbox(
-        "Dataset on the server",
+    known = [one for one in st.session_state.get(_SELECTED, list(datasets)[:1]) if one in datasets]
+    st.session_state[_SELECTED] = known
+    ids = st.multiselect(
+        "Datasets on the server",
         list(datasets),
         key=_SELECTED,
         persist_state="session",
         format_func=lambda one: label(datasets[one]),
+        placeholder="Select one or several",
+        help="Several datasets are trained on together: batches are balanced by class within each of them, and every "
+        "figure is reported by dataset as well.",
     )
-    dataset = file_cache.with_counts(datasets[selected])
-    st.html(f'<p class="pl-note">{escape(str(dataset.path))}</p>{counts_table(dataset)}')
+    if not ids:
+        st.html('<p class="pl-note">Select at least one dataset.</p>')
+        return
+    try:
+        selected = [file_cache.with_counts(datasets[one]) for one in ids]
+    except AppError as error:
+        show_refusal(error)
+        return
+    st.html("".join(f'<p class="pl-note">{escape(str(one.path))}</p>' for one in selected) + counts_table(selected))
+    pattern = show_patients(settings, selected)
     with st.container(horizontal=True, gap="small"):
-        if st.button("Audit dataset", type="primary", key="choose.audit"):
-            start_audit(settings, dataset)
-        if dataset.is_upload and st.button("Delete upload", key="choose.delete"):
-            st.session_state[_DELETING] = dataset.id
+        if st.button(
+            "Audit dataset" if len(selected) == 1 else f"Audit {len(selected)} datasets",
+            type="primary",
+            key="choose.audit",
+            disabled=pattern is None,
+        ):
+            start_audit(settings, selected, pattern or "")
+        uploaded = [one for one in selected if one.is_upload]
+        if len(selected) == len(uploaded) == 1 and st.button("Delete upload", key="choose.delete"):
+            st.session_state[_DELETING] = uploaded[0].id
     st.html(
-        '<p class="pl-note">The audit reads every radiograph and reports unreadable files, duplicates '
-        "and label conflicts. It does not change the files. The audit of an unchanged dataset is shown at once.</p>"
+        '<p class="pl-note">The audit reads every radiograph and reports unreadable files, duplicates, '
+        "label conflicts and acquisition styles. It does not change the files.</p>"
     )
-    if dataset.is_upload and st.session_state.get(_DELETING) == dataset.id:
-        confirm_deletion(settings, dataset)
+    if len(selected) == len(uploaded) == 1 and st.session_state.get(_DELETING) == uploaded[0].id:
+        confirm_deletion(settings, uploaded[0])
 
 
-def start_audit(settings: Settings, dataset: Dataset) -> None:
+def show_patients(settings: Settings, datasets: Sequence[Dataset]) -> str | None:
+    """Draw how the patients are found, and the patient pattern; return the pattern, None where data or pattern fail."""
+    st.html('<h2 class="pl-heading">Patients</h2>')
+    place = st.empty()  # above the pattern, on which it depends
+    pattern = st.text_input(
+        "Patient pattern (optional)",
+        key=_PATTERN,
+        persist_state="session",
+        placeholder=r"P(\d+)_\d+",
+        help="Regular expression that matches a whole file name without its ending, with the patient in parentheses. "
+        r"P(\d+)_\d+ finds patient 0012 in P0012_1.jpeg. Files that it does not match follow the other rules.",
+    ).strip()
+    try:
+        found = file_cache.patient_preview(settings, datasets, pattern)
+    except AppError as error:
+        with place:
+            show_refusal(error)
+        return None
+    with place.container():
+        show_preview(found)
+    if found.pattern and not pattern:
+        st.button(
+            f"Use {found.pattern}: {found.pattern_patients:,} patients",
+            key="choose.suggested",
+            on_click=guarded(use_pattern),
+            args=(found.pattern,),
+        )
+    return pattern
+
+
+def use_pattern(pattern: str) -> None:
+    """Fill in the patient pattern."""
+    st.session_state[_PATTERN] = pattern
+
+
+def show_preview(found: PatientPreview) -> None:
+    """Draw the split, the rules that found the patients, examples, skipped files and what is to be said of them."""
+    by_file = found.rules.get(FILE, 0)
+    words = f"Split {found.split}."
+    if by_file:
+        st.html(
+            f'<section class="pl-warning"><p><strong>{escape(words)}</strong></p><p>Radiographs of one patient may '
+            "then be in training and in validation, which makes the figures too good. Give a patient pattern below, or "
+            "a table with the column patient.</p></section>"
+        )
+    else:
+        st.html(f"<p>{escape(words)}</p>")
+    rules = "".join(
+        f"<tr><th>{escape(capitalized(RULE_NAMES.get(rule, rule)))}</th><td>{format_count(n, 'file')}</td></tr>"
+        for rule, n in sorted(found.rules.items(), key=lambda one: -one[1])
+    )
+    examples = "".join(
+        f"<tr><th>{escape(file)}</th><td>→ {escape(patient)}</td></tr>" for file, patient in found.examples
+    )
+    st.html(
+        f'<table class="pl-facts">{rules}</table><p class="pl-name"><span>Examples</span></p>'
+        f'<table class="pl-facts">{examples}</table>'
+    )
+    said = [sentence for code, sentence in concerns(found) if code not in ("PATIENT_PATTERN", "SKIPPED")]
+    if said:
+        st.html(f'<section class="pl-warning">{"".join(f"<p>{escape(one)}</p>" for one in said)}</section>')
+    if found.skipped:
+        st.html(f'<p class="pl-note">Skipped files: {escape(skipped_in_words(found.skipped))}.</p>')
+
+
+def start_audit(settings: Settings, datasets: Sequence[Dataset], pattern: str) -> None:
     """Start the audit, or reuse the existing one, and open its step."""
     try:
-        with visitor.noted(settings, "audit", dataset_object(dataset.id)):
-            key = audits.start_audit(settings, dataset)
+        with visitor.noted(settings, "audit", datasets_object(datasets)):
+            key = audits.start_audit(settings, *datasets, patient_pattern=pattern)
     except AppError as error:
         show_refusal(error)
         return
@@ -87,6 +174,11 @@ def start_audit(settings: Settings, dataset: Dataset) -> None:
     st.query_params["audit"] = key
     st.query_params.pop("run", None)
     st.rerun()
+
+
+def datasets_object(datasets: Sequence[Dataset]) -> str:
+    """Return what stands for some datasets in the activity log."""
+    return " + ".join(dataset_object(one.id) for one in datasets)
 
 
 def show_empty(settings: Settings) -> None:
@@ -132,7 +224,7 @@ def show_upload(settings: Settings) -> None:
         files = st.file_uploader(
             f"One folder with its subfolders, up to {most} MB per file",
             key=key,
-            type=[*sorted(suffix[1:] for suffix in SUFFIXES), "csv"],
+            type=[*sorted(suffix[1:] for suffix in SUFFIXES), "csv", "parquet"],
             accept_multiple_files="directory",
         )
         if files:
@@ -162,7 +254,7 @@ def receive(store: Callable[[Report], uploads.Stored]) -> None:
             st.session_state["choose.problem"] = error
             return
     visitor.note(installation.settings(), "upload", dataset_object(stored.dataset.id))
-    st.session_state[_SELECTED] = stored.dataset.id
+    st.session_state[_SELECTED] = [stored.dataset.id]
     words = f"{count(total_of(stored.dataset))} stored as “{stored.dataset.name}”."
     if stored.left_out:
         files = "1 other file was" if stored.left_out == 1 else f"{stored.left_out:,} other files were"
@@ -224,15 +316,24 @@ def count(n: int) -> str:
     return format_count(n, "radiograph")
 
 
-def counts_table(dataset: Dataset) -> str:
-    """Return the counts of a dataset as a table, by split and class."""
-    if not dataset.n:
-        return '<p class="pl-warning">This dataset contains no radiographs.</p>'
+def counts_table(datasets: Sequence[Dataset]) -> str:
+    """Return the counts of datasets as a table, by dataset where there are several, split and class."""
+    empty = [one.name for one in datasets if not one.n]
+    if empty:
+        return f'<p class="pl-warning">{escape(", ".join(empty))}: no radiographs.</p>'
     head = "".join(f"<th>{name}</th>" for name in CLASSES)
     rows = "".join(
-        f"<tr><th>{SPLIT_NAMES.get(split, escape(split))}</th>"
+        f"<tr><th>{SPLIT_NAMES.get(split, escape(split))}"
+        + (f"<span>{escape(dataset.name)}</span>" if len(datasets) > 1 else "")
+        + "</th>"
         + "".join(f"<td>{counts.get(name, 0):,}</td>" for name in CLASSES)
         + "</tr>"
-        for split, counts in dataset.n.items()
+        for dataset in datasets
+        for split, counts in (dataset.n or {}).items()
     )
     return f'<table class="pl-table"><tr><th>Radiographs</th>{head}</tr>{rows}</table>'
+
+
+def capitalized(words: str) -> str:
+    """Return words with the first letter in upper case and the others unchanged."""
+    return words[:1].upper() + words[1:]

@@ -10,6 +10,7 @@ checked by the times of its few folders. A file that was overwritten in place is
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ import streamlit as st
 from core.errors import DatasetError
 from core.settings import Settings
 from training.data import sources
+from training.data.data_request import DataRequest
+from training.data.dataset import scan
+from training.data.patient_preview import PatientPreview, preview
 from training.data.sources import Dataset
 from training.runs import audits, jobs
 from training.runs.audits import AuditState
@@ -52,15 +56,41 @@ def folder_state(root: Path) -> FolderState:
 def is_current(settings: Settings, state: AuditState) -> bool:
     """Return whether a dataset has the same files, sizes and times as at its audit."""
     try:
-        dataset = sources.dataset_at(settings, state.dataset.path)
+        datasets = tuple(sources.dataset_at(settings, one.path) for one in state.datasets)
     except DatasetError:
         return False
-    return _audit_key(dataset, str(dataset.path), folder_state(dataset.path)) == state.key
+    return _audit_key(datasets, state.data.patient_pattern, folder_states(datasets)) == state.key
+
+
+def folder_states(datasets: Sequence[Dataset]) -> tuple[FolderState, ...]:
+    """Return the state of every folder of some datasets, in their order; see `folder_state`."""
+    return tuple(folder_state(one.path) for one in datasets)
 
 
 def with_counts(dataset: Dataset) -> Dataset:
     """Return a dataset with its radiographs counted by split and class."""
     return _counted(dataset, str(dataset.path), folder_state(dataset.path))
+
+
+def patient_preview(settings: Settings, datasets: Sequence[Dataset], pattern: str) -> PatientPreview:
+    """Return what datasets will be split by, from the names of files and the headers of DICOM files.
+
+    Parameters
+    ----------
+    settings
+        The installation, whose key hashes DICOM patient IDs.
+    datasets
+        The sources.
+    pattern
+        Patient pattern, "" for none.
+
+    Raises
+    ------
+    DatasetError
+        If the data or the pattern cannot be used.
+    """
+    data = audits.data_of(settings, *datasets, patient_pattern=pattern)
+    return _previewed(data, tuple(map(str, data.sources)), pattern, folder_states(datasets))
 
 
 def learning_curves(job: Job) -> tuple[Rows, Rows]:
@@ -85,8 +115,19 @@ def _subfolders(folder: str, modified_ns: int) -> list[str]:  # noqa: ARG001 (pa
 
 # Streamlit leaves arguments with a leading underscore out of the key.
 @st.cache_data(max_entries=64, ttl=MAX_AGE_SECONDS, show_spinner=False)
-def _audit_key(_dataset: Dataset, path: str, state: FolderState) -> str:  # noqa: ARG001 (the cache's key)
-    return audits.audit_key(_dataset)
+def _audit_key(_datasets: tuple[Dataset, ...], pattern: str, states: tuple[FolderState, ...]) -> str:  # noqa: ARG001
+    return audits.audit_key(*_datasets, patient_pattern=pattern)
+
+
+# The names of files may be those of patients, as with thumbnails.
+@st.cache_data(max_entries=16, ttl=300, show_spinner="Reading the names of files and the headers of DICOM files.")
+def _previewed(
+    _data: DataRequest,
+    paths: tuple[str, ...],  # noqa: ARG001 (the cache's key)
+    pattern: str,  # noqa: ARG001
+    states: tuple[FolderState, ...],  # noqa: ARG001
+) -> PatientPreview:
+    return preview(scan(_data))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

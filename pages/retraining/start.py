@@ -15,9 +15,9 @@ from model.card import ModelCard
 from model.networks.architectures import ARCHITECTURES, find_architecture
 from model.registry import version_folder
 from pages.retraining import file_cache
+from pages.retraining.choose import datasets_object
 from pages.shared import classifiers, visitor
 from pages.shared.administrator import still_administrator
-from records.activity import dataset_object
 from training.data.audit import Audit
 from training.data.augment import MAX_STRENGTH
 from training.data.description import FIELDS, MOST_CHARACTERS
@@ -322,12 +322,12 @@ def show_button(settings: Settings, who: str, state: AuditState, choice: Choice,
         job = run_queue.enqueue(
             settings,
             run_queue.JobRequest(
-                state.dataset.path, config.to_json(), choice.weights, choice.preset, note.strip(), stated=stated
+                state.data, config.to_json(), choice.weights, choice.preset, note.strip(), stated=stated
             ),
             who,
         )
     except AppError as error:
-        visitor.note(settings, "start", dataset_object(state.dataset.id), "refused")
+        visitor.note(settings, "start", datasets_object(state.datasets), "refused")
         st.html(f'<p class="pl-warning"><strong>{escape(error.advice)}</strong><br>{escape(str(error))}</p>')
         return
     visitor.note(settings, "start", job.id)

@@ -386,7 +386,7 @@ def audit_from_json(text: str) -> Audit:
         return tuple(Group(*(tuple(one[name]) for name in ("files", "labels", "parts"))) for one in values[key])
 
     def number(value: float | None) -> float:
-        return float("nan") if value is None else float(value)
+        return math.nan if value is None else float(value)
 
     try:
         values = parse_json(text)

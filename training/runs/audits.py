@@ -1,10 +1,10 @@
 """Audits of datasets as background tasks: started from a page, and the same after a reload or a restart of the app.
 
-    <data>/audits/<key>/request.json   the folder, and the time of the request
+    <data>/audits/<key>/request.json   the sources with their patient rule, and the time of the request
                         audit.json     the result, once it is complete
 
-and the files of `training.runs.processes`. The key is a digest of the folder and its state, so an unchanged folder is
-audited once, and a changed folder needs a new audit.
+and the files of `training.runs.processes`. The key is a digest of the sources and their state, so unchanged data are
+audited once, and changed data need a new audit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from core.files import write_atomically
 from core.progress import Progress, Report, counted
 from core.settings import Settings
 from training.data.audit import Audit, audit_folder, audit_from_json, audit_to_json
-from training.data.dataset import scan_folder
+from training.data.data_request import DataRequest, request_from_values, request_to_values
+from training.data.dataset import scan
 from training.data.sources import Dataset, dataset_at, pictures, table_of
 from training.runs import processes
 from training.runs.background import BackgroundTask
@@ -45,7 +46,8 @@ class AuditState:
     """State of an audit. `done` of `total` files are read; `started_at` is UTC, as ISO 8601."""
 
     key: str
-    dataset: Dataset
+    data: DataRequest
+    datasets: tuple[Dataset, ...]
     state: Literal["running", "done", "failed"]
     phase: str = ""
     done: int = 0
@@ -56,28 +58,64 @@ class AuditState:
     failure: Failure | None = None
 
 
-def audit_key(dataset: Dataset) -> str:
-    """Return the key of a folder in its present state: a digest of its path and the names, sizes and times of files."""
-    found = hashlib.sha256(os.fsencode(dataset.path))
-    table = table_of(dataset.path)
-    for path in (*sorted(path for _, _, path in pictures(dataset.path)), *([table] if table else [])):
-        try:
-            state = path.stat()
-        except OSError:  # deleted meanwhile; the next call returns another key
-            continue
-        found.update(os.fsencode(path) + b"\0%d %d\0" % (state.st_size, state.st_mtime_ns))
+def audit_key(*datasets: Dataset, patient_pattern: str = "") -> str:
+    """Return the key of data in their present state: a digest of paths, and of names, sizes and times of files.
+
+    Parameters
+    ----------
+    datasets
+        The sources.
+    patient_pattern
+        As in `DataRequest`.
+    """
+    found = hashlib.sha256()
+    for dataset in datasets:
+        found.update(os.fsencode(dataset.path))
+        table = table_of(dataset.path)
+        for path in (*sorted(path for _, _, path in pictures(dataset.path)), *([table] if table else [])):
+            try:
+                state = path.stat()
+            except OSError:  # deleted meanwhile; the next call returns another key
+                continue
+            found.update(os.fsencode(path) + b"\0%d %d\0" % (state.st_size, state.st_mtime_ns))
+    if patient_pattern:
+        found.update(b"\0patients " + patient_pattern.encode())
     return found.hexdigest()[:16]
 
 
-def start_audit(settings: Settings, dataset: Dataset) -> str:
-    """Audit a folder in a background process; an audit that is running or complete is kept.
+def data_of(settings: Settings, *datasets: Dataset, patient_pattern: str = "") -> DataRequest:
+    """Return the request that reads some of the datasets of an installation.
 
     Parameters
     ----------
     settings
-        The data roots, below which the folder must be, and the folder of the audits.
-    dataset
-        The folder; its present state decides the key.
+        The installation, whose key hashes DICOM patient IDs.
+    datasets
+        The sources.
+    patient_pattern
+        As in `DataRequest`.
+
+    Raises
+    ------
+    DatasetError
+        If one of the sources holds another, or the pattern cannot be used.
+    """
+    return DataRequest(
+        tuple(one.path for one in datasets), patient_pattern=patient_pattern, key_file=settings.patient_key_file
+    ).resolved()
+
+
+def start_audit(settings: Settings, *datasets: Dataset, patient_pattern: str = "") -> str:
+    """Audit data in a background process; an audit that is running or complete is kept.
+
+    Parameters
+    ----------
+    settings
+        The data roots, below which the folders must be, and the folder of the audits.
+    datasets
+        The sources; their present state decides the key.
+    patient_pattern
+        As in `DataRequest`.
 
     Returns
     -------
@@ -87,12 +125,18 @@ def start_audit(settings: Settings, dataset: Dataset) -> str:
     Raises
     ------
     DatasetError
-        If the folder is not below a data root, or no longer a dataset.
+        If a folder is not below a data root, no longer a dataset, or holds another one of them; or the pattern cannot
+        be used.
     """
-    dataset = dataset_at(settings, dataset.path)
-    key = audit_key(dataset)
+    datasets = tuple(dataset_at(settings, one.path) for one in datasets)
+    data = data_of(settings, *datasets, patient_pattern=patient_pattern)
+    key = audit_key(*datasets, patient_pattern=patient_pattern)
     folder = settings.audits_dir / key
-    request = {"path": str(dataset.path), "started_at": datetime.now(UTC).isoformat(timespec="seconds")}
+    request = {
+        "path": str(datasets[0].path),
+        "data_request": request_to_values(data),
+        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     _task(folder).start(
         lambda: write_atomically(folder / REQUEST, json.dumps(request)),
         keep=lambda: (folder / REQUEST).is_file() and _state(settings, folder).state == "done",
@@ -129,17 +173,18 @@ def latest_audits(settings: Settings) -> tuple[AuditState, ...]:
 
 
 def is_current(settings: Settings, state: AuditState) -> bool:
-    """Return whether the audited folder is unchanged: the same files with the same sizes and times.
+    """Return whether the audited data are unchanged: the same files with the same sizes and times.
 
     Parameters
     ----------
     settings
-        The data roots, below which the folder must be.
+        The data roots, below which the folders must be.
     state
         The audit.
     """
     try:
-        return audit_key(dataset_at(settings, state.dataset.path)) == state.key
+        datasets = [dataset_at(settings, one.path) for one in state.datasets]
+        return audit_key(*datasets, patient_pattern=state.data.patient_pattern) == state.key
     except DatasetError:
         return False
 
@@ -160,7 +205,7 @@ def cancel_audit(settings: Settings, key: str) -> None:
 def forget_audits(settings: Settings, dataset: Dataset) -> None:
     """Delete the audits of `dataset` under `settings`, which hold the names of its files; running ones are ended."""
     for request in settings.audits_dir.glob(f"*/{REQUEST}"):
-        if Path(str(processes.read_json(request).get("path"))).is_relative_to(dataset.path):
+        if any(path.is_relative_to(dataset.path) for path in _requested(request.parent).sources):
             processes.stop(request.parent)
             shutil.rmtree(request.parent)
 
@@ -168,9 +213,10 @@ def forget_audits(settings: Settings, dataset: Dataset) -> None:
 def folders_in_use(settings: Settings) -> tuple[Path, ...]:
     """Return the folders that audits are reading."""
     return tuple(
-        Path(str(processes.read_json(request)["path"]))
+        path
         for request in settings.audits_dir.glob(f"*/{REQUEST}")
         if processes.is_running(request.parent)
+        for path in _requested(request.parent).sources
     )
 
 
@@ -183,7 +229,7 @@ def work(folder: Path) -> Audit:
         If the folder to be audited is no longer a dataset.
     """
     processes.write_status(folder, phase=LISTING, done=0, total=0)
-    dataset = scan_folder(Path(str(processes.read_json(folder / REQUEST)["path"])))
+    dataset = scan(_requested(folder))
     total = sum(len(part) for part in (dataset.train, dataset.val, dataset.test))
     audit = audit_folder(dataset, counted(_status_report(folder), READING, total))
     write_atomically(folder / RESULT, audit_to_json(audit))
@@ -211,6 +257,14 @@ def _status_report(folder: Path) -> Report:
     return write
 
 
+def _requested(folder: Path) -> DataRequest:
+    """Return the data of a request; earlier ones have one folder."""
+    request = processes.read_json(folder / REQUEST)
+    if "data_request" in request:
+        return request_from_values(request["data_request"])
+    return DataRequest((Path(str(request.get("path"))),))
+
+
 def _task(folder: Path) -> BackgroundTask:
     return BackgroundTask(
         "audit",
@@ -223,8 +277,9 @@ def _task(folder: Path) -> BackgroundTask:
 
 def _state(settings: Settings, folder: Path) -> AuditState:
     request = processes.read_json(folder / REQUEST)
-    task, started = _task(folder), str(request.get("started_at"))
-    audit = AuditState(folder.name, dataset_at(settings, Path(str(request.get("path")))), "failed", started_at=started)
+    task, started, data = _task(folder), str(request.get("started_at")), _requested(folder)
+    datasets = tuple(dataset_at(settings, path) for path in data.sources)
+    audit = AuditState(folder.name, data, datasets, "failed", started_at=started)
     match task.state():
         case "done":
             return _finished(folder, audit)

@@ -14,8 +14,15 @@ from tests.pages.performance.test_performance import text
 from tests.training.data.test_sources import GOOD, a_zip, folder_of
 from training.data import sources
 from training.data.data_request import DataRequest
+from training.data.sample import CLASSES
 from training.data.sources import Dataset
 from training.runs import audits, jobs
+
+
+@pytest.fixture(autouse=True)
+def signed_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step stands behind the guard, which has tests of its own."""
+    monkeypatch.setattr("pages.shared.administrator._is_signed_in", lambda _: True)
 
 
 def page() -> None:
@@ -65,8 +72,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Dataset]:
     """Datasets whose audit was asked for; none is started."""
     asked: list[Dataset] = []
 
-    def start(_settings: Settings, dataset: Dataset) -> str:
-        asked.append(dataset)
+    def start(_settings: Settings, *datasets: Dataset, patient_pattern: str) -> str:  # noqa: ARG001
+        asked.extend(datasets)
         return "0123456789abcdef"
 
     monkeypatch.setattr(audits, "start_audit", start)
@@ -91,8 +98,8 @@ def test_a_folder_of_the_server_goes_on_to_its_audit(settings: Settings, started
     films(settings.data_roots[0] / "a", 2)
     films(settings.data_roots[0] / "b & c", 3)
     app = open_choose()
-    assert app.selectbox[0].options == ["server/a", "server/b & c"]
-    app.selectbox[0].select_index(1).run()
+    assert app.multiselect[0].options == ["server/a", "server/b & c"] and app.multiselect[0].indices == [0]
+    app.multiselect[0].set_value([sources.list_datasets(settings)[1].id]).run()
     said = text(app)
     assert str(settings.data_roots[0]) in said and "b &amp; c</p>" in said
     assert "<th>Training</th><td>3</td><td>3</td>" in said
@@ -111,7 +118,7 @@ def test_a_folder_that_vanished_meanwhile_is_one_sentence(settings: Settings) ->
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "list_datasets", lambda _: listed)
         press(app, "Audit dataset")
-    assert "Check that the folder still exists" in text(app) and "step" not in app.query_params
+    assert "two sub-folders called NORMAL and PNEUMONIA" in text(app) and "step" not in app.query_params
 
 
 def test_an_uploaded_zip_is_stored_and_chosen(settings: Settings, started: list[Dataset]) -> None:
@@ -119,7 +126,7 @@ def test_an_uploaded_zip_is_stored_and_chosen(settings: Settings, started: list[
     app = upload(open_choose(), "Winter.zip", a_zip(*GOOD, "chest/notes.txt").getvalue())
     said = text(app)
     assert "2 radiographs stored as “Winter”. 1 other file was skipped." in said
-    assert app.selectbox[0].options == ["server/a", "Winter (upload)"]
+    assert app.multiselect[0].options == ["server/a", "Winter (upload)"]
     assert "<th>Training</th><td>1</td><td>1</td>" in said and str(settings.datasets_dir.resolve() / "Winter") in said
     press(app, "Audit dataset")
     assert [dataset.name for dataset in started] == ["Winter"]
@@ -148,7 +155,7 @@ def test_an_uploaded_directory_is_stored() -> None:
     app.file_uploader[0].set_value([(name, b"film", "image/png") for name in GOOD]).run()
     assert not app.exception
     assert "2 radiographs stored as “chest”." in text(app)
-    assert app.selectbox[0].options == ["chest (upload)"]
+    assert app.multiselect[0].options == ["chest (upload)"]
 
 
 @pytest.mark.parametrize(
@@ -193,3 +200,33 @@ def test_an_upload_in_use_is_kept(settings: Settings, monkeypatch: pytest.Monkey
         monkeypatch.setattr(jobs, "list_jobs", lambda _: (job,))
     press(press(app, "Delete upload"), "Delete permanently")
     assert "Wait until the audit or the training has finished" in text(app) and path.is_dir()
+
+
+def test_several_datasets_are_audited_together_with_their_patients_shown(
+    settings: Settings, started: list[Dataset]
+) -> None:
+    folder_of(settings.data_roots[0] / "a", "NORMAL/IM-0001-0001.png", "PNEUMONIA/person1_virus_2.png")
+    folder_of(settings.data_roots[0] / "b", *(f"{one}/P{i // 2:04d}_{i % 2}.png" for i in range(10) for one in CLASSES))
+    (settings.data_roots[0] / "b" / "NORMAL" / "notes.txt").write_text("no picture")
+    app = open_choose()
+    app.multiselect[0].set_value([one.id for one in sources.list_datasets(settings)]).run()
+    said = text(app)
+    assert "by file for the other 20 radiographs" in said and "files that are no pictures (1)" in said
+    assert "Training<span>server/b</span></th><td>10</td><td>10</td>" in said
+    press(app, r"Use (.*)_\d+: 5 patients")
+    said = text(app)
+    assert "Split by patient: 22 radiographs of 7 patients." in said and "Patient pattern</th><td>21 files" in said
+    assert "→ server/b: pattern P0000" in said or "→ b: pattern P0000" in said
+    press(app, "Audit 2 datasets")
+    assert [dataset.name for dataset in started] == ["server/a", "server/b"]
+
+
+def test_a_pattern_that_cannot_be_used_says_why_and_stops_the_audit(settings: Settings) -> None:
+    films(settings.data_roots[0] / "a", 2)
+    app = open_choose()
+    app.text_input(key="choose.pattern").set_value("(a+)+").run()
+    assert not app.exception
+    assert "with the patient in parentheses" in text(app)
+    assert next(button for button in app.button if button.label == "Audit dataset").disabled
+    app.text_input(key="choose.pattern").set_value("").run()
+    assert "Split by file: the patients of the 4 radiographs are unknown." in text(app)

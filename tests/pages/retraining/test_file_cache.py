@@ -45,9 +45,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     def count(module: Any, name: str) -> None:
         function: Callable[..., Any] = getattr(module, name)
 
-        def counting(*arguments: Any) -> Any:
+        def counting(*arguments: Any, **options: Any) -> Any:
             counts[name] += 1
-            return function(*arguments)
+            return function(*arguments, **options)
 
         monkeypatch.setattr(module, name, counting)
 
@@ -63,7 +63,7 @@ def later(folder: Path) -> None:
 
 
 def test_an_unchanged_dataset_is_read_once(settings: Settings, dataset: Dataset, calls: Counter[str]) -> None:
-    state = AuditState(audits.audit_key(dataset), dataset, "done")
+    state = AuditState(audits.audit_key(dataset), audits.data_of(settings, dataset), (dataset,), "done")
     calls.clear()
     for _ in range(20):
         assert file_cache.is_current(settings, state)
@@ -76,7 +76,7 @@ def test_a_changed_folder_is_read_again(settings: Settings, dataset: Dataset, ca
     inner = dataset.path / "NORMAL" / "ward"
     inner.mkdir()
     later(dataset.path / "NORMAL")
-    state = AuditState(audits.audit_key(dataset), dataset, "done")
+    state = AuditState(audits.audit_key(dataset), audits.data_of(settings, dataset), (dataset,), "done")
     assert file_cache.is_current(settings, state)
     calls.clear()
     first = dataset.path / "PNEUMONIA" / "0.png"
@@ -93,7 +93,7 @@ def test_a_changed_folder_is_read_again(settings: Settings, dataset: Dataset, ca
 
 
 def test_a_dataset_that_is_gone_is_not_current(settings: Settings, dataset: Dataset) -> None:
-    state = AuditState(audits.audit_key(dataset), dataset, "done")
+    state = AuditState(audits.audit_key(dataset), audits.data_of(settings, dataset), (dataset,), "done")
     (dataset.path / "NORMAL").rename(dataset.path / "other")
     assert not file_cache.is_current(settings, state)
 

@@ -77,7 +77,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_an_audit_goes_on_in_a_process_of_its_own_and_stays(settings: Settings, dataset: Dataset) -> None:
     key = start_audit(settings, dataset)
     state = ended(settings, key)
-    assert state.state == "done" and state.failure is None and state.dataset == dataset
+    assert state.state == "done" and state.failure is None and state.datasets == (dataset,)
     assert state.audit == dataclasses.replace(
         audit_folder(scan_folder(dataset.path)), shortcut_auroc=state.audit.shortcut_auroc
     )
@@ -235,3 +235,36 @@ def test_json_holds_an_audit_without_a_second_class(dataset: Dataset) -> None:
         path.write_bytes(b"")
     audit = audit_from_json(audit_to_json(audit_folder(scan_folder(dataset.path))))
     assert audit.is_blocked and all(map(math.isnan, audit.shortcut_features.values()))
+
+
+def test_several_sources_and_a_pattern_are_audited_as_asked(
+    settings: Settings, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shutil.copytree(dataset.path, tmp_path / "more" / "clinic")
+    settings = dataclasses.replace(settings, data_roots=(*settings.data_roots, tmp_path / "more"))
+    other = dataset_at(settings, tmp_path / "more" / "clinic")
+    launched(monkeypatch)
+    keys = [start_audit(settings, *one) for one in ((dataset,), (dataset, other))]
+    keys.append(start_audit(settings, dataset, other, patient_pattern="(.*)-1"))
+    assert len(set(keys)) == 3
+    state = read_audit(settings, keys[2])
+    assert state.datasets == (dataset, other) and state.data.patient_pattern == "(.*)-1"
+    assert state.data.key_file == settings.patient_key_file.resolve()
+    audit = work(settings.audits_dir / keys[2])
+    assert audit.n == 12 and audit.data is not None and set(audit.data.sources) == {"films", "clinic"}
+    assert is_current(settings, read_audit(settings, keys[2]))
+    assert set(folders_in_use(settings)) >= {dataset.path, other.path}
+    with pytest.raises(DatasetError, match="patient in parentheses"):
+        start_audit(settings, dataset, patient_pattern="no group")
+
+
+def test_an_audit_that_was_asked_for_before_0_2_is_still_read(
+    settings: Settings, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched(monkeypatch)
+    key = start_audit(settings, dataset)
+    request = settings.audits_dir / key / audits.REQUEST
+    request.write_text(json.dumps({"path": str(dataset.path), "started_at": "2026-11-01T00:00:00+00:00"}))
+    work(settings.audits_dir / key)
+    state = read_audit(settings, key)
+    assert state.state == "done" and state.datasets == (dataset,) and is_current(settings, state)
