@@ -1,8 +1,9 @@
 """Decoder processes: every picture and every compressed frame is decoded in one, under limits of memory and time.
 
 They are started when they are needed and kept for the next file, because starting one takes longer than decoding. A
-file that exhausts or crashes its process is refused, and the next file gets another process. Threads share them; a
-copy of this process (`os.fork`) starts its own.
+file that exhausts or crashes its process is refused, and the next file gets another process. Threads share them, and
+one is always left for other visitors than those whose files are being decoded (`on_behalf_of`); a copy of this process
+(`os.fork`) starts its own.
 
 >>> decoded, _ = decode("picture", data)                         # doctest: +SKIP
 >>> decoded.pixels.shape                                         # doctest: +SKIP
@@ -22,8 +23,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -46,6 +49,7 @@ _KEPT_BYTES = 16_000_000  # what a buffer holds between two files
 _LONGEST_LINE = 1 << 16
 
 _log = logging.getLogger(__name__)
+_whose: ContextVar[str] = ContextVar("whose", default="")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +80,7 @@ class _Process:
     """One decoder process, used by one thread at a time."""
 
     def __init__(self, program: Path, memory: int, seconds: int) -> None:
-        self.files, self.idle_since = 0, 0.0
+        self.files, self.idle_since, self.whose = 0, 0.0, ""
         self.socket, theirs = socket.socketpair()
         self.socket.settimeout(_WAIT)
         self.file, self.pixels, self._room = _buffer("file"), _buffer("pixels"), 2 * LIMITS.pixels
@@ -188,8 +192,17 @@ class _Process:
         self.let_go()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Turn:
+    """A thread that waits for a process, and on whose behalf; "" is nobody's."""
+
+    whose: str
+
+
 class Pool:
     """Decoder processes for any number of threads. None is started before the first file.
+
+    A process that is free goes to whoever has fewest, and the last one to nobody who has all the others.
 
     Parameters
     ----------
@@ -215,6 +228,8 @@ class Pool:
         self._idle: list[_Process] = []
         self._busy: set[_Process] = set()
         self._starting = 0
+        self._waiting: list[_Turn] = []
+        self._held: Counter[str] = Counter()  # processes, by on whose behalf
 
     def decode(
         self, task: Task, data: bytes, numbers: Sequence[int | str], meanwhile: Callable[[], str]
@@ -259,17 +274,26 @@ class Pool:
             process.forget()
 
     def _take(self) -> _Process:
+        turn = _Turn(_whose.get())
         with self._changed:
-            while not self._idle and len(self._busy) + self._starting >= self._most:
-                self._changed.wait()
+            self._waiting.append(turn)
+            try:
+                while self._next() is not turn:
+                    self._changed.wait()
+            finally:
+                self._waiting.remove(turn)
+                self._changed.notify_all()  # another thread is the next
+            self._held[turn.whose] += 1
             if self._idle:
                 idle = self._idle.pop()
+                idle.whose = turn.whose
                 self._busy.add(idle)
                 return idle
             self._starting += 1
         process: _Process | None = None
         try:
             process = _Process(self._program, self._memory, self._seconds)
+            process.whose = turn.whose
             return process
         except (OSError, _EndedError) as error:
             _log.exception("expected a decoder process to start")
@@ -284,11 +308,26 @@ class Pool:
                 if process is not None:
                     self._busy.add(process)
                 else:
-                    self._changed.notify()
+                    self._let_go(turn.whose)
+
+    def _next(self) -> _Turn | None:
+        """Return whose turn it is, None while there is no process for any of those who wait."""
+        if not self._idle and len(self._busy) + self._starting >= self._most:
+            return None
+        most = max(1, self._most - 1)
+        may = [one for one in self._waiting if not one.whose or self._held[one.whose] < most]
+        return min(may, key=lambda one: self._held[one.whose], default=None)
+
+    def _let_go(self, whose: str) -> None:
+        self._held[whose] -= 1
+        if not self._held[whose]:
+            del self._held[whose]
+        self._changed.notify_all()
 
     def _give(self, process: _Process, is_whole: bool) -> None:
         now, surplus = time.monotonic(), list[_Process]()
         with self._changed:
+            self._let_go(process.whose)
             if process not in self._busy:  # closed meanwhile
                 return
             self._busy.discard(process)
@@ -300,7 +339,6 @@ class Pool:
                 # The one used last is used next, so those at the front have been idle for longest.
                 while len(self._idle) > 1 and now - self._idle[0].idle_since > _IDLE:
                     surplus.append(self._idle.pop(0))
-            self._changed.notify()
         for one in surplus:
             one.end()
 
@@ -381,6 +419,16 @@ def decode(
         `Limits.decode_seconds`, UNREADABLE if it crashes the decoder.
     """
     return _pool.decode(task, data, numbers, meanwhile)
+
+
+@contextmanager
+def on_behalf_of(whose: str) -> Iterator[None]:
+    """Decode what the body decodes on behalf of somebody, such as a network address, who leaves a process to others."""
+    token = _whose.set(whose)
+    try:
+        yield
+    finally:
+        _whose.reset(token)
 
 
 def running() -> tuple[int, ...]:

@@ -13,6 +13,7 @@ import streamlit as st
 
 from core.errors import AppError, RadiographError
 from core.formatting import format_count, format_rate, with_time_left
+from imaging import worker
 from model.assessment import Assessment, InputIssue
 from model.card import ModelCard
 from model.engine import Classifier
@@ -309,6 +310,7 @@ def page() -> None:
 
 
 try:
-    page()
+    with worker.on_behalf_of(visitor.source()):
+        page()
 except AppError as error:
     frame.show_error(error)

@@ -326,6 +326,61 @@ def test_threads_share_the_decoders_and_each_gets_its_own_film(pools):
     assert len(pool.pids()) == 2
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.05)
+    pytest.fail("in vain")
+
+
+def test_the_slow_files_of_one_visitor_do_not_keep_the_others_waiting(pools, tmp_path):
+    """Somebody with many pages had every process busy with files that take ten seconds each."""
+    released = tmp_path / "released"
+    slow = f"while not os.path.exists({str(released)!r}): time.sleep(0.01)\n    return picture(given_film, target)"
+    slow = slow.replace("given_film, target", f"bytes.fromhex({as_png(FILM).hex()!r}), ours._last")
+    path = program(tmp_path, slow)
+    path.write_text(
+        path.read_text().replace(
+            "lambda data, target: end() if", "lambda data, target: (setattr(ours, '_last', target), end())[1] if"
+        )
+    )
+    pool = pools(most=3, program=path)
+
+    def of(whose: str, data: bytes) -> Pixels:
+        with worker.on_behalf_of(whose):
+            return decode(pool, data)
+
+    with ThreadPoolExecutor(9) as threads:
+        held = [threads.submit(of, "a", b"end") for _ in range(6)]
+        wait_for(lambda: len(pool._busy) == 2 and len(pool._waiting) == 4)
+        np.testing.assert_array_equal(of("b", as_png(FILM)), FILM)
+        np.testing.assert_array_equal(of("", as_png(FILM)), FILM)
+        assert not any(one.done() for one in held)
+        others = [threads.submit(of, "b", b"end")]
+        wait_for(lambda: len(pool._busy) == 3)
+        others.append(threads.submit(of, "c", as_png(FILM)))
+        wait_for(lambda: len(pool._waiting) == 5)
+        assert pool._next() is None
+        released.touch()
+        for one in (*held, *others):
+            np.testing.assert_array_equal(one.result(30), FILM)
+    assert not pool._held and not pool._waiting
+
+
+def test_those_who_have_fewest_processes_come_first(pools):
+    pool = pools(most=4)
+    pool._held.update({"a": 2, "b": 1})
+    for whose in "aabc":
+        pool._waiting.append(worker._Turn(whose))
+    order = []
+    while (one := pool._next()) is not None:
+        pool._waiting.remove(one)
+        pool._held[one.whose] += 1
+        order.append(one.whose)
+    assert order == ["c", "b", "a"], "and the last process is not for those who have all the others"
+
+
 def test_a_decoder_outlives_the_thread_that_started_it(pools):
     pool = pools()
     thread = threading.Thread(target=decode, args=(pool, as_png(FILM)))
