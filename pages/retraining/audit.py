@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
-import io
 import math
-import os
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 
 import plotly.graph_objects as go
 import streamlit as st
-from PIL import Image
 
-from core.errors import AppError, RadiographError
-from core.formatting import format_count, with_time_left
+from core.errors import AppError
+from core.formatting import format_count, format_rate, with_time_left
 from core.settings import Settings
-from imaging.radiograph import decode_radiograph, to_uint8
 from pages.retraining import charts_audit, file_cache
 from pages.retraining.charts_audit import SPLIT_NAMES
 from pages.retraining.choose import datasets_object
+from pages.retraining.styles import show_styles
+from pages.retraining.thumbnails import show_thumbnail
 from pages.shared import visitor
 from pages.shared.administrator import still_administrator
-from pages.shared.streamlit_patches import release_memory
-from training.data.audit import Audit, Group
+from training.data.audit import Audit, Group, Issue
 from training.data.data_request import DataRequest
 from training.runs import audits
 from training.runs.audits import AuditState
 
 GROUPS_AT_ONCE = 12
 FILES_OF_A_GROUP = 4
+# Warnings in the order in which they mislead: leaks, shortcuts, too few patients, then the state of the files.
+WORST_FIRST = (
+    "PATIENT_ON_BOTH_SIDES",
+    "DUPLICATE_ON_BOTH_SIDES",
+    "DUPLICATE_ACROSS_SPLITS",
+    "PATIENT_IN_TWO_SPLITS",
+    "UNKNOWN_PATIENTS",
+    "PATIENT_PATTERN",
+    "SOURCE_OF_ONE_CLASS",
+    "ONE_CLASS_STYLE",
+    "NEARLY_ONE_CLASS_STYLE",
+    "STYLE_PREDICTS_LABEL",
+    "SEES_NO_LUNGS",
+    "FEW_FILMS",
+    "FEW_HELD_OUT_PATIENTS",
+    "SMALL_VALIDATION",
+)
 ROWS_AT_ONCE = 200
-THUMBNAIL_PX = 132
 
 
 def show(settings: Settings, key: str) -> None:
@@ -94,12 +106,13 @@ def show_report(settings: Settings, state: AuditState, audit: Audit) -> None:
     is_current = file_cache.is_current(settings, state)
     show_findings(audit, is_current)
     show_actions(settings, state, audit, is_current)
+    show_baseline(audit)
+    show_styles(audit, state.data)
     left, right = st.columns(2, gap="small")
     with left:
         draw("balance", charts_audit.class_balance(audit.class_counts))
     with right:
         draw("sizes", charts_audit.sizes(audit.sizes, audit.n - len(audit.unreadable)))
-    show_baseline(audit)
     data = state.data
     conflicts = set(audit.label_conflicts)
     show_groups("conflicts", "Identical radiographs with both labels", audit.label_conflicts, data)
@@ -124,7 +137,8 @@ def show_findings(audit: Audit, is_current: bool) -> None:
     blocking = "".join(f"<p>{escape(issue.message)}</p>" for issue in audit.issues if issue.blocking)
     if blocking:
         st.html(f'<section class="pl-warning"><h2>Training is blocked</h2>{blocking}</section>')
-    notes = "".join(f"<li>{escape(issue.message)}</li>" for issue in audit.issues if not issue.blocking)
+    warnings = sorted((one for one in audit.issues if not one.blocking), key=severity)
+    notes = "".join(f"<li>{escape(issue.message)}</li>" for issue in warnings)
     words = f"{audit.n:,} files were read."
     if notes:
         st.html(
@@ -136,6 +150,11 @@ def show_findings(audit: Audit, is_current: bool) -> None:
             f'<section class="pl-about"><h2>No problems found</h2><p>{words} No '
             "unreadable files, duplicates or label conflicts.</p></section>"
         )
+
+
+def severity(issue: Issue) -> int:
+    """Return the place of a warning in the list; the smaller, the more it misleads."""
+    return WORST_FIRST.index(issue.code) if issue.code in WORST_FIRST else len(WORST_FIRST)
 
 
 def show_actions(settings: Settings, state: AuditState, audit: Audit, is_current: bool) -> None:
@@ -178,33 +197,52 @@ def other_data_button() -> None:
 
 
 def show_baseline(audit: Audit) -> None:
-    """Draw the shortcut baseline: the AUROC of file properties without lung content."""
+    """Draw the shortcut baseline: the AUROC of file properties and of the style without lung content."""
     left, right = st.columns(2, gap="small")
     with left, st.container(key="panel_baseline"):
         st.html(
             f'<h2 class="pl-heading">Shortcut baseline (no lung content)</h2><p>{baseline_sentence(audit)}</p>'
-            '<p class="pl-note">Cross-validated AUROC of file size, width, height, intensity, contrast and '
-            "sharpness; 0.50 is chance. A useful classifier must exceed this baseline.</p>"
+            f"{baseline_table(audit)}"
+            '<p class="pl-note">Cross-validated AUROC; 0.50 is chance. A useful classifier must exceed this '
+            "baseline.</p>"
         )
     with right:
         if any(not math.isnan(area) for area in audit.shortcut_features.values()):
             draw("baseline", charts_audit.baseline(audit.shortcut_features, audit.shortcut_auroc))
 
 
+def baseline_table(audit: Audit) -> str:
+    """Return the AUROC of file properties, and of the acquisition style where it is known, as a table."""
+    rows = (
+        ("File properties: size, width, height, intensity, contrast, sharpness", audit.shortcut_auroc),
+        ("Acquisition style: markers, tone, noise, borders and encoding outside the lungs", audit.style_auroc),
+    )
+    return (
+        '<table class="pl-facts">'
+        + "".join(f"<tr><th>{name}</th><td>{format_rate(auroc)}</td></tr>" for name, auroc in rows)
+        + "</table>"
+    )
+
+
 def baseline_sentence(audit: Audit) -> str:
-    """Return the interpretation of the shortcut baseline."""
-    auroc = audit.shortcut_auroc
-    if math.isnan(auroc):
+    """Return the interpretation of the shortcut baseline, by the stronger of file properties and style."""
+    known = {
+        name: auroc
+        for name, auroc in (("File properties", audit.shortcut_auroc), ("Acquisition styles", audit.style_auroc))
+        if not math.isnan(auroc)
+    }
+    if not known:
         return "Not available: at least ten patients of each class are required."
-    value = f"(AUROC {auroc:.2f})"
-    if auroc >= 0.75:
+    name = max(known, key=lambda one: known[one])
+    value = f"(AUROC {known[name]:.2f})"
+    if known[name] >= 0.75:
         return (
-            f"File properties alone separate the classes well {value}. The performance of a classifier on this "
+            f"{name} alone separate the classes well {value}. The performance of a classifier on this "
             "dataset may be due to such shortcuts."
         )
-    if auroc >= 0.6:
-        return f"File properties alone separate the classes moderately {value}."
-    return f"File properties alone hardly separate the classes {value}."
+    if known[name] >= 0.6:
+        return f"{name} alone separate the classes moderately {value}."
+    return f"{name} alone hardly separate the classes {value}."
 
 
 def show_groups(name: str, title: str, groups: Sequence[Group], data: DataRequest) -> None:
@@ -231,11 +269,7 @@ def show_group(group: Group, data: DataRequest) -> None:
     """Draw one group: thumbnails, file names, labels and splits."""
     with st.container(horizontal=True, gap="small"):
         for file in group.files[:2]:
-            picture = thumbnail(data, file)
-            if picture is None:
-                st.html('<p class="pl-nofilm">File no longer readable.</p>', width=THUMBNAIL_PX)
-            else:
-                st.image(picture, width=THUMBNAIL_PX, output_format="PNG", alt="Radiograph of this group")
+            show_thumbnail(data, file)
     files = list(zip(group.files, group.labels, group.parts, strict=True))
     rows = "".join(
         f"<tr><th>{escape(label)}, {SPLIT_NAMES.get(split, escape(split)).lower()}</th><td>{escape(file)}</td></tr>"
@@ -243,31 +277,6 @@ def show_group(group: Group, data: DataRequest) -> None:
     )
     more = len(files) - FILES_OF_A_GROUP
     st.html(f'<table class="pl-facts">{rows}</table>' + (f'<p class="pl-note">and {more} more</p>' if more > 0 else ""))
-
-
-def thumbnail(data: DataRequest, file: str) -> bytes | None:
-    """Return the thumbnail of a file, as the audit names it, as PNG; None when it is no longer readable."""
-    for name, root in zip(data.names, data.roots, strict=True):
-        below = file if len(data.roots) == 1 else file.removeprefix(f"{name}/")
-        path = root / below
-        if (len(data.roots) > 1 and below == file) or not Path(os.path.normpath(path)).is_relative_to(root):
-            continue
-        try:
-            return _thumbnail(str(path), path.stat().st_mtime_ns)
-        except (OSError, RadiographError):
-            continue
-    return None
-
-
-# Bounded and short-lived: these are patients' radiographs, which may be removed from the dataset.
-@st.cache_data(max_entries=128, ttl=300, show_spinner=False)
-def _thumbnail(path: str, modified_ns: int) -> bytes:  # noqa: ARG001 (part of the cache's key)
-    small = Image.fromarray(to_uint8(decode_radiograph(Path(path).read_bytes())))
-    small.thumbnail((2 * THUMBNAIL_PX, 2 * THUMBNAIL_PX), Image.Resampling.BOX)
-    target = io.BytesIO()
-    small.save(target, "PNG", compress_level=1)
-    release_memory()
-    return target.getvalue()
 
 
 def show_unreadable(audit: Audit) -> None:

@@ -121,7 +121,7 @@ def concerns(found: PatientPreview) -> tuple[tuple[str, str], ...]:
         said.append(
             (
                 "PATIENT_PATTERN",
-                f"File names look as if they were numbered within patients. --patient-pattern '{found.pattern}' makes "
+                f"File names look as if they were numbered within patients. The patient pattern {found.pattern} makes "
                 f"{found.pattern_patients:,} patients of these {found.rules[FILE]:,} files.",
             )
         )

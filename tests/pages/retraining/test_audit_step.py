@@ -21,6 +21,7 @@ from tests.pages.retraining.test_choose import labels, press
 from tests.phantoms import write_dataset
 from training.data.audit import Audit, Group, Issue, audit_to_json
 from training.data.sources import dataset_at
+from training.data.style_audit import StyleGroup
 from training.runs import audits, processes
 
 
@@ -299,3 +300,42 @@ def test_the_baseline_is_sorted_and_leaves_out_what_is_unknown() -> None:
     (line,) = figure.layout.shapes
     assert isinstance(line, go.layout.Shape) and line.x0 == line.x1 == 0.85
     assert not charts_audit.baseline({"bytes": 0.8}, math.nan).layout.shapes
+
+
+def a_style(name: str, normal: int, pneumonia: int, examples: tuple[str, ...], **changes: object) -> StyleGroup:
+    counts = {"NORMAL": normal, "PNEUMONIA": pneumonia}
+    return dataclasses.replace(StyleGroup(name, "large <mark>", {"train": counts}, counts, examples, 0.4), **changes)  # type: ignore[arg-type]
+
+
+def test_styles_are_shown_with_pictures_and_class_balance_those_of_one_class_first(
+    settings: Settings, key: str
+) -> None:
+    films = tuple(f"NORMAL/{path.name}" for path in sorted((settings.data_roots[0] / "NORMAL").iterdir()))
+    styles = (
+        a_style("1", 40, 60, films[:2]),
+        a_style("2", 1, 90, (), nearly_one_class="PNEUMONIA", chance=1e-5),
+        a_style("3", 0, 31, films, one_class="PNEUMONIA", chance=1e-4),
+        *(a_style(str(n), 5, 5, ()) for n in range(4, 9)),
+    )
+    done(settings, key, lambda audit: dataclasses.replace(audit, styles=styles, style_auroc=0.93, shortcut_auroc=0.87))
+    app = open_audit(key)
+    said = text(app)
+    assert "8 styles, 1 with one class only, 1 nearly so." in said
+    order = [said.index(f"Style {name}<") for name in ("3", "2", "1")]
+    assert order == sorted(order) and "Style 8<" not in said
+    assert "Every radiograph is PNEUMONIA." in said and "Nearly every radiograph is PNEUMONIA." in said
+    assert "Large &lt;mark&gt;" in said and "<th>Training</th><td>0</td><td>31</td>" in said
+    assert pictures(app) == 6, "four of style 3, two of style 1"
+    assert "Acquisition styles alone separate the classes well (AUROC 0.93)" in said and "<td>0.87</td>" in said
+    press(app, "Show 2 more of 8 styles")
+    assert "Style 8<" in text(app)
+
+
+def test_warnings_are_listed_by_how_much_they_mislead(settings: Settings, key: str) -> None:
+    issues = tuple(
+        Issue(code, False, code) for code in ("SKIPPED", "FEW_HELD_OUT_PATIENTS", "ONE_CLASS_STYLE", "UNKNOWN_PATIENTS")
+    )
+    done(settings, key, lambda audit: dataclasses.replace(audit, issues=issues))
+    said = text(open_audit(key))
+    order = [said.index(code) for code in ("UNKNOWN_PATIENTS", "ONE_CLASS_STYLE", "FEW_HELD_OUT_PATIENTS", "SKIPPED")]
+    assert order == sorted(order)

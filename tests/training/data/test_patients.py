@@ -183,7 +183,7 @@ def test_the_preview_says_how_many_patients_a_pattern_would_make(
     assert main(["patients", "--data", str(tmp_path / "films"), "--json", str(tmp_path / "p.json")]) == 0
     said = capsys.readouterr().out
     assert "40 radiographs, 40 patients\nsplit by file" in said and "NORMAL/P0001_1.jpeg → file NORMAL" in said
-    assert r"--patient-pattern '(.*)_\d+' makes 20 patients of these 40 files" in said and "Skipped: masks (1)." in said
+    assert r"The patient pattern (.*)_\d+ makes 20 patients of these 40 files" in said and "Skipped: masks (1)." in said
     values = json.loads((tmp_path / "p.json").read_text())
     assert preview_from_values(values) == preview(scan(tmp_path / "films")) and values["pattern_patients"] == 20
     assert main(["patients", "--data", str(tmp_path / "films"), "--patient-pattern", r"(.*)_\d+"]) == 0
