@@ -22,7 +22,7 @@ _SAFE = {"GET", "HEAD"}
 
 
 class OriginGuard:
-    """Middleware that refuses requests to a foreign Host (421) and from a foreign Origin (403).
+    """Middleware that refuses requests to a foreign Host (421), from a foreign Origin (403) and of two lengths (400).
 
     Parameters
     ----------
@@ -40,6 +40,9 @@ class OriginGuard:
         """Answer a request."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
+            return
+        if _has_two_lengths(scope):
+            await refuse(scope, receive, send, 400, "This request says twice how long it is.")
             return
         host = (header(scope, b"host") or "").lower()
         if not self._is_allowed_host(host, scope):
@@ -74,6 +77,11 @@ class OriginGuard:
         if not values:
             return scope["type"] == "http" and scope["method"] in _SAFE
         return len(values) == 1 and values[0].decode("latin-1") in {own, *self._origins}
+
+
+def _has_two_lengths(scope: Scope) -> bool:
+    """Whether a proxy in front may see another end of the request than this server does (RFC 9112, section 6.3)."""
+    return {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}
 
 
 def _local_address(scope: Scope) -> set[str]:

@@ -41,6 +41,13 @@ def test_another_name_for_this_machine_is_refused(server: Server, host: str) -> 
         assert server.status_of_socket(origin=f"http://{host}", host=host) in {403, 400}
 
 
+def test_a_request_of_two_lengths_is_refused(server: Server) -> None:
+    """A proxy that believes the other length would take what follows for another visitor's request."""
+    both = {"Origin": server.address, "Transfer-Encoding": "chunked"}
+    answer = server.ask("/_stcore/health", "PUT", both, b"0\r\n\r\n")
+    assert (answer.status, answer.headers["connection"]) == (400, "close")
+
+
 def test_the_page_itself_is_answered(server: Server) -> None:
     port = server.netloc.rsplit(":", 1)[1]
     for host in (server.netloc, f"localhost:{port}", f"LOCALHOST:{port}"):
