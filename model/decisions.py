@@ -110,6 +110,11 @@ def _read_pointer(settings: Settings) -> dict[str, Any]:
                 f"expected {HISTORY} with {count} decisions, as sealed in {name}. Received: {len(whole)}, or others",
                 advice=f"The history of promotions is missing, cut short or changed. {_PROMOTE_AGAIN}",
             )
+    if copy == {}:  # it is written at once or not at all
+        raise ClassifierError(
+            f"expected the last decision in {COPY}. Received: a damaged file",
+            advice=f"A record of the version in use was changed. {_PROMOTE_AGAIN}",
+        )
     return values
 
 

@@ -236,6 +236,17 @@ def test_what_remains_of_the_records_still_protects_the_card(settings: Settings)
         verified(settings, B)
 
 
+@pytest.mark.parametrize("content", ["null", NESTED, '{"version": "2026\\ud800"}'])
+def test_a_copy_that_is_no_record_is_said_and_promoting_repairs(settings: Settings, content: str) -> None:
+    promote(settings, A, who="a test")
+    promote(settings, B, who="a test")
+    (settings.data_dir / COPY).write_text(content)
+    serving, refused = serving_version(settings)
+    assert serving == B and refused is not None and "record of the version" in refused.advice
+    promote(settings, B, who="a test", expected=serving)
+    assert serving_version(settings) == (B, None)
+
+
 def test_a_fresh_data_folder_has_nothing_missing(tmp_path: Path, settings: Settings) -> None:
     assert serving_version(settings) == (FIRST, None)
     assert serving_version(Settings(tmp_path / "new", shipped_weights=settings.shipped_weights)) == (FIRST, None)
