@@ -141,6 +141,7 @@ FOR_PAGES = {
     "training.runs.processes",
     "training.runs.promotion",
     "training.runs.run_queue",
+    "training.runs.worst_group",
 }
 
 

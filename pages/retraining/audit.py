@@ -214,12 +214,14 @@ def show_baseline(audit: Audit) -> None:
 def baseline_table(audit: Audit) -> str:
     """Return the AUROC of file properties, and of the acquisition style where it is known, as a table."""
     rows = (
-        ("File properties: size, width, height, intensity, contrast, sharpness", audit.shortcut_auroc),
-        ("Acquisition style: markers, tone, noise, borders and encoding outside the lungs", audit.style_auroc),
+        ("File properties", "size, width, height, intensity, contrast, sharpness", audit.shortcut_auroc),
+        ("Acquisition style", "markers, tone, noise, borders, encoding, outside the lungs", audit.style_auroc),
     )
     return (
-        '<table class="pl-facts">'
-        + "".join(f"<tr><th>{name}</th><td>{format_rate(auroc)}</td></tr>" for name, auroc in rows)
+        '<table class="pl-table"><tr><th></th><th>AUROC</th></tr>'
+        + "".join(
+            f"<tr><th>{name}<span>{what}</span></th><td>{format_rate(auroc)}</td></tr>" for name, what, auroc in rows
+        )
         + "</table>"
     )
 

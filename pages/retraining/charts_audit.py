@@ -112,7 +112,7 @@ def sizes(percentiles: Mapping[str, Mapping[str, Sequence[float]]], n: int) -> g
         categoryorder="array",
         categoryarray=list(CLASSES),
     )
-    add_title(figure, "Image and file size", f"n = {n:,}; median and 5th to 95th percentile")
+    add_title(figure, "Image and file size", f"n = {n:,}; median, 5th–95th percentile")
     figure.update_layout(
         margin={"l": 16, "r": 16, "t": 84},
         legend=_ABOVE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -24,13 +25,17 @@ from core.settings import Settings
 from model.card import Evaluation, Measure
 from model.registry import active_version, load_card
 from pages.retraining import charts_compare
+from pages.retraining.groups import show_groups
 from pages.shared import frame, visitor
 from pages.shared.administrator import still_administrator
 from pages.shared.measures import MEASURE_NAMES, perturbation_name
+from training.evaluation import looks
+from training.evaluation.groups import MIN_FILMS, TOO_FEW
 from training.runs import candidate, estimate
 from training.runs.candidate import ComparisonState
 from training.runs.candidate_result import CandidateComparison, DifferingFilm
 from training.runs.held_out import made_version
+from training.runs.promotion import LIMITS
 
 SPLITS = {"test": "the test split", "validation": "the held-out validation patients"}
 ROWS = ("auroc", "sensitivity", "specificity", "accuracy", "ece")
@@ -72,7 +77,8 @@ def _show(settings: Settings, run_id: str) -> None:
         _start_button(settings, folder, in_use, "Restart comparison")
     elif state.result is not None:
         _show_validity(settings, folder, state.result, in_use)
-        show_result(state.result, folder / candidate.FOLDER)
+        show_overlap(state.result)
+        show_result(state.result, folder / candidate.FOLDER, looks.sets_of(settings, (version, other)))
         _step_button("Continue to decision", "decide", primary=True)
     elif version == in_use:
         st.html(f'<p class="pl-note">{escape(version)} is the classifier in use. There is nothing to compare.</p>')
@@ -146,9 +152,24 @@ def _show_validity(settings: Settings, folder: Path, result: CandidateComparison
         _start_button(settings, folder, in_use, f"Compare with {in_use}")
 
 
-def show_result(result: CandidateComparison, folder: Path) -> None:
-    """Draw the result of a comparison; its images are in `folder`."""
+def show_overlap(result: CandidateComparison) -> None:
+    """Draw how many of the radiographs a version has learned from, where there are any."""
+    found = [
+        f"{version} or a version it was initialized from was trained on {learned.films} of these {result.n} "
+        "radiographs. Its figures are optimistic."
+        for version, learned in ((result.candidate, result.learned), (result.against, result.learned_against))
+        if learned.films
+    ]
+    if found:
+        st.html(f'<section class="pl-warning">{"".join(f"<p>{escape(one)}</p>" for one in found)}</section>')
+
+
+def show_result(result: CandidateComparison, folder: Path, seen: Sequence[str] = ()) -> None:
+    """Draw the result of a comparison; its images are in `folder`, `seen` says how often sets were looked at."""
     show_table(result)
+    if seen:
+        st.html("".join(f'<p class="pl-note">{escape(one[:1].upper() + one[1:])}.</p>' for one in seen))
+    show_groups(result)
     show_statistics(result)
     names = (result.candidate, result.against)
     sample = f"{SPLITS[result.split].capitalize()}, n = {result.n}"
@@ -210,7 +231,8 @@ def show_table(result: CandidateComparison) -> None:
         difference = c.differences[key]
         rows += (
             f"<tr><th>{MEASURE_NAMES[key]}</th>{cells}<td>{format_signed(difference.value)} "
-            f"<span>{format_signed_interval(difference)}</span></td><td>{meaning(key, difference)}</td></tr>"
+            f"<span>{format_signed_interval(difference)}</span></td>"
+            f"<td>{meaning(key, difference, patients_of(key, result))}</td></tr>"
         )
     st.html(
         '<div class="pl-wide"><table class="pl-table"><caption>Same radiographs, 95 % confidence intervals by patient'
@@ -226,12 +248,31 @@ def _both(result: CandidateComparison) -> tuple[Evaluation, Evaluation]:
     return result.evaluation, result.evaluation_against
 
 
-def meaning(key: str, difference: Measure) -> str:
-    """Return the interpretation of a difference; for the calibration error lower is better."""
+def patients_of(key: str, result: CandidateComparison) -> int:
+    """Return the number of patients on which a measure rests, of the smaller class where it needs both."""
+    normal, pneumonia = result.patients
+    return {"sensitivity": pneumonia, "specificity": normal}.get(key, min(result.patients))
+
+
+def meaning(key: str, difference: Measure, patients: int) -> str:
+    """Return the interpretation of a difference; for the calibration error lower is better.
+
+    Parameters
+    ----------
+    key
+        Name of the measure.
+    difference
+        Candidate − in use.
+    patients
+        Number of patients on which it rests. Below 10 nothing can be told; below the number that a promotion requires,
+        an interval around 0 does not mean that there is no difference.
+    """
+    if patients < MIN_FILMS:
+        return TOO_FEW
     if math.isnan(difference.low) or math.isnan(difference.high):
         return "not defined on these radiographs"
     if difference.low <= 0 <= difference.high:
-        return "no significant difference"
+        return TOO_FEW if patients < LIMITS.patients else "no significant difference"
     higher = difference.low > 0
     if key == "ece":
         return "candidate worse calibrated" if higher else "candidate better calibrated"
@@ -251,9 +292,15 @@ def show_statistics(result: CandidateComparison) -> None:
         f"Both correct: {m.both}, only the candidate: {m.only_a}, only the classifier in use: {m.only_b}, neither: "
         f"{m.neither}; {escape(format_p_value(m.p))}."
     )
+    few = (
+        f"<p>{TOO_FEW.capitalize()}: with {min(result.patients)} patients of a class, a p value that is not small says "
+        "nothing.</p>"
+        if min(result.patients) < LIMITS.patients
+        else ""
+    )
     st.html(
         f'<section class="pl-about"><h2>Discrimination (DeLong)</h2><p>{discrimination}</p><h2>Agreement (McNemar)</h2>'
-        f"<p>{agreement}</p></section>"
+        f"<p>{agreement}</p>{few}</section>"
     )
 
 

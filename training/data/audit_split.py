@@ -198,7 +198,7 @@ def _needed(least: int) -> str:
     return (
         f"Validation needs at least {least} patients of each class"
         + (", below which its intervals are wide and no version is promoted" if least == FEW_PATIENTS else "")
-        + ". Add radiographs of more patients, or hold out a larger share (--validation-fraction)."
+        + ". Add radiographs of more patients, or hold out a larger share for validation."
     )
 
 
@@ -244,7 +244,7 @@ def few_to_hold_out(
         f"At a share of {100 * fraction:g} %, validation holds {format_count(held[CLASSES[1]], 'patient')} with and "
         f"{held[CLASSES[0]]} without pneumonia; it needs at least {least} of each class"
         + ("" if least == LEAST_PATIENTS else " for narrow intervals and for a promotion")
-        + f". Add radiographs of about {more}, or hold out a larger share (--validation-fraction)."
+        + f". Add radiographs of about {more}, or hold out a larger share for validation."
     )
     if least == LEAST_PATIENTS:
         return ONE_HELD_OUT_PATIENT, min(everybody.values()) <= LEAST_PATIENTS, message

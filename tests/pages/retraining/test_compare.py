@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +19,17 @@ from streamlit.testing.v1 import AppTest
 from core.formatting import format_signed
 from core.settings import Settings
 from model.card import Measure, ReliabilityBin
+from model.metrics import evaluate
 from model.promotions import promote
 from model.registry import add_version
 from pages.retraining import charts_compare
 from pages.retraining.compare import meaning, progress_words
-from tests.comparisons import LABELS, NEW, OLD, RUN, a_card, a_run, install, well_calibrated, write_result
+from records.test_sets import add_test_set, record_look
+from tests.comparisons import LABELS, NEW, OLD, PATIENTS, RUN, a_card, a_run, install, well_calibrated, write_result
+from training.evaluation.groups import group_results
 from training.runs import candidate, processes
 from training.runs.candidate import ComparisonState
+from training.runs.held_out import TrainingOverlap
 
 SCRIPT = """
 import streamlit as st
@@ -235,18 +243,20 @@ def test_a_damaged_result_can_be_made_again(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "low", "high", "words"),
+    ("key", "low", "high", "patients", "words"),
     [
-        ("auroc", -0.1, 0.1, "no significant difference"),
-        ("auroc", 0.01, 0.1, "candidate higher"),
-        ("sensitivity", -0.2, -0.1, "candidate lower"),
-        ("ece", -0.2, -0.1, "candidate better calibrated"),
-        ("ece", 0.1, 0.2, "candidate worse calibrated"),
-        ("auroc", math.nan, math.nan, "not defined on these radiographs"),
+        ("auroc", -0.1, 0.1, 60, "no significant difference"),
+        ("auroc", -0.1, 0.1, 29, "too few to tell"),
+        ("auroc", 0.01, 0.1, 60, "candidate higher"),
+        ("sensitivity", -0.2, -0.1, 29, "candidate lower"),
+        ("sensitivity", -0.2, -0.1, 8, "too few to tell"),
+        ("ece", -0.2, -0.1, 60, "candidate better calibrated"),
+        ("ece", 0.1, 0.2, 60, "candidate worse calibrated"),
+        ("auroc", math.nan, math.nan, 60, "not defined on these radiographs"),
     ],
 )
-def test_differences_in_words(key: str, low: float, high: float, words: str) -> None:
-    assert meaning(key, Measure((low + high) / 2, low, high)) == words
+def test_differences_in_words(key: str, low: float, high: float, patients: int, words: str) -> None:
+    assert meaning(key, Measure((low + high) / 2, low, high), patients) == words
 
 
 def test_a_phase_of_unknown_length_has_no_percentage() -> None:
@@ -269,3 +279,66 @@ def test_charts_tell_both_apart_without_colour() -> None:
     assert list(own.error_x.array) == pytest.approx([0.05]) and list(own.error_x.arrayminus) == pytest.approx([0.1])
     assert list(other.error_x.array) == [0] and other.marker.pattern.shape == "/"
     assert other.marker.pattern.fillmode == "overlay", "else the hatching takes the place of the bar's colour"
+
+
+def grouped(p: np.ndarray, labels: np.ndarray, patients: list[str], names: list[str]) -> Any:
+    groups = group_results({"style": names, "view": ["AP"] * len(names)}, labels, p, 0.5, patients)
+    return dataclasses.replace(evaluate("validation", labels, p, 0.5, patients), groups=groups)
+
+
+def test_groups_stand_worst_first_and_small_ones_are_too_few_to_tell(settings: Settings) -> None:
+    run = a_run(settings)
+    names = ["1" if i % 2 else "2" for i in range(len(LABELS))]
+    names[:3] = ["<3>"] * 3
+    own, other = well_calibrated(1), well_calibrated()
+    own[[i for i, one in enumerate(names) if one == "2" and LABELS[i]]] = 0.2
+    write_result(
+        settings,
+        run,
+        own,
+        evaluation=grouped(own, LABELS, PATIENTS, names),
+        evaluation_against=grouped(other, LABELS, PATIENTS, names),
+        learned_against=TrainingOverlap(7),
+    )
+    app = open_step("compare")
+    assert not app.exception
+    said = text(app)
+    assert app.segmented_control(key="compare.groups").options == ["Acquisition style"], "all are of one projection"
+    rows = re.findall(r"<tr><th>([^<]*)<span>(\d+ pneumonia, \d+ normal)</span></th>.*?<td>([^<]*)</td></tr>", said)
+    assert [one[0] for one in rows] == ["2", "1", "&lt;3&gt;"]
+    assert [one[2] for one in rows] == [
+        "candidate&#x27;s sensitivity clearly lower",
+        "no clear difference",
+        "too few to tell",
+    ]
+    assert f"{OLD} or a version it was initialized from was trained on 7 of these 120 radiographs" in said
+
+
+def test_eight_radiographs_are_too_few_to_tell_and_never_no_difference(settings: Settings) -> None:
+    run = a_run(settings)
+    chosen = np.r_[:4, 116:120]
+    labels, patients = LABELS[chosen], [PATIENTS[i] for i in chosen]
+    own, other = well_calibrated(1)[chosen], well_calibrated()[chosen]
+    own[-1] = 0.4
+    write_result(
+        settings,
+        run,
+        own,
+        other,
+        labels=labels,
+        patients=patients,
+    )
+    said = text(open_step("compare"))
+    assert "n = 8" in said and "no significant difference" not in said and said.count("<td>too few to tell</td>") == 5
+    assert "Too few to tell: with 4 patients of a class" in said
+
+
+def test_how_often_the_test_set_was_looked_at_is_said(settings: Settings) -> None:
+    run = a_run(settings)
+    write_result(settings, run)
+    files = [(hashlib.sha256(bytes([i])).hexdigest(), i % 2) for i in range(4)]
+    add_test_set(settings, "winter", files, "somebody")
+    assert "winter" not in text(open_step("compare"))
+    for _ in range(2):
+        record_look(settings, files, (NEW, OLD), "compare", "test", "somebody")
+    assert "Test set winter (4 files): looked at twice, by 2 versions" in text(open_step("compare"))
