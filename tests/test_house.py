@@ -140,6 +140,7 @@ FOR_PAGES = {
     "training.runs.jobs",
     "training.runs.processes",
     "training.runs.promotion",
+    "training.runs.recalibrations",
     "training.runs.run_queue",
     "training.runs.worst_group",
 }

@@ -25,7 +25,7 @@ from training.data.patient_preview import PatientPreview, concerns, skipped_in_w
 from training.data.patients import FILE, PATTERN
 from training.data.sample import CLASSES
 from training.data.sources import Dataset
-from training.runs import audits, jobs
+from training.runs import audits, jobs, recalibrations
 
 ZIP, DIRECTORY = "ZIP file", "Folder on this computer"
 _SELECTED, _PATTERN = "choose.datasets", "choose.pattern"
@@ -284,7 +284,8 @@ def confirm_deletion(settings: Settings, dataset: Dataset) -> None:
     ]
     try:
         with visitor.noted(settings, "delete", dataset_object(dataset.id)):
-            sources.delete_dataset(settings, dataset.id, (*in_training, *audits.folders_in_use(settings)))
+            in_use = (*in_training, *audits.folders_in_use(settings), *recalibrations.folders_in_use(settings))
+            sources.delete_dataset(settings, dataset.id, in_use)
     except AppError as error:
         show_refusal(error)
         return

@@ -14,7 +14,7 @@ from model.card import ModelCard
 from model.decisions import Promotion
 from model.promotions import previous_version, promote, promotions, rollback, serving_version
 from model.registry import CARD, active_version, list_versions, load_card, read_card, version_folder
-from pages.retraining import file_cache
+from pages.retraining import file_cache, recalibrate
 from pages.shared import frame, visitor
 from pages.shared.administrator import guarded
 from pages.shared.measures import split_name
@@ -37,6 +37,7 @@ def show(settings: Settings, who: str, run_id: str) -> None:
         _show_decision(settings, who, run_id, in_use)
     except AppError as error:
         frame.show_error(error)
+    recalibrate.show(settings, who, in_use)
     show_history(settings, who, in_use)
     show_versions(settings, in_use)
 

@@ -18,9 +18,9 @@ from core.errors import AppError
 from core.settings import Settings
 from model.tf_startup import start_tensorflow
 from training.commands.terminal import terminal_report
-from training.runs import audits, background, candidate, estimate, processes, run_queue
+from training.runs import audits, background, candidate, estimate, processes, recalibrations, run_queue
 
-NAMES = ("_audit", "_run", "_compare", "_measure")
+NAMES = ("_audit", "_run", "_compare", "_measure", "_recalibrate")
 _RESERVE, _RESERVE_BYTES = ".reserve", 64 * 1024
 
 
@@ -28,9 +28,9 @@ def add_workers(acts: Any) -> None:
     """Add the hidden commands to the sub-parsers; each sets `act` to (options, settings) → exit status."""
     for name, argument, kind, act in zip(
         NAMES,
-        ("folder", "folder", "folder", "architecture"),
-        (Path, Path, Path, str),
-        (_audit, _run, _compare, _measure),
+        ("folder", "folder", "folder", "architecture", "folder"),
+        (Path, Path, Path, str, Path),
+        (_audit, _run, _compare, _measure, _recalibrate),
         strict=True,
     ):
         worker = acts.add_parser(name, description="Started by the app.")
@@ -70,6 +70,24 @@ def _measure(options: argparse.Namespace, settings: Settings) -> int:
         from training.runs.measure import measure
 
         estimate.keep_speed(settings, measure(options.architecture))
+    return 0
+
+
+def _recalibrate(options: argparse.Namespace, settings: Settings) -> int:
+    folder = options.folder.resolve()
+    # The working folder differs from that of the starting process, and the setting may be relative.
+    settings = dataclasses.replace(settings, data_dir=folder.parent)
+    with failure_kept(folder):
+        os.nice(5)  # the same machine assesses radiographs
+        start_tensorflow(in_batches=True)
+        from training.runs.site_recalibration import recalibrate_for_site
+
+        version, data, who = recalibrations.requested(folder)
+        made = recalibrate_for_site(
+            settings, version, data, settings.versions_dir, who=who, report=recalibrations.status_report(folder)
+        )
+        recalibrations.keep_result(folder, made.folder)
+    print(f"version {made.folder.name}", file=sys.stderr)
     return 0
 
 

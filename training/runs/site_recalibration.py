@@ -39,10 +39,10 @@ from training.evaluation.looks import recorder
 from training.fitting.calibrate import choose_operating_point
 from training.fitting.cross_fit import Scale, conformal_levels, cross_fit
 from training.fitting.model_card import CONFIDENCE
+from training.runs.recalibrations import refuse_few
 
 Array = npt.NDArray[Any]
-# Patients of each class. Below 20 the intercept is known to about ±1 only, and the threshold is chance.
-MIN_PATIENTS = 20
+# Patients of each class.
 MIN_FOR_SLOPE = 50
 MIN_UNLABELLED = 50
 
@@ -65,6 +65,7 @@ def recalibrate_for_site(
     *,
     unlabelled: Path | None = None,
     notes: tuple[str, ...] = (),
+    who: str = "",
     report: Report = ignore,
 ) -> SiteReport:
     """Add a version whose threshold and intercept are those of a hospital's own radiographs.
@@ -83,6 +84,8 @@ def recalibrate_for_site(
         Folder of radiographs as they come at the hospital, for the prevalence; None to keep that of the version.
     notes
         Added to the card's notes.
+    who
+        By whom, for the ledger of test sets; "" for the user of the command line.
     report
         Called with the progress.
 
@@ -102,15 +105,14 @@ def recalibrate_for_site(
     card = verify(folder)
     found = scan(data)
     samples = (*found.train, *found.val, *found.test)
-    _refuse_few(samples)
+    refuse_few(samples)
     classifier = load_classifier(folder, architectures=settings.architectures)
     used, logits, _ = score_samples(
         classifier, samples, counted(report, "assessing the labelled radiographs", len(samples))
     )
-    _refuse_few(used)
-    recorder(settings, "recalibrate", command_line_user())(used, (version,), data.title)
+    numbers = refuse_few(used)
+    recorder(settings, "recalibrate", who or command_line_user())(used, (version,), data.title)
     labels, patients = np.array([s.label for s in used]), [s.patient for s in used]
-    numbers = _patients(used)
 
     everyone = np.ones(len(labels), bool)
     with_slope = min(numbers) >= MIN_FOR_SLOPE
@@ -168,22 +170,6 @@ def recalibrate_for_site(
         (lambda path: shutil.copyfile(folder / POPULATION, path)) if card.population_sha256 else None,
     )
     return SiteReport(added, before, measured.evaluation, changed)
-
-
-def _refuse_few(samples: tuple[Sample, ...] | list[Sample]) -> None:
-    normal, positive = _patients(samples)
-    if min(normal, positive) < MIN_PATIENTS:
-        raise DatasetError(
-            f"expected readable radiographs of at least {MIN_PATIENTS} patients of each class. Received: {positive} "
-            f"patients with pneumonia and {normal} without",
-            advice=f"Add labelled radiographs: {max(0, MIN_PATIENTS - positive)} more patients with pneumonia and "
-            f"{max(0, MIN_PATIENTS - normal)} without are needed.",
-        )
-
-
-def _patients(samples: tuple[Sample, ...] | list[Sample]) -> tuple[int, int]:
-    normal, positive = (len({s.patient for s in samples if s.label == label}) for label in range(len(CLASSES)))
-    return normal, positive
 
 
 def _refit(card: ModelCard, labels: Array, logits: Array, patients: list[str], with_slope: bool) -> Scale:
