@@ -154,6 +154,31 @@ def mean_interval(values: Array, patients: Sequence[Any] | Array | None = None) 
     return plain_interval(mean, spread((v - mean) / len(v), member))
 
 
+def share_mean(shares: Array, patients: Sequence[Any] | Array | None = None) -> Measure:
+    """Return the mean of shares over radiographs with its interval on the logit scale.
+
+    Parameters
+    ----------
+    shares
+        (n,), in [0, 1].
+    patients
+        (n,): the patient of each; None if each radiograph counts as one of its own.
+
+    Returns
+    -------
+    Measure
+        nan if n is 0; the limits are 0 and 1 for a single patient, and where all shares are 0 or all are 1.
+    """
+    v = np.asarray(shares, np.float64)
+    if not len(v):
+        return Measure(math.nan, math.nan, math.nan)
+    member = members(patients, len(v))
+    mean = float(v.mean())
+    if member.max() == 0 or not 0 < mean < 1:
+        return Measure(mean, 0.0, 1.0)
+    return logit_interval(mean, spread((v - mean) / len(v), member))
+
+
 def wilson(successes: float, n: float, z: float = Z) -> tuple[float, float]:
     """Return the Wilson score interval of a proportion.
 
@@ -244,7 +269,7 @@ def proportion(right: Array, patients: Sequence[Any] | Array | None = None) -> M
     Parameters
     ----------
     right
-        (n,), bool.
+        (n,), bool; or in [0, 1], nearly all of them 0 or 1.
     patients
         (n,): the patient of each radiograph; None if each radiograph counts as one of its own.
 
@@ -253,7 +278,7 @@ def proportion(right: Array, patients: Sequence[Any] | Array | None = None) -> M
     Measure
         nan if n is 0.
     """
-    hit = np.asarray(right, bool)
+    hit = np.asarray(right, np.float64)
     n = len(hit)
     if not n:
         return Measure(math.nan, math.nan, math.nan)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from model.area_intervals import auprc_interval, auroc_interval
 from model.calibration_measures import ECE_BINS, calibration_measures, expected_calibration_error
 from model.card import Evaluation, Measure, ReliabilityBin
-from model.intervals import design_effect, logit_interval, members, proportion, ratio_interval, spread
+from model.intervals import design_effect, members, proportion, ratio_interval, share_mean
 
 Array = npt.NDArray[Any]
 HISTOGRAM_BINS = 40
@@ -115,7 +115,7 @@ def evaluate(
         "ppv": share(y == 1, positive),
         "npv": share(y == 0, ~positive),
         "f1": _f1(share(positive & (y == 1), positive | (y == 1))),
-        "brier": _brier((p - y) ** 2, member),
+        "brier": share_mean((p - y) ** 2, member),
         "ece": expected_calibration_error(y, p, member),
     }
     effective = [
@@ -301,15 +301,6 @@ def _f1(jaccard: Measure) -> Measure:
     if math.isnan(jaccard.value):
         return jaccard
     return Measure(*(2 * j / (1 + j) for j in (jaccard.value, jaccard.low, jaccard.high)))
-
-
-def _brier(errors: Array, member: Array) -> Measure:
-    """Return the mean squared error with its interval on the logit scale."""
-    mean = float(errors.mean())
-    found = spread((errors - mean) / len(errors), member)
-    if len(errors) < 2 or not 0 < mean < 1:
-        return Measure(mean, 0.0, 1.0)
-    return logit_interval(mean, found)
 
 
 def _roc(y: Array, p: Array) -> Array:

@@ -18,6 +18,7 @@ from model.intervals import (
     members,
     proportion,
     ratio_interval,
+    share_mean,
     spread,
     wilson,
 )
@@ -151,3 +152,17 @@ def test_intervals_of_the_areas_cover() -> None:
         found = auroc_interval(y, s, member)
         held += found.low <= 0.995 <= found.high
     assert held >= 186
+
+
+def test_a_mean_of_shares_stays_between_0_and_1_and_counts_patients() -> None:
+    shares, patients = np.array([0.02, 0.04, 0.9, 0.88]), ["a", "a", "b", "b"]
+    found, alone = share_mean(shares, patients), share_mean(shares)
+    assert found.value == alone.value == pytest.approx(0.46)
+    assert 0 < found.low < alone.low < 0.46 < alone.high < found.high < 1
+    variance = stats.sem(shares) ** 2
+    half = stats.t.ppf(0.975, round((4 * 0.43**2) ** 2 / (4 * 0.43**4) + 2, 2)) * math.sqrt(variance) / (0.46 * 0.54)
+    assert math.log(alone.high / (1 - alone.high)) - math.log(0.46 / 0.54) == pytest.approx(half, rel=0.01)
+    assert share_mean(np.array([0.3, 0.4]), ["a", "a"]) == Measure(0.35, 0.0, 1.0), "one patient tells no spread"
+    assert share_mean(np.full(5, 1.0)) == Measure(1.0, 0.0, 1.0)
+    assert math.isnan(share_mean(np.zeros(0)).value)
+    assert proportion(np.array([1.0, 0.5, 0.0, 1.0])).value == 0.625, "an equal maximum counts by its share"

@@ -29,8 +29,7 @@ from imaging.radiograph import to_uint8
 from model.anatomy import fit_thorax
 from model.card import Measure
 from model.engine import Classifier
-from model.intervals import wilson
-from model.metrics import percentile_interval, resampled
+from model.intervals import proportion, share_mean
 from model.pipeline import assess
 from training.data.regions import MarkedFilm, MarkedFilms, Marks, Regions, regions_of
 from training.evaluation.evaluate import Failures, plain
@@ -273,7 +272,9 @@ def _figures(measured: Sequence[_Measured], marks: Marks) -> tuple[dict[str, Mea
         films = [one for one in measured if name in one.values]
         if films:
             values = np.array([one.values[name] for one in films])
-            figures[name] = _mean(values, [one.film.patient for one in films])
+            # A film hits or misses; shares of the map's energy lie in between.
+            mean = proportion if name.startswith("pointing_game") else share_mean
+            figures[name] = mean(values, [one.film.patient for one in films])
             continue
         figures[name] = Measure(nan, nan, nan)
         is_of_lungs = name in ("energy_in_lungs", "lung_area")
@@ -286,17 +287,6 @@ def _figures(measured: Sequence[_Measured], marks: Marks) -> tuple[dict[str, Mea
         else:
             missing[name] = _NO_OTHER_PATIENT if name.endswith("lung_prior") else _NO_MAP
     return figures, missing
-
-
-def _mean(values: Array, patients: Sequence[str]) -> Measure:
-    """Return the mean over radiographs with its 95 % interval over patients."""
-    sampled = np.concatenate([counts @ values / counts.sum(1) for counts in resampled(patients, seed=0)])
-    mean = float(values.mean())
-    if np.ptp(values) == 0 and mean in (0.0, 1.0):
-        # All or none: resampling has nothing to vary. Each patient counts once.
-        n = len(set(patients))
-        return Measure(mean, *wilson(round(mean * n), n))
-    return percentile_interval(mean, sampled)
 
 
 def localisation_to_json(result: Localisation) -> str:

@@ -17,6 +17,7 @@ from core.errors import DatasetError
 from core.settings import Settings
 from model import engine
 from model.engine import load_classifier
+from model.intervals import wilson
 from model.pipeline import assess
 from tests.fake_classifier import ROWS, fake_card, fake_classifier
 from tests.phantoms import as_png, chest, write_dataset
@@ -101,7 +102,7 @@ def test_boxes_are_hit_by_the_maximum_alone(tmp_path: Path) -> None:
     )
     found = measured(read_boxes(tmp_path / "films", boxes), only_at(2, 7))
     assert (found["n"], found["n_opacity"], found["n_empty"]) == (2, 2, 0)
-    assert found["pointing_game"] == 0.5 and found["pointing_game_ci"] == [0.0, 1.0]
+    assert found["pointing_game"] == 0.5 and found["pointing_game_ci"] == pytest.approx(wilson(1, 2), abs=1e-6)
     assert found["pointing_game_centre"] == 0.5  # the middle of the film is in the box of `two`
     assert found["opacity_area"] == pytest.approx((500 + 100) / 2 / SIDE**2)
     assert found["missing"] == dict.fromkeys(("energy_in_lungs", "lung_area"), "boxes do not outline the lungs")
@@ -117,7 +118,9 @@ def test_a_patient_counts_once_in_the_interval(tmp_path: Path) -> None:
     boxes = write_boxes(tmp_path / "boxes.csv", *rows, columns="file,x,y,w,h,patient")
     found = measured(read_boxes(tmp_path / "films", boxes), only_at(2, 7))
     assert found["n_patients"] == 3 and found["pointing_game"] == 0.5
-    assert found["pointing_game_ci"] == [0.0, 1.0]  # patients A (both hit) to C (none): three clusters are few
+    # Of patient A both are hit, of C none: more than three independent films, fewer than six.
+    low, high = found["pointing_game_ci"]
+    assert wilson(1.5, 3)[0] < low < wilson(3, 6)[0] and high == pytest.approx(1 - low, abs=1e-6)
 
 
 def test_all_hit_is_not_certain(tmp_path: Path) -> None:
