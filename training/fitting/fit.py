@@ -23,7 +23,9 @@ import tensorflow as tf
 from core.files import write_atomically
 from core.progress import Report, Tick
 from imaging.radiograph import enlarge
+from model.area_intervals import auroc_interval
 from model.engine import mirrored_mean
+from model.intervals import members
 from model.metrics import auroc
 from model.networks.graphs import logit_function
 from training.data.augment import Augmentation, resolve
@@ -46,6 +48,7 @@ class TrainingData:
 
     `train_virus` (n,) is 1 for a viral pneumonia, 0 for a bacterial one, −1 where it is unknown, and so is `val_virus`,
     which may be empty; `train_sources`, int (n,), is empty for one source.
+    `val_patients`, (n,) or empty, is for the intervals.
     """
 
     train_pictures: npt.NDArray[np.uint8]
@@ -55,6 +58,7 @@ class TrainingData:
     train_virus: npt.NDArray[np.int_] = field(default_factory=lambda: np.zeros(0, np.int_))
     train_sources: npt.NDArray[np.int_] = field(default_factory=lambda: NO_SOURCES)
     val_virus: npt.NDArray[np.int_] = field(default_factory=lambda: np.zeros(0, np.int_))
+    val_patients: tuple[str, ...] = ()
 
 
 def precision_policy(requested: str) -> str:
@@ -243,7 +247,14 @@ def _pathogen_row(
     if pathogen is None or len(set(data.val_virus[known].tolist())) < 2:
         return {}
     logits = predict_logits(pathogen, data.val_pictures[known], input_px)
-    return {"val_pathogen_auroc": auroc(data.val_virus[known], logits), "val_pathogen_films": int(known.sum())}
+    patients = np.array(data.val_patients)[known] if data.val_patients else None
+    found = auroc_interval(data.val_virus[known], logits, members(patients, len(logits)))
+    return {
+        "val_pathogen_auroc": found.value,
+        "val_pathogen_auroc_low": found.low,
+        "val_pathogen_auroc_high": found.high,
+        "val_pathogen_films": int(known.sum()),
+    }
 
 
 def fit(

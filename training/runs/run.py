@@ -193,6 +193,7 @@ def training_data(loaded: LoadedFolder) -> TrainingData:
         loaded.virus[~out],
         loaded.sources[~out],
         loaded.virus[out],
+        tuple(sample.patient for sample in loaded.side(True)),
     )
 
 

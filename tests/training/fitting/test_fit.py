@@ -219,6 +219,8 @@ def test_the_auxiliary_output_is_measured_on_validation_where_it_is_trained(tmp_
         row = fit(_network(), _config(pathogen_weight=0.5), chosen, tmp_path / name, ignore)[-1]
         if name == "with":  # what is virus here can be seen as well as the class
             assert row["val_pathogen_auroc"] > 0.9 and row["val_pathogen_films"] == len(data.val_labels)
+            low, high = (row[f"val_pathogen_auroc_{end}"] for end in ("low", "high"))
+            assert low < row["val_pathogen_auroc"] <= high
         else:
             assert "val_pathogen_auroc" not in row
 
