@@ -13,6 +13,8 @@ from model.decision import (
     at_prevalence,
     decision_curve,
     operating_points_by_purpose,
+    prevalence_by_em,
+    prevalence_interval,
 )
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1])
@@ -181,3 +183,19 @@ def test_a_curve_that_is_not_defined_is_refused(
 def test_a_set_of_one_class_still_has_a_curve_at_its_own_prevalence() -> None:
     curve = decision_curve(np.zeros(4), SCORES[:4], (0.5,))
     assert curve.classifier == (-0.25,) and curve.treat_all == (-1.0,) and curve.prevalence == 0
+
+
+def test_the_interval_of_a_prevalence_is_that_of_its_likelihood() -> None:
+    certain = np.repeat([1.0, 0.0], [30, 70])
+    found = prevalence_interval(certain, 0.5)
+    # Without doubt about any film it is the likelihood interval of a proportion: 30 log(x / 0.3) + 70 log(...) = -1.92.
+    assert found.value == pytest.approx(0.3, abs=1e-6)
+    for end in (found.low, found.high):
+        assert 30 * np.log(end / 0.3) + 70 * np.log((1 - end) / 0.7) == pytest.approx(-(1.959964**2) / 2, abs=1e-4)
+    vague = np.repeat([0.7, 0.3], [30, 70])
+    wide = prevalence_interval(vague, 0.5)
+    assert wide.value == pytest.approx(prevalence_by_em(vague, 0.5)) and wide.high - wide.low > found.high - found.low
+    none = prevalence_interval(np.zeros(100), 0.5)
+    assert (
+        none.low == 0 and none.value < 1e-6 and none.high == pytest.approx(1 - np.exp(-(1.959964**2) / 200), abs=1e-6)
+    )

@@ -20,12 +20,13 @@ import numpy.typing as npt
 
 from core.errors import DatasetError
 from core.files import make_folder
+from core.formatting import format_interval
 from core.progress import Report, counted, ignore
 from core.settings import Settings
 from model.calibration import probabilities
 from model.calibration_measures import calibration_measures
-from model.card import Calibration, ConformalSets, Evaluation, ModelCard, OperatingPoint, PurposePoint
-from model.decision import at_prevalence, operating_points_by_purpose, prevalence_by_em
+from model.card import Calibration, ConformalSets, Evaluation, Measure, ModelCard, OperatingPoint, PurposePoint
+from model.decision import at_prevalence, operating_points_by_purpose, prevalence_interval
 from model.engine import Classifier, load_classifier
 from model.intervals import members
 from model.population import POPULATION
@@ -123,11 +124,13 @@ def recalibrate_for_site(
         f"pneumonia and {numbers[0]} without; the weights are unchanged. The validation figures are cross-fitted on "
         "these radiographs."
     )
-    share = None
+    share, estimate = None, None
     if unlabelled is not None:
-        share, n = _prevalence(classifier, whole.calibration, unlabelled, report)
+        estimate, n = _prevalence(classifier, whole.calibration, unlabelled, report)
+        share = min(max(estimate.value, 0.5 / n), 1 - 0.5 / n)
         changed += (
-            f" Probabilities are made for a prevalence of {share:.2f}, estimated from {n} unlabelled radiographs."
+            f" Probabilities are made for a prevalence of {share:.2f}, estimated from {n} unlabelled radiographs "
+            f"{format_interval(estimate, 2, '95 % interval, with an exact calibration:')}."
         )
 
     def choose(chosen: npt.NDArray[np.bool_]) -> Scale:
@@ -145,6 +148,7 @@ def recalibrate_for_site(
         "patients": dict(zip(CLASSES, numbers, strict=True)),
         "changed": what,
         "prevalence": share,
+        "prevalence_ci": None if estimate is None else [estimate.low, estimate.high],
     }
     renewed = dataclasses.replace(
         card,
@@ -214,15 +218,14 @@ def _slope(card: ModelCard, scale: Scale) -> float:
     return card.calibration.temperature / scale.calibration.temperature
 
 
-def _prevalence(classifier: Classifier, calibration: Calibration, folder: Path, report: Report) -> tuple[float, int]:
+def _prevalence(classifier: Classifier, calibration: Calibration, folder: Path, report: Report) -> tuple[Measure, int]:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     samples = [Sample(path, 0, str(path), False) for path in files]
     if len(samples) >= MIN_UNLABELLED:
         tick = counted(report, "assessing the unlabelled radiographs", len(samples))
         used, logits, _ = score_samples(classifier, samples, tick)
         if len(used) >= MIN_UNLABELLED:
-            share = prevalence_by_em(probabilities(logits, calibration), calibration.prevalence)
-            return min(max(share, 0.5 / len(used)), 1 - 0.5 / len(used)), len(used)
+            return prevalence_interval(probabilities(logits, calibration), calibration.prevalence), len(used)
         samples = used
     raise DatasetError(
         f"expected at least {MIN_UNLABELLED} readable unlabelled radiographs. Received: {len(samples)}",

@@ -92,6 +92,9 @@ def test_unlabelled_films_give_the_prevalence_and_leave_the_findings(installatio
     shifted = module.recalibrate_for_site(installation, "2026.01.01-1", request, tmp_path / "b", unlabelled=many)
     first, second = read_card(plain.folder), read_card(shifted.folder)
     assert second.calibration.prevalence == pytest.approx(0.17, abs=0.1) and first.calibration.prevalence == 0.5
+    low, high = second.data["recalibrated_on"]["prevalence_ci"]
+    assert low < second.calibration.prevalence < high and high - low > 0.1, "96 films"
+    assert f"{low:.2f}–{high:.2f}" in shifted.changed and first.data["recalibrated_on"]["prevalence_ci"] is None
     assert second.operating_point.probability < first.operating_point.probability
     cells = [(e.tp, e.fp, e.tn, e.fn) for e in (plain.after, shifted.after)]
     assert cells[0] == cells[1]
