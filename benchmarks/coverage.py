@@ -4,6 +4,19 @@ Patients with one to four radiographs are drawn from a population whose figures 
 are normal, and half of their variance is common to a patient's radiographs. 73 % of the patients have pneumonia. The
 probabilities are correct at a prevalence of one half. Counted is how often an interval holds the population's figure.
 
+The product prints these intervals; a row of the table stands for each kind:
+
+- measures of an evaluation: `evaluate`, model card, leaderboard, cross-validation, pooled folds, Python interface;
+  AUROC of bacterial above viral pneumonia is computed as any AUROC;
+- calibration intercept, slope and debiased expected calibration error: the same places and the promotion rule;
+- rates and AUROC in a group: by style, source, unit, age and projection, gate on the worst group;
+- rates at another threshold, PPV and NPV at a prevalence: Read and Performance pages, reports, `evaluate --detail`;
+- cross-fitted rates, rates of the purposes, coverage of the conformal sets: model card;
+- differences between two classifiers, or clean and perturbed radiographs: `compare`, promotion rules, robustness; the
+  difference in ECE by the percentile bootstrap, DeLong's by patients;
+- means over radiographs: faithfulness (mean probability), localisation (shares of the evidence, maximum on an opacity);
+- prevalence of unlabelled radiographs: `recalibrate --unlabelled`, for independent radiographs, one a patient.
+
 >>> python -m benchmarks.coverage --samples 200 --json coverage.json
 """
 
@@ -22,6 +35,7 @@ import numpy.typing as npt
 from scipy.stats import norm
 from tqdm import tqdm
 
+from benchmarks.coverage_further import further
 from core.files import write_atomically
 from model.calibration import sigmoid
 from model.calibration_measures import ECE_BINS, calibration_measures, class_weights
@@ -80,11 +94,14 @@ def truth(area: float, n: int = 400_000) -> dict[str, float]:
         "NPV at 20 %": npv,
         "mean probability": float(p.mean()),
         **{f"difference in {name}": 0.0 for name in COMPARED},
+        "difference in auroc, DeLong": 0.0,
     }
 
 
-def ours(y: Array, scores: Array, member: Array, area: float) -> dict[str, Measure]:
-    """Return every figure of the product with its interval, for the radiographs of `draw`."""
+def ours(
+    y: Array, scores: Array, member: Array, area: float, true: dict[str, float], rng: np.random.Generator
+) -> dict[str, tuple[Measure, float]]:
+    """Return every figure of the product with its interval and its `true` value, for the radiographs of `draw`."""
     p, other = probabilities(scores, area)
     patients = [str(one) for one in member]
     e: Evaluation = evaluate("", y, p, POINT, patients)
@@ -93,7 +110,8 @@ def ours(y: Array, scores: Array, member: Array, area: float) -> dict[str, Measu
     calibration = calibration_measures(y, p, 0.5, member)
     if calibration is None:
         raise ValueError("expected both classes. Received: one")
-    return {
+    delong = compared.delong
+    figures = {
         **e.measures,
         "ece debiased": calibration.ece,
         "calibration intercept": calibration.intercept,
@@ -102,7 +120,10 @@ def ours(y: Array, scores: Array, member: Array, area: float) -> dict[str, Measu
         "NPV at 20 %": npv,
         "mean probability": mean_interval(p, patients),
         **{f"difference in {name}": compared.differences[name] for name in COMPARED},
+        "difference in auroc, DeLong": Measure(delong.difference, delong.low, delong.high),
     }
+    known = {name: (measure, true[name]) for name, measure in figures.items()}
+    return known | further(rng, y, scores[0], member, _distance(area), e)
 
 
 def bootstrap(y: Array, scores: Array, member: Array, area: float, seed: int) -> dict[str, Measure]:
@@ -130,28 +151,37 @@ def simulate(samples: int, seed: int = 0, report: Callable[[int], object] | None
         for area in AREAS:
             true = truth(area)
             held: dict[tuple[str, str], list[tuple[bool, float]]] = {}
+            truths: dict[str, list[float]] = {}
             for sample in range(samples):
                 y, scores, member = draw(
                     np.random.default_rng((seed, patients, round(1000 * area), sample)), patients, area
                 )
+                rng = np.random.default_rng((seed + 1, patients, round(1000 * area), sample))
+                peers = bootstrap(y, scores, member, area, sample)
                 both = (
-                    ("interval", ours(y, scores, member, area)),
-                    ("bootstrap", bootstrap(y, scores, member, area, sample)),
+                    ("interval", ours(y, scores, member, area, true, rng)),
+                    ("bootstrap", {name: (found, true[name]) for name, found in peers.items()}),
                 )
                 for method, figures in both:
-                    for name, found in figures.items():
+                    for name, (found, value) in figures.items():
+                        truths.setdefault(name, []).append(value)
                         if not math.isnan(found.low):
-                            hit = found.low - 1e-9 <= true[name] <= found.high + 1e-9
+                            hit = found.low - 1e-9 <= value <= found.high + 1e-9
                             held.setdefault((name, method), []).append((hit, found.high - found.low))
                 if report is not None:
                     report(1)
-            for name in true:
-                row: dict[str, Any] = {"figure": name, "patients": patients, "auroc": area, "true": true[name]}
+            for name, values in truths.items():
+                row: dict[str, Any] = {
+                    "figure": name,
+                    "patients": patients,
+                    "auroc": area,
+                    "true": float(np.mean(values)),
+                }
                 for method in ("interval", "bootstrap"):
-                    found = held.get((name, method), [])
-                    row[method] = float(np.mean([hit for hit, _ in found])) if found else None
-                    row[f"{method}_width"] = float(np.mean([width for _, width in found])) if found else None
-                    row[f"{method}_samples"] = len(found)
+                    hits = held.get((name, method), [])
+                    row[method] = float(np.mean([hit for hit, _ in hits])) if hits else None
+                    row[f"{method}_width"] = float(np.mean([width for _, width in hits])) if hits else None
+                    row[f"{method}_samples"] = len(hits)
                 yield row
 
 
