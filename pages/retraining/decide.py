@@ -18,11 +18,11 @@ from pages.retraining import file_cache, recalibrate
 from pages.shared import frame, visitor
 from pages.shared.administrator import guarded
 from pages.shared.measures import split_name
-from training.runs import candidate, promotion
+from training.runs import candidate, promotion, recalibrations
 from training.runs.held_out import made_version
 from training.runs.promotion import Rule
 
-_MESSAGE = "decide.message"
+_MESSAGE, _REASON, _RECALIBRATED = "decide.message", "decide.reason", "decide.recalibrated.reason"
 _AT_ONCE = "It takes effect immediately on every open page, without a restart."
 MET, NOT_MET = "met", "not&nbsp;met"
 _ACTS = {"promote": "Promoted", "rollback": "Rolled back to", "card": "Changed the card of"}
@@ -38,6 +38,7 @@ def show(settings: Settings, who: str, run_id: str) -> None:
     except AppError as error:
         frame.show_error(error)
     recalibrate.show(settings, who, in_use)
+    _show_recalibrated(settings, who, in_use)
     show_history(settings, who, in_use)
     show_versions(settings, in_use)
 
@@ -136,6 +137,34 @@ def show_promotion(settings: Settings, who: str, folder: Path, version: str, in_
         _show_override(decision, disabled=bool(settings.classifier))
 
 
+def _show_recalibrated(settings: Settings, who: str, in_use: str | None) -> None:
+    """Draw the promotion of a recalibrated version, which no comparison on held-out radiographs precedes."""
+    version = recalibrations.read_recalibration(settings).made
+    if in_use is None or version in ("", in_use) or version not in list_versions(settings):
+        return
+    folder = recalibrations.folder_of(settings)
+    unmet = promotion.broken(_rules(settings, folder, version, in_use))
+    with st.expander(f"Promote {version}"), st.form("decide.recalibrated", border=False):
+        st.html(
+            f'<p class="pl-note">{escape(version)} has the network of its parent, so the rules on a comparison with '
+            "held-out radiographs are not met; the figures above are what there is. The reason, your user name and the "
+            f"{len(unmet)} overridden rules are kept in the history permanently. {_AT_ONCE}</p>"
+        )
+        st.text_area(
+            "Reason",
+            key=_RECALIBRATED,
+            max_chars=2000,
+            help=f"At least {promotion.REASON_CHARACTERS} characters. Do not enter patient data.",
+        )
+        st.form_submit_button(
+            f"Override and promote {version}",
+            key="decide.recalibrated.go",
+            on_click=_override,
+            args=(settings, who, folder, version, in_use, unmet, _RECALIBRATED),
+            disabled=bool(settings.classifier),
+        )
+
+
 def _rules(settings: Settings, folder: Path, version: str, in_use: str) -> tuple[Rule, ...]:
     if version == in_use:  # promoted again, since it is not on record
         return ()
@@ -182,7 +211,7 @@ def _show_override(decision: tuple[Settings, str, Path, str, str, tuple[str, ...
         )
         st.text_area(
             "Reason",
-            key="decide.reason",
+            key=_REASON,
             max_chars=2000,
             help=f"At least {promotion.REASON_CHARACTERS} characters. Do not enter patient data.",
         )
@@ -227,8 +256,10 @@ def _promote_version(
 
 
 @guarded
-def _override(settings: Settings, who: str, folder: Path, version: str, in_use: str, unmet: tuple[str, ...]) -> None:
-    why = str(st.session_state.get("decide.reason", "")).strip()
+def _override(
+    settings: Settings, who: str, folder: Path, version: str, in_use: str, unmet: tuple[str, ...], key: str = _REASON
+) -> None:
+    why = str(st.session_state.get(key, "")).strip()
     if not promotion.is_reason(why):
         _keep_message(
             "Nothing was changed.",
@@ -237,7 +268,7 @@ def _override(settings: Settings, who: str, folder: Path, version: str, in_use: 
         )
         return
     if _promote_version(settings, who, folder, version, in_use, unmet, why):
-        st.session_state["decide.reason"] = ""
+        st.session_state[key] = ""
 
 
 @guarded

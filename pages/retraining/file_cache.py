@@ -21,6 +21,7 @@ from core.settings import Settings
 from training.data import sources
 from training.data.data_request import DataRequest
 from training.data.dataset import scan
+from training.data.description import describe
 from training.data.patient_preview import PatientPreview, preview
 from training.data.sources import Dataset
 from training.runs import audits, jobs
@@ -93,6 +94,17 @@ def patient_preview(settings: Settings, datasets: Sequence[Dataset], pattern: st
     return _previewed(data, tuple(map(str, data.sources)), pattern, folder_states(datasets))
 
 
+def description(state: AuditState) -> dict[str, Any]:
+    """Return what headers, tables and published names say of audited data; see `training.data.description`.
+
+    Raises
+    ------
+    DatasetError
+        If the data can no longer be used.
+    """
+    return _described(state.data, state.key)
+
+
 def learning_curves(job: Job) -> tuple[Rows, Rows]:
     """Return the rows of the finished epochs of a run, and the rows within epochs."""
     return _curves(job, str(job.folder), tuple(file_state(job.folder / name) for name in _CURVE_FILES))
@@ -133,6 +145,13 @@ def _previewed(
 @st.cache_data(max_entries=64, show_spinner=False)
 def _counted(_dataset: Dataset, path: str, state: FolderState) -> Dataset:  # noqa: ARG001 (the cache's key)
     return sources.with_counts(_dataset)
+
+
+# The audit's key stands for the state of its files.
+@st.cache_data(max_entries=16, show_spinner="Reading the headers of DICOM files.")
+def _described(_data: DataRequest, key: str) -> dict[str, Any]:  # noqa: ARG001 (the cache's key)
+    folder = scan(_data)
+    return describe((*folder.train, *folder.val), {})
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

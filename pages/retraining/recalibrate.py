@@ -7,7 +7,7 @@ from html import escape
 import streamlit as st
 
 from core.errors import AppError
-from core.formatting import format_estimate, format_probability, with_time_left
+from core.formatting import format_count, format_estimate, format_probability, with_time_left
 from core.settings import Settings
 from model.card import Evaluation
 from model.registry import list_versions, load_card
@@ -16,6 +16,7 @@ from pages.shared import visitor
 from pages.shared.administrator import guarded, still_administrator
 from pages.shared.measures import MEASURE_NAMES
 from training.data import sources
+from training.data.patients import FILE
 from training.runs import audits, recalibrations
 from training.runs.recalibrations import MIN_PATIENTS, Recalibration
 
@@ -26,7 +27,7 @@ _ERROR = "recalibrate.error"
 
 def show(settings: Settings, who: str, in_use: str | None) -> None:
     """Draw the state of the last recalibration, and the form that starts one."""
-    st.html('<h2 class="pl-heading">Recalibration on our own radiographs</h2>')
+    st.html('<h2 class="pl-heading">Recalibration</h2>')
     if error := st.session_state.pop(_ERROR, None):
         _refusal(*error)
     state = recalibrations.read_recalibration(settings)
@@ -72,7 +73,11 @@ def show_form(settings: Settings, who: str, in_use: str | None) -> None:
     except AppError as error:
         _refusal(error.advice, str(error))
         return
-    st.html(f'<p class="pl-note">{found.n:,} radiographs, {escape(found.split)}.</p>')
+    unknown = found.rules.get(FILE, 0)
+    st.html(
+        f'<p class="pl-note">{found.n:,} radiographs of {format_count(found.patients, "patient")}.'
+        + (f" The patients of {unknown:,} are unknown: each counts as its own.</p>" if unknown else "</p>")
+    )
     st.button(
         f"Recalibrate {version}",
         type="primary",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -16,11 +17,12 @@ from model.networks.architectures import ARCHITECTURES, find_architecture
 from model.registry import version_folder
 from pages.retraining import file_cache
 from pages.retraining.choose import datasets_object
+from pages.retraining.styles import worst_first
 from pages.shared import classifiers, visitor
 from pages.shared.administrator import still_administrator
 from training.data.audit import Audit
 from training.data.augment import MAX_STRENGTH
-from training.data.description import FIELDS, MOST_CHARACTERS
+from training.data.description import FIELDS, FROM_FILES, MOST_CHARACTERS, RECOGNISED
 from training.fitting.config import OPTIMIZERS, TrainingConfig, default_config
 from training.runs import audits, estimate, jobs, run_queue
 from training.runs.audits import AuditState
@@ -40,19 +42,20 @@ AUGMENTATIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The settings of the form: preset, architecture, initial weights and the fields of the advanced settings."""
+    """The settings of the form: preset, architecture, initial weights, advanced settings, and the group left out."""
 
     preset: str
     architecture: str
     weights: str
     others: dict[str, Any]
+    leave_out: str = ""
 
     def config(self) -> TrainingConfig:
         """Return the training configuration; raises ValueError for invalid settings."""
         return default_config(self.architecture, self.preset, has_weights=self.weights != "random", **self.others)
 
 
-# What the administrator is asked of the data, of `training.data.description.FIELDS`.
+# What the administrator is asked of the data where files do not say it, of `training.data.description.FIELDS`.
 ASKED = {
     "source": "Source",
     "licence": "Licence",
@@ -73,7 +76,7 @@ def show(settings: Settings, who: str, audit_key: str) -> None:
         return
     left, right = st.columns((3, 2), gap="medium")
     with left, st.container(key="panel_start"):
-        choice = show_form(settings, classifiers.card_in_use())
+        choice = show_form(settings, classifiers.card_in_use(), groups_to_leave_out(state))
     with right, st.container(key="panel_estimate"):
         try:
             config = choice.config()
@@ -84,7 +87,7 @@ def show(settings: Settings, who: str, audit_key: str) -> None:
         show_button(settings, who, state, choice, config)
 
 
-def show_form(settings: Settings, in_use: ModelCard) -> Choice:
+def show_form(settings: Settings, in_use: ModelCard, groups: Mapping[str, str]) -> Choice:
     """Draw the form and return its settings."""
     st.html('<h2 class="pl-heading">Training preset</h2>')
     preset = st.radio(
@@ -99,6 +102,14 @@ def show_form(settings: Settings, in_use: ModelCard) -> Choice:
     place = st.empty()  # above the advanced settings, on which its options depend
     with st.expander("Advanced settings"):
         architecture, others = show_advanced(in_use)
+        leave_out = st.selectbox(
+            "Leave out of training",
+            list(groups),
+            key="start.leave_out",
+            format_func=lambda one: groups.get(one, one),
+            help="An acquisition style or source whose patients are all held out for validation, so that its figures "
+            "show what the classifier does on a unit that it has not seen.",
+        )
     options = initial_weights(settings, in_use, architecture)
     with place:
         weights = st.radio(
@@ -109,7 +120,7 @@ def show_form(settings: Settings, in_use: ModelCard) -> Choice:
             captions=[text for _, text in options.values()],
             label_visibility="collapsed",
         )
-    return Choice(preset, architecture, weights, others)
+    return Choice(preset, architecture, weights, others, leave_out)
 
 
 def initial_weights(settings: Settings, in_use: ModelCard, architecture: str) -> dict[str, tuple[str, str]]:
@@ -284,19 +295,55 @@ def wait_for_speed(settings: Settings, architecture: str) -> None:
         st.rerun()
 
 
-def ask_about_data() -> dict[str, str]:
-    """Ask for what headers and tables do not say of the training data; return what was entered."""
+def ask_about_data(known: Mapping[str, Any]) -> dict[str, str]:
+    """Ask for what headers and tables do not say of the training data; return what was entered.
+
+    Parameters
+    ----------
+    known
+        What they say, from `training.data.description.describe`. Published facts are filled in.
+    """
+    read = {name: known[name]["value"] for name in FIELDS if (known.get(name) or {}).get("from") == FROM_FILES}
+    published = {name: known[name]["value"] for name in FIELDS if (known.get(name) or {}).get("from") == RECOGNISED}
     with st.expander("Training data, for the model card"):
+        if read:
+            rows = "".join(
+                f"<tr><th>{name.capitalize()}</th><td>{escape(str(value))}</td></tr>" for name, value in read.items()
+            )
+            st.html(
+                f'<p class="pl-name"><span>From headers and tables</span></p><table class="pl-facts">{rows}</table>'
+            )
         st.html(
-            '<p class="pl-note">Ages, sex, projections and X-ray units are read from DICOM headers and tables. What '
-            "is left empty and not in the files is “not stated” on the model card, and the intended use follows from "
-            "it. Do not enter patient data.</p>"
+            '<p class="pl-note">What is left empty is “not stated” on the model card, and the intended use follows '
+            "from it. Do not enter patient data.</p>"
         )
         texts = {
-            name: st.text_input(label, key=f"start.stated.{name}", max_chars=MOST_CHARACTERS, help=f"{FIELDS[name]}.")
+            name: st.text_input(
+                label,
+                value=str(published.get(name, "")),
+                key=f"start.stated.{name}",
+                max_chars=MOST_CHARACTERS,
+                help=f"{FIELDS[name]}.",
+            ).strip()
             for name, label in ASKED.items()
+            if name not in read
         }
-    return {name: text.strip() for name, text in texts.items() if text.strip()}
+    return {name: text for name, text in texts.items() if text and text != published.get(name)}
+
+
+def groups_to_leave_out(state: AuditState) -> dict[str, str]:
+    """Return the groups that training may leave out, as `training.runs.leave_out` names them, with their words."""
+    found = {"": "None"}
+    if state.audit is None:
+        return found
+    for one in worst_first(state.audit.styles):
+        counts = one.counts.get("train", {})
+        words = ", ".join(f"{n:,} {name}" for name, n in counts.items())
+        found[f"style={one.name}"] = f"Style {one.name}: {words}"
+    sources = {} if state.audit.data is None else state.audit.data.sources
+    if len(sources) > 1:
+        found |= {f"source={name}": f"Source {name}: {sum(counts.values()):,}" for name, counts in sources.items()}
+    return found
 
 
 def show_button(settings: Settings, who: str, state: AuditState, choice: Choice, config: TrainingConfig) -> None:
@@ -308,7 +355,12 @@ def show_button(settings: Settings, who: str, state: AuditState, choice: Choice,
         max_chars=300,
         help="Stored on the model card of the new version. Do not enter patient data.",
     )
-    stated = ask_about_data()
+    try:
+        known = file_cache.description(state)
+    except AppError as error:
+        st.html(f'<p class="pl-warning"><strong>{escape(error.advice)}</strong><br>{escape(str(error))}</p>')
+        return
+    stated = ask_about_data(known)
     label = "Start training" if not ahead else "Add to queue"
     if ahead:
         st.html(f'<p class="pl-note">{format_count(ahead, "training")} ahead; one runs at a time.</p>')
@@ -322,7 +374,13 @@ def show_button(settings: Settings, who: str, state: AuditState, choice: Choice,
         job = run_queue.enqueue(
             settings,
             run_queue.JobRequest(
-                state.data, config.to_json(), choice.weights, choice.preset, note.strip(), stated=stated
+                state.data,
+                config.to_json(),
+                choice.weights,
+                choice.preset,
+                note.strip(),
+                stated=stated,
+                leave_out=choice.leave_out,
             ),
             who,
         )

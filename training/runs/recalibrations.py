@@ -101,7 +101,7 @@ def start_recalibration(
     verify(version_folder(settings, version))
     found = scan(data)
     refuse_few((*found.train, *found.val, *found.test))
-    folder = _folder(settings)
+    folder = folder_of(settings)
     request = {
         "version": version,
         "data_request": request_to_values(data.resolved()),
@@ -117,7 +117,7 @@ def start_recalibration(
 
 def read_recalibration(settings: Settings) -> Recalibration:
     """Return the state of the last recalibration of an installation."""
-    folder = _folder(settings)
+    folder = folder_of(settings)
     task, request = _task(folder), processes.read_json(folder / REQUEST)
     if not request:
         return Recalibration("none")
@@ -147,12 +147,12 @@ def cancel_recalibration(settings: Settings, who: str) -> None:
     RunError
         If its process could not be ended.
     """
-    _task(_folder(settings)).cancel(who)
+    _task(folder_of(settings)).cancel(who)
 
 
 def folders_in_use(settings: Settings) -> tuple[Path, ...]:
     """Return the sources that a running recalibration reads."""
-    folder = _folder(settings)
+    folder = folder_of(settings)
     data = _data(processes.read_json(folder / REQUEST)) if processes.is_running(folder) else None
     return () if data is None else data.sources
 
@@ -223,7 +223,8 @@ def _data(request: dict[str, Any]) -> DataRequest | None:
         return None
 
 
-def _folder(settings: Settings) -> Path:
+def folder_of(settings: Settings) -> Path:
+    """Return the folder of the last recalibration of the installation of `settings`."""
     return settings.data_dir / "recalibration"
 
 

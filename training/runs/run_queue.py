@@ -35,7 +35,8 @@ class JobRequest:
     """Request of an administrator.
 
     `config` is a TrainingConfig as JSON; `weights` as `training.fitting.initial_weights.build_initial_network` takes
-    it; `stated` is what the administrator says of the data (`training.data.description`).
+    it; `stated` is what the administrator says of the data (`training.data.description`); `leave_out` is a group that
+    training does not see (`training.runs.leave_out`), "" for none.
     """
 
     data: Path | DataRequest
@@ -45,6 +46,7 @@ class JobRequest:
     note: str = ""
     extra_evaluations: tuple[tuple[str, Path], ...] = ()
     stated: Mapping[str, str] = field(default_factory=dict)
+    leave_out: str = ""
 
 
 def enqueue(settings: Settings, request: JobRequest, who: str) -> Job:
@@ -95,6 +97,7 @@ def enqueue(settings: Settings, request: JobRequest, who: str) -> Job:
                     notes=tuple(filter(None, [request.note])),
                     extra_evaluations=request.extra_evaluations,
                     stated=checked(request.stated),
+                    leave_out=request.leave_out,
                 ),
             )
             _write_job(

@@ -12,7 +12,8 @@ from streamlit.testing.v1 import AppTest
 
 from core.settings import Settings
 from model.metrics import evaluate
-from model.registry import add_version
+from model.promotions import promotions
+from model.registry import active_version, add_version
 from pages.shared import installation
 from tests.comparisons import LABELS, NEW, OLD, PATIENTS, a_card, install, well_calibrated
 from tests.pages.retraining.test_compare import open_step, text
@@ -98,3 +99,18 @@ def test_the_result_stands_before_and_after_with_intervals(settings: Settings) -
     assert f"{made}, recalibrated on ward" in said and f"Before<span>{OLD}</span>" in said
     assert "n = 120" in said and "<th>Sensitivity</th><td>1.000 (" in said and "120 &lt;radiographs&gt;" in said
     assert NEW in said, "the history and the versions follow"
+
+
+def test_a_recalibrated_version_is_promoted_with_a_reason(settings: Settings) -> None:
+    start(settings, "ward")
+    made = "2026.01.03-1"
+    add_version(settings.versions_dir, a_card(made), lambda path: path.write_text(OLD))
+    recalibrations.keep_result(settings.data_dir / "recalibration", settings.versions_dir / made)
+    app = open_step("decide", "")
+    app.button(key="decide.recalibrated.go").click().run()
+    assert "Enter a reason" in text(app) and active_version(settings) == OLD
+    app.text_area(key="decide.recalibrated.reason").set_value("The radiology board has read the figures.")
+    app.button(key="decide.recalibrated.go").click().run()
+    assert not app.exception and active_version(settings) == made
+    assert "Compared with the classifier in use" in promotions(settings)[-1].overruled
+    assert "decide.recalibrated.go" not in [one.key for one in open_step("decide", "").button]

@@ -12,13 +12,15 @@ from streamlit.testing.v1 import AppTest
 
 from core.settings import Settings
 from model.registry import add_version
+from pages.retraining import file_cache
 from pages.shared import installation
 from tests.comparisons import OLD, a_card
 from tests.pages.performance.test_performance import text
 from tests.phantoms import as_png, write_dataset
-from training.data.audit import audit_folder, audit_to_json
+from training.data.audit import audit_folder, audit_from_json, audit_to_json
 from training.data.dataset import scan_folder
 from training.data.sources import dataset_at
+from training.data.style_audit import StyleGroup
 from training.fitting.config import TrainingConfig
 from training.runs import audits, estimate, jobs, processes
 from training.runs.estimate import Speed
@@ -173,3 +175,42 @@ def test_a_file_overwritten_in_place_stops_the_start(settings: Settings, key: st
     film.write_bytes(film.read_bytes() + b"0")
     app.button(key="start.go").click().run()
     assert "The dataset has changed since its audit" in text(app) and not jobs.list_jobs(settings)
+
+
+def test_published_facts_are_filled_in_and_stay_published(settings: Settings, key: str) -> None:
+    """The drawn films have Kermany's names."""
+    app = open_start(key)
+    licence = app.text_input(key="start.stated.licence")
+    assert "CC BY 4.0" in licence.value
+    app.text_input(key="start.stated.source").set_value("Our own hospital").run()
+    app.button(key="start.go").click().run()
+    (job,) = jobs.list_jobs(settings)
+    assert read_request(job.folder).stated == {"source": "Our own hospital"}
+
+
+def test_what_headers_and_tables_say_is_shown_and_not_asked(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"ages": {"value": "2–14 <years>", "from": "headers and tables"}, "licence": None}
+    monkeypatch.setattr(file_cache, "description", lambda _: known)
+    audit = audits.start_audit(settings, dataset_at(settings, settings.data_roots[0]))
+    result = audit_to_json(audit_folder(scan_folder(settings.data_roots[0])))
+    (settings.audits_dir / audit / audits.RESULT).write_text(result)
+    app = open_start(audit)
+    assert "<th>Ages</th><td>2–14 &lt;years&gt;</td>" in text(app)
+    asked = [one.key for one in app.text_input]
+    assert "start.stated.ages" not in asked and "start.stated.licence" in asked
+
+
+def test_a_style_can_be_left_out(settings: Settings, key: str) -> None:
+    path = settings.audits_dir / key / audits.RESULT
+    counts = {"NORMAL": 0, "PNEUMONIA": 31}
+    style = StyleGroup("3", "text", {"train": counts}, counts, (), 0.01, "PNEUMONIA")
+    path.write_text(audit_to_json(dataclasses.replace(audit_from_json(path.read_text()), styles=(style,))))
+    app = open_start(key)
+    box = app.selectbox(key="start.leave_out")
+    assert box.options == ["None", "Style 3: 0 NORMAL, 31 PNEUMONIA"]
+    box.set_value("style=3").run()
+    app.button(key="start.go").click().run()
+    (job,) = jobs.list_jobs(settings)
+    assert read_request(job.folder).leave_out == "style=3"
