@@ -217,7 +217,7 @@ class PurposePoint:
     probability
         The threshold, in [0, 1].
     sensitivity, specificity
-        On the held-out radiographs that it was chosen on, in [0, 1].
+        On held-out radiographs, in [0, 1]: cross-fitted where the card has `cross_fit`, else those it was chosen on.
     chosen
         How it was chosen, in words.
     """
@@ -300,7 +300,7 @@ class ModelCard:
         Limits of the conformal sets for each alpha; empty on older cards.
     cross_fit
         Figures of the operating points and sets on patients that took no part in choosing them, see
-        `training.fitting.cross_fit`; the evaluation "validation" is such a figure then. Empty on older cards.
+        `training.fitting.cross_fit`; the evaluations on validation are such figures then. Empty on older cards.
     """
 
     version: str

@@ -8,7 +8,7 @@ folds, each measured on the patients that it has not seen.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ from model.metrics import evaluate
 
 Array = npt.NDArray[Any]
 FOLDS = 5
+# Ends the words on how a point was chosen, where its figures come from patients that took no part.
+CROSS_FITTED = "; its rates are cross-fitted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +90,25 @@ class CrossFitted:
     """Figures of a scale on patients that took no part in choosing it.
 
     `record` is for the model card: folds, patients of each class, rates of the purposes and coverage of the sets, each
-    with its 95 % interval.
+    with its 95 % interval. `operating_point` is the final one, whose words say that its rates are cross-fitted;
+    `shifted` is the evaluation on perturbed copies, None without any.
     """
 
     evaluation: Evaluation
+    operating_point: OperatingPoint
     purposes: tuple[PurposePoint, ...]
     record: dict[str, Any]
+    shifted: Evaluation | None = None
 
 
 def cross_fit(
-    labels: Array, logits: Array, patients: Sequence[str], choose: Choose, final: Scale, seed: int = 0
+    labels: Array,
+    logits: Array,
+    patients: Sequence[str],
+    choose: Choose,
+    final: Scale,
+    seed: int = 0,
+    shifted: Array | None = None,
 ) -> CrossFitted:
     """Measure a scale by cross-fitting.
 
@@ -115,16 +126,22 @@ def cross_fit(
         The scale that was made from all of them.
     seed
         Of the division into folds.
+    shifted
+        (copies, n): logits of perturbed copies of the radiographs, measured with the scale of their patient's fold;
+        None for none.
     """
     y, fold = np.asarray(labels), patient_folds(labels, patients, seed=seed)
     count = int(fold.max()) + 1
     score, cut = np.empty(len(y)), np.empty(len(y))
     points = np.empty((len(final.purposes), len(y)))
     sets = np.empty((len(final.conformal), len(y), 2), bool)
+    moved = np.empty((0, len(y)) if shifted is None else shifted.shape)
     for one in range(count):
         out = fold == one
         scale = choose(~out) if count > 1 else final
         score[out] = probabilities(logits[out], scale.calibration)
+        if shifted is not None:
+            moved[:, out] = probabilities(shifted[:, out], scale.calibration)
         cut[out] = scale.operating_point.probability
         for row, point in enumerate(scale.purposes):
             points[row, out] = point.probability
@@ -134,12 +151,27 @@ def cross_fit(
     evaluation = evaluate(
         "validation", y, score, final.operating_point.probability, list(patients), final.calibration.prevalence, cut
     )
+    copies = len(moved)
+    on_copies = None
+    if copies:
+        on_copies = evaluate(
+            "validation, shifted",
+            np.tile(y, copies),
+            moved.ravel(),
+            final.operating_point.probability,
+            list(patients) * copies,
+            final.calibration.prevalence,
+            np.tile(cut, copies),
+        )
+    words = CROSS_FITTED if count > 1 else ""
     purposes, rates = [], {}
     for own, at in zip(final.purposes, points, strict=True):
         sensitivity, specificity = (
             proportion(((score >= at) == (y == 1))[y == label], who[y == label]) for label in (1, 0)
         )
-        purposes.append(PurposePoint(own.purpose, own.probability, sensitivity.value, specificity.value, own.chosen))
+        purposes.append(
+            PurposePoint(own.purpose, own.probability, sensitivity.value, specificity.value, own.chosen + words)
+        )
         rates[own.purpose] = {"sensitivity": _values(sensitivity), "specificity": _values(specificity)}
     covered = [
         {
@@ -158,7 +190,8 @@ def cross_fit(
         "purposes": rates,
         "conformal": covered,
     }
-    return CrossFitted(evaluation, tuple(purposes), record)
+    default = replace(final.operating_point, chosen=final.operating_point.chosen + words)
+    return CrossFitted(evaluation, default, tuple(purposes), record, on_copies)
 
 
 def _values(measure: Any) -> list[float]:

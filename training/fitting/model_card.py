@@ -17,7 +17,6 @@ import numpy.typing as npt
 from model.calibration import probabilities
 from model.card import Calibration, ConformalSets, Evaluation, ModelCard, OperatingPoint, PurposePoint
 from model.decision import operating_points_by_purpose
-from model.metrics import evaluate
 from training.data.audit import Audit
 from training.data.augment import DOMAIN_SHIFT, JITTER, resolve
 from training.data.description import describe
@@ -137,7 +136,7 @@ def make_card(
 def calibrate_held_out(predict: Predict, loaded: LoadedFolder, config: TrainingConfig) -> HeldOutCalibration:
     """Choose calibration and operating points on the held-out patients' pictures, as they are and perturbed.
 
-    The evaluation "validation" and the rates of the purposes are cross-fitted, see `training.fitting.cross_fit`.
+    The evaluations and the rates of the purposes are cross-fitted, see `training.fitting.cross_fit`.
 
     Parameters
     ----------
@@ -168,20 +167,12 @@ def calibrate_held_out(predict: Predict, loaded: LoadedFolder, config: TrainingC
         )
 
     scale = choose(np.ones(len(labels), bool))
-    measured = cross_fit(labels, clean, patients, choose, scale, config.seed)
-    evaluations: dict[str, Evaluation] = {
-        "validation": measured.evaluation,
-        "validation_shifted": evaluate(
-            "validation, shifted",
-            np.tile(labels, shift_copies),
-            probabilities(shifted.ravel(), scale.calibration),
-            scale.operating_point.probability,
-            patients * shift_copies,
-            scale.calibration.prevalence,
-        ),
-    }
+    measured = cross_fit(labels, clean, patients, choose, scale, config.seed, shifted)
+    evaluations: dict[str, Evaluation] = {"validation": measured.evaluation}
+    if measured.shifted is not None:
+        evaluations["validation_shifted"] = measured.shifted
     return HeldOutCalibration(
-        scale.calibration, scale.operating_point, evaluations, measured.purposes, scale.conformal, measured.record
+        scale.calibration, measured.operating_point, evaluations, measured.purposes, scale.conformal, measured.record
     )
 
 

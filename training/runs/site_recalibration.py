@@ -158,7 +158,7 @@ def recalibrate_for_site(
         created_at=created.isoformat(timespec="seconds"),
         data={**card.data, "recalibrated_on": site},
         calibration=scale.calibration,
-        operating_point=scale.operating_point,
+        operating_point=measured.operating_point,
         purposes=measured.purposes,
         conformal=scale.conformal,
         cross_fit=measured.record,

@@ -42,7 +42,7 @@ def test_a_choice_is_never_measured_on_its_own_patients() -> None:
         return Scale(calibration, point, purposes, conformal_levels(y[mask], score, who))
 
     final = choose(np.ones(len(y), bool))
-    result = cross_fit(y, logits, patients, choose, final)
+    result = cross_fit(y, logits, patients, choose, final, shifted=np.stack((logits, logits - 1)))
     masks = seen[1:]
     assert len(masks) == result.record["folds"] == 5
     assert (np.sum([~mask for mask in masks], 0) == 1).all(), "each radiograph is left out once"
@@ -56,6 +56,14 @@ def test_a_choice_is_never_measured_on_its_own_patients() -> None:
     for mask in masks:
         by_hand[~mask] = probabilities(logits[~mask], fit_calibration(y[mask], logits[mask]))
     assert result.evaluation.tp == int(((by_hand >= 0.5) & (y == 1)).sum())
+    copies = [by_hand, np.empty(len(y))]
+    for mask in masks:
+        copies[1][~mask] = probabilities(logits[~mask] - 1, fit_calibration(y[mask], logits[mask]))
+    assert result.shifted is not None and result.shifted.n == 2 * len(y)
+    assert result.shifted.tp == sum(int(((one >= 0.5) & (y == 1)).sum()) for one in copies)
+    assert result.operating_point.probability == 0.5
+    for point in (result.operating_point, *result.purposes):
+        assert point.chosen.endswith("its rates are cross-fitted")
 
 
 def test_a_promise_of_sensitivity_is_kept_on_the_other_half() -> None:
