@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.card import GroupResult
+from model.metrics import evaluate
 from model.promotions import promotions
 from model.registry import active_version
 from tests.comparisons import (
@@ -97,9 +98,19 @@ def test_a_candidate_does_not_take_the_gate_away() -> None:
 def test_equal_scores_are_never_lower_and_calibration_is_judged_by_itself(scores: list[float]) -> None:
     p = np.array(scores)
     compared = compare_scores(LABELS, PATIENTS, Scores(NEW, p, 0.5), Scores(OLD, p, 0.5), resamples=20)
-    found = rules(comparison=dataclasses.replace(EQUAL, comparison=compared))
+    own = evaluate("", LABELS, p, 0.5, PATIENTS)
+    result = dataclasses.replace(EQUAL, comparison=compared, evaluation=own, evaluation_against=own)
+    found = rules(comparison=result)
     assert found["Sensitivity not lower"].passed and found["AUROC not lower"].passed
-    assert found["Calibration"].passed == (compared.a.figures["ece"].value <= LIMITS.ece)
+    assert own.calibration is not None
+    assert found["Calibration"].passed == (own.calibration.ece.low <= LIMITS.ece)
+    old = dataclasses.replace(own, calibration=None)
+    for earlier in (
+        dataclasses.replace(result, evaluation=old),
+        dataclasses.replace(result, evaluation_against=old),
+    ):
+        plain = rules(comparison=earlier)["Calibration"]
+        assert plain.passed == (compared.a.figures["ece"].value <= LIMITS.ece) and "Debiased" not in plain.sentence
 
 
 EQUAL = a_result(OWN, OTHER)
@@ -141,10 +152,16 @@ def test_what_is_not_defined_does_not_pass() -> None:
 def test_calibration_error_above_its_limit_blocks() -> None:
     vague = np.where(LABELS == 1, 0.75, 0.25)
     found = rules(p_own=vague)["Calibration"]
-    assert not found.passed and "error 0.250" in found.sentence
+    assert not found.passed and "error 0.250 (" in found.sentence and "significantly above 0.08" in found.sentence
     assert rules(p_other=vague)["Calibration"].passed, "it is the candidate's that counts"
     loose = check(OWN, OTHER, a_result(OWN, OTHER, vague), AUDIT, Limits(ece=0.3))
     assert broken(loose) == ()
+    # The probabilities are right: on so few films the plain error is above 0.08 by chance alone.
+    rng = np.random.default_rng(3)
+    p = rng.uniform(0.02, 0.98, N)
+    honest = a_result(OWN, OTHER, p, labels=(rng.random(N) < p).astype(int))
+    found = rules(comparison=honest)["Calibration"]
+    assert found.passed and honest.comparison.a.figures["ece"].value > LIMITS.ece, found.sentence
 
 
 @pytest.mark.parametrize(
