@@ -14,7 +14,6 @@ from pages.server import edge
 from pages.shared import classifiers, frame, installation
 
 ASSETS = Path(__file__).parent / "assets"
-SAFETY = "Decision support, not a diagnosis. Intended for frontal chest radiographs of children aged 1–5."
 
 
 def draw() -> None:
@@ -34,7 +33,7 @@ def draw() -> None:
         ],
         position="top",
     )
-    st.html(f'<p class="pl-safety" role="note">{SAFETY}</p>')
+    st.html(f'<p class="pl-safety" role="note">{classifiers.safety()}</p>')
     installation.start()
     classifiers.show_refused()
     with frame.mark_drawn():

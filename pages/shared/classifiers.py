@@ -13,7 +13,7 @@ from model.engine import Classifier, load_classifier
 from model.promotions import serving_version, verified
 from model.registry import CARD, read_card, version_folder
 from pages.shared import installation
-from pages.shared.frame import show_fallback
+from pages.shared.frame import safety_sentence, show_fallback
 from pages.shared.streamlit_patches import keep_keras_session
 
 _LOADING = "Loading the classifier and verifying its files. About ten seconds, once after each start."
@@ -30,6 +30,15 @@ def card_in_use() -> ModelCard:
         If there is no usable version.
     """
     return card_of(serving_version(installation.settings())[0])
+
+
+def safety() -> str:
+    """Return the safety sentence above every page as HTML, for the patients of the version in use."""
+    try:
+        card = card_in_use()
+    except AppError:  # each page shows the error
+        card = None
+    return safety_sentence(card)
 
 
 def show_refused() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
 
 import streamlit as st
 
 from core.errors import AppError
+from model.card import ModelCard
+from model.gate import GUANGZHOU, training_ages
 
 _FRAME = "frame.is_drawn"
 
@@ -21,6 +23,26 @@ def mark_drawn() -> Iterator[None]:
         yield
     finally:
         st.session_state[_FRAME] = False
+
+
+def safety_sentence(card: ModelCard | None) -> str:
+    """Return the safety sentence as HTML: no diagnosis, and for whose radiographs the classifier is meant.
+
+    Parameters
+    ----------
+    card
+        Of the version in use; None where there is none, and nobody is named.
+    """
+    words = "Decision support, not a diagnosis. Intended for frontal chest radiographs"
+    if card is None:
+        return f"{words}."
+    if training_ages(card) == GUANGZHOU:
+        return f"{words} of children aged 1–5."
+    described = card.data.get("description")
+    stated = described.get("intended_population") if isinstance(described, Mapping) else None
+    if not isinstance(stated, str) or not stated:
+        return f"{words} of patients like those of the training data, whose ages are not stated."
+    return f"{words} of {_escaped(stated.rstrip('.'))}."
 
 
 def require_frame() -> None:
