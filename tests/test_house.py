@@ -119,6 +119,7 @@ LAZY = {"training.fitting.initial_weights", "training.experiments.tune", "traini
 # What the pages may know of training; none of it needs tensorflow to be imported.
 FOR_PAGES = {
     "training.data.audit",
+    "training.data.audit_split",
     "training.data.augment",
     "training.data.data_request",
     "training.data.dataset",

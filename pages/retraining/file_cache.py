@@ -19,12 +19,13 @@ import streamlit as st
 from core.errors import DatasetError
 from core.settings import Settings
 from training.data import sources
+from training.data.audit_split import SplitAudit
 from training.data.data_request import DataRequest
 from training.data.dataset import scan
 from training.data.description import describe
 from training.data.patient_preview import PatientPreview, preview
 from training.data.sources import Dataset
-from training.runs import audits, jobs
+from training.runs import audits, candidate, jobs
 from training.runs.audits import AuditState
 from training.runs.jobs import Job
 
@@ -110,6 +111,11 @@ def learning_curves(job: Job) -> tuple[Rows, Rows]:
     return _curves(job, str(job.folder), tuple(file_state(job.folder / name) for name in _CURVE_FILES))
 
 
+def split_audit(run_folder: Path) -> SplitAudit | None:
+    """Return the audit of the split of a run, None where it is not on record."""
+    return _split_audit(str(run_folder), file_state(run_folder / "audit.json"))
+
+
 def file_state(path: Path) -> tuple[int, ...]:
     """Return inode, size and modification time (ns) of a file; empty where it cannot be read."""
     try:
@@ -145,6 +151,12 @@ def _previewed(
 @st.cache_data(max_entries=64, show_spinner=False)
 def _counted(_dataset: Dataset, path: str, state: FolderState) -> Dataset:  # noqa: ARG001 (the cache's key)
     return sources.with_counts(_dataset)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _split_audit(folder: str, state: tuple[int, ...]) -> SplitAudit | None:  # noqa: ARG001 (the cache's key)
+    audit = candidate.run_audit(Path(folder))
+    return None if audit is None else audit.split
 
 
 # The audit's key stands for the state of its files.

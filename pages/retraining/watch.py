@@ -13,6 +13,7 @@ from core.formatting import UNDEFINED, format_duration
 from core.settings import Settings
 from pages.retraining import file_cache
 from pages.retraining.charts_watch import training_curves
+from pages.retraining.split import show_split
 from pages.shared import visitor
 from pages.shared.administrator import guarded, still_administrator
 from pages.shared.measures import stage_name
@@ -92,6 +93,8 @@ def show_job(settings: Settings, who: str, job: Job) -> None:
                 show_curves(job.id, training_curves(history, points, job.epochs))
             else:
                 st.html('<p class="pl-nofilm">Learning curves appear after the first training step.</p>')
+        if job.state == "done":
+            show_split(job.folder)
         lines = jobs.log_tail(job, LOG_LINES)
         with st.expander("Log"):
             st.code("\n".join(lines) or "No log lines yet.", language=None, height=260)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -12,7 +13,7 @@ from core.settings import Settings
 from pages.retraining.charts_watch import epoch_position, training_curves
 from tests.fake_trainer import MAKES, SLEEPS, trains_by, wait_until, working_on
 from tests.pages.performance.test_performance import text
-from tests.phantoms import write_dataset
+from tests.phantoms import as_png, write_dataset
 from training.fitting.config import default_config
 from training.runs import background, jobs, processes, run_queue
 from training.runs.jobs import Job
@@ -42,6 +43,9 @@ POINTS = [
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "films & more"
     write_dataset(folder, 2, size=(60, 70))
+    for patient in range(20, 31):  # with the two that are drawn 13 of each class, of whom two are held out
+        for name in (f"NORMAL/IM-{patient:04d}-0001.png", f"PNEUMONIA/person{patient}_virus_1.png"):
+            (folder / name).write_bytes(as_png(np.full((16, 16), 4 * patient, np.uint8)))
     return folder
 
 
