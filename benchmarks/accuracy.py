@@ -1,4 +1,7 @@
-"""Evaluation of the classifier in use beside published results on the official test split."""
+"""Evaluation of the classifier in use beside published results on the official test split.
+
+An evaluation that meets files of a named test set is recorded in the ledger.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from model.registry import active_version, version_folder
 from model.tf_startup import start_tensorflow
 from training.data.dataset import scan_folder
 from training.evaluation.evaluate import evaluate_folder
+from training.evaluation.looks import recorder
 from training.experiments.leaderboard import PUBLISHED
 
 COLUMNS = ("accuracy", "auroc", "sensitivity", "specificity", "ece")
@@ -34,10 +38,11 @@ def main() -> int:
             version_folder(settings, options.classifier or active_version(settings)),
             architectures=settings.architectures,
         )
+        looked = recorder(settings, "accuracy benchmark")
         print(f"| {classifier.version} | n | " + " | ".join(COLUMNS) + " |\n|" + "---|" * (len(COLUMNS) + 2))
         for folder in options.folders:
             with tqdm(total=len(scan_folder(folder).train), desc=folder.name, disable=None, leave=False) as bar:
-                evaluation, _ = evaluate_folder(classifier, folder, tick=bar.update)
+                evaluation, _ = evaluate_folder(classifier, folder, tick=bar.update, record=looked)
             cells = [f"{m.value:.3f} ({m.low:.3f}–{m.high:.3f})" for m in map(evaluation.measures.get, COLUMNS) if m]
             print(f"| {folder.name} | {evaluation.n} | " + " | ".join(cells) + " |", flush=True)
     except AppError as error:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from core.formatting import format_count
 from core.settings import Settings
+from records.activity import command_line_user
 from records.test_sets import Look, named_sets, record_look, seen
 from training.data.sample import Sample
 
@@ -14,7 +15,7 @@ from training.data.sample import Sample
 Recorder = Callable[[Sequence[Sample], Sequence[str], str], tuple[Look, ...]]
 
 
-def recorder(settings: Settings, command: str, who: str) -> Recorder:
+def recorder(settings: Settings, command: str, who: str = "") -> Recorder:
     """Return what records the evaluations of a command in the ledger of an installation.
 
     Parameters
@@ -24,13 +25,14 @@ def recorder(settings: Settings, command: str, who: str) -> Recorder:
     command
         What measures, such as "evaluate".
     who
-        By whom.
+        By whom; "" for the user of the command line.
     """
+    by = who or command_line_user()
 
     def record(samples: Sequence[Sample], versions: Sequence[str], split: str) -> tuple[Look, ...]:
         if not named_sets(settings):
             return ()
-        return record_look(settings, hashed(samples), versions, command, split, who)
+        return record_look(settings, hashed(samples), versions, command, split, by)
 
     return record
 

@@ -34,10 +34,12 @@ from model.calibration import probabilities
 from model.card import MEASURES, Evaluation
 from model.engine import load_classifier
 from model.metrics import evaluate
+from records.activity import command_line_user
 from training.data.loading import LoadedFolder
 from training.data.sample import CLASSES
 from training.data.split import hold_out, same_by_group
 from training.evaluation.evaluate import evaluation_to_text, plain
+from training.evaluation.looks import recorder
 from training.fitting.config import TrainingConfig
 from training.runs import processes
 from training.runs.request import RunRequest, create_run, read_config, read_request
@@ -104,6 +106,7 @@ def cross_validate(folder: Path, settings: Settings, report: Report) -> dict[str
         audit, loaded = audited(request.data, report), load(request.data, config, report)
         fold_of = assign_folds(loaded.labels, loaded.groups, folds, config.seed)
         rows: list[dict[str, Any]] = []
+        looked = recorder(settings, "cross-validate", command_line_user())
         began, trained = time.monotonic(), 0
         for fold in range(folds):
             run = folder / f"fold-{fold + 1}"
@@ -115,6 +118,8 @@ def cross_validate(folder: Path, settings: Settings, report: Report) -> dict[str
                     note = f"Fold {fold + 1} of a cross-validation with {folds} folds; its films were left out."
                     create_run(run, config, dataclasses.replace(request, notes=(*request.notes, note)))
                 version = execute(run, settings, report, (audit, without(loaded, fold_of == fold, config)))
+                left_out = [sample for sample, is_out in zip(loaded.samples, fold_of == fold, strict=True) if is_out]
+                looked(left_out, (version.name,), request.data.title)
                 found = _predict(version, settings, config, loaded, fold_of == fold, report)
                 write_atomically(run / OUT_OF_FOLD, json.dumps(found))
                 trained += 1

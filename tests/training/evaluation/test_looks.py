@@ -99,6 +99,18 @@ def test_the_python_interface_and_runs_record(ward: Path, tmp_path: Path) -> Non
     assert sets_of(settings, {"v3"}) == []
 
 
+def test_the_accuracy_benchmark_records(ward: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import accuracy
+
+    monkeypatch.setattr(accuracy, "load_classifier", lambda *_, **__: fake_classifier(fake_card("v3", input_px=200)))
+    monkeypatch.setattr(accuracy, "start_tensorflow", lambda: None)
+    monkeypatch.setattr("sys.argv", ["accuracy", str(ward), str(tmp_path / "other")])
+    assert accuracy.main() == 0
+    assert recorded(tmp_path / "data") == [("accuracy benchmark", ("v3",), "ward", 8)], (
+        "the other folder is no test set"
+    )
+
+
 def test_wrong_arguments_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PNEUMOLENS_DATA_DIR", str(tmp_path / "data"))
     for arguments in (["add", "ward"], ["list", "ward"], ["verify", "--data", str(tmp_path)]):

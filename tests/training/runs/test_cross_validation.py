@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from core.errors import DatasetError
 from core.progress import Progress
 from core.settings import Settings
+from records.test_sets import add_test_set, looks
 from tests.phantoms import as_png
 from training.data.data_request import DataRequest
+from training.data.dataset import scan
 from training.data.loading import load_folder
+from training.evaluation.looks import hashed
 from training.fitting.config import default_config
 from training.runs.cross_validation import (
     OUT_OF_FOLD,
@@ -87,6 +90,8 @@ def test_an_interrupted_cross_validation_goes_on(tmp_path: Path) -> None:
     config = default_config("cnn_2_1", epochs=1, input_px=64, batch_size=8, validation_fraction=0.5, copies=(1, 1))
     request = RunRequest(DataRequest.of(films), settings.versions_dir, "random")
     create_cross_validation(folder, config, request, 2)
+    found = scan(DataRequest.of(films))
+    add_test_set(settings, "all", hashed(found.train), "ann")
     loaded = load_folder(films, config.detail_px, 0.5, config.seed)
     fold_of = assign_folds(loaded.labels, loaded.groups, 2, config.seed)
     rest = without(loaded, fold_of == 0, config)
@@ -113,5 +118,10 @@ def test_an_interrupted_cross_validation_goes_on(tmp_path: Path) -> None:
         trained = (folder / f"fold-{k}" / "split.csv").read_text()
         left_out = json.loads((folder / f"fold-{k}" / OUT_OF_FOLD).read_text())["films"]
         assert not [film for film in left_out if f"{film['file']}," in trained], "no film left out was read by its run"
+    of_folds = looks(settings)
+    assert [(one.command, one.versions, one.split) for one in of_folds] == [
+        ("cross-validate", (fold["version"],), "films") for fold in result["by_fold"]
+    ]
+    assert sum(one.files for one in of_folds) == 20, "each film is looked at by the version that did not see it"
     assert not settings.versions_dir.exists(), "the versions of folds are not registered"
     assert dataclasses.replace(config, learns_population=False).to_json() == (folder / "config.json").read_text()
