@@ -26,7 +26,14 @@ from training.commands.arguments import (
     stated_of,
     trainable,
 )
-from training.commands.train import add_recipe_options, architecture_of, config_of, say_split, starting_weights
+from training.commands.train import (
+    add_recipe_options,
+    add_tensorboard_option,
+    architecture_of,
+    config_of,
+    say_split,
+    starting_weights,
+)
 from training.fitting.progress import FITTING
 from training.runs import jobs, run_queue
 from training.runs.jobs import Job
@@ -45,7 +52,7 @@ def add_commands(acts: Any) -> None:
         "train in the background, or add a training to the queue",
         "start --data chest_xray --from in-use --preset quick",
         "start --data chest_xray --from imagenet --preset thorough",
-        "start --data chest_xray --from 2026.11.21-3 --learning-rate 1e-4",
+        "start --data chest_xray --from 2026.11.21-3 --learning-rate 1e-4 --tensorboard logs",
         note="The run continues when the terminal is closed. One run is trained at a time; others wait in a queue.",
     )
     add_data_options(start)
@@ -65,6 +72,7 @@ def add_commands(acts: Any) -> None:
         metavar="NAME=DIR",
         help="evaluate on a further folder too; the result goes onto the model card; may be repeated",
     )
+    add_tensorboard_option(start)
     add_description_options(start)
     add_recipe_options(start)
     start.set_defaults(act=_start)
@@ -141,6 +149,7 @@ def _start(options: argparse.Namespace, settings: Settings) -> int:
             options.note,
             tuple(options.also_evaluate),
             stated_of(options),
+            tensorboard=None if options.tensorboard is None else options.tensorboard.resolve(),
         ),
         command_line_user(),
     )

@@ -112,12 +112,7 @@ def add_commands(acts: Any) -> None:
         metavar="NAME=DIR",
         help="evaluate on a further folder too; the result goes onto the model card; may be repeated",
     )
-    train.add_argument(
-        "--tensorboard",
-        type=Path,
-        metavar="DIR",
-        help="also write logs for TensorBoard there, in a folder for each run (look at them: tensorboard --logdir DIR)",
-    )
+    add_tensorboard_option(train)
     train.add_argument(
         "--leave-out",
         default="",
@@ -131,6 +126,16 @@ def add_commands(acts: Any) -> None:
     )
     add_recipe_options(train)
     train.set_defaults(act=_train, parser=train)
+
+
+def add_tensorboard_option(parser: argparse.ArgumentParser) -> None:
+    """Add the folder for logs that TensorBoard shows."""
+    parser.add_argument(
+        "--tensorboard",
+        type=Path,
+        metavar="DIR",
+        help="also write logs for TensorBoard there, in a folder for each run (look at them: tensorboard --logdir DIR)",
+    )
 
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
@@ -331,7 +336,7 @@ def starting_weights(options: argparse.Namespace, settings: Settings, architectu
 
 def _train(options: argparse.Namespace, settings: Settings) -> int:
     from training.runs.leave_out import group_named
-    from training.runs.request import RunRequest, create_run, read_request
+    from training.runs.request import RunRequest, create_run, read_config, read_request
 
     if options.resume:
         _refuse_beside_resume(options)
@@ -367,6 +372,14 @@ def _train(options: argparse.Namespace, settings: Settings) -> int:
     act, who = "resume" if options.resume else "train", command_line_user()
     # At the beginning: a training takes hours, and whoever kills it must not leave it out of the log.
     note(settings, act, who=who, object=run_dir.name)
+    from training.runs.preflight import check_resources
+
+    try:
+        with failure_kept(run_dir):
+            check_resources(run_dir, read_config(run_dir), read_request(run_dir))
+    except AppError:
+        note(settings, act, who=who, object=run_dir.name, outcome="refused")
+        raise
     # After the checks, so that a refusal is immediate.
     start_tensorflow(in_batches=True)
     from training.runs.run import execute

@@ -9,24 +9,13 @@ import psutil
 
 from core.errors import ResourceError
 from core.formatting import format_size
+from model.networks.architectures import ARCHITECTURES
 from training.data.dataset import scan
 from training.fitting.config import TrainingConfig
 from training.runs.request import RunRequest
 
-# Counted once, because counting needs TensorFlow and takes seconds; a test compares them with the networks.
-PARAMETERS = {
-    "inception_v3": 21_804_833,
-    "inception_v3_scratch": 21_804_833,
-    "simple_cnn": 1_424_513,
-    "cnn_2_1": 106_433,
-    "cnn_4_2": 397_473,
-    "cnn_3_1": 76_481,
-    "cnn_77k": 77_633,
-    "vgg16": 14_715_201,
-    "resnet50": 23_589_761,
-    "densenet121": 7_038_529,
-}
-_LARGEST = max(PARAMETERS.values())
+# What is not known, as a function of one's own, is taken for large.
+_LARGEST = max(one.parameters for one in ARCHITECTURES.values())
 # A checkpoint holds weights, their average and two moments of the optimiser, 4 bytes each; a version half of one.
 _CHECKPOINT_BYTES, _VERSION_BYTES = 16, 2.2
 _FEATURE_BYTES = 2048 * 4
@@ -53,7 +42,7 @@ def disk_needed(config: TrainingConfig, n: int) -> tuple[float, float]:
     tuple of float
         Bytes in the run's directory, and bytes in the folder of the versions.
     """
-    parameters = PARAMETERS.get(config.architecture, _LARGEST)
+    parameters = _parameters(config)
     # A checkpoint is only removed once the next one is complete.
     checkpoints = 2 * _CHECKPOINT_BYTES * parameters
     if config.cached_copies:
@@ -63,7 +52,7 @@ def disk_needed(config: TrainingConfig, n: int) -> tuple[float, float]:
 
 def memory_needed(config: TrainingConfig, n: int) -> float:
     """Estimate the bytes of memory of a run with `config` on `n` radiographs."""
-    parameters = PARAMETERS.get(config.architecture, _LARGEST)
+    parameters = _parameters(config)
     px = max(stage.input_px for stage in config.stages)
     # A frozen network keeps almost no activations.
     per_pixel = _PIXEL_BYTES / 4 if config.cached_copies else _PIXEL_BYTES
@@ -104,6 +93,11 @@ def check_resources(run_dir: Path, config: TrainingConfig, request: RunRequest) 
         _refuse_less("disk", here, shutil.disk_usage(run_dir).free)
         _refuse_less("disk", there, shutil.disk_usage(out).free)
     _refuse_less("memory", memory_needed(config, n), psutil.virtual_memory().available)
+
+
+def _parameters(config: TrainingConfig) -> int:
+    known = ARCHITECTURES.get(config.architecture)
+    return known.parameters if known is not None else _LARGEST
 
 
 def _nearest(folder: Path) -> Path:

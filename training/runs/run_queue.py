@@ -36,7 +36,8 @@ class JobRequest:
 
     `config` is a TrainingConfig as JSON; `weights` as `training.fitting.initial_weights.build_initial_network` takes
     it; `stated` is what the administrator says of the data (`training.data.description`); `leave_out` is a group that
-    training does not see (`training.runs.leave_out`), "" for none.
+    training does not see (`training.runs.leave_out`), "" for none; `tensorboard` is the folder for its logs, None for
+    none.
     """
 
     data: Path | DataRequest
@@ -47,6 +48,7 @@ class JobRequest:
     extra_evaluations: tuple[tuple[str, Path], ...] = ()
     stated: Mapping[str, str] = field(default_factory=dict)
     leave_out: str = ""
+    tensorboard: Path | None = None
 
 
 def enqueue(settings: Settings, request: JobRequest, who: str) -> Job:
@@ -96,6 +98,7 @@ def enqueue(settings: Settings, request: JobRequest, who: str) -> Job:
                     request.weights,
                     notes=tuple(filter(None, [request.note])),
                     extra_evaluations=request.extra_evaluations,
+                    tensorboard=request.tensorboard,
                     stated=checked(request.stated),
                     leave_out=request.leave_out,
                 ),
