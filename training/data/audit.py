@@ -34,6 +34,7 @@ from training.data.duplicates import Fingerprint, exact_duplicates, fingerprint,
 from training.data.patient_preview import PatientPreview, concerns, preview, preview_from_values
 from training.data.sample import CLASSES, Sample
 from training.data.shortcut import FEATURES, baseline_auroc, feature_aurocs, file_features
+from training.data.split import groups_of
 from training.data.style_audit import (
     StyleAudit,
     StyleGroup,
@@ -163,9 +164,10 @@ def audit_folder(folder: DatasetFolder, tick: Tick | None = None, workers: int =
     labels = np.array([samples[i].label for i in readable])
     features = np.array([seen[i].features for i in readable]).reshape(len(readable), len(FEATURES))
     train = np.array([part_of[i] == "train" for i in readable], dtype=bool)
-    baseline = baseline_auroc(
-        features[train], labels[train], [samples[i].patient for i in readable if part_of[i] == "train"]
-    )
+    # Copies under other names count as one patient: else each is judged by its own copy, and a film twice as two. Where
+    # patients are known, nearly identical films of two are two.
+    patients = groups_of(samples, [*exact, *(one for one in near if not all(samples[i].patient_known for i in one))])
+    baseline = baseline_auroc(features[train], labels[train], [patients[i] for i in readable if part_of[i] == "train"])
     counts = {
         name: {c: sum(s.label == k for s in part) for k, c in enumerate(CLASSES)}
         for name, part in parts.items()
@@ -184,7 +186,7 @@ def audit_folder(folder: DatasetFolder, tick: Tick | None = None, workers: int =
     }
     data = preview(folder)
     styled = audit_styles(
-        [samples[i] for i in readable],
+        [dataclasses.replace(samples[i], patient=patients[i]) for i in readable],
         [part_of[i] for i in readable],
         [seen[i].style for i in readable],
         folder.name_of,

@@ -46,6 +46,10 @@ MAX_ENTRIES = 2_000
 _MOST_COUNTED = 100_000
 # DICOM headers are mostly shorter; only where one is not, the whole file is read.
 _HEADER_BYTES = 1 << 16
+# Kinds of what is passed over, as they are said.
+_LINKED_FOLDERS = "links to folders, which are not followed"
+_UNREADABLE_FOLDERS = "folders that cannot be read"
+_NO_FILES = "links to nothing, pipes and devices"
 _REFUSED = {
     "NOT_FRONTAL": "lateral and oblique views, by DICOM header",
     "NOT_A_CHEST_RADIOGRAPH": "other modalities and parts of the body, by DICOM header",
@@ -245,7 +249,9 @@ def _list_folder(source: Path, found: tuple[ClassFolder, ...]) -> Listed:
     skipped: Counter[str] = Counter()
     for one in found:
         folder = source.joinpath(*one.parts)
-        for path in _files(folder):
+        paths, passed_over = _files(folder)
+        skipped += passed_over
+        for path in paths:
             below = path.relative_to(folder).parts
             if kind := kind_of_skipped(below, partial(_head, path)):
                 skipped[kind] += 1
@@ -256,8 +262,22 @@ def _list_folder(source: Path, found: tuple[ClassFolder, ...]) -> Listed:
     return Listed(tuple(samples), skipped)
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(Path(place, name) for place, _, names in os.walk(folder) for name in names)
+def _files(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """Return the files below a folder by name, and what cannot be one of them by kind: a pipe would wait for ever."""
+    found: list[Path] = []
+    passed_over: Counter[str] = Counter()
+
+    def unreadable(_: OSError) -> None:
+        passed_over[_UNREADABLE_FOLDERS] += 1
+
+    for place, folders, names in os.walk(folder, onerror=unreadable):
+        passed_over[_LINKED_FOLDERS] += sum(Path(place, name).is_symlink() for name in folders)
+        for name in names:
+            if Path(place, name).is_file():
+                found.append(Path(place, name))
+            else:
+                passed_over[_NO_FILES] += 1
+    return sorted(found), +passed_over
 
 
 def _outside(source: Path, found: tuple[ClassFolder, ...]) -> Counter[str]:
@@ -294,6 +314,8 @@ def _places(request: DataRequest) -> str:
 
 
 def _head(path: Path, size: int = HEAD_BYTES) -> bytes:
+    if not path.is_file():
+        return b""
     try:
         with path.open("rb") as file:
             return file.read(size)

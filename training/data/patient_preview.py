@@ -17,7 +17,7 @@ from core.printable import printable
 from training.data.data_request import DataRequest
 from training.data.dataset import DatasetFolder
 from training.data.patient_pattern import PatientPattern
-from training.data.patients import FILE, split_in_words, suggested_pattern
+from training.data.patients import FILE, PATTERN, split_in_words, suggested_pattern
 from training.data.sample import CLASSES, Sample
 
 EXAMPLES = 4
@@ -47,6 +47,8 @@ class PatientPreview:
         Radiographs of each source by class; one source is called as the folder is.
     shared_names
         Number of patients whose name occurs in several sources, where they count as different ones.
+    unmatched_pattern
+        The pattern that was asked for, where it fits no file name; else "".
     """
 
     n: int
@@ -59,6 +61,7 @@ class PatientPreview:
     skipped: Mapping[str, int] = field(default_factory=dict)
     sources: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     shared_names: int = 0
+    unmatched_pattern: str = ""
 
 
 def preview(folder: DatasetFolder) -> PatientPreview:
@@ -81,6 +84,7 @@ def preview(folder: DatasetFolder) -> PatientPreview:
         {printable(kind): n for kind, n in folder.skipped.items()},
         sources,
         _shared_names(folder.request, samples),
+        "" if folder.patient_rules.get(PATTERN) else folder.request.patient_pattern,
     )
 
 
@@ -117,6 +121,14 @@ def concerns(found: PatientPreview) -> tuple[tuple[str, str], ...]:
         The preview.
     """
     said = []
+    if found.unmatched_pattern:
+        said.append(
+            (
+                "PATTERN_WITHOUT_MATCH",
+                f"No file name is as --patient-pattern '{found.unmatched_pattern}' says. It has to match the whole "
+                "name without its ending, with the patient in parentheses.",
+            )
+        )
     if found.rules.get(FILE, 0) and found.pattern:
         said.append(
             (
@@ -172,7 +184,8 @@ def preview_from_values(values: Mapping[str, Any]) -> PatientPreview:
     KeyError, TypeError
         If a value is missing.
     """
-    known = {one.name: values[one.name] for one in dataclasses.fields(PatientPreview)}
+    without_it = {"unmatched_pattern": ""}
+    known = {one.name: (without_it | dict(values))[one.name] for one in dataclasses.fields(PatientPreview)}
     return PatientPreview(**known | {"examples": tuple((file, patient) for file, patient in known["examples"])})
 
 

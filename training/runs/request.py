@@ -61,7 +61,7 @@ def create_run(run_dir: Path, config: TrainingConfig, request: RunRequest) -> No
     ClassifierError
         If the initial weights cannot be used.
     RunError
-        If the directory exists.
+        If the directory exists, or the folder for TensorBoard's logs cannot be made.
     """
     found = scan(request.data)
     few = few_to_hold_out(found.train, found.val, config.validation_fraction, seed=config.seed)
@@ -72,6 +72,8 @@ def create_run(run_dir: Path, config: TrainingConfig, request: RunRequest) -> No
     for _, folder in request.extra_evaluations:
         scan(request.data.with_sources(folder))
     check_initial_weights(request.backbone_weights, config)
+    if request.tensorboard is not None:
+        _make_folder_of_logs(request.tensorboard)
     make_folder(run_dir.parent)
     try:
         run_dir.mkdir(mode=PRIVATE_FOLDER)
@@ -83,6 +85,16 @@ def create_run(run_dir: Path, config: TrainingConfig, request: RunRequest) -> No
     write_atomically(run_dir / CONFIG, config.to_json())
     asked = _values(request) | {"created_at": datetime.now(UTC).isoformat(timespec="seconds")}
     write_atomically(run_dir / REQUEST, json.dumps(asked, indent=1, default=str))
+
+
+def _make_folder_of_logs(folder: Path) -> None:
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise RunError(
+            f"expected a folder for the logs of TensorBoard. Received: {folder} ({error.strerror})",
+            advice="Name a folder that can be written with --tensorboard DIR.",
+        ) from error
 
 
 def read_config(run_dir: Path) -> TrainingConfig:

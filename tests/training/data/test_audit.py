@@ -54,6 +54,16 @@ def test_identical_pixels_are_found_behind_other_bytes(films: Path) -> None:
     assert codes(result) == {"EXACT_DUPLICATES": False}
 
 
+def test_copies_under_other_names_do_not_judge_themselves(tmp_path: Path) -> None:
+    write_dataset(tmp_path, 20, size=(96, 96))
+    for copy in ("a", "b"):
+        for path in list(tmp_path.glob("*/*[0-9].jpeg")):
+            shutil.copy(path, path.with_name(f"{copy}{path.stem}{copy}.jpeg"))
+    result = audit(tmp_path)
+    assert len(result.exact_duplicate_groups) == 40
+    assert 20 <= sum(sum(style.patients.values()) for style in result.styles) <= 40, "of 120 files of 20 patients"
+
+
 def test_one_picture_under_both_labels_blocks(films: Path) -> None:
     shutil.copy(next((films / "NORMAL").iterdir()), films / "PNEUMONIA" / "person900_virus_1.jpeg")
     result = audit(films)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,3 +186,21 @@ def test_manifest_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     rows = read_manifest_rows(tmp_path / "split.csv")
     assert [(row.split, row.part, row.root) for row in rows] == [("val", "validation", 0), ("train", "train", 0)]
     assert rows[0].sample == Sample(Path("val/NORMAL/a.png"), 0, "IM-1", True, sha256="ab")
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_not_waited_for_and_links_are_said(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "films", 2)
+    normal = tmp_path / "films" / "NORMAL"
+    os.mkfifo(normal / "pipe.jpeg")
+    os.mkfifo(normal / "pipe")
+    (normal / "gone.jpeg").symlink_to("nowhere")
+    write_dataset(tmp_path / "elsewhere", 1)
+    (normal / "more").symlink_to(tmp_path / "elsewhere" / "NORMAL")
+    (normal / "loop").symlink_to("..")
+    folder = scan_folder(tmp_path / "films")
+    assert len(folder.train) == 4
+    assert folder.skipped == {
+        "links to nothing, pipes and devices": 3,
+        "links to folders, which are not followed": 2,
+    }

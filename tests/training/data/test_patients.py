@@ -196,3 +196,14 @@ def test_a_source_of_one_class_and_names_in_two_sources_are_said(tmp_path: Path)
     said = dict(concerns(preview(scan(DataRequest.of(tmp_path / "a", tmp_path / "b")))))
     assert said["SOURCE_OF_ONE_CLASS"].startswith("Every radiograph of source b is NORMAL")
     assert said["PATIENT_NAMES_IN_TWO_SOURCES"].startswith("1 patient name occurs in more than one source")
+
+
+def test_a_pattern_that_fits_no_whole_name_is_said(tmp_path: Path) -> None:
+    for name in ("NORMAL/P0012_1.png", "PNEUMONIA/P0013_1.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(PICTURE)
+    said = {
+        pattern: [code for code, _ in concerns(preview(scan(DataRequest((tmp_path,), patient_pattern=pattern))))]
+        for pattern in ("", r"P(\d+)", r"P(\d+)_\d+")
+    }
+    assert said == {"": [], r"P(\d+)": ["PATTERN_WITHOUT_MATCH"], r"P(\d+)_\d+": []}

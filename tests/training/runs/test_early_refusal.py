@@ -67,6 +67,14 @@ def test_a_layer_that_the_network_lacks(run: Path) -> None:
     assert phases_until_refusal(run, config, ClassifierError, "Received: mixed3") == {"building the network"}
 
 
+def test_a_folder_of_logs_that_cannot_be_written(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    request = RunRequest(DataRequest((tmp_path / "films",)), run.parent / "versions", "random")
+    with pytest.raises(RunError, match="logs of TensorBoard"):
+        create_run(run, GOOD, dataclasses.replace(request, tensorboard=tmp_path / "file" / "logs"))
+    assert not run.exists()
+
+
 def test_records_that_are_damaged(run: Path) -> None:
     create_run(
         run, GOOD, RunRequest(DataRequest((run.parent.parent.parent / "films",)), run.parent / "versions", "random")
