@@ -15,6 +15,14 @@ from model.card import Evaluation, ModelCard
 from model.card_sections import NOT_STATED, data_rows
 from model.operating import NAMES, operating_point, rates_at
 from pages.performance import charts_performance
+from pages.performance.calibration_tables import (
+    calibration_table,
+    conformal_table,
+    cross_fit_sentence,
+    is_cross_fitted,
+    purpose_cells,
+    purposes_sentence,
+)
 from pages.shared import charts, classifiers, frame, installation
 from pages.shared.measures import MEASURE_NAMES, is_outside, perturbation_name, sample, split_name
 from pages.shared.predictive_values import show_predictive_values
@@ -42,10 +50,12 @@ def page() -> None:
             st.html('<p class="pl-warning">This version has not been evaluated. Do not rely on it.</p>')
             return
         name = choose_evaluation(card)
-        show_headline(card.evaluations[name], name)
+        show_headline(card, card.evaluations[name], name)
         show_figures(card, card.evaluations[name], name)
         show_table(card)
+        show_calibration(card)
         show_purposes(card)
+        show_conformal_sets(card)
         show_robustness(card)
 
 
@@ -70,7 +80,7 @@ def choose_evaluation(card: ModelCard) -> str:
     return chosen or choices[0]
 
 
-def show_headline(evaluation: Evaluation, name: str) -> None:
+def show_headline(card: ModelCard, evaluation: Evaluation, name: str) -> None:
     """Draw the main measures as tiles."""
     if is_outside(name):
         st.html(
@@ -84,7 +94,8 @@ def show_headline(evaluation: Evaluation, name: str) -> None:
     )
     st.html(
         f'<div class="pl-tiles">{tiles}</div><p class="pl-note">{escape(sample(evaluation, name))}. Operating '
-        f"point {evaluation.operating_point:.2f}; 95 % confidence intervals by {escape(evaluation.unit)}.</p>"
+        f"point {evaluation.operating_point:.2f}; 95 % confidence intervals by {escape(evaluation.unit)}."
+        f"{' ' + cross_fit_sentence(card) if is_cross_fitted(card, name) else ''}</p>"
     )
 
 
@@ -155,14 +166,25 @@ def cell(evaluation: Evaluation, key: str) -> str:
     return f"{measure.value:.3f} <span>{format_interval(measure, 3)}</span>" if measure.value == measure.value else "–"
 
 
+def show_calibration(card: ModelCard) -> None:
+    """Draw the table of calibration measures, where the card has them."""
+    if found := calibration_table(card, evaluation_names(card)):
+        st.html(found)
+
+
+def show_conformal_sets(card: ModelCard) -> None:
+    """Draw the table of conformal sets, where the card has them."""
+    if found := conformal_table(card):
+        st.html(found)
+
+
 def show_purposes(card: ModelCard) -> None:
     """Draw the alternative operating points."""
     if not card.purposes:
         return
     rows = "".join(
         f"<tr><th>{PURPOSE_NAMES.get(one.purpose, words(one.purpose))}</th>"
-        f"<td>{one.probability:.3f}</td><td>{format_rate(one.sensitivity, 3)}</td>"
-        f"<td>{format_rate(one.specificity, 3)}</td></tr>"
+        f"<td>{one.probability:.3f}</td>{purpose_cells(card, one.purpose, one.sensitivity, one.specificity)}</tr>"
         for one in card.purposes
     )
     adjusted = [
@@ -174,7 +196,8 @@ def show_purposes(card: ModelCard) -> None:
     st.html(
         '<table class="pl-table"><caption>Alternative operating points</caption>'
         f"<tr><th>Purpose</th><th>Threshold</th><th>Sensitivity</th><th>Specificity</th></tr>{rows}</table>"
-        '<p class="pl-note">Measured on the validation patients. Default operating point: '
+        f'<p class="pl-note">{purposes_sentence(card)} '
+        "Default operating point: "
         f"{card.operating_point.probability:.2f}.{order}</p>"
     )
 
