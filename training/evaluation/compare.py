@@ -23,12 +23,12 @@ from model.area_intervals import auroc_influence
 from model.calibration import probabilities
 from model.card import Evaluation, GroupResult, Measure
 from model.engine import Classifier
-from model.intervals import design_effect, difference_interval, members, proportion_influence, wilson
+from model.intervals import design_effect, difference_interval, members, proportion, proportion_influence, wilson
 from model.metrics import RESAMPLES, evaluate, measures, percentile_interval, resampled
 from training.data.sample import Sample
 from training.data.style_features import StyleFeatures
 from training.evaluation.evaluate import Failures, Seen, plain, score_side_by_side
-from training.evaluation.groups import group_results, groups_to_text, memberships, styles_of
+from training.evaluation.groups import MIN_FILMS, group_results, groups_to_text, memberships, styles_of
 
 Array = npt.NDArray[Any]
 COMPARED = ("auroc", "accuracy", "sensitivity", "specificity", "ece")
@@ -97,13 +97,24 @@ class Disagreement:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupDifference:
+    """Difference a − b of the "sensitivity" or "specificity" in one group, with its paired interval by patient."""
+
+    kind: str
+    name: str
+    rate: str
+    difference: Measure
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """Two classifiers on the same n radiographs; every difference is a − b.
 
     `differences` has the keys of `COMPARED`, with paired intervals by patient.
     `disagreeing` holds the radiographs with the largest differences in probability, largest first. `groups_a` and
     `groups_b` are the results by style, source, unit, age and projection; the styles are those of the first card that
-    has any.
+    has any. `group_differences` has the rates of the groups with enough radiographs; it is empty in earlier
+    comparisons.
     """
 
     n: int
@@ -117,6 +128,7 @@ class Comparison:
     disagreeing: tuple[Disagreement, ...]
     groups_a: tuple[GroupResult, ...] = ()
     groups_b: tuple[GroupResult, ...] = ()
+    group_differences: tuple[GroupDifference, ...] = ()
 
 
 def delong(labels: Array, scores_a: Array, scores_b: Array, patients: Sequence[str] | None = None) -> DeLong:
@@ -238,7 +250,12 @@ def compare_classifiers(
         group_results(members, labels, one.probabilities, one.operating_point, patients) for one in (first, second)
     ]
     comparison = compare_scores(labels, patients, first, second, most)
-    return replace(comparison, groups_a=groups[0], groups_b=groups[1]), used, failures
+    differences = group_differences(members, labels, patients, first, second)
+    return (
+        replace(comparison, groups_a=groups[0], groups_b=groups[1], group_differences=differences),
+        used,
+        failures,
+    )
 
 
 def compare_scores(
@@ -292,6 +309,44 @@ def compare_scores(
     )
 
 
+def group_differences(
+    groups: Mapping[str, Sequence[str]], labels: Array, patients: Sequence[str], a: Scores, b: Scores
+) -> tuple[GroupDifference, ...]:
+    """Return the differences a − b of sensitivity and specificity in every group with enough radiographs.
+
+    Parameters
+    ----------
+    groups
+        From `training.evaluation.groups.memberships`.
+    labels
+        int (n,) in {0, 1}.
+    patients
+        (n,): the patient of each radiograph.
+    a, b
+        Probabilities (n,) and operating points.
+
+    References
+    ----------
+    Newcombe 1998, method 10, doi 10.1002/(SICI)1097-0258(19981130)17:22<2635::AID-SIM954>3.0.CO;2-C
+    """
+    y = np.asarray(labels).astype(int)
+    member, found = members(patients, len(y)), []
+    for kind, each in groups.items():
+        names = np.array(each)
+        for name in sorted(set(each)):
+            for rate, label in (("sensitivity", 1), ("specificity", 0)):
+                among = (names == name) & (y == label)
+                if among.sum() < MIN_FILMS:
+                    continue
+                own = [
+                    proportion(((s.probabilities >= s.operating_point) == (y == 1))[among], member[among])
+                    for s in (a, b)
+                ]
+                difference = _paired_rate(own[0], own[1], y, (a, b), among, member)
+                found.append(GroupDifference(kind, name, rate, difference))
+    return tuple(found)
+
+
 def _side(scores: Scores, evaluation: Evaluation) -> Side:
     return Side(scores.version, scores.operating_point, {name: evaluation.measures[name] for name in COMPARED})
 
@@ -309,6 +364,13 @@ def _paired(
             return Measure(0.0, 0.0, 0.0)
         return difference_interval(a, b, *(np.bincount(member, one) for one in influences))
     among = {"accuracy": y >= 0, "sensitivity": y == 1, "specificity": y == 0}[name]
+    return _paired_rate(a, b, y, sides, among, member)
+
+
+def _paired_rate(
+    a: Measure, b: Measure, y: Array, sides: tuple[Scores, Scores], among: npt.NDArray[np.bool_], member: Array
+) -> Measure:
+    """Return the difference of the shares a and b of right calls `among` the radiographs, with its paired interval."""
     right = [((one.probabilities >= one.operating_point) == (y == 1))[among] for one in sides]
     if len({bool(one) for one in right[0] == right[1]}) > 1:
         by_patient = (np.bincount(member[among], proportion_influence(one)) for one in right)

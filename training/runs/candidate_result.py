@@ -10,7 +10,7 @@ from typing import Any
 from core.errors import DatasetError
 from core.json_text import parse_json
 from model.card import Evaluation, Measure, evaluation_from, group_from
-from training.evaluation.compare import Comparison, DeLong, Disagreement, McNemar, Side
+from training.evaluation.compare import Comparison, DeLong, Disagreement, GroupDifference, McNemar, Side
 from training.evaluation.evaluate import plain
 from training.evaluation.robustness import RobustnessRow
 from training.runs.held_out import Split, TrainingOverlap
@@ -115,6 +115,10 @@ def _comparison_from(values: Mapping[str, Any]) -> Comparison:
             "differences": _measures(values["differences"]),
             "groups_a": tuple(map(group_from, values.get("groups_a", ()))),
             "groups_b": tuple(map(group_from, values.get("groups_b", ()))),
+            "group_differences": tuple(
+                GroupDifference(row["kind"], row["name"], row["rate"], Measure(**row["difference"]))
+                for row in values.get("group_differences", ())
+            ),
             "disagreeing": tuple(Disagreement(**film) for film in values["disagreeing"]),
         }
     )

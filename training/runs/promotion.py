@@ -190,7 +190,9 @@ def _calibration(_: ModelCard, c: CandidateComparison, limits: Limits) -> tuple[
 
 
 def _worst_group(_: ModelCard, c: CandidateComparison, limits: Limits) -> tuple[bool, str]:
-    return judge_groups(c.evaluation.groups, c.evaluation_against.groups, limits.group_rate)
+    return judge_groups(
+        c.evaluation.groups, c.evaluation_against.groups, limits.group_rate, c.comparison.group_differences
+    )
 
 
 _ON_THE_COMPARISON: dict[str, Callable[[ModelCard, CandidateComparison, Limits], tuple[bool, str]]] = {

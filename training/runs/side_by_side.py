@@ -6,6 +6,7 @@ maps are drawn for the radiographs with the largest disagreement. See `training.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -29,9 +30,9 @@ from model.overlay import overlay
 from model.registry import version_folder
 from training.data.sample import CLASSES, Sample, digest
 from training.data.style_features import StyleFeatures
-from training.evaluation.compare import Comparison, Disagreement, Scores, compare_scores
+from training.evaluation.compare import Comparison, Disagreement, Scores, compare_scores, group_differences
 from training.evaluation.evaluate import evaluate_scores, score_side_by_side
-from training.evaluation.groups import styles_of
+from training.evaluation.groups import memberships, styles_of
 from training.evaluation.looks import recorder
 from training.evaluation.robustness import PERTURBATIONS, robustness
 from training.runs import candidate, processes
@@ -102,7 +103,10 @@ def compare_run(
         Scores(one.version, probabilities(row, one.card.calibration), one.card.operating_point.probability)
         for one, row in zip((own, other), logits, strict=True)
     )
-    comparison = compare_scores(labels, patients, first, second)
+    comparison = dataclasses.replace(
+        compare_scores(labels, patients, first, second),
+        group_differences=group_differences(memberships(used, styles), labels, patients, first, second),
+    )
     status.phase("drawing the radiographs with the largest disagreement")
     films = tuple(
         _drawn(folder, place, used[film.index], film, own, other)

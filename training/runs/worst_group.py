@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from core.formatting import format_difference, format_estimate
 from model.card import GroupResult, Measure
+from training.evaluation.compare import GroupDifference
 
 RATES = ("sensitivity", "specificity")
 
@@ -23,7 +25,9 @@ class GroupRate:
     difference: Measure
 
 
-def paired_rates(own: Sequence[GroupResult], other: Sequence[GroupResult]) -> list[GroupRate]:
+def paired_rates(
+    own: Sequence[GroupResult], other: Sequence[GroupResult], differences: Sequence[GroupDifference] = ()
+) -> list[GroupRate]:
     """Return the rates that both versions have in the same groups with enough radiographs.
 
     Parameters
@@ -31,16 +35,20 @@ def paired_rates(own: Sequence[GroupResult], other: Sequence[GroupResult]) -> li
     own, other
         Results by group of the candidate and of the version in use, on the same radiographs.
 
+    differences
+        Paired differences in the same groups; empty in a comparison of an earlier version, whose intervals are then
+        Newcombe's for independent rates: too wide, so that they name no group by chance.
+
     Returns
     -------
     list of GroupRate
-        The candidate's largest loss first. The interval of a difference is Newcombe's for independent rates, which is
-        too wide for rates on the same radiographs: the rule names no group by chance.
+        The candidate's largest loss first.
 
     References
     ----------
     Newcombe 1998, doi 10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I
     """
+    paired = {(one.kind, one.name, one.rate): one.difference for one in differences}
     theirs = {(group.kind, group.name): group for group in other}
     found = []
     for mine in own:
@@ -49,11 +57,17 @@ def paired_rates(own: Sequence[GroupResult], other: Sequence[GroupResult]) -> li
         for rate in RATES:
             a, b = getattr(mine, rate), getattr(same, rate)
             if not math.isnan(a.value) and not math.isnan(b.value):
-                found.append(GroupRate(f"{mine.kind} {mine.name}", rate, a, b, _difference(a, b)))
+                difference = paired.get((mine.kind, mine.name, rate)) or _difference(a, b)
+                found.append(GroupRate(f"{mine.kind} {mine.name}", rate, a, b, difference))
     return sorted(found, key=lambda one: (one.difference.high, one.own.high, one.group, one.rate))
 
 
-def judge_groups(own: Sequence[GroupResult], other: Sequence[GroupResult], least: float) -> tuple[bool, str]:
+def judge_groups(
+    own: Sequence[GroupResult],
+    other: Sequence[GroupResult],
+    least: float,
+    differences: Sequence[GroupDifference] = (),
+) -> tuple[bool, str]:
     """Judge a candidate by its worst group.
 
     Parameters
@@ -62,21 +76,25 @@ def judge_groups(own: Sequence[GroupResult], other: Sequence[GroupResult], least
         As in `paired_rates`.
     least
         Sensitivity and specificity below which, by the upper end of the interval, no group may be; in [0, 1].
+    differences
+        As in `paired_rates`.
 
     Returns
     -------
     tuple of (bool, str)
         Whether the rule is met, and the figures in a sentence.
     """
-    rates = paired_rates(own, other)
+    rates = paired_rates(own, other, differences)
     if not rates:
         return True, "The data name no group with enough radiographs to tell."
-    lost = rates[0]
-    if lost.difference.high < 0:
+    # One of many groups is worse by chance: the interval that decides is widened for the number of rates (Bonferroni).
+    wider = NormalDist().inv_cdf(1 - 0.025 / len(rates)) / NormalDist().inv_cdf(0.975)
+    lost = min(rates, key=lambda one: one.difference.value + wider * (one.difference.high - one.difference.value))
+    if lost.difference.value + wider * (lost.difference.high - lost.difference.value) < 0:
         return False, (
             f"In {lost.group} the {lost.rate} is {format_estimate(lost.own, 3)} against "
             f"{format_estimate(lost.other, 3)}, difference {format_difference(lost.difference)}: clearly lower than "
-            "that of the classifier in use."
+            "that of the classifier in use, allowing for the number of groups."
         )
     poor = min(rates, key=lambda one: (one.own.high, one.group))
     words = f"Worst group of the candidate: {poor.group}, {poor.rate} {format_estimate(poor.own, 3)}"

@@ -31,7 +31,7 @@ from tests.comparisons import (
 )
 from training.__main__ import main
 from training.data.audit import Issue
-from training.evaluation.compare import Scores, compare_scores
+from training.evaluation.compare import Scores, compare_scores, group_differences
 from training.evaluation.groups import group_results
 from training.runs.candidate_result import CandidateComparison, result_from_json, result_to_json
 from training.runs.held_out import TrainingOverlap
@@ -298,3 +298,44 @@ def test_groups_survive_the_file_of_a_comparison() -> None:
     back = result_from_json(result_to_json(result))
     assert [group.name for group in back.evaluation.groups] == ["new", "old"]
     assert not rules(comparison=back)["Worst group"].passed
+
+
+def paired(own: np.ndarray, other: np.ndarray, patients: Sequence[str] = PATIENTS) -> CandidateComparison:
+    """Both versions on the same films of two units, with the paired differences."""
+    units = {"unit": ["new" if i % 2 == 0 else "old" for i in range(N)]}
+    found = group_differences(units, LABELS, patients, Scores(NEW, own, 0.5), Scores(OLD, other, 0.5))
+    result = with_groups(*(group_results(units, np.asarray(LABELS), p, 0.5, patients) for p in (own, other)))
+    return dataclasses.replace(result, comparison=dataclasses.replace(result.comparison, group_differences=found))
+
+
+def test_a_loss_on_the_same_films_of_a_group_blocks_where_independent_rates_would_not() -> None:
+    # Of 30 normals of the unit both call 9 pneumonia, the candidate 8 others too: 0.433 against 0.700.
+    before, after = called(0.3), called(0.567)
+    result = paired(after, before)
+    loss = next(d for d in result.comparison.group_differences if (d.name, d.rate) == ("new", "specificity"))
+    assert loss.difference.value == pytest.approx(-8 / 30) and loss.difference.high < -0.05
+    blocked = rules(comparison=result)["Worst group"]
+    assert not blocked.passed and "In unit new the specificity is 0.433" in blocked.sentence
+    assert "against 0.700" in blocked.sentence
+    unpaired = with_groups(result.evaluation.groups, result.evaluation_against.groups)
+    assert rules(comparison=unpaired, limits=Limits(group_rate=0.0))["Worst group"].passed
+    back = result_from_json(result_to_json(result))
+    assert rules(comparison=back)["Worst group"] == blocked, "the differences survive the comparison's file"
+
+
+def test_a_difference_by_chance_in_a_group_does_not_block() -> None:
+    before, after = called(0.3), called(0.3)
+    normals = [i for i in range(0, N, 2) if not LABELS[i]]
+    after[normals[:3]], after[normals[-5:]] = 0.1, 0.9  # 5 lost, 3 gained
+    assert rules(comparison=paired(after, before))["Worst group"].passed
+    # The ten lost films of five patients say less than those of ten.
+    few = [f"patient{i // 4}" for i in range(N)]
+    alone, shared = (
+        next(
+            d.difference
+            for d in paired(called(0.63), called(0.3), who).comparison.group_differences
+            if (d.name, d.rate) == ("new", "specificity")
+        )
+        for who in (PATIENTS, few)
+    )
+    assert shared.high > alone.high
