@@ -18,13 +18,13 @@ from tests.phantoms import write_dataset
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 PASSWORD = "a long enough sentence"
-FILMS = 26
+FILMS = 40
 TRAINED = ".st-key-figure_training .js-plotly-plot"
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder, and drawn films of 13 children of each class, of whom two are held out, below a data root."""
+    """A data folder, and drawn films of 20 children of each class, of whom two are held out, below a data root."""
     home = tmp_path_factory.mktemp("retrain")
     write_dataset(home / "hospital" / "films", FILMS)
     return home
@@ -71,6 +71,7 @@ def points_drawn(page: Any) -> int:
 def train(page: Any, settings: Settings, architecture: str | None) -> str:
     """Audit the dataset, train on it and return the version that came of it."""
     before = {path.parent.name for path in settings.versions_dir.glob("*/card.json")}
+    page.get_by_text(f"Split by patient: {2 * FILMS} radiographs of {FILMS} patients.").wait_for()
     page.get_by_role("button", name="Audit dataset").click()
     step(page, re.compile("Audit of .*"))
     page.get_by_role("button", name="Continue to training").click()
@@ -94,6 +95,7 @@ def train(page: Any, settings: Settings, architecture: str | None) -> str:
     drawn = points_drawn(page)
     page.get_by_role("button", name="Compare with the classifier in use").wait_for()
     assert points_drawn(page) >= drawn > 0
+    page.get_by_text("On both sides: 0 patients and 0 groups of identical radiographs.").wait_for()
     (made,) = {path.parent.name for path in settings.versions_dir.glob("*/card.json")} - before
     return made
 
@@ -135,7 +137,7 @@ def test_a_small_network_is_trained_promoted_and_rolled_back(browser: Any, retra
     for query in ("?step=decide", "?step=train&run=2026.11.21-120000", ""):
         page = open_page(browser, f"{address}/retrain{query}")
         step(page, re.compile("Sign in as administrator|Set the administrator"))
-        assert page.get_by_text(SAFETY).count() == 1 and page.get_by_text("Dataset on the server").count() == 0
+        assert page.get_by_text(SAFETY).count() == 1 and page.get_by_text("Datasets on the server").count() == 0
         assert page.get_by_role("button", name=re.compile("Roll back|Cancel training|Audit")).count() == 0
         if query:
             page.close()

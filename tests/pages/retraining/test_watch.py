@@ -42,7 +42,7 @@ POINTS = [
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "films & more"
-    write_dataset(folder, 2, size=(60, 70))
+    write_dataset(folder, 4, size=(60, 70))
     for patient in range(20, 31):  # with the two that are drawn 13 of each class, of whom two are held out
         for name in (f"NORMAL/IM-{patient:04d}-0001.png", f"PNEUMONIA/person{patient}_virus_1.png"):
             (folder / name).write_bytes(as_png(np.full((16, 16), 4 * patient, np.uint8)))
