@@ -149,7 +149,8 @@ def show_preview(found: PatientPreview) -> None:
         for rule, n in sorted(found.rules.items(), key=lambda one: -one[1])
     )
     examples = "".join(
-        f"<tr><th>{escape(file)}</th><td>→ {escape(patient)}</td></tr>" for file, patient in found.examples
+        f"<tr><th>{escape(file)}</th><td>→ {escape(patient_in_words(patient))}</td></tr>"
+        for file, patient in found.examples
     )
     st.html(
         f'<table class="pl-facts">{rules}</table><p class="pl-name"><span>Examples</span></p>'
@@ -160,6 +161,11 @@ def show_preview(found: PatientPreview) -> None:
         st.html(f'<section class="pl-warning">{"".join(f"<p>{escape(one)}</p>" for one in said)}</section>')
     if found.skipped:
         st.html(f'<p class="pl-note">Skipped files: {escape(skipped_in_words(found.skipped))}.</p>')
+
+
+def patient_in_words(patient: str) -> str:
+    """Return a patient's name, or that it is unknown where a file counts as its own patient."""
+    return "unknown" if patient.split(": ", 1)[-1].startswith("file ") else patient
 
 
 def start_audit(settings: Settings, datasets: Sequence[Dataset], pattern: str) -> None:

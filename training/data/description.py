@@ -39,7 +39,7 @@ MOST_CHARACTERS = 500
 # The names of both classes: "IM-0115-0001" alone is also how viewers export anybody's films.
 _KERMANY_NAMES = {
     0: re.compile(r"(?:NORMAL2-)?IM-\d{4}-\d{4}(?:-\d{4})?|NORMAL-\d+-\d+"),
-    1: re.compile(r"person\d+_(?:bacteria|virus)_\d+|(?:BACTERIA|VIRUS)-\d+-\d+"),
+    1: re.compile(r"person\d+_(?:bacteria|virus)_\d+(?:_\d+)?|(?:BACTERIA|VIRUS)-\d+-\d+"),
 }
 _BANDS = (("under 1 year", 0, 1), ("1–5 years", 1, 6), ("6–17 years", 6, 18), ("18 years and older", 18, 200))
 

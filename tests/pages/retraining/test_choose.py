@@ -213,6 +213,7 @@ def test_several_datasets_are_audited_together_with_their_patients_shown(
     said = text(app)
     assert "by file for the other 20 radiographs" in said and "files that are no pictures (1)" in said
     assert "Training<span>server/b</span></th><td>10</td><td>10</td>" in said
+    assert "→ unknown</td>" in said and "→ a: IM-1</td>" in said
     press(app, r"Use (.*)_\d+: 5 patients")
     said = text(app)
     assert "Split by patient: 22 radiographs of 7 patients." in said and "Patient pattern</th><td>21 files" in said
