@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,9 @@ def _add(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _list(json_file: Path | None, settings: Settings) -> int:
-    from records.test_sets import looks, seen
+    from records.test_sets import looks, seen, verify_ledger
 
+    faults = verify_ledger(settings).faults
     every = looks(settings)
     rows = []
     for one in seen(settings):
@@ -106,7 +108,9 @@ def _list(json_file: Path | None, settings: Settings) -> int:
                 )
             )
     _write(json_file, rows)
-    if not rows:
+    for fault in faults:
+        print(printable(f"warning: {fault}"), file=sys.stderr)
+    if not rows and not faults:
         print("No test set yet. Name one: python -m training test-set add ward-2026 --data films/test")
     return 0
 

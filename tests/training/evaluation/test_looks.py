@@ -69,6 +69,10 @@ def test_commands_record_and_say_so(ward: Path, tmp_path: Path, capsys: pytest.C
     ledger = tmp_path / "data" / LEDGER
     ledger.write_text(ledger.read_text().replace('"compare"', '"audit"'))
     assert main(["test-set", "verify"]) == 1 and "was changed or removed" in capsys.readouterr().out
+    ledger.unlink()
+    assert main(["test-set", "list"]) == 0
+    listed = capsys.readouterr()
+    assert "0 are there: lines were removed" in listed.err and "No test set yet" not in listed.out
 
 
 def test_the_python_interface_and_runs_record(ward: Path, tmp_path: Path) -> None:
