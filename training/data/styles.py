@@ -268,7 +268,7 @@ def style_model_from_values(values: Any) -> StyleModel:
 
 
 def read_style_model(path: Path) -> StyleModel:
-    """Read the style model from the file `path`, which `python -m training audit --json` wrote.
+    """Read the style model from the file `path`, which the command `audit` wrote with `--json`.
 
     Raises
     ------
