@@ -130,6 +130,11 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
     if not path.is_file():
         raise DatasetError(f"expected a table. Received: {path}", advice="Name a file that exists on this machine.")
     columns = columns_of(path)
+    if not columns:
+        raise DatasetError(
+            f"expected names of columns in {path.name}. Received: none that can be read",
+            advice="Save the table as CSV in UTF-8, with the names of the columns in its first line, or as Parquet.",
+        )
     if absent := [name for name in NEEDED if name not in columns]:
         raise DatasetError(
             f"expected the columns {' and '.join(NEEDED)} in {path.name}. Received: {describe(columns)}",

@@ -102,7 +102,7 @@ def test_tables_that_mean_nothing_are_refused_with_the_place(
 
 def test_a_damaged_parquet_file_and_two_tables_are_refused(tmp_path: Path) -> None:
     (tmp_path / "films.parquet").write_bytes(b"PAR1 and nothing else")
-    with pytest.raises(DatasetError, match="columns path and label"):
+    with pytest.raises(DatasetError, match="names of columns"):
         scan(tmp_path / "films.parquet")
     films(tmp_path, "a.png", "b.png")
     table(tmp_path, "a.png,0", "b.png,1", name="one.csv")
@@ -132,3 +132,11 @@ def test_a_link_out_of_the_folder_is_for_the_command_line_alone(tmp_path: Path) 
     assert len(scan(tmp_path / "films").train) == 2
     with pytest.raises(DatasetError, match="below the table's folder in line 2"):
         list(pictures(tmp_path / "films"))
+
+
+@pytest.mark.parametrize(("name", "content"), [("t.csv", "path,label\n".encode("utf-16")), ("t.parquet", b"none")])
+def test_a_table_in_another_encoding_is_not_said_to_lack_a_column(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DatasetError, match="that can be read") as refused:
+        scan(tmp_path / name)
+    assert "UTF-8" in refused.value.advice
