@@ -263,7 +263,7 @@ def style_model_from_values(values: Any) -> StyleModel:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DatasetError(
             f"expected a style model. Received: {error!r}",
-            advice="Audit the training data again with python -m training audit --json FILE.",
+            advice="Audit the training data again with python -m training audit --data DIR --json FILE.",
         ) from error
 
 
