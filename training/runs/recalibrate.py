@@ -191,7 +191,8 @@ def _check_same(card: ModelCard, loaded: LoadedFolder) -> None:
     if card.data.get("digest") != digest(loaded.samples) or counts != known:
         raise DatasetError(
             f"expected the radiographs that {card.version} was trained with. Received: other radiographs",
-            advice="Name the folder that the version was trained with, unchanged; or train a new version.",
+            advice="Name the folder that the version was trained with, unchanged. For a hospital's own radiographs, "
+            "name the version without --classifier: python -m training recalibrate VERSION --data DIR",
         )
     if HELD_OUT_DIGEST in card.data and card.data[HELD_OUT_DIGEST] != digest(held):
         raise DatasetError(
