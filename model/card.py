@@ -102,6 +102,26 @@ class GroupResult:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOutGroup:
+    """A group whose radiographs took no part in refitting the head, see `training.runs.left_out_heads`.
+
+    Attributes
+    ----------
+    without, reference
+        Results on its held-out radiographs, of the head refitted without the group and with all groups.
+    left_out
+        Radiographs of the group in training, without and with pneumonia.
+    differences
+        without − reference, for those of "auroc", "sensitivity" and "specificity" that can be measured.
+    """
+
+    without: GroupResult
+    reference: GroupResult
+    left_out: tuple[int, int]
+    differences: Mapping[str, Measure]
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Performance of a classifier on one set of radiographs, at its own operating point.
 
@@ -301,6 +321,9 @@ class ModelCard:
     cross_fit
         Figures of the operating points and sets on patients that took no part in choosing them, see
         `training.fitting.cross_fit`; the evaluations on validation are such figures then. Empty on older cards.
+    left_out, left_out_note
+        Results with each style, source and unit left out of the head in turn, the worst of each kind first, and what
+        they can show, or why there are none. Empty on older cards.
     """
 
     version: str
@@ -327,6 +350,8 @@ class ModelCard:
     styles: Mapping[str, Any] = field(default_factory=dict)
     conformal: tuple[ConformalSets, ...] = ()
     cross_fit: Mapping[str, Any] = field(default_factory=dict)
+    left_out: tuple[LeftOutGroup, ...] = ()
+    left_out_note: str = ""
 
 
 def card_to_json(card: ModelCard) -> str:
@@ -352,6 +377,7 @@ def card_from_json(text: str) -> ModelCard:
         values["purposes"] = tuple(PurposePoint(**one) for one in values.get("purposes", ()))
         values["conformal"] = tuple(ConformalSets(**one) for one in values.get("conformal", ()))
         values["robustness"] = tuple(dict(row) for row in values.get("robustness", ()))
+        values["left_out"] = tuple(_left_out_from(one) for one in values.get("left_out", ()))
         card = ModelCard(**values)
         _refuse_other_types(card)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -360,6 +386,16 @@ def card_from_json(text: str) -> ModelCard:
             advice="The classifier's card is damaged; install the version again.",
         ) from error
     return card
+
+
+def _left_out_from(values: Mapping[str, Any]) -> LeftOutGroup:
+    normal, pneumonia = values["left_out"]
+    return LeftOutGroup(
+        group_from(values["without"]),
+        group_from(values["reference"]),
+        (int(normal), int(pneumonia)),
+        {name: Measure(**one) for name, one in values["differences"].items()},
+    )
 
 
 def _refuse_other_types(value: Any) -> None:

@@ -6,16 +6,18 @@ device software functions (January 2025).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.formatting import format_estimate, format_percentage
-from model.card import Evaluation, ModelCard
+from core.formatting import format_difference, format_estimate, format_percentage
+from model.card import Evaluation, LeftOutGroup, Measure, ModelCard
 from model.known_data import KERMANY_DIGESTS, KERMANY_KNOWN
 
 NOT_STATED = "not stated"
 _PUBLISHED = "published"
+_CLASSES = ("no pneumonia", "pneumonia")
 _DATA = {
     "source": "Source",
     "licence": "Licence",
@@ -54,6 +56,9 @@ def card_sections(card: ModelCard) -> tuple[Section, ...]:
         Section("Model", rows=_model_rows(card)),
         Section("Training", rows=_training_rows(card)),
         Section("Performance (95 % intervals)", rows=_performance_rows(card)),
+        Section(
+            "Groups left out in turn", (card.left_out_note,) if card.left_out_note else (), left_out_rows(card.left_out)
+        ),
         Section("Operating points", rows=_point_rows(card)),
         Section("Notes", card.notes),
     )
@@ -154,6 +159,29 @@ def _performance_rows(card: ModelCard) -> tuple[tuple[str, str | None], ...]:
     rows: list[tuple[str, str | None]] = [(name, words(one)) for name, one in card.evaluations.items()]
     worst = _worst(card.robustness)
     return (*(rows or [("Evaluation", None)]), ("Under mild perturbations", worst))
+
+
+def left_out_rows(groups: tuple[LeftOutGroup, ...]) -> tuple[tuple[str, str | None], ...]:
+    """Return the results of `groups` left out in turn: the name of each with its figures and their differences."""
+
+    def words(one: LeftOutGroup) -> str:
+        said = []
+        for label, name, has_films in (
+            ("AUROC", "auroc", True),
+            ("sensitivity", "sensitivity", one.without.tp + one.without.fn),
+            ("specificity", "specificity", one.without.tn + one.without.fp),
+        ):
+            measure: Measure = getattr(one.without, name)
+            if not math.isnan(measure.value):
+                drop = f" ({format_difference(one.differences[name])})" if name in one.differences else ""
+                said.append(f"{label} {format_estimate(measure, 3)}{drop}")
+            else:
+                said.append(f"{label} not measured" + ("" if has_films else ": no such film held out"))
+        normal, pneumonia = one.left_out
+        alone = f"; training has it with {_CLASSES[bool(pneumonia)]} only" if not (normal and pneumonia) else ""
+        return f"n = {one.without.n}; {', '.join(said)}{alone}"
+
+    return tuple((f"{one.without.kind} {one.without.name}", words(one)) for one in groups)
 
 
 def _worst(robustness: tuple[Mapping[str, Any], ...]) -> str | None:

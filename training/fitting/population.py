@@ -85,6 +85,20 @@ class GateFeatures:
     last: Float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PooledFeatures:
+    """Mean of the last map, float32 (n, channels), of the radiographs whose places in the dataset `index`, (n,), holds.
+
+    Where the head is linear on it, these are the features that the head reads.
+    """
+
+    index: npt.NDArray[np.int_]
+    features: Float
+
+
+Keep = Callable[[PooledFeatures], object]
+
+
 def learn_population(
     network: Any,
     architecture: str,
@@ -93,6 +107,7 @@ def learn_population(
     seed: int,
     tick: Tick | None = None,
     fills_border: bool = False,
+    keep: Keep | None = None,
 ) -> TrainingPopulation | None:
     """Fit the training population of a network.
 
@@ -112,6 +127,9 @@ def learn_population(
         Called with the number of pictures done since the last call, `population_pictures` in all.
     fills_border
         Whether margins continue over black borders, as in service.
+    keep
+        Called with the features of at most `FILMS` training and `HELD_OUT` held-out radiographs as they are, where the
+        head is linear on them.
 
     Returns
     -------
@@ -119,7 +137,7 @@ def learn_population(
         None for too few radiographs.
     """
     from model.networks.graphs import forward_function
-    from model.networks.layers import gate_layers
+    from model.networks.layers import evidence_layer, gate_layers
 
     layers = gate_layers(network, architecture)
     forward = forward_function(network, layers)
@@ -136,7 +154,8 @@ def learn_population(
         return np.concatenate([one for one, _ in parts]), np.concatenate([other for _, other in parts])
 
     channels = int(network.get_layer(layers[0]).output.shape[-1])
-    return fit_population(extract, layers, channels, loaded.pictures, loaded.labels, loaded.held_out, seed)
+    kept = keep if evidence_layer(network)[1] else None
+    return fit_population(extract, layers, channels, loaded.pictures, loaded.labels, loaded.held_out, seed, kept)
 
 
 def fit_population(
@@ -147,6 +166,7 @@ def fit_population(
     labels: npt.NDArray[np.int_],
     held_out: npt.NDArray[np.bool_],
     seed: int,
+    keep: Keep | None = None,
 ) -> TrainingPopulation | None:
     """Fit the training population of squashed pictures.
 
@@ -167,6 +187,8 @@ def fit_population(
         (n,), bool: True for validation.
     seed
         Of perturbations and draws.
+    keep
+        Called with the means of the last map of the sets "films" and "held_out"; None keeps none.
 
     Returns
     -------
@@ -201,6 +223,9 @@ def fit_population(
         "held_out_recoded": np.stack(recoded),
     }
     seen = {name: GateFeatures(*extract(one)) for name, one in sets.items()}
+    if keep is not None:
+        index = np.concatenate((own[: counts["films"]], others[: counts["held_out"]]))
+        keep(PooledFeatures(index, np.concatenate((seen["films"].last, seen["held_out"].last))))
     return fit_gate_features(
         seen, poses, labels[own[: counts["films"]]], labels[others[: counts["held_out"]]], layers, channels
     )

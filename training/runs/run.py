@@ -30,6 +30,7 @@ from core.progress import Progress, Report, counted
 from core.settings import Settings
 from model.calibration import probabilities
 from model.card import Evaluation, ModelCard
+from model.card_sections import left_out_rows
 from model.engine import Classifier, wrap_network
 from model.networks.graphs import logit_function
 from model.networks.weights import load_network, round_to_half, save_network
@@ -51,7 +52,7 @@ from training.fitting.fit import TrainingData, fit, precision_policy, predict_lo
 from training.fitting.head import fit_head
 from training.fitting.initial_weights import build_initial_network, initial_weights_name
 from training.fitting.model_card import Predict, calibration_pictures, libraries, make_card
-from training.fitting.population import learn_population, population_pictures
+from training.fitting.population import Keep, PooledFeatures, learn_population, population_pictures
 from training.fitting.trainer import CHECKPOINT, read_checkpoint
 from training.runs import processes
 from training.runs.event_log import event_log
@@ -59,6 +60,7 @@ from training.runs.held_out import keeps_duplicates
 from training.runs.jobs import started_by
 from training.runs.learned_films import save_films
 from training.runs.leave_out import leave_out
+from training.runs.left_out_heads import MEASURED, NOT_MEASURED, leave_out_in_turn
 from training.runs.progress import forget_points, recorded
 from training.runs.request import RunRequest, announce_version, finished_version, read_config, read_request
 
@@ -144,7 +146,9 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
     card = _by_group(
         card, audit, loaded, lambda pictures: predict_logits(forward, pictures, config.input_px, mirror=config.mirror)
     )
-    population = _population(network, config, loaded, report)
+    pooled: list[PooledFeatures] = []
+    population = _population(network, config, loaded, report, pooled.append)
+    card = _left_out(card, audit, loaded, pooled, report)
     classifier = wrap_network(network, card, population)
     looked = recorder(settings, "train", started_by(run_dir))
     evaluations = _further_evaluations(classifier, loaded.folder, request, report, looked)
@@ -299,7 +303,7 @@ def _by_group(card: ModelCard, audit: Audit, loaded: LoadedFolder, predict: Pred
 
 
 def _population(
-    network: keras.Model, config: TrainingConfig, loaded: LoadedFolder, report: Report
+    network: keras.Model, config: TrainingConfig, loaded: LoadedFolder, report: Report, keep: Keep
 ) -> TrainingPopulation | None:
     """Fit the population for the gate; None where there are too few radiographs, or it is not requested."""
     total = population_pictures(int((~loaded.held_out).sum()), int(loaded.held_out.sum()))
@@ -313,7 +317,21 @@ def _population(
         config.seed,
         counted(report, "fitting the training population", total),
         config.fills_border,
+        keep,
     )
+
+
+def _left_out(
+    card: ModelCard, audit: Audit, loaded: LoadedFolder, pooled: list[PooledFeatures], report: Report
+) -> ModelCard:
+    """Return the card with the results of leaving styles, sources and units out in turn."""
+    report(Progress("leaving styles, sources and units out in turn"))
+    styles = [audit.style_of.get(loaded.folder.name_of(sample), "") for sample in loaded.samples]
+    groups = memberships(loaded.samples, styles)
+    found = leave_out_in_turn(pooled[0], loaded.samples, loaded.held_out, groups) if pooled else ()
+    for name, words in left_out_rows(found):
+        report(Progress(f"without {name}: {words}"))
+    return dataclasses.replace(card, left_out=found, left_out_note=MEASURED if found else NOT_MEASURED)
 
 
 def _further_evaluations(

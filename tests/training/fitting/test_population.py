@@ -16,7 +16,7 @@ from model.registry import file_sha256, read_card
 from tests.fake_classifier import fake_card
 from tests.phantoms import as_png, chest
 from training.fitting import population as fitting
-from training.fitting.population import choose_limits, fit_population, population_pictures
+from training.fitting.population import PooledFeatures, choose_limits, fit_population, population_pictures
 from training.fitting.synthetic_outliers import KINDS, draw_synthetic_outliers
 
 PX = 48
@@ -151,8 +151,14 @@ def test_as_many_pictures_are_looked_at_as_was_said(films: Pictures, monkeypatch
         return extract(pictures)
 
     held_out = np.arange(40) >= 25
-    assert fit_population(counting, ("a", "b"), CHANNELS, films[:40], np.arange(40) % 2, held_out, seed=0) is not None
-    assert sum(seen) == population_pictures(25, 15)
+    kept: list[PooledFeatures] = []
+    labels = np.arange(40) % 2
+    fitted = fit_population(counting, ("a", "b"), CHANNELS, films[:40], labels, held_out, seed=0, keep=kept.append)
+    assert fitted is not None
+    assert sum(seen) == population_pictures(25, 15), "features are kept without another pass"
+    (pooled,) = kept
+    assert sorted(pooled.index) == list(range(40))
+    assert np.array_equal(pooled.features, extract(films[pooled.index])[1])
 
 
 def test_every_kind_of_outlier_is_drawn_and_none_is_blank(films: Pictures) -> None:

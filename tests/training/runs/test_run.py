@@ -86,6 +86,7 @@ def test_killed_run_resumes_and_makes_a_version_with_its_card(trained: tuple[Pat
     assert card["data"]["train"]["NORMAL"] + card["data"]["validation"]["NORMAL"] == 12
     assert card["evaluations"]["validation"]["n"] == sum(card["data"]["validation"][c] for c in ("NORMAL", "PNEUMONIA"))
     assert card["preprocessing"]["input_px"] == 96
+    assert not card["left_out"] and "was not measured" in card["left_out_note"], "12 films make no population"
     # The drawn films have the names of Kermany's, which is all that is known of them beside what was stated.
     described = card["data"]["description"]
     assert described["ages"]["from"] == "published"
