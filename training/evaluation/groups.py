@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,28 @@ def styles_of(card: ModelCard, features: Sequence[StyleFeatures]) -> list[str]:
         If the card's style model is damaged.
     """
     return assign(style_model_from_values(card.styles), features) if card.styles else []
+
+
+def with_validation_groups(
+    card: ModelCard, samples: Sequence[Sample], styles: Sequence[str], p: npt.NDArray[np.float64]
+) -> ModelCard:
+    """Return a card whose evaluation on validation has the results by group, at the card's operating point.
+
+    Parameters
+    ----------
+    card
+        The card.
+    samples
+        The n radiographs of the evaluation.
+    styles
+        (n,): the style of each; empty where styles are unknown.
+    p
+        (n,), float64 in [0, 1]: their probabilities.
+    """
+    labels, patients = np.array([s.label for s in samples]), [s.patient for s in samples]
+    found = group_results(memberships(samples, styles), labels, p, card.operating_point.probability, patients)
+    validation = replace(card.evaluations["validation"], groups=found)
+    return replace(card, evaluations={**card.evaluations, "validation": validation})
 
 
 def age_band(years: float) -> str:

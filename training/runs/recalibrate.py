@@ -21,18 +21,23 @@ from core.files import make_folder
 from core.progress import Report, counted, ignore
 from core.settings import Settings
 from imaging.radiograph import enlarge
+from model.calibration import probabilities
 from model.card import Evaluation, ModelCard
 from model.engine import Classifier, wrap_network
 from model.population import TrainingPopulation, save_population
 from model.registry import add_version, next_version, verify, version_folder
 from records.activity import command_line_user
+from training.data.audit import audit_folder
 from training.data.data_request import AS_BEFORE, DataRequest
 from training.data.dataset import scan
 from training.data.loading import LoadedFolder, load_folder
 from training.data.patients import BEFORE_0_2
 from training.data.sample import CLASSES, digest
 from training.data.split import DUPLICATES_TOGETHER, HELD_OUT_DIGEST, PATIENT_RULES
-from training.evaluation.evaluate import evaluate_folder, evaluate_samples, labelled_test
+from training.data.style_features import StyleFeatures
+from training.data.styles import style_model_to_values
+from training.evaluation.evaluate import evaluate_folder, evaluate_samples, labelled_test, score_samples
+from training.evaluation.groups import styles_of, with_validation_groups
 from training.evaluation.looks import Recorder, recorder
 from training.fitting.config import TrainingConfig, config_from
 from training.fitting.model_card import calibrate_held_out, calibration_pictures
@@ -128,6 +133,10 @@ def recalibrate(
         ),
     )
     rescaled = dataclasses.replace(classifier, card=renewed)
+    renewed = _with_groups(rescaled, loaded, report)
+    if renewed.preprocessing["fills_border"] != bool(card.preprocessing.get("fills_border", False)):
+        renewed = dataclasses.replace(renewed, left_out=(), left_out_note="")  # measured on other pictures
+    rescaled = dataclasses.replace(classifier, card=renewed)
     looked = recorder(settings, "recalibrate", command_line_user())
     evaluations = _evaluations(rescaled, loaded, extra, report, looked)
     renewed = dataclasses.replace(renewed, evaluations={**renewed.evaluations, **evaluations})
@@ -213,6 +222,20 @@ def _scorer(classifier: Classifier, total: int, report: Report) -> Callable[[Any
         return np.concatenate(logits)
 
     return predict
+
+
+def _with_groups(classifier: Classifier, loaded: LoadedFolder, report: Report) -> ModelCard:
+    """Return the classifier's card with the styles of the data and the results on held-out patients by group."""
+    card, held = classifier.card, loaded.side(True)
+    if not card.styles:
+        folder = loaded.folder
+        total = len(folder.train) + len(folder.val) + len(folder.test)
+        model = audit_folder(folder, counted(report, "finding acquisition styles", total)).style_model
+        card = dataclasses.replace(card, styles={} if model is None else style_model_to_values(model))
+    features: list[StyleFeatures] = []
+    tick = counted(report, "evaluating held-out patients by group", len(held))
+    used, logits, _ = score_samples(classifier, held, tick, features=features if card.styles else None)
+    return with_validation_groups(card, used, styles_of(card, features), probabilities(logits, card.calibration))
 
 
 def _evaluations(

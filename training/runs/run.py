@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from core.errors import ClassifierError, DatasetError
 from core.files import clear_left_over, make_folder, write_atomically
@@ -45,7 +44,7 @@ from training.data.manifest import MANIFEST, write_manifest
 from training.data.sample import digest
 from training.data.styles import style_model_to_values
 from training.evaluation.evaluate import evaluate_folder, evaluate_samples, labelled_test
-from training.evaluation.groups import group_results, memberships
+from training.evaluation.groups import memberships, with_validation_groups
 from training.evaluation.looks import Recorder, recorder
 from training.fitting.config import TrainingConfig
 from training.fitting.fit import TrainingData, fit, precision_policy, predict_logits
@@ -291,13 +290,9 @@ def _by_group(card: ModelCard, audit: Audit, loaded: LoadedFolder, predict: Pred
     """Return the card with the styles of the data, and with the results on held-out patients by group."""
     held = loaded.side(True)
     styles = [audit.style_of.get(loaded.folder.name_of(sample), "") for sample in held]
-    labels, patients = np.array([s.label for s in held]), [s.patient for s in held]
     p = probabilities(predict(loaded.pictures[loaded.held_out]), card.calibration)
-    found = group_results(memberships(held, styles), labels, p, card.operating_point.probability, patients)
-    validation = dataclasses.replace(card.evaluations["validation"], groups=found)
     return dataclasses.replace(
-        card,
-        evaluations={**card.evaluations, "validation": validation},
+        with_validation_groups(card, held, styles, p),
         styles={} if audit.style_model is None else style_model_to_values(audit.style_model),
     )
 

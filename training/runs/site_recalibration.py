@@ -35,7 +35,9 @@ from records.activity import command_line_user
 from training.data.data_request import DataRequest
 from training.data.dataset import scan
 from training.data.sample import CLASSES, Sample, digest
+from training.data.style_features import StyleFeatures
 from training.evaluation.evaluate import evaluate_scores, score_samples
+from training.evaluation.groups import styles_of, with_validation_groups
 from training.evaluation.looks import recorder
 from training.fitting.calibrate import choose_operating_point
 from training.fitting.cross_fit import Scale, conformal_levels, cross_fit
@@ -108,9 +110,10 @@ def recalibrate_for_site(
     samples = (*found.train, *found.val, *found.test)
     refuse_few(samples)
     classifier = load_classifier(folder, architectures=settings.architectures)
-    used, logits, _ = score_samples(
-        classifier, samples, counted(report, "assessing the labelled radiographs", len(samples))
-    )
+    features: list[StyleFeatures] = []
+    tick = counted(report, "assessing the labelled radiographs", len(samples))
+    used, logits, _ = score_samples(classifier, samples, tick, features=features if card.styles else None)
+    styles = styles_of(card, features)
     numbers = refuse_few(used)
     recorder(settings, "recalibrate", who or command_line_user())(used, (version,), data.title)
     labels, patients = np.array([s.label for s in used]), [s.patient for s in used]
@@ -140,7 +143,7 @@ def recalibrate_for_site(
 
     scale = choose(everyone)
     measured = cross_fit(labels, logits, patients, choose, scale)
-    before = evaluate_scores(card, used, logits, "before recalibration")
+    before = evaluate_scores(card, used, logits, "before recalibration", styles)
     created = datetime.now(UTC)
     site = {
         "digest": digest(used),
@@ -166,6 +169,7 @@ def recalibrate_for_site(
         robustness=(),
         notes=(*card.notes, changed, *notes),
     )
+    renewed = with_validation_groups(renewed, used, styles, probabilities(logits, scale.calibration))
     make_folder(out)
     added = add_version(
         out,
@@ -173,7 +177,7 @@ def recalibrate_for_site(
         lambda path: shutil.copyfile(folder / card.weights_file, path),
         (lambda path: shutil.copyfile(folder / POPULATION, path)) if card.population_sha256 else None,
     )
-    return SiteReport(added, before, measured.evaluation, changed)
+    return SiteReport(added, before, renewed.evaluations["validation"], changed)
 
 
 def _refit(card: ModelCard, labels: Array, logits: Array, patients: list[str], with_slope: bool) -> Scale:

@@ -18,6 +18,7 @@ from model.registry import add_version, read_card, verify
 from records.activity import ACTIVITY
 from tests.phantoms import write_dataset
 from training.__main__ import main
+from training.data import style_audit
 from training.data.audit import audit_folder
 from training.data.dataset import scan_folder
 from training.data.loading import LoadedFolder, load_folder
@@ -64,6 +65,7 @@ def test_only_the_scale_is_new(
 ) -> None:
     settings, data, loaded = trained
     monkeypatch.setenv("PNEUMOLENS_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setattr(style_audit, "FEWEST_FILMS", 10)
     assert (
         main(
             [
@@ -89,6 +91,9 @@ def test_only_the_scale_is_new(
     assert after.operating_point.probability != 0.999
     assert after.evaluations["validation"].n == int(loaded.held_out.sum())
     assert after.evaluations["elsewhere"].n == 24
+    assert after.styles and not before.styles, "the styles are found where the card lacks them"
+    held_out = after.evaluations["validation"]
+    assert sum(group.n for group in held_out.groups if group.kind == "style") == held_out.n
     assert {e.operating_point for e in after.evaluations.values()} == {after.operating_point.probability}
     line = json.loads((settings.data_dir / ACTIVITY).read_text())
     assert (line["act"], line["outcome"], line["object"]) == ("recalibrate", "done", "2026.01.01-1")

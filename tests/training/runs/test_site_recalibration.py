@@ -125,3 +125,16 @@ def test_the_slope_is_refitted_where_many_patients_show_that_it_is_wrong(
     assert card.data["recalibrated_on"]["changed"] == "threshold, intercept and slope"
     found = card.evaluations["validation"].calibration
     assert found is not None and found.slope.low < 1 < found.slope.high
+
+
+def test_both_evaluations_are_told_by_source(installation: Settings, tmp_path: Path) -> None:
+    right = write_films(tmp_path / "right", 12, offset=0)
+    bright = write_films(tmp_path / "bright", 12, seed=1)
+    report = module.recalibrate_for_site(
+        installation, "2026.01.01-1", DataRequest((right, bright)), installation.versions_dir
+    )
+    card = renewed(installation)
+    assert card.evaluations["validation"] == report.after
+    for one in (card.evaluations["before_recalibration"], report.after):
+        sources = [group for group in one.groups if group.kind == "source"]
+        assert [(group.name, group.n) for group in sources] == [("bright", 48), ("right", 48)], "the worst first"
