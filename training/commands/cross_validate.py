@@ -40,6 +40,7 @@ def add_commands(acts: Any) -> None:
         "cross-validate",
         "train in folds by patient and evaluate each radiograph with a version that has not seen its patient",
         "cross-validate --data chest_xray --folds 5 --preset quick --json folds.json",
+        "cross-validate --data chest_xray --leave-out style --preset quick --json styles.json",
         "cross-validate --resume 2026.12.01-101500",
         note=_NOTE,
     )
@@ -49,6 +50,11 @@ def add_commands(acts: Any) -> None:
     add_patient_options(parser)
     parser.add_argument(
         "--folds", type=number(int, 2, 20), default=5, metavar="K", help="number of folds (%(default)s)"
+    )
+    parser.add_argument(
+        "--leave-out",
+        choices=("style", "source", "unit"),
+        help="leave each of these groups out of a run in turn, in place of folds by patient",
     )
     parser.add_argument("--json", type=new_file, metavar="FILE", help="write the result there as JSON")
     add_recipe_options(parser)
@@ -76,7 +82,7 @@ def _cross_validate(options: argparse.Namespace, settings: Settings) -> int:
             print(error, file=sys.stderr)
             return 2
         request = RunRequest(data_of(options, settings), folder / "versions", weights)
-        create_cross_validation(folder, config, request, options.folds)
+        create_cross_validation(folder, config, request, options.folds, options.leave_out or "")
     start_tensorflow(in_batches=True)
     from training.runs.cross_validation import cross_validate, result_to_text
 

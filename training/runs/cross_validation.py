@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -31,14 +32,16 @@ from core.progress import Progress, Report, counted
 from core.settings import Settings
 from imaging.radiograph import enlarge
 from model.calibration import probabilities
-from model.card import MEASURES, Evaluation
+from model.card import MEASURES, Evaluation, GroupResult
 from model.engine import load_classifier
 from model.metrics import evaluate
 from records.activity import command_line_user
+from training.data.audit import Audit
 from training.data.loading import LoadedFolder
 from training.data.sample import CLASSES
 from training.data.split import hold_out, same_by_group
 from training.evaluation.evaluate import evaluation_to_text, plain
+from training.evaluation.groups import MIN_FILMS, group_results, groups_to_text, memberships, rows_of, worst_first
 from training.evaluation.looks import recorder
 from training.fitting.config import TrainingConfig
 from training.runs import processes
@@ -51,7 +54,9 @@ SPREAD = ("auroc", "sensitivity", "specificity")
 _BATCH = 16
 
 
-def create_cross_validation(folder: Path, config: TrainingConfig, request: RunRequest, folds: int) -> None:
+def create_cross_validation(
+    folder: Path, config: TrainingConfig, request: RunRequest, folds: int, leave_out: str = ""
+) -> None:
     """Make the folder of a cross-validation.
 
     Parameters
@@ -61,7 +66,9 @@ def create_cross_validation(folder: Path, config: TrainingConfig, request: RunRe
     config, request
         Of each fold's run; the versions are put below `folder`.
     folds
-        Number of folds, at least 2.
+        Number of folds, at least 2; without meaning where `leave_out` is given.
+    leave_out
+        "style", "source" or "unit" for a fold for each of these groups; "" for folds by patient.
 
     Raises
     ------
@@ -71,7 +78,7 @@ def create_cross_validation(folder: Path, config: TrainingConfig, request: RunRe
     # The gate of a version that will not serve is not worth its time.
     quick = dataclasses.replace(config, learns_population=False)
     create_run(folder, quick, dataclasses.replace(request, out=folder / "versions", promote=False))
-    write_atomically(folder / REQUEST, json.dumps({"folds": folds}))
+    write_atomically(folder / REQUEST, json.dumps({"folds": folds, "leave_out": leave_out}))
 
 
 def cross_validate(folder: Path, settings: Settings, report: Report) -> dict[str, Any]:
@@ -102,31 +109,77 @@ def cross_validate(folder: Path, settings: Settings, report: Report) -> dict[str
 
     with processes.exclusive(folder):
         request, config = read_request(folder), read_config(folder)
-        folds = int(processes.read_json(folder / REQUEST).get("folds", 0))
+        asked = processes.read_json(folder / REQUEST)
         audit, loaded = audited(request.data, report), load(request.data, config, report)
-        fold_of = assign_folds(loaded.labels, loaded.groups, folds, config.seed)
+        if kind := str(asked.get("leave_out", "")):
+            parts = _group_parts(loaded, audit, kind)
+        else:
+            fold_of = assign_folds(loaded.labels, loaded.groups, int(asked.get("folds", 0)), config.seed)
+            parts = [("", fold_of == fold, fold_of == fold) for fold in range(int(asked["folds"]))]
+        folds = len(parts)
         rows: list[dict[str, Any]] = []
         looked = recorder(settings, "cross-validate", command_line_user())
         began, trained = time.monotonic(), 0
-        for fold in range(folds):
+        for fold, (group, is_out, is_read) in enumerate(parts):
             run = folder / f"fold-{fold + 1}"
             if not (run / OUT_OF_FOLD).exists():
                 left = (time.monotonic() - began) / trained * (folds - fold) if trained else None
                 words = f", about {format_duration(left)} left" if left else ""
-                report(Progress(f"fold {fold + 1} of {folds}{words}"))
+                report(Progress(f"fold {fold + 1} of {folds}{f' without {group}' if group else ''}{words}"))
                 if not run.exists():
                     note = f"Fold {fold + 1} of a cross-validation with {folds} folds; its films were left out."
                     create_run(run, config, dataclasses.replace(request, notes=(*request.notes, note)))
-                version = execute(run, settings, report, (audit, without(loaded, fold_of == fold, config)))
-                left_out = [sample for sample, is_out in zip(loaded.samples, fold_of == fold, strict=True) if is_out]
+                version = execute(run, settings, report, (audit, without(loaded, is_out, config)))
+                left_out = [loaded.samples[int(i)] for i in np.flatnonzero(is_read)]
                 looked(left_out, (version.name,), request.data.title)
-                found = _predict(version, settings, config, loaded, fold_of == fold, report)
+                found = _predict(version, settings, config, loaded, is_read, report)
+                if group:
+                    found["films"] = [film | {"group": group} for film in found["films"]]
                 write_atomically(run / OUT_OF_FOLD, json.dumps(found))
                 trained += 1
             rows += processes.read_json(run / OUT_OF_FOLD)["films"]
         result = summary(rows, folds)
+        if kind:
+            result |= _by_group(rows, kind)
         write_atomically(folder / RESULT, json.dumps(result, indent=1, ensure_ascii=False))
         return result
+
+
+def _group_parts(
+    loaded: LoadedFolder, audit: Audit, kind: str
+) -> list[tuple[str, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]:
+    """Return for each group its name, the films of all of its patients, and its own films, which are read.
+
+    Groups with fewer than `MIN_FILMS` films, or without which training would lack a class, are always in training.
+    """
+    styles = [audit.style_of.get(loaded.folder.name_of(sample), "") for sample in loaded.samples]
+    names = np.array(memberships(loaded.samples, styles).get(kind, [""] * len(loaded.samples)))
+    together = np.array(loaded.groups)
+    parts = []
+    for name in sorted(set(names.tolist()) - {"", "unknown"}):
+        own = names == name
+        is_out = np.isin(together, together[own])
+        if own.sum() >= MIN_FILMS and min(np.bincount(loaded.labels[~is_out], minlength=2)) >= MIN_FILMS:
+            parts.append((name, is_out, own))
+    if not parts:
+        raise DatasetError(
+            f"expected a {kind} of at least {MIN_FILMS} radiographs, with both classes outside it. Received: none",
+            advice="Look for the groups in python -m training audit, or cross-validate with --folds.",
+        )
+    return parts
+
+
+def _by_group(rows: Sequence[dict[str, Any]], kind: str) -> dict[str, Any]:
+    """Return the results of each group left out, worst first, at the operating point of its own version."""
+    found: list[GroupResult] = []
+    for name in dict.fromkeys(row["group"] for row in rows):
+        own = [row for row in rows if row["group"] == name]
+        y = np.array([CLASSES.index(row["label"]) for row in own])
+        p = np.array([row["probability"] for row in own])
+        point, patients = float(own[0]["operating_point"]), [row["patient"] for row in own]
+        found += group_results({kind: [name] * len(own)}, y, p, point, patients)
+    ordered = worst_first(found)
+    return {"leave_out": kind, "groups": plain(rows_of(ordered)), "groups_text": groups_to_text(ordered)}
 
 
 def assign_folds(labels: npt.NDArray[np.int_], groups: Sequence[str], folds: int, seed: int) -> npt.NDArray[np.int_]:
@@ -265,7 +318,8 @@ def summary(rows: Sequence[dict[str, Any]], folds: int) -> dict[str, Any]:
         )
     spread = {}
     for name in SPREAD:
-        values = [float(one[name]) for one in by_fold]
+        # A group that is left out may have one class only: its other figures are undefined.
+        values = [float(one[name]) for one in by_fold if not math.isnan(one[name])] or [math.nan]
         spread[name] = {
             "mean": statistics.fmean(values),
             "sd": statistics.stdev(values) if len(values) > 1 else 0.0,
@@ -301,6 +355,9 @@ def _evaluation(name: str, rows: Sequence[dict[str, Any]]) -> Evaluation:
 
 def result_to_text(result: dict[str, Any]) -> str:
     """Return a `result` as lines for a terminal."""
+    if "groups" in result:
+        said = f"  each {result['leave_out']} was read by a run without its patients"
+        return "\n".join((str(result["text"]), str(result["groups_text"]), said))
     lines = [str(result["text"]), f"  {'fold':<16}{'n':>6}{'patients':>10}" + "".join(f"{name:>13}" for name in SPREAD)]
     lines += [
         f"  {one['version']:<16}{one['n']:>6}{one['patients']:>10}" + "".join(f"{one[name]:>13.3f}" for name in SPREAD)

@@ -78,6 +78,13 @@ def test_each_film_is_decided_at_the_operating_point_of_its_own_fold() -> None:
     assert "specificity over folds: mean 0.750, SD 0.354, 0.500–1.000" in result_to_text(found)
 
 
+def test_a_fold_of_one_class_has_no_part_in_the_spread_of_what_it_cannot_show() -> None:
+    both = rows("a", 0.5, [(0, 0.1), (0, 0.2), (1, 0.9), (1, 0.8)])
+    result = summary([*both, *rows("b", 0.5, [(1, 0.9), (1, 0.2)])], 2)
+    assert result["by_fold"][1]["specificity"] is None and result["spread"]["specificity"]["mean"] == 1
+    assert result["spread"]["sensitivity"]["mean"] == 0.75
+
+
 @pytest.mark.slow
 def test_an_interrupted_cross_validation_goes_on(tmp_path: Path) -> None:
     films, folder, settings = tmp_path / "films", tmp_path / "cv", Settings(tmp_path / "home")
@@ -125,3 +132,27 @@ def test_an_interrupted_cross_validation_goes_on(tmp_path: Path) -> None:
     assert sum(one.files for one in of_folds) == 20, "each film is looked at by the version that did not see it"
     assert not settings.versions_dir.exists(), "the versions of folds are not registered"
     assert dataclasses.replace(config, learns_population=False).to_json() == (folder / "config.json").read_text()
+
+
+@pytest.mark.slow
+def test_each_source_is_read_by_a_run_that_has_not_seen_its_patients(tmp_path: Path) -> None:
+    folder, settings = tmp_path / "cv", Settings(tmp_path / "home")
+    rng = np.random.default_rng(0)
+    roots = [tmp_path / name for name in ("north", "south")]
+    for root in roots:
+        for label, name in enumerate(("NORMAL/IM-{:04d}-0001.png", "PNEUMONIA/person{}_virus_1.png")):
+            for patient in range(10):
+                path = root / name.format(patient)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(as_png(rng.integers(60 * label, 196 + 60 * label, (64, 64), np.uint8)))
+    config = default_config("cnn_2_1", epochs=1, input_px=64, batch_size=8, validation_fraction=0.5, copies=(1, 1))
+    request = RunRequest(DataRequest(tuple(roots)), settings.versions_dir, "random")
+    create_cross_validation(folder, config, request, 5, "source")
+    result = cross_validate(folder, settings, lambda _: None)
+    assert {(one["name"], one["n"]) for one in result["groups"]} == {("north", 20), ("south", 20)}
+    assert result["n"] == 40 and "by source, worst first" in result_to_text(result)
+    for k in (1, 2):
+        trained = (folder / f"fold-{k}" / "split.csv").read_text()
+        films = json.loads((folder / f"fold-{k}" / OUT_OF_FOLD).read_text())["films"]
+        assert len({film["group"] for film in films}) == 1
+        assert not [film for film in films if f"{film['file']}," in trained], "no film left out was read by its run"
