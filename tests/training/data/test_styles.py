@@ -17,7 +17,7 @@ from training.data.audit import Audit, audit_folder, audit_from_json, audit_to_j
 from training.data.dataset import scan_folder
 from training.data.encoding import Encoding, encoding_of
 from training.data.sample import Sample
-from training.data.style_audit import StyleGroup, _judged, one_class_sentences, style_auroc
+from training.data.style_audit import StyleGroup, _judged, nearly_one_class_sentence, one_class_sentences, style_auroc
 from training.data.style_features import StyleFeatures, features_of, file_row
 from training.data.styles import OTHER, StyleModel, assign, fit_styles, style_model_from_values, style_model_to_values
 
@@ -141,6 +141,17 @@ def test_a_style_of_few_patients_is_not_called_one_sided() -> None:
     assert few.one_class == "" and even.one_class == "" and many.one_class == "PNEUMONIA"
     assert many.chance < 1e-6 and 0.1 < few.chance < 0.3
     assert len(one_class_sentences((few, many, even))) == 1
+
+
+def test_a_small_style_with_a_film_or_two_of_the_other_class_is_named() -> None:
+    def group(name: str, normal: int, pneumonia: int) -> StyleGroup:
+        both = {"NORMAL": normal, "PNEUMONIA": pneumonia}
+        return StyleGroup(name, "a letter", {"train": both}, both, (), 1.0)
+
+    small, mixed, rest = _judged([group("1", 2, 23), group("2", 8, 23), group("3", 160, 160)])
+    assert small.nearly_one_class == "PNEUMONIA" and small.one_class == ""
+    assert mixed.nearly_one_class == rest.nearly_one_class == ""
+    assert "style 1 (23 of 25 PNEUMONIA: a letter)" in nearly_one_class_sentence((small, mixed, rest))
 
 
 def test_the_encoding_is_read_from_the_header() -> None:
