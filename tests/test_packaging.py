@@ -107,7 +107,7 @@ def test_examples_of_the_interface_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "film.png").write_bytes(as_png(chest(3)))
-    write_dataset(tmp_path / "films", 16)
+    write_dataset(tmp_path / "films", 28, size=(240, 280))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PNEUMOLENS_DATA_DIR", str(tmp_path / "data"))
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "api.md").read_text(), re.DOTALL)
@@ -116,6 +116,6 @@ def test_examples_of_the_interface_run(
     for block in blocks:
         exec(block, names)
     said = capsys.readouterr().out
-    assert "720 600 uint8" in said and "n = 32" in said
+    assert "720 600 uint8" in said and "n = 56" in said
     assert names["version"] in list_versions(Settings(tmp_path / "data"))
     assert set(pneumolens.__all__) <= set(dir(pneumolens))

@@ -64,6 +64,7 @@ def create_run(run_dir: Path, config: TrainingConfig, request: RunRequest) -> No
         If the directory exists, or the folder for TensorBoard's logs cannot be made.
     """
     found = scan(request.data)
+    check_initial_weights(request.backbone_weights, config)
     few = few_to_hold_out(found.train, found.val, config.validation_fraction, seed=config.seed)
     if few is not None and few[0] == ONE_HELD_OUT_PATIENT:
         raise DatasetError(
@@ -71,7 +72,6 @@ def create_run(run_dir: Path, config: TrainingConfig, request: RunRequest) -> No
         )
     for _, folder in request.extra_evaluations:
         scan(request.data.with_sources(folder))
-    check_initial_weights(request.backbone_weights, config)
     if request.tensorboard is not None:
         _make_folder_of_logs(request.tensorboard)
     make_folder(run_dir.parent)

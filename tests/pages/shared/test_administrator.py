@@ -410,7 +410,11 @@ def test_other_files_under_the_same_name_are_another_classifier(
     first = classifiers.classifier_of("2026.01.03-1")
     assert classifiers.classifier_of("2026.01.03-1") is first and first.card == before
     shutil.rmtree(settings.versions_dir / "2026.01.03-1")
-    for record in ("active.json", "promotions.jsonl"):  # as long as it is on record, other files would be refused
+    for record in (
+        "active.json",
+        "promotions.jsonl",
+        "decisions/last.json",
+    ):  # as long as it is on record, other files would be refused
         (settings.data_dir / record).unlink()
     after = put(settings, "2026.01.03-1", b"two", limitations=("Another.",))
     second = classifiers.classifier_of("2026.01.03-1")

@@ -162,5 +162,5 @@ def test_options_that_contradict_a_recipe_are_refused(home: Path) -> None:
     (home / "broken.json").write_text('{"dropuot": 1}')
     refused = run(*train, "--recipe", str(home / "broken.json"), data_dir=home, expect=1)
     assert "dropuot" in refused.stderr and "tune" in refused.stderr
-    refused = run(*train, "--architecture", "alexnet", data_dir=home, expect=1)
+    refused = run(*train, "--architecture", "alexnet", data_dir=home, expect=2)
     assert "cnn_77k" in refused.stderr

@@ -26,7 +26,7 @@ Start = Callable[[], object]
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    write_dataset(tmp_path / "films", 2, size=(60, 70))
+    write_dataset(tmp_path / "films", 14, size=(60, 70))
     return replace(install(tmp_path / "var"), data_roots=(tmp_path / "films",))
 
 
@@ -62,7 +62,7 @@ def measurement(settings: Settings, _: pytest.MonkeyPatch) -> Start:
 
 
 def training(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Start:
-    config = default_config("cnn_2_1", epochs=1, input_px=64, batch_size=4, validation_fraction=0.3)
+    config = default_config("cnn_2_1", epochs=1, input_px=64, batch_size=4, validation_fraction=0.4)
     request = run_queue.JobRequest(settings.data_roots[0], config.to_json(), "random", "standard")
     with monkeypatch.context() as patched:
         patched.setattr(run_queue, "advance", lambda _: None)

@@ -81,7 +81,7 @@ def test_one_run_at_a_time_and_the_queue_moves_on(
         WHO,
         "standard",
         "random",
-        films,
+        DataRequest((films,)),
     )
     others = [run_queue.enqueue(settings, a_request(films), WHO).id for _ in range(3)]
     assert states(settings) == [("running", 0), ("queued", 1), ("queued", 2), ("queued", 3)]

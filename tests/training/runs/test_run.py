@@ -108,12 +108,23 @@ def test_evaluation_writes_exactly_the_promised_keys(trained: tuple[Path, Path, 
     values = json.loads((tmp_path / "e.json").read_text())
     rates = ["accuracy", "auroc", "auprc", "sensitivity", "specificity", "ppv", "npv", "f1", "brier", "ece"]
     counts = ["tp", "fp", "tn", "fn"]
-    assert set(values) == {"n", *rates, *counts, *(f"{r}_ci" for r in rates), "classifier_version", "training_overlap"}
+    measured = ("calibration_intercept", "calibration_slope", "ece_debiased")
+    at_prevalence = {"calibration_prevalence", *measured, *(f"{name}_ci" for name in measured)}
+    assert set(values) == {
+        "n",
+        *rates,
+        *counts,
+        *(f"{r}_ci" for r in rates),
+        "classifier_version",
+        "training_overlap",
+        *at_prevalence,
+    }
     assert values["n"] == 24 == sum(values[c] for c in counts)
     assert values["accuracy"] == pytest.approx((values["tp"] + values["tn"]) / 24, abs=1e-6)
     assert "broken.jpeg" in done.stderr
     learned = values["training_overlap"]
-    assert (learned["n"], learned["trained"] + learned["held_out"], learned["trained_nearly"]) == (24, 24, 0)
+    # Drawn radiographs resemble each other: a held-out one may count as nearly the same as one that was trained on.
+    assert (learned["n"], learned["trained"] + learned["held_out"] + learned["trained_nearly"]) == (24, 24)
     assert learned["warning"] in done.stdout and "were used to train" in learned["warning"]
     (dataset / "NORMAL" / "broken.jpeg").unlink()
 
