@@ -79,9 +79,13 @@ def styles_of(card: ModelCard, features: Sequence[StyleFeatures]) -> list[str]:
 
 
 def with_validation_groups(
-    card: ModelCard, samples: Sequence[Sample], styles: Sequence[str], p: npt.NDArray[np.float64]
+    card: ModelCard,
+    samples: Sequence[Sample],
+    styles: Sequence[str],
+    p: npt.NDArray[np.float64],
+    cuts: npt.NDArray[np.float64] | None = None,
 ) -> ModelCard:
-    """Return a card whose evaluation on validation has the results by group, at the card's operating point.
+    """Return a card whose evaluation on validation has the results by group.
 
     Parameters
     ----------
@@ -93,9 +97,12 @@ def with_validation_groups(
         (n,): the style of each; empty where styles are unknown.
     p
         (n,), float64 in [0, 1]: their probabilities.
+    cuts
+        (n,), float64 in [0, 1]: the point at which each is read, where they differ by fold; None for the card's.
     """
     labels, patients = np.array([s.label for s in samples]), [s.patient for s in samples]
-    found = group_results(memberships(samples, styles), labels, p, card.operating_point.probability, patients)
+    point = card.operating_point.probability if cuts is None else cuts
+    found = group_results(memberships(samples, styles), labels, p, point, patients)
     validation = replace(card.evaluations["validation"], groups=found)
     return replace(card, evaluations={**card.evaluations, "validation": validation})
 
@@ -109,7 +116,7 @@ def group_results(
     groups: Mapping[str, Sequence[str]],
     labels: npt.NDArray[np.int_],
     probabilities: npt.NDArray[np.float64],
-    operating_point: float,
+    operating_point: float | npt.NDArray[np.float64],
     patients: Sequence[str],
 ) -> tuple[GroupResult, ...]:
     """Return the results of every group, the kinds in the order of `KINDS`, the worst group of each first.
@@ -123,10 +130,11 @@ def group_results(
     probabilities
         (n,), float64 in [0, 1].
     operating_point
-        Probability from which a radiograph counts as pneumonia, in [0, 1].
+        Probability from which a radiograph counts as pneumonia, in [0, 1]; (n,) where each has its own.
     patients
         (n,): the intervals allow for several radiographs of one patient.
     """
+    points = np.broadcast_to(np.asarray(operating_point, np.float64), np.shape(labels))
     results = []
     for kind in KINDS:
         names = np.array(groups.get(kind, ()))
@@ -134,7 +142,7 @@ def group_results(
         for name in sorted(set(names.tolist())):
             here = np.flatnonzero(names == name)
             own = [patients[int(i)] for i in here]
-            mine.append(_result(kind, name, labels[here], probabilities[here], operating_point, own))
+            mine.append(_result(kind, name, labels[here], probabilities[here], points[here], own))
         results += worst_first(mine)
     return tuple(results)
 
@@ -157,10 +165,10 @@ def _result(
     name: str,
     y: npt.NDArray[np.int_],
     p: npt.NDArray[np.float64],
-    point: float,
+    points: npt.NDArray[np.float64],
     patients: Sequence[str],
 ) -> GroupResult:
-    called = p >= point
+    called = p >= points
     tp, fn = int((called & (y == 1)).sum()), int((~called & (y == 1)).sum())
     fp, tn = int((called & (y == 0)).sum()), int((~called & (y == 0)).sum())
     enough = tp + fn >= MIN_FILMS, tn + fp >= MIN_FILMS

@@ -91,13 +91,16 @@ class CrossFitted:
 
     `record` is for the model card: folds, patients of each class, rates of the purposes and coverage of the sets, each
     with its 95 % interval. `operating_point` is the final one, whose words say that its rates are cross-fitted;
-    `shifted` is the evaluation on perturbed copies, None without any.
+    `shifted` is the evaluation on perturbed copies, None without any. `scores` and `cuts`, both (n,), float64 in
+    [0, 1], are the probability of each radiograph and the point at which it is read, from the fold without its patient.
     """
 
     evaluation: Evaluation
     operating_point: OperatingPoint
     purposes: tuple[PurposePoint, ...]
     record: dict[str, Any]
+    scores: npt.NDArray[np.float64]
+    cuts: npt.NDArray[np.float64]
     shifted: Evaluation | None = None
 
 
@@ -191,7 +194,7 @@ def cross_fit(
         "conformal": covered,
     }
     default = replace(final.operating_point, chosen=final.operating_point.chosen + words)
-    return CrossFitted(evaluation, default, tuple(purposes), record, on_copies)
+    return CrossFitted(evaluation, default, tuple(purposes), record, score, cut, on_copies)
 
 
 def _values(measure: Any) -> list[float]:

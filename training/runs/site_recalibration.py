@@ -169,7 +169,7 @@ def recalibrate_for_site(
         robustness=(),
         notes=(*card.notes, changed, *notes),
     )
-    renewed = with_validation_groups(renewed, used, styles, probabilities(logits, scale.calibration))
+    renewed = with_validation_groups(renewed, used, styles, measured.scores, measured.cuts)
     make_folder(out)
     added = add_version(
         out,

@@ -138,3 +138,11 @@ def test_both_evaluations_are_told_by_source(installation: Settings, tmp_path: P
     for one in (card.evaluations["before_recalibration"], report.after):
         sources = [group for group in one.groups if group.kind == "source"]
         assert [(group.name, group.n) for group in sources] == [("bright", 48), ("right", 48)], "the worst first"
+
+
+def test_the_results_by_source_are_cross_fitted_as_the_whole_is(installation: Settings, tmp_path: Path) -> None:
+    request = DataRequest(tuple(write_films(tmp_path / name, 12, seed, spread=14) for seed, name in enumerate("ab")))
+    after = module.recalibrate_for_site(installation, "2026.01.01-1", request, installation.versions_dir).after
+    sources = [group for group in after.groups if group.kind == "source"]
+    for cell in ("tp", "fp", "tn", "fn"):
+        assert sum(getattr(group, cell) for group in sources) == getattr(after, cell)
