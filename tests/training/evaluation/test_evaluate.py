@@ -114,9 +114,12 @@ def folder(tmp_path: Path) -> Path:
 
 def test_logits_belong_to_the_samples_beside_them(folder: Path) -> None:
     (folder / "NORMAL" / "IM-0002-0000.png").write_bytes(b"no picture")
-    (folder / "NORMAL" / "gone.png").symlink_to(folder / "nowhere.png")
+    gone = folder / "NORMAL" / "gone.png"
+    gone.write_bytes(b"deleted after the folder was listed")
+    samples = scan_folder(folder).train
+    gone.unlink()
     done: list[int] = []
-    used, logits, failures = score_samples(fake_classifier(), scan_folder(folder).train, done.append)
+    used, logits, failures = score_samples(fake_classifier(), samples, done.append)
     assert [s.path.name for s in used] == [name for films in FILMS.values() for name, _ in films]
     assert logits.dtype == np.float32 and logits == pytest.approx([0.1 * (level - 128) for level in LEVELS])
     assert sorted(path.name for path, _ in failures) == ["IM-0002-0000.png", "gone.png"]
