@@ -77,7 +77,7 @@ def score(predict: Callable[[Any], Any], loaded: LoadedFolder, config: TrainingC
     )
     calibration = calibrate(labels, clean, shifted)
     point = choose_operating_point(labels, clean, shifted, jittered, calibration).probability
-    patients = [s.patient for s in loaded.side(True)]
+    patients = loaded.groups_of_side(True)
     row: dict[str, float] = {}
     for name, logits in (("clean", clean), ("shifted", shifted[0])):
         result = evaluate(name, labels, probabilities(logits, calibration), point, patients)

@@ -20,6 +20,8 @@ Array = npt.NDArray[Any]
 ECE_BINS = 10
 # Probabilities of 0 and 1 have no logit.
 _SMALLEST = 1e-9
+# Log odds closer together than this are one probability but for rounding: a slope over them is no figure.
+_LEAST_SPREAD = 1e-3
 # Draws of the noise of the bins, from one seed; the interval is then known to about one part in a hundred.
 _DRAWS = 500
 
@@ -64,7 +66,8 @@ def calibration_measures(
     Returns
     -------
     CalibrationMeasures or None
-        None when a class is missing. The slope is nan where the classes are perfectly separated.
+        None when a class is missing. The slope is nan where the classes are perfectly separated, and where
+        the log odds have no spread, so that no slope can be estimated.
 
     References
     ----------
@@ -78,7 +81,7 @@ def calibration_measures(
     weight = class_weights(y, prevalence)
     ones = np.ones((len(y), 1))
     slope = Measure(math.nan, math.nan, math.nan)
-    if not _separated(logit[y == 1], logit[y == 0]):
+    if np.ptp(logit) >= _LEAST_SPREAD and not _separated(logit[y == 1], logit[y == 0]):
         slope = _coefficient(np.column_stack((ones, logit)), np.zeros(len(y)), y, weight, member)
     return CalibrationMeasures(
         prevalence,

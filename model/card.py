@@ -355,8 +355,22 @@ class ModelCard:
 
 
 def card_to_json(card: ModelCard) -> str:
-    """Return the card as JSON that `card_from_json` reads back."""
-    return json.dumps(asdict(card), indent=1, ensure_ascii=False)
+    """Return the card as strict JSON that `card_from_json` reads back; an undefined measure is null."""
+    return json.dumps(_null_for_nan(asdict(card)), indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def _null_for_nan(value: Any) -> Any:
+    """Return a value with null for what JSON has no number for."""
+    if isinstance(value, Mapping):
+        return {name: _null_for_nan(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_null_for_nan(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _measure(values: Mapping[str, Any]) -> Measure:
+    """Read a figure; null and the NaN of earlier cards are both nan."""
+    return Measure(**{name: math.nan if one is None else one for name, one in values.items()})
 
 
 def card_from_json(text: str) -> ModelCard:
@@ -394,7 +408,7 @@ def _left_out_from(values: Mapping[str, Any]) -> LeftOutGroup:
         group_from(values["without"]),
         group_from(values["reference"]),
         (int(normal), int(pneumonia)),
-        {name: Measure(**one) for name, one in values["differences"].items()},
+        {name: _measure(one) for name, one in values["differences"].items()},
     )
 
 
@@ -421,7 +435,7 @@ def _refuse_other_types(value: Any) -> None:
 def evaluation_from(values: Mapping[str, Any]) -> Evaluation:
     """Read one evaluation of a parsed card."""
     fields = dict(values)
-    fields["measures"] = {name: Measure(**measure) for name, measure in fields["measures"].items()}
+    fields["measures"] = {name: _measure(measure) for name, measure in fields["measures"].items()}
     fields["reliability"] = tuple(ReliabilityBin(**one) for one in fields["reliability"])
     for name in ("roc", "precision_recall"):
         fields[name] = tuple((float(x), float(y)) for x, y in fields[name])
@@ -430,7 +444,7 @@ def evaluation_from(values: Mapping[str, Any]) -> Evaluation:
     found = fields.get("calibration")
     fields["calibration"] = None
     if isinstance(found, Mapping):  # a comparison's file reads null as nan
-        measured = {name: Measure(**found[name]) for name in ("intercept", "slope", "ece")}
+        measured = {name: _measure(found[name]) for name in ("intercept", "slope", "ece")}
         fields["calibration"] = CalibrationMeasures(found["prevalence"], **measured)
     fields["groups"] = tuple(group_from(group) for group in fields.get("groups", ()))
     return Evaluation(**fields)
@@ -438,5 +452,5 @@ def evaluation_from(values: Mapping[str, Any]) -> Evaluation:
 
 def group_from(values: Mapping[str, Any]) -> GroupResult:
     """Read the result of one group from the `values` of parsed JSON."""
-    fields: dict[str, Any] = {name: Measure(**one) if isinstance(one, Mapping) else one for name, one in values.items()}
+    fields: dict[str, Any] = {name: _measure(one) if isinstance(one, Mapping) else one for name, one in values.items()}
     return GroupResult(**fields)

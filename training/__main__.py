@@ -48,8 +48,12 @@ EXAMPLES = """examples:
   python -m training versions
   python -m training rollback --reason "too many false alarms"
 
-exit status: 0 success, 1 failure (the last line says what to do), 2 wrong arguments, 130 interrupted
+exit status: 0 success, 1 failure (the last line says what to do), 2 wrong arguments, 130 interrupted,
+141 whoever read the output closed it
 """
+
+# What a shell reports of a command that SIGPIPE ended, such as `yes` in `yes | head -1`.
+CLOSED_PIPE = 141
 
 
 def parser() -> argparse.ArgumentParser:
@@ -93,8 +97,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     is_worker = bool(given) and given[0] in workers.NAMES
-    options = (worker_parser() if is_worker else parser()).parse_args(given)
     try:
+        try:
+            options = (worker_parser() if is_worker else parser()).parse_args(given)
+        except SystemExit:  # after --help, whose text may still wait to be written
+            sys.stdout.flush()
+            raise
         with printable_stdout():
             status = int(options.act(options, load_settings(os.environ)))
         sys.stdout.flush()
@@ -105,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Whoever read the output has closed it, as `head` does; nothing may be written to it when Python exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return CLOSED_PIPE
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130

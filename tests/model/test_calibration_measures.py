@@ -65,3 +65,9 @@ def test_separated_classes_have_no_slope_and_one_class_no_calibration() -> None:
     found = calibration_measures(np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.8, 0.9]), 0.5, np.arange(4))
     assert found is not None and math.isnan(found.slope.value) and math.isfinite(found.intercept.value)
     assert calibration_measures(np.ones(3), np.full(3, 0.7), 0.5, np.arange(3)) is None
+
+
+def test_a_network_that_answers_nearly_the_same_for_every_film_has_no_slope() -> None:
+    y, p = sample(200)
+    found = calibration_measures(y, 0.4 - 1e-6 * p, 0.5, members(None, 200))
+    assert found is not None and math.isnan(found.slope.value) and math.isfinite(found.intercept.value)

@@ -77,8 +77,10 @@ def test_a_card_is_readable_text_in_utf_8():
 
 def test_a_figure_that_is_not_defined_comes_back_as_nan():
     undefined = replace(EVALUATION, measures={"auroc": Measure(math.nan, math.nan, math.nan)})
-    read = card_from_json(card_to_json(replace(CARD, evaluations={"validation": undefined})))
-    assert math.isnan(read.evaluations["validation"].measures["auroc"].value)
+    text = card_to_json(replace(CARD, evaluations={"validation": undefined}))
+    assert "NaN" not in text
+    for each in (text, text.replace('"value": null', '"value": NaN')):
+        assert math.isnan(card_from_json(each).evaluations["validation"].measures["auroc"].value)
 
 
 def test_a_first_version_without_notes_or_parent_comes_back():

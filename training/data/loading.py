@@ -123,6 +123,11 @@ class LoadedFolder:
         """Source of each sample by number, int (n,)."""
         return np.unique([sample.source for sample in self.samples], return_inverse=True)[1].astype(np.int_)
 
+    def groups_of_side(self, held_out: bool) -> list[str]:
+        """Return the group of each sample of one side: patients, joined where they share a picture."""
+        names = self.groups or groups_of(self.samples)
+        return [name for name, out in zip(names, self.held_out, strict=True) if out == held_out]
+
     def side(self, held_out: bool) -> list[Sample]:
         """Return the samples of one side of the split."""
         return [s for s, out in zip(self.samples, self.held_out, strict=True) if out == held_out]

@@ -186,7 +186,9 @@ def split_in_words(samples: Sequence[Sample]) -> str:
     """
     known = [sample for sample in samples if sample.patient_known]
     patients = len({sample.patient for sample in known})
-    by_patient = f"{len(known):,} radiographs of {patients:,} patients"
+    by_patient = f"{len(known):,} radiographs of {patients:,} {'patient' if patients == 1 else 'patients'}"
+    if patients == 1 and len(known) == len(samples) > 1:
+        return f"{len(known):,} radiographs are all of one patient: nothing can be held out"
     if len(known) == len(samples):
         return f"by patient: {by_patient}"
     if not known:

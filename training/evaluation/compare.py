@@ -26,6 +26,7 @@ from model.engine import Classifier
 from model.intervals import design_effect, difference_interval, members, proportion, proportion_influence, wilson
 from model.metrics import RESAMPLES, evaluate, measures, percentile_interval, resampled
 from training.data.sample import Sample
+from training.data.split import groups_of
 from training.data.style_features import StyleFeatures
 from training.evaluation.evaluate import Failures, Seen, plain, score_side_by_side
 from training.evaluation.groups import MIN_FILMS, group_results, groups_to_text, memberships, styles_of
@@ -244,7 +245,7 @@ def compare_classifiers(
         Scores(one.version, probabilities(row, one.card.calibration), one.card.operating_point.probability)
         for one, row in zip((a, b), logits, strict=True)
     )
-    labels, patients = np.array([s.label for s in used]), [s.patient for s in used]
+    labels, patients = np.array([s.label for s in used]), groups_of(used)
     members = memberships(used, styles_of(card, features))
     groups = [
         group_results(members, labels, one.probabilities, one.operating_point, patients) for one in (first, second)

@@ -32,6 +32,7 @@ from model.operating import available_purposes, operating_point, rates_at
 from training.data.data_request import DataRequest
 from training.data.dataset import DatasetFolder, scan
 from training.data.sample import CLASSES, Sample
+from training.data.split import groups_of
 from training.data.style_features import StyleFeatures, style_features
 from training.evaluation.groups import group_results, groups_to_text, memberships, rows_of, styles_of
 from training.evaluation.looks import Recorder
@@ -191,7 +192,7 @@ def evaluate_scores(
     styles
         (n,): the acquisition style of each, from `styles_of`; empty where unknown.
     """
-    labels, patients = np.array([s.label for s in samples]), [s.patient for s in samples]
+    labels, patients = np.array([s.label for s in samples]), groups_of(samples)
     p, point = probabilities(logits, card.calibration), card.operating_point.probability
     return replace(
         evaluate(split, labels, p, point, patients, card.calibration.prevalence),

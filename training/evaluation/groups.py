@@ -23,6 +23,7 @@ from model.area_intervals import auroc_interval
 from model.card import GroupResult, Measure, ModelCard
 from model.intervals import members, proportion
 from training.data.sample import Sample
+from training.data.split import groups_of
 from training.data.style_features import StyleFeatures
 from training.data.styles import assign, style_model_from_values
 
@@ -84,6 +85,7 @@ def with_validation_groups(
     styles: Sequence[str],
     p: npt.NDArray[np.float64],
     cuts: npt.NDArray[np.float64] | None = None,
+    together: Sequence[str] = (),
 ) -> ModelCard:
     """Return a card whose evaluation on validation has the results by group.
 
@@ -99,8 +101,10 @@ def with_validation_groups(
         (n,), float64 in [0, 1]: their probabilities.
     cuts
         (n,), float64 in [0, 1]: the point at which each is read, where they differ by fold; None for the card's.
+    together
+        (n,): the group of each that counts as one patient; empty joins patients that share a file.
     """
-    labels, patients = np.array([s.label for s in samples]), [s.patient for s in samples]
+    labels, patients = np.array([s.label for s in samples]), together or groups_of(samples)
     point = card.operating_point.probability if cuts is None else cuts
     found = group_results(memberships(samples, styles), labels, p, point, patients)
     validation = replace(card.evaluations["validation"], groups=found)

@@ -22,6 +22,7 @@ from model.calibration import probabilities
 from model.card import Measure
 from model.engine import Classifier
 from training.data.sample import Sample
+from training.data.split import groups_of
 from training.evaluation.compare import Scores, compare_scores
 from training.evaluation.evaluate import Failures, decoded, plain, refuse_empty
 
@@ -203,7 +204,7 @@ def robustness(
         if tick is not None:
             tick(1)
     refuse_empty(used)
-    labels, patients = np.array([s.label for s in used]), [s.patient for s in used]
+    labels, patients = np.array([s.label for s in used]), groups_of(used)
     point = classifier.card.operating_point.probability
     clean, *changed = (
         Scores(classifier.version, p, point)

@@ -21,7 +21,7 @@ from model.intervals import proportion
 from model.networks.architectures import ARCHITECTURES, find_architecture
 from model.registry import active_version, list_versions, load_card
 from training.data.loading import LoadedFolder
-from training.data.split import HELD_OUT_DIGEST
+from training.data.split import HELD_OUT_DIGEST, groups_of
 from training.evaluation.evaluate import plain, score_samples
 from training.evaluation.groups import rows_of
 from training.fitting.schedule import seconds_of_fitting
@@ -165,7 +165,7 @@ def measure(
         len(card.history),
         sum(int(row.get("images", 0)) for row in card.history),
         int(card.training["seed"]),
-        proportion(right, [s.patient for s in used]),
+        proportion(right, groups_of(used)),
         len(used),
         {
             name: figures(e)

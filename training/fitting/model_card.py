@@ -152,7 +152,7 @@ def calibrate_held_out(predict: Predict, loaded: LoadedFolder, config: TrainingC
     clean = predict(pictures)
     shifted = logits_by_copy(predict, pictures, as_served(DOMAIN_SHIFT, config), shift_copies, config.seed)
     jittered = logits_by_copy(predict, pictures, as_served(JITTER, config), jitter_copies, config.seed + 1)
-    patients = [s.patient for s in loaded.side(True)]
+    patients = loaded.groups_of_side(True)
 
     def choose(chosen: npt.NDArray[np.bool_]) -> Scale:
         y, who = labels[chosen], [one for one, kept in zip(patients, chosen, strict=True) if kept]

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from model.card import GroupResult, LeftOutGroup, Measure
 from training.data.sample import Sample
+from training.data.split import groups_of
 from training.evaluation.compare import Scores, delong, group_differences
 from training.evaluation.groups import MIN_FILMS, group_results, worst_first
 from training.fitting.population import PooledFeatures
@@ -66,7 +67,8 @@ def leave_out_in_turn(
         radiographs of both classes, without films in training, or without which a class has too few, are not measured.
     """
     labels = np.array([samples[int(i)].label for i in pooled.index])
-    patients = [samples[int(i)].patient for i in pooled.index]
+    together = groups_of(samples)
+    patients = [together[int(i)] for i in pooled.index]
     val = held_out[pooled.index]
     spread = pooled.features[~val].std(0) + 1e-6
     x = (pooled.features - pooled.features[~val].mean(0)) / spread

@@ -196,7 +196,7 @@ def training_data(loaded: LoadedFolder) -> TrainingData:
         loaded.virus[~out],
         loaded.sources[~out],
         loaded.virus[out],
-        tuple(sample.patient for sample in loaded.side(True)),
+        tuple(loaded.groups_of_side(True)),
     )
 
 
@@ -292,7 +292,7 @@ def _by_group(card: ModelCard, audit: Audit, loaded: LoadedFolder, predict: Pred
     styles = [audit.style_of.get(loaded.folder.name_of(sample), "") for sample in held]
     p = probabilities(predict(loaded.pictures[loaded.held_out]), card.calibration)
     return dataclasses.replace(
-        with_validation_groups(card, held, styles, p),
+        with_validation_groups(card, held, styles, p, together=loaded.groups_of_side(True)),
         styles={} if audit.style_model is None else style_model_to_values(audit.style_model),
     )
 

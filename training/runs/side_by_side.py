@@ -29,6 +29,7 @@ from model.explanation import grad_cam
 from model.overlay import overlay
 from model.registry import version_folder
 from training.data.sample import CLASSES, Sample, digest
+from training.data.split import groups_of
 from training.data.style_features import StyleFeatures
 from training.evaluation.compare import Comparison, Disagreement, Scores, compare_scores, group_differences
 from training.evaluation.evaluate import evaluate_scores, score_side_by_side
@@ -98,7 +99,7 @@ def compare_run(
             advice="Add radiographs with and without pneumonia, then train again.",
         )
     recorder(settings, "compare", started_by(run_folder))(used, (own.version, other.version), held.split)
-    labels, patients = np.array([film.label for film in used]), [film.patient for film in used]
+    labels, patients = np.array([film.label for film in used]), groups_of(used)
     first, second = (
         Scores(one.version, probabilities(row, one.card.calibration), one.card.operating_point.probability)
         for one, row in zip((own, other), logits, strict=True)

@@ -35,6 +35,7 @@ from records.activity import command_line_user
 from training.data.data_request import DataRequest
 from training.data.dataset import scan
 from training.data.sample import CLASSES, Sample, digest
+from training.data.split import groups_of
 from training.data.style_features import StyleFeatures
 from training.evaluation.evaluate import evaluate_scores, score_samples
 from training.evaluation.groups import styles_of, with_validation_groups
@@ -116,7 +117,7 @@ def recalibrate_for_site(
     styles = styles_of(card, features)
     numbers = refuse_few(used)
     recorder(settings, "recalibrate", who or command_line_user())(used, (version,), data.title)
-    labels, patients = np.array([s.label for s in used]), [s.patient for s in used]
+    labels, patients = np.array([s.label for s in used]), groups_of(used)
 
     everyone = np.ones(len(labels), bool)
     with_slope = min(numbers) >= MIN_FOR_SLOPE

@@ -6,6 +6,7 @@ import argparse
 import ast
 import dataclasses
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -260,3 +261,14 @@ def test_a_run_is_resumed_by_name_or_directory(
         assert main(["train", "--resume", nothing]) == 1
         said = capsys.readouterr().err
         assert "expected the name or the directory of a training run" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize("command", ["--help", "versions", "runs"])
+def test_output_that_nobody_reads_ends_quietly(command: str, tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"} | {"PNEUMOLENS_DATA": str(tmp_path)}
+    command_line = [sys.executable, "-m", "training", command]
+    done = subprocess.run(command_line, stdout=write, stderr=subprocess.PIPE, env=environment)
+    os.close(write)
+    assert done.returncode in {0, 141} and done.stderr == b""

@@ -207,3 +207,10 @@ def test_a_pattern_that_fits_no_whole_name_is_said(tmp_path: Path) -> None:
         for pattern in ("", r"P(\d+)", r"P(\d+)_\d+")
     }
     assert said == {"": [], r"P(\d+)": ["PATTERN_WITHOUT_MATCH"], r"P(\d+)_\d+": []}
+
+
+def test_a_table_that_names_one_patient_for_all_films_says_that_nothing_can_be_held_out() -> None:
+    samples = [Sample(Path(f"{i}.png"), i % 2, "anonymous", patient_known=True) for i in range(4)]
+    assert split_in_words(samples) == "4 radiographs are all of one patient: nothing can be held out"
+    mixed = [*samples, Sample(Path("5.png"), 1, "5.png", patient_known=False)]
+    assert "4 radiographs of 1 patient;" in split_in_words(mixed)

@@ -6,12 +6,18 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from model.card import Evaluation, evaluation_from
 from model.metrics import evaluate
+from tests.fake_classifier import fake_card
+from training.data.data_request import DataRequest
+from training.data.dataset import DatasetFolder
+from training.data.loading import LoadedFolder
 from training.data.sample import Sample
-from training.evaluation.evaluate import evaluation_to_json, evaluation_to_text
+from training.evaluation.evaluate import evaluate_scores, evaluation_to_json, evaluation_to_text
 from training.evaluation.groups import TOO_FEW, age_band, group_results, groups_to_text, memberships
+from training.runs.run import training_data
 
 OLD, NEW, TINY = 40, 40, 8
 
@@ -78,3 +84,23 @@ def test_the_text_names_the_worst_first_and_says_what_is_too_small() -> None:
     at = next(i for i, line in enumerate(lines) if "by unit" in line)
     assert lines[at + 1].split()[0] == "new" and TOO_FEW in lines[at + 3]
     assert groups_to_text(()) == ""
+
+
+def test_copies_of_a_film_under_other_names_leave_intervals_as_wide() -> None:
+    films = [Sample(Path(f"{i}.png"), i % 2, f"p{i}", True, sha256=f"{i:064x}", source="a") for i in range(24)]
+    copies = [dataclasses.replace(film, patient=f"{film.patient}-{k}") for film in films for k in range(3)]
+    logits = np.array([((7 * i) % 24 - 12) / 6 for i in range(24)], np.float32)
+    once = evaluate_scores(fake_card(), films, logits, "test")
+    thrice = evaluate_scores(fake_card(), copies, np.repeat(logits, 3), "test")
+    for a, b in ((once.measures["auroc"], thrice.measures["auroc"]), (once.groups[0].auroc, thrice.groups[0].auroc)):
+        assert b.high - b.low == pytest.approx(a.high - a.low, rel=0.1)
+
+
+def test_re_encoded_copies_on_the_held_out_side_count_as_one_patient() -> None:
+    films = [Sample(Path(f"{i}.png"), i % 2, f"p{i}", True, sha256=f"{i:064x}") for i in range(6)]
+    held = np.array([True] * 4 + [False] * 2)
+    names = ["p0", "p1", "p0", "p1", "p4", "p5"]
+    pictures = np.zeros((6, 2, 2), np.uint8)
+    loaded = LoadedFolder(DatasetFolder(DataRequest((Path("films"),)), (), (), ()), films, pictures, held, 0, [], names)
+    assert loaded.groups_of_side(True) == ["p0", "p1", "p0", "p1"]
+    assert training_data(loaded).val_patients == ("p0", "p1", "p0", "p1")
