@@ -267,7 +267,9 @@ def test_a_run_is_resumed_by_name_or_directory(
 def test_output_that_nobody_reads_ends_quietly(command: str, tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"} | {"PNEUMOLENS_DATA": str(tmp_path)}
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"} | {
+        "PNEUMOLENS_DATA_DIR": str(tmp_path)
+    }
     command_line = [sys.executable, "-m", "training", command]
     done = subprocess.run(command_line, stdout=write, stderr=subprocess.PIPE, env=environment)
     os.close(write)
