@@ -263,7 +263,7 @@ def test_a_run_is_resumed_by_name_or_directory(
         assert "expected the name or the directory of a training run" in said and "Traceback" not in said
 
 
-@pytest.mark.parametrize("command", ["--help", "versions", "runs"])
+@pytest.mark.parametrize("command", ["--help", "versions"])
 def test_output_that_nobody_reads_ends_quietly(command: str, tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
