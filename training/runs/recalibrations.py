@@ -207,11 +207,15 @@ def refuse_few(samples: Sequence[Sample]) -> tuple[int, int]:
     """
     normal, positive = (len({s.patient for s in samples if s.label == label}) for label in range(len(CLASSES)))
     if min(normal, positive) < MIN_PATIENTS:
+        lacking = [
+            f"{MIN_PATIENTS - n} {which}"
+            for n, which in ((positive, "with pneumonia"), (normal, "without pneumonia"))
+            if n < MIN_PATIENTS
+        ]
         raise DatasetError(
             f"expected readable radiographs of at least {MIN_PATIENTS} patients of each class. Received: {positive} "
             f"patients with pneumonia and {normal} without",
-            advice=f"Add labelled radiographs: {max(0, MIN_PATIENTS - positive)} more patients with pneumonia and "
-            f"{max(0, MIN_PATIENTS - normal)} without are needed.",
+            advice=f"Add labelled radiographs of more patients: {' and '.join(lacking)}.",
         )
     return normal, positive
 

@@ -73,7 +73,7 @@ def test_the_button_recalibrates_the_version_in_use_and_can_be_cancelled(
 
 def test_too_few_patients_are_refused_with_what_to_add(settings: Settings) -> None:
     app = start(settings, "few")
-    assert "1 more patients with pneumonia and 1 without are needed" in text(app)
+    assert "of more patients: 1 with pneumonia and 1 without pneumonia" in text(app)
     assert recalibrations.read_recalibration(settings).state == "none"
 
 

@@ -67,7 +67,7 @@ def test_too_few_patients_are_refused_before_a_process_is_started(settings: Sett
     data = DataRequest.of(write_films(tmp_path / "hospital", 19))
     with pytest.raises(DatasetError, match="at least 20 patients of each class") as refused:
         start_recalibration(settings, VERSION, data, "administrator", on_paper)
-    assert "1 more patients with pneumonia and 1 without" in refused.value.advice
+    assert "more patients: 1 with pneumonia and 1 without pneumonia." in refused.value.advice
     assert read_recalibration(settings).state == "none"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -104,12 +105,16 @@ def test_too_few_patients_are_refused_with_the_number_that_is_lacking(installati
     data = write_films(tmp_path / "hospital", 12)
     with pytest.raises(DatasetError, match="12 patients with pneumonia and 12 without") as caught:
         module.recalibrate_for_site(installation, "2026.01.01-1", DataRequest((data,)), tmp_path / "out")
-    assert "8 more patients with pneumonia and 8 without" in caught.value.advice
+    assert "more patients: 8 with pneumonia and 8 without pneumonia." in caught.value.advice
     enough = write_films(tmp_path / "enough", 20)
     with pytest.raises(DatasetError, match=r"at least 50 readable unlabelled radiographs\. Received: 48"):
         module.recalibrate_for_site(
             installation, "2026.01.01-1", DataRequest((enough,)), tmp_path / "out", unlabelled=data
         )
+    shutil.copytree(write_films(tmp_path / "more", 25) / "NORMAL", data / "NORMAL", dirs_exist_ok=True)
+    with pytest.raises(DatasetError, match="12 patients with pneumonia and 25 without") as caught:
+        module.recalibrate_for_site(installation, "2026.01.01-1", DataRequest((data,)), tmp_path / "out")
+    assert caught.value.advice.endswith("more patients: 8 with pneumonia.")
     assert [one.name for one in installation.versions_dir.iterdir()] == ["2026.01.01-1"]
 
 
