@@ -7,12 +7,12 @@ device software functions (January 2025).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from core.formatting import format_difference, format_estimate, format_percentage
-from model.card import Evaluation, LeftOutGroup, Measure, ModelCard
+from model.card import Evaluation, GroupResult, LeftOutGroup, Measure, ModelCard
 from model.known_data import KERMANY_DIGESTS, KERMANY_KNOWN
 
 NOT_STATED = "not stated"
@@ -56,6 +56,11 @@ def card_sections(card: ModelCard) -> tuple[Section, ...]:
         Section("Model", rows=_model_rows(card)),
         Section("Training", rows=_training_rows(card)),
         Section("Performance (95 % intervals)", rows=_performance_rows(card)),
+        *(
+            Section(f"Performance on {name} by group, worst first", rows=group_rows(one.groups))
+            for name, one in card.evaluations.items()
+            if one.groups
+        ),
         Section(
             "Groups left out in turn", (card.left_out_note,) if card.left_out_note else (), left_out_rows(card.left_out)
         ),
@@ -159,6 +164,19 @@ def _performance_rows(card: ModelCard) -> tuple[tuple[str, str | None], ...]:
     rows: list[tuple[str, str | None]] = [(name, words(one)) for name, one in card.evaluations.items()]
     worst = _worst(card.robustness)
     return (*(rows or [("Evaluation", None)]), ("Under mild perturbations", worst))
+
+
+def group_rows(groups: Sequence[GroupResult]) -> tuple[tuple[str, str | None], ...]:
+    """Return the results of `groups` in their order: the name of each with its figures."""
+
+    def words(one: GroupResult) -> str:
+        if one.too_few:
+            return f"n = {one.n}; too few to tell"
+        figures = {"sensitivity": one.sensitivity, "specificity": one.specificity, "AUROC": one.auroc}
+        told = (f"{label} {format_estimate(m, 3)}" for label, m in figures.items() if not math.isnan(m.value))
+        return f"n = {one.n}; {', '.join(told)}"
+
+    return tuple((f"{one.kind} {one.name}", words(one)) for one in groups)
 
 
 def left_out_rows(groups: tuple[LeftOutGroup, ...]) -> tuple[tuple[str, str | None], ...]:

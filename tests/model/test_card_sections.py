@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
 
 from core.settings import Settings
-from model.card import card_from_json, card_to_json
+from model.card import GroupResult, Measure, card_from_json, card_to_json
 from model.card_sections import card_sections, card_to_text, data_rows
 from model.registry import active_version, load_card
 from tests.fake_classifier import fake_card
@@ -49,3 +50,22 @@ def test_the_shipped_card_is_whole(tmp_path: Path) -> None:
 def test_damaged_rows_are_no_figures(robustness: tuple[dict[str, object], ...]) -> None:
     card = dataclasses.replace(fake_card(), robustness=robustness)
     assert "Under mild perturbations  not stated" in card_to_text(card)
+
+
+def test_results_by_group_are_shown_in_their_order(tmp_path: Path) -> None:
+    unknown, rate = Measure(math.nan, math.nan, math.nan), Measure(0.9, 0.8, 0.95)
+    groups = (
+        GroupResult("source", "clinic", 40, 36, 0, 0, 4, unknown, rate, unknown, False),
+        GroupResult("source", "ward", 3, 1, 1, 1, 0, unknown, unknown, unknown, True),
+    )
+    card = load_card(Settings(tmp_path), active_version(Settings(tmp_path)))
+    name, evaluation = next(iter(card.evaluations.items()))
+    changed = {**card.evaluations, name: dataclasses.replace(evaluation, groups=groups)}
+    (section,) = [
+        one for one in card_sections(dataclasses.replace(card, evaluations=changed)) if "by group" in one.title
+    ]
+    assert section.rows == (
+        ("source clinic", "n = 40; sensitivity 0.900 (0.800–0.950)"),
+        ("source ward", "n = 3; too few to tell"),
+    )
+    assert not [one for one in card_sections(card) if "by group" in one.title]
