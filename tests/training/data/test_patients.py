@@ -119,7 +119,7 @@ def test_mixed_rules_are_counted_and_said(tmp_path: Path) -> None:
     folder = scan(tmp_path)
     assert sorted(folder.patient_rules.values()) == [2, 2]
     assert split_in_words(folder.train) == (
-        "by patient for 2 radiographs of 1 patients; by file for the other 2 radiographs"
+        "by patient for 2 radiographs of 1 patient; by file for the other 2 radiographs"
     )
 
 
