@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from core.errors import DatasetError
 from core.files import write_atomically
-from core.printable import printable
+from core.printable import printable, printable_lines
 from core.settings import Settings
 from model.tf_startup import start_tensorflow
 from training.commands.arguments import (
@@ -96,5 +96,5 @@ def _cross_validate(options: argparse.Namespace, settings: Settings) -> int:
             return 130
     if options.json:
         write_atomically(options.json, (folder / "result.json").read_text(encoding="utf-8") + "\n")
-    print(printable(result_to_text(result)))
+    print(printable_lines(result_to_text(result)))
     return 0

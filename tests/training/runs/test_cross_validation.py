@@ -16,6 +16,7 @@ from core.progress import Progress
 from core.settings import Settings
 from records.test_sets import add_test_set, looks
 from tests.phantoms import as_png
+from training.__main__ import main
 from training.data.data_request import DataRequest
 from training.data.dataset import scan
 from training.data.loading import load_folder
@@ -27,6 +28,7 @@ from training.runs.cross_validation import (
     assign_folds,
     create_cross_validation,
     cross_validate,
+    make_folder_of,
     result_to_text,
     summary,
     without,
@@ -86,8 +88,11 @@ def test_a_fold_of_one_class_has_no_part_in_the_spread_of_what_it_cannot_show() 
 
 
 @pytest.mark.slow
-def test_an_interrupted_cross_validation_goes_on(tmp_path: Path) -> None:
-    films, folder, settings = tmp_path / "films", tmp_path / "cv", Settings(tmp_path / "home")
+def test_an_interrupted_cross_validation_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    films, settings = tmp_path / "films", Settings(tmp_path / "home")
+    folder = make_folder_of(settings, "cv")
     rng = np.random.default_rng(0)
     for label, name in enumerate(("NORMAL/IM-{:04d}-0001.png", "PNEUMONIA/person{}_virus_1.png")):
         for patient in range(10):
@@ -132,6 +137,10 @@ def test_an_interrupted_cross_validation_goes_on(tmp_path: Path) -> None:
     assert sum(one.files for one in of_folds) == 20, "each film is looked at by the version that did not see it"
     assert not settings.versions_dir.exists(), "the versions of folds are not registered"
     assert dataclasses.replace(config, learns_population=False).to_json() == (folder / "config.json").read_text()
+    monkeypatch.setenv("PNEUMOLENS_DATA_DIR", str(settings.data_dir))
+    capsys.readouterr()
+    assert main(["cross-validate", "--resume", "cv"]) == 0
+    assert capsys.readouterr().out == result_to_text(result) + "\n", "its lines stay lines"
 
 
 @pytest.mark.slow
