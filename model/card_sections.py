@@ -173,8 +173,8 @@ def group_rows(groups: Sequence[GroupResult]) -> tuple[tuple[str, str | None], .
         if one.too_few:
             return f"n = {one.n}; too few to tell"
         figures = {"sensitivity": one.sensitivity, "specificity": one.specificity, "AUROC": one.auroc}
-        told = (f"{label} {format_estimate(m, 3)}" for label, m in figures.items() if not math.isnan(m.value))
-        return f"n = {one.n}; {', '.join(told)}"
+        known = (f"{label} {format_estimate(m, 3)}" for label, m in figures.items() if not math.isnan(m.value))
+        return f"n = {one.n}; {', '.join(known)}"
 
     return tuple((f"{one.kind} {one.name}", words(one)) for one in groups)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -169,7 +170,9 @@ def films_of(settings: Settings, card: ModelCard) -> Films | None:
         Card of the version.
     """
     try:
-        with np.load(version_folder(settings, card.version) / FILMS, allow_pickle=False) as kept:
+        # Opened here, since NumPy leaves an archive that is cut short open.
+        path = version_folder(settings, card.version) / FILMS
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             sha256 = tuple(row.tobytes().hex() for row in kept["sha256"])
             labels, held_out = kept["label"], kept["held_out"].astype(bool)
             phash, sketch = kept["phash"].astype(np.uint64), kept["sketch"].astype(np.uint8)
@@ -177,8 +180,8 @@ def films_of(settings: Settings, card: ModelCard) -> Films | None:
         fits = len(held_out) == len(sha256) and len(phash) == len(sketch) and len(phash) in (0, len(sha256))
         if fits and sketch.shape[1:] == (SKETCH_BITS // 8,) and digest(samples) == card.data.get("digest"):
             return Films(sha256, held_out, phash, sketch)
-    except (OSError, ValueError, KeyError, AppError):
-        pass  # a version without the file, or one of other data: its run may know
+    except (OSError, ValueError, KeyError, BadZipFile, AppError):
+        pass  # a version without the file, or with a damaged one or one of other data: its run may know
     for run in settings.runs_dir.glob("*/"):
         if made_version(run) == card.version:
             try:

@@ -79,6 +79,14 @@ def test_a_file_that_does_not_fit_the_card_is_not_believed(home: Path) -> None:
     assert learned_films(Settings(home), OLD, seen(as_png(PICTURES[0]))) == dataclasses.replace(found)
 
 
+def test_a_file_that_is_cut_short_is_not_believed(home: Path) -> None:
+    path, settings = home / "versions" / OLD / FILMS, Settings(home)
+    card = load_card(settings, OLD)
+    assert films_of(settings, card) is not None
+    path.write_bytes(path.read_bytes()[:-40])
+    assert films_of(settings, card) is None
+
+
 def test_the_shipped_version_has_its_films_on_record(tmp_path: Path) -> None:
     settings = Settings(tmp_path)
     card = load_card(settings, active_version(settings))
