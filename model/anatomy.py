@@ -1,104 +1,78 @@
-"""Anatomy: position of the lungs in a frontal chest radiograph, from the image alone.
+"""Anatomy: where both lungs lie in a radiograph, how it is turned, and whether it is a frontal chest film at all.
 
-Two schematic lung fields are moved, scaled and tilted until they are dark and their surroundings bright. Unlike a
-threshold, the fit is not misled by an opaque or missing lung: the other lung, the mediastinum, the chest wall and the
-diaphragm constrain it, and otherwise the usual framing of a chest radiograph. It is an estimate for terms such as
-"right lower zone" and not a segmentation. Where both lungs are opaque, `find_lungs` finds none.
+A small network of our own (`model.networks.anatomy`) outlines the lungs as people draw them: the lung behind the heart
+counts, and a lung that disease has made white is still a lung. This module holds what it found for one film, and what
+follows from it: the outline on any grid, the hull of the thorax, zones, and whether two lungs of a plausible size and
+place were found.
 """
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from model.networks.architectures import ANATOMY_PX, POSES
+
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
+Pictures = npt.NDArray[np.uint8]
 
-_FINE, _COARSE = 64, 32
-# Lung edges over the height of a lung, apex 0 to costophrenic angle 1: how far out, as a share of the lung's reach.
-_LEVELS = np.linspace(0, 1, 257, dtype=np.float32)
-_OUTER = np.asarray(0.25 + 0.75 * (1 - (1 - _LEVELS) ** 2.7) ** 0.62, np.float32)
-_RISE = np.clip((_LEVELS - 0.3) / 0.55, 0, 1)
-_HEART = _RISE**2 * (3 - 2 * _RISE)
-_INNER_RIGHT = np.asarray(0.2 + 0.10 * _HEART, np.float32)
-_INNER_LEFT = np.asarray(0.2 + 0.38 * _HEART, np.float32)
-# The wall around the lungs that must be bright, in shares of a lung's reach and height.
-_WALL, _ABOVE, _BELOW = 0.16, 0.10, 0.30
-# Usual framing of a chest film and how far films stray from it: middle, top, reach, height, asymmetry, tilt.
-_USUAL_TOP, _USUAL_HEIGHT, _USUAL_REACH = 0.13, 0.70, 0.37
-_SPREAD = (0.08, 0.08, 0.06, 0.11, 0.15, 0.14)
-_PRIOR = 0.03
-# The least correlation at which lungs count as found. Of training films all of 40 normal ones and 97 % of 70 with
-# pneumonia have more; of normal ones with both lungs painted white 2–5 % do, of drawn ones with one lung white all.
-_FOUND = 0.35
-# How much larger than the usual framing a hull must be to hold the lungs of nearly every film.
-_HULL_GROWTH, _HULL_MARGIN = 1.12, 0.06
-# Where the search begins, beside or in proportion to the usual framing: middle, top, reach, height, tilt.
-_STARTS = (
-    np.array(
-        np.meshgrid(
-            (-0.08, 0.0, 0.08),
-            (-0.1, 0.0, 0.1),
-            (0.77, 1.0, 1.2),
-            (0.72, 0.9, 1.1, 1.28),
-            (-0.2, 0.0, 0.2),
-            indexing="ij",
-        )
-    )
-    .reshape(5, -1)
-    .T
-)
-_STEPS = np.array((0.04, 0.04, 0.04, 0.04, 0.05, 0.08))
-_LEAST = np.array((0.2, -0.2, 0.15, 0.15, 0.3, -0.5))
-_MOST = np.array((0.8, 0.5, 0.6, 0.6, 1.1, 0.5))
+# A pixel is lung from this probability on.
+LUNG = 0.5
+# Chest wall beyond the hull of the lungs, as a share of the shorter side of the picture.
+WALL = 0.03
 
 
-@dataclass(frozen=True, slots=True)
-class Thorax:
-    """Position of the thorax in a radiograph, in shares of its width and height.
+@dataclass(frozen=True, slots=True, eq=False)
+class Anatomy:
+    """The lungs of one picture, squashed to a square of `ANATOMY_PX`.
 
     Attributes
     ----------
-    middle
-        Column between the lungs at half their height.
-    top
-        Row of the apices.
-    left, right
-        Reach of the lung on the image's left and right, from the middle.
-    height
-        From the apices to the costophrenic angles.
-    tilt
-        In radians, clockwise.
+    lungs
+        (2, ANATOMY_PX, ANATOMY_PX), uint8: probability × 255 of the lung on the left and on the right of the upright
+        picture, where the patient's right and left lung are usually seen.
+    pose
+        (8,), float32: probability of each of `POSES`, given that it is a chest radiograph.
+    no_chest
+        Probability that it is no frontal chest radiograph, in [0, 1].
     """
 
-    middle: float
-    top: float
-    left: float
-    right: float
-    height: float
-    tilt: float
+    lungs: npt.NDArray[np.uint8]
+    pose: Array
+    no_chest: float
 
-    def coordinates(self, rows: int, columns: int) -> tuple[Array, Array]:
-        """Return the anatomical coordinates of each pixel of a grid over the radiograph.
+    @property
+    def orientation(self) -> tuple[int, bool]:
+        """The most probable of `POSES`: clockwise quarter turns, and whether the grayscale is inverted."""
+        return POSES[int(np.argmax(self.pose))]
 
-        Returns
-        -------
-        tuple of ndarray
-            (rows, columns), float32: across, −1 at the outer edge of the lung on the image's left, 0 in the middle, 1
-            at the right; and down, 0 at the apices and 1 at the costophrenic angles.
-        """
-        across, down = _coordinates(np.array([astuple(self)]), rows, columns)
-        return across[0], down[0]
+    @property
+    def areas(self) -> tuple[float, float]:
+        """Share of the picture that each lung covers."""
+        left, right = (float((lung >= LUNG * 255).mean()) for lung in self.lungs)
+        return left, right
 
-    def lungs(self, rows: int, columns: int) -> Mask:
-        """Return the schematic lung fields on a grid over the radiograph, bool (rows, columns)."""
-        return np.asarray(_lungs(*self.coordinates(rows, columns))[0], np.bool_)
+    @property
+    def sureness(self) -> float:
+        """Mean probability inside the outlines, in [0, 1]; 0 where there are none."""
+        most = self.lungs.max(0)
+        inside = most >= LUNG * 255
+        return float(most[inside].mean()) / 255 if inside.any() else 0.0
 
-    def mask(self, rows: int, columns: int, margin: float = 0.03) -> Mask:
+    def outline(self, rows: int, columns: int) -> Mask:
+        """Return both lungs on a grid over the radiograph, bool (rows, columns)."""
+        return np.asarray(self.probability(rows, columns) >= LUNG, np.bool_)
+
+    def probability(self, rows: int, columns: int) -> Array:
+        """Return the probability of lung on a grid over the radiograph, float32 (rows, columns) in [0, 1]."""
+        return _resized(self.lungs.max(0), rows, columns) / np.float32(255)
+
+    def hull(self, rows: int, columns: int, margin: float = WALL) -> Mask:
         """Return the thorax on a grid over the radiograph: the convex hull of the lungs, widened to the chest wall.
 
         Parameters
@@ -111,184 +85,64 @@ class Thorax:
         Returns
         -------
         ndarray
-            (rows, columns), bool
+            (rows, columns), bool; False everywhere where no lung was found.
         """
-        lungs = self.lungs(rows, columns).astype(np.uint8)
-        outlines = cv2.findContours(lungs, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
-        drawn = np.zeros((rows, columns), np.uint8)
-        if outlines:
-            cv2.fillConvexPoly(drawn, cv2.convexHull(np.concatenate(outlines)), 1)
-        wall = 2 * round(margin * min(rows, columns)) + 1
-        return np.asarray(cv2.dilate(drawn, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (wall, wall))) > 0, np.bool_)
+        return convex_hull(self.outline(rows, columns), margin)
 
 
-def find_lungs(pixels: npt.NDArray[np.uint8]) -> Thorax | None:
-    """Return the position of the thorax, or None where no dark lungs in brighter surroundings were found.
+AnatomyFinder = Callable[[Pictures], tuple[Anatomy, ...]]
+
+
+def convex_hull(outline: Mask, margin: float = WALL) -> Mask:
+    """Return the convex hull of an outline, widened.
 
     Parameters
     ----------
-    pixels
-        (H, W), uint8, MONOCHROME2: an upright frontal radiograph.
-    """
-    thorax, correlation = fit_thorax(pixels)
-    return thorax if correlation >= _FOUND else None
-
-
-def usual_hull(pixels: npt.NDArray[np.uint8]) -> Mask:
-    """Return a hull that holds the lungs of nearly every film: the usual framing within the outline of the body.
-
-    Nothing is fitted to the lungs, so it is the same whether they are dark or opaque. On 400 radiographs of children
-    with lung fields drawn by people it held 99.4 % of the lungs (99.2 % with pneumonia, 99.99 % without).
-
-    Parameters
-    ----------
-    pixels
-        (H, W), uint8, MONOCHROME2: an upright frontal radiograph.
+    outline
+        (rows, columns), bool.
+    margin
+        How far it is widened, as a share of the shorter side.
 
     Returns
     -------
     ndarray
-        (H, W), bool.
+        (rows, columns), bool.
     """
-    middle, top, reach, height = (float(value) for value in _usual(_prepared(pixels)[1]))
-    wide = _HULL_GROWTH * reach
-    thorax = Thorax(middle, top - (_HULL_GROWTH - 1) / 2 * height, wide, wide, _HULL_GROWTH * height, 0.0)
-    return thorax.mask(pixels.shape[0], pixels.shape[1], _HULL_MARGIN)
+    rows, columns = outline.shape
+    outlines = cv2.findContours(outline.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
+    drawn = np.zeros((rows, columns), np.uint8)
+    if outlines:
+        cv2.fillConvexPoly(drawn, cv2.convexHull(np.concatenate(outlines)), 1)
+    wall = 2 * round(margin * min(rows, columns)) + 1
+    return np.asarray(cv2.dilate(drawn, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (wall, wall))) > 0, np.bool_)
 
 
-def fit_thorax(pixels: npt.NDArray[np.uint8]) -> tuple[Thorax, float]:
-    """Fit the position of the thorax in an upright frontal radiograph.
+def from_output(lungs: Array, pose: Array) -> Anatomy:
+    """Return the anatomy of one picture from what the network gives for it.
 
-    Where nothing looks like lungs it is about the usual framing within the outline of the body.
+    Islands are removed: of each lung the largest part stays, since a lung is one piece.
 
     Parameters
     ----------
-    pixels
-        (H, W), uint8, MONOCHROME2.
-
-    Returns
-    -------
-    tuple of Thorax and float
-        The best fit, and its correlation in [−1, 1] with dark lungs in bright surroundings.
+    lungs
+        (2, ANATOMY_PX, ANATOMY_PX), float32 in [0, 1].
+    pose
+        (9,), float32: probabilities of `POSES` and of no chest radiograph.
     """
-    fine, body = _prepared(pixels)
-    coarse = np.asarray(cv2.resize(fine, (_COARSE, _COARSE), interpolation=cv2.INTER_AREA), np.float32)
-    usual = _usual(body)
-    middle, top, reach, height, tilt = _STARTS.T
-    reach, height = usual[2] * reach, usual[3] * height
-    starts = np.clip(np.column_stack((usual[0] + middle, usual[1] + top, reach, reach, height, tilt)), _LEAST, _MOST)
-    best = starts[np.argsort(-_fit(coarse, starts, usual))[:2]]
-    refined = [_refined(fine, start, usual) for start in best]
-    fit, place = max(refined, key=lambda found: found[0])
-    return Thorax(*(float(value) for value in place)), fit + float(_strayed(place[None], usual)[0])
+    kept = np.round(np.stack([_largest(lung) for lung in lungs]) * 255).astype(np.uint8)
+    upright = pose[: len(POSES)].astype(np.float32)
+    return Anatomy(kept, upright / max(float(upright.sum()), 1e-9), float(pose[-1]))
 
 
-def _refined(picture: Array, start: npt.NDArray[Any], usual: npt.NDArray[Any]) -> tuple[float, npt.NDArray[Any]]:
-    """Climb from a start in ever smaller steps; return (fit, position)."""
-    place, steps = start, _STEPS.copy()
-    fit = float(_fit(picture, place[None], usual)[0])
-    both = np.array((0, 0, 1, 1, 0, 0))  # both lungs wider or narrower at once
-    moves = np.vstack((np.eye(6), -np.eye(6), both, -both))
-    while steps[0] > 0.004:
-        tried = np.clip(place + moves * steps, _LEAST, _MOST)
-        fits = _fit(picture, tried, usual)
-        if fits.max() > fit + 1e-5:
-            fit, place = float(fits.max()), tried[fits.argmax()]
-        else:
-            steps /= 2
-    return fit, place
+def _largest(lung: Array) -> Array:
+    count, parts, boxes, _ = cv2.connectedComponentsWithStats((lung >= LUNG).astype(np.uint8))
+    if count <= 2:
+        return lung
+    largest = 1 + int(np.argmax(boxes[1:, cv2.CC_STAT_AREA]))
+    others = (parts != largest) & (parts > 0)
+    return np.where(cv2.dilate(others.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0, 0, lung).astype(np.float32)
 
 
-def _prepared(pixels: npt.NDArray[np.uint8]) -> tuple[Array, Mask]:
-    """Return brightness relative to the surroundings, float32 (64, 64) in about [−2.5, 2.5], and the body."""
-    small = np.asarray(cv2.resize(pixels, (_FINE, _FINE), interpolation=cv2.INTER_AREA), np.float32)
-    small = np.asarray(cv2.GaussianBlur(small, (0, 0), 1.0), np.float32)
-    body = _body(small)
-    weight, spread = body.astype(np.float32), 0.22 * _FINE
-    around = cv2.GaussianBlur(weight, (0, 0), spread) + 1e-3
-    beside = small - cv2.GaussianBlur(small * weight, (0, 0), spread) / around
-    deviation = np.sqrt(cv2.GaussianBlur(beside**2 * weight, (0, 0), spread) / around) + 3
-    levelled = np.clip(beside / deviation, -2.5, 2.5)
-    levelled[~body] = 0.6  # the air beside the body is dark and no lung
-    return np.asarray(levelled, np.float32), body
-
-
-def _body(small: Array) -> Mask:
-    """Return what is not black background that reaches the image's border."""
-    low, high = np.percentile(small, (1, 99))
-    dark = (small < low + 0.18 * (high - low)).astype(np.uint8)
-    parts = cv2.connectedComponents(dark)[1]
-    border = np.unique(np.concatenate((parts[0], parts[-1], parts[:, 0], parts[:, -1])))
-    return np.asarray(~np.isin(parts, border[border > 0]), np.bool_)
-
-
-def _usual(body: Mask) -> npt.NDArray[Any]:
-    """Return the usual position of the thorax within the outline of the body: middle, top, reach, height."""
-    rows = np.flatnonzero(body.mean(1) > 0.15)
-    if not len(rows):
-        return np.array((0.5, _USUAL_TOP, _USUAL_REACH, _USUAL_HEIGHT))
-    first, tall = float(rows[0]) / _FINE, float(rows[-1] + 1 - rows[0]) / _FINE
-    columns = body[rows[0] + len(rows) // 4 : rows[0] + 3 * len(rows) // 4].mean(0)
-    middle = float((columns * (np.arange(_FINE) + 0.5)).sum() / max(1e-6, columns.sum()) / _FINE)
-    reach = min(_USUAL_REACH, 0.45 * float(columns.mean()))
-    return np.array((np.clip(middle, 0.3, 0.7), first + tall * _USUAL_TOP, max(reach, 0.15), tall * _USUAL_HEIGHT))
-
-
-def _coordinates(places: npt.NDArray[Any], rows: int, columns: int) -> tuple[Array, Array]:
-    """Return (across, down), float32 (n, rows, columns), for places (n, 6) as in `Thorax`."""
-    middle, top, left, right, height, tilt = (part.astype(np.float32)[:, None, None] for part in places.T)
-    x = (np.arange(columns, dtype=np.float32) + 0.5)[None, None] / columns - middle
-    y = (np.arange(rows, dtype=np.float32) + 0.5)[None, :, None] / rows - (top + height / 2)
-    across, down = np.cos(tilt) * x + np.sin(tilt) * y, np.cos(tilt) * y - np.sin(tilt) * x
-    return np.where(across < 0, across / left, across / right), down / height + np.float32(0.5)
-
-
-def _lungs(across: Array, down: Array) -> tuple[Mask, Mask]:
-    """Return (the lung fields, what surrounds them and must be brighter)."""
-    out = np.abs(across)
-    level = (np.clip(down, 0, 1) * 256).astype(np.int16)
-    outer, is_left = _OUTER[level], across < 0
-    inner = np.where(is_left, _INNER_RIGHT[level], _INNER_LEFT[level])
-    # The domes of the diaphragm; the patient's right one, on the picture's left, stands higher.
-    dome = np.where(is_left, np.float32(0.84), np.float32(0.87))
-    dome = dome + np.float32(0.15) * np.clip((out - 0.45) / 0.55, -1, 1.3) ** 2
-    lungs = (out > inner) & (out < outer) & (down > 0) & (down < dome)
-    around = (out < np.minimum(outer + _WALL, 1 + _WALL)) & (down > -_ABOVE) & (down < 1 + _BELOW)
-    return lungs, around & ~lungs
-
-
-def _fit(picture: Array, places: npt.NDArray[Any], usual: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Return how well each of the places (n, 6) fits: a correlation in [−1, 1], less for an unusual framing.
-
-    The correlation is that of the picture with −1 in the lungs and 1 around them. The constant added to the variance
-    keeps noise of a flat picture from looking like a lung.
-    """
-    lungs, around = (
-        part.reshape(len(places), -1).astype(np.float32) for part in _lungs(*_coordinates(places, *picture.shape))
-    )
-    grey = picture.ravel()
-    n_in, n_out = lungs.sum(1) + 1e-6, around.sum(1) + 1e-6
-    share = n_in / (n_in + n_out)
-    dark, bright = lungs @ grey / n_in, around @ grey / n_out
-    variance = (lungs + around) @ grey**2 / (n_in + n_out) - (share * dark + (1 - share) * bright) ** 2
-    correlation = np.sqrt(share * (1 - share)) * (bright - dark) / np.sqrt(np.maximum(variance, 0) + 0.15)
-    return np.asarray(correlation - _strayed(places, usual), np.float64)
-
-
-def _strayed(places: npt.NDArray[Any], usual: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Return what an unusual framing costs each of the places (n, 6)."""
-    middle, top, left, right, height, tilt = places.T
-    strays = (
-        np.column_stack(
-            (
-                middle - usual[0],
-                top - usual[1],
-                (left + right) / 2 - usual[2],
-                height - usual[3],
-                np.log(left / right),
-                tilt,
-            )
-        )
-        / _SPREAD
-    )
-    return np.asarray(_PRIOR * (strays**2).sum(1), np.float64)
+def _resized(picture: npt.NDArray[np.uint8], rows: int, columns: int) -> Array:
+    how = cv2.INTER_AREA if max(rows, columns) < ANATOMY_PX else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture.astype(np.float32), (columns, rows), interpolation=how), np.float32)

@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from core.formatting import format_percentage
 from imaging.film import FilmHeader
-from model.anatomy import Mask, Thorax, find_lungs
 from model.assessment import EvidenceRegions
+from model.thorax import Mask, Thorax, find_lungs
 
 MOSTLY = 0.5
 MEDIASTINUM = "mediastinum"

@@ -17,8 +17,9 @@ from model.calibration import predict
 from model.engine import Classifier, Float
 from model.explanation import grad_cam
 from model.gate import check, check_population, inverted_issue, merge_issues, rotated_issue, training_ages
+from model.networks.architectures import POSES
 from model.operating import operating_point
-from model.population import POSES, Judgement
+from model.population import Judgement
 
 UPRIGHT = POSES[0]
 

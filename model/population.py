@@ -21,7 +21,7 @@ import numpy.typing as npt
 from core.files import write_atomically
 from model.assessment import Neighbour, Population
 from model.calibration import sigmoid
-from model.networks.architectures import GRID
+from model.networks.architectures import GRID, POSES
 
 Float = npt.NDArray[np.float32]
 POPULATION = "population.npz"
@@ -30,8 +30,6 @@ NEIGHBOURS = 3
 # Number of nearest neighbours in the mean distance: a single one may be an outlier of the training set.
 NEAREST = 5
 LABELS = ("NORMAL", "PNEUMONIA")
-# Orientations: quarter turns clockwise, and whether the grayscale is inverted. The first is upright.
-POSES = tuple((quarters, inverted) for inverted in (False, True) for quarters in range(4))
 HEADS = (*(f"pose{i}" for i in range(len(POSES))), "outlier", "cropped")
 # A linear head is unbounded along any axis; features are clipped this far outside the training radiographs.
 BOUND = 8.0

@@ -100,6 +100,7 @@ TENSORFLOW = {
     "model.networks.layers",
     "model.networks.small",
     "model.networks.weights",
+    "model.networks.anatomy",
     "training.fitting.fit",
     "training.fitting.trainer",
     "training.fitting.head",

@@ -10,6 +10,10 @@ from core.errors import ClassifierError
 
 # The first gate layer is averaged over GRID × GRID equal parts of the picture, which the orientation of a chest needs.
 GRID = 3
+# Side of the square picture in which the anatomy network outlines the lungs.
+ANATOMY_PX = 128
+# Orientations: quarter turns clockwise, and whether the grayscale is inverted. The first is upright.
+POSES = tuple((quarters, inverted) for inverted in (False, True) for quarters in range(4))
 # A function of one's own is named as package.module:function.
 _OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from imaging.film import FilmHeader
-from model.anatomy import find_lungs, fit_thorax
 from model.assessment import EvidenceRegions
 from model.lung_zones import (
     MEDIASTINUM,
@@ -18,6 +17,7 @@ from model.lung_zones import (
     outside_warning,
     region_words,
 )
+from model.thorax import find_lungs, fit_thorax
 from tests import phantoms
 from tests.phantoms import COLUMNS, ROWS, chest
 

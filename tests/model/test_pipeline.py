@@ -14,8 +14,9 @@ from model.assessment import Neighbour, Population
 from model.card import PurposePoint
 from model.engine import Classifier, ForwardPass
 from model.listing import line
+from model.networks.architectures import POSES
 from model.pipeline import assess
-from model.population import POSES, Judgement, Limits
+from model.population import Judgement, Limits
 from tests.dicoms import phantom_dicom, stored_values
 from tests.fake_classifier import PX, fake_card, fake_classifier
 from tests.phantoms import as_png, chest

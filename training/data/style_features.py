@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imaging.radiograph import Radiograph, squash
-from model.anatomy import usual_hull
+from model.thorax import usual_hull
 from training.data.encoding import Encoding, encoding_of
 
 Array = npt.NDArray[np.float32]

@@ -26,11 +26,11 @@ from core.errors import DatasetError, RadiographError
 from core.formatting import format_count, format_estimate
 from core.progress import Tick
 from imaging.radiograph import to_uint8
-from model.anatomy import fit_thorax
 from model.card import Measure
 from model.engine import Classifier
 from model.intervals import proportion, share_mean
 from model.pipeline import assess
+from model.thorax import fit_thorax
 from training.data.regions import MarkedFilm, MarkedFilms, Marks, Regions, regions_of
 from training.evaluation.evaluate import Failures, plain
 

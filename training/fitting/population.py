@@ -20,11 +20,11 @@ from core.progress import Tick
 from imaging.border import fill_border
 from imaging.radiograph import enlarge
 from model.calibration import sigmoid
+from model.networks.architectures import POSES
 from model.population import (
     BOUND,
     HEADS,
     PARTS,
-    POSES,
     Limits,
     TrainingPopulation,
     from_arrays,

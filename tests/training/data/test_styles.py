@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from core.errors import DatasetError
-from model.anatomy import usual_hull
+from model.thorax import usual_hull
 from tests.phantoms import as_jpeg, as_png, chest
 from training.data.audit import Audit, audit_folder, audit_from_json, audit_to_json, audit_to_text
 from training.data.dataset import scan_folder

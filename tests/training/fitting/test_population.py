@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pytest
 
 from model.card import card_to_json
-from model.population import HEADS, PARTS, POSES, TrainingPopulation, from_arrays, softmax, to_arrays
+from model.networks.architectures import POSES
+from model.population import HEADS, PARTS, TrainingPopulation, from_arrays, softmax, to_arrays
 from model.registry import file_sha256, read_card
 from tests.fake_classifier import fake_card
 from tests.phantoms import as_png, chest
