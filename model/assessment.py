@@ -13,6 +13,9 @@ import numpy.typing as npt
 
 from core.errors import RadiographError
 from imaging.radiograph import Radiograph
+from model.anatomy import Anatomy
+from model.card import GroupResult
+from model.framing import Frame
 
 Finding = Literal["PNEUMONIA", "NO_PNEUMONIA"]
 BORDERLINE = "Borderline (near the threshold)"
@@ -100,14 +103,21 @@ class Heatmap:
     is_empty
         Whether no region raised the logit; `values` are then all zeros.
     cells
-        (rows, columns), float32: the layer's coarse grid that `values` is interpolated from, in logits. Negative
-        cells lowered the logit.
+        (rows, columns), float32: the coarse grid over the whole radiograph that `values` is interpolated from, in
+        logits. Negative cells lowered the logit.
+    frame_cells
+        (rows, columns), float32: the layer's own cells where the network saw the film framed by its lungs; their mean
+        and the head's bias are the logit. None where `cells` are the layer's own.
+    frame
+        The frame of `frame_cells`.
     """
 
     values: npt.NDArray[np.float32]
     layer: str
     is_empty: bool
     cells: npt.NDArray[np.float32] | None = None
+    frame_cells: npt.NDArray[np.float32] | None = None
+    frame: Frame | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +232,10 @@ class Assessment:
         Result of the perturbation test; None until it was run.
     regions
         Distribution of the evidence over lung zones; None until it was computed.
+    anatomy
+        The lungs of the radiograph; None for versions that do not look for them.
+    groups
+        What the card measured on radiographs of this one's age and projection; empty where that is unknown.
     """
 
     radiograph: Radiograph | None
@@ -236,6 +250,8 @@ class Assessment:
     population: Population | None = None
     stability: Stability | None = None
     regions: EvidenceRegions | None = None
+    anatomy: Anatomy | None = None
+    groups: tuple[GroupResult, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that there is either a prediction or a blocking issue."""
@@ -253,6 +269,7 @@ class Assessment:
         radiograph: Radiograph | None = None,
         corrections: tuple[str, ...] = (),
         population: Population | None = None,
+        anatomy: Anatomy | None = None,
     ) -> Assessment:
         """Return the assessment of a file that was refused.
 
@@ -260,7 +277,7 @@ class Assessment:
         ----------
         reason
             The error that decoding raised, or issues of which at least one is blocking.
-        classifier_version, assessed_at, seconds, radiograph, corrections, population
+        classifier_version, assessed_at, seconds, radiograph, corrections, population, anatomy
             As the attributes.
 
         Returns
@@ -285,6 +302,7 @@ class Assessment:
             seconds,
             corrections,
             population=population,
+            anatomy=anatomy,
         )
 
     @property

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from core.errors import ClassifierError
 from imaging.border import fill_border
-from imaging.radiograph import Radiograph, enlarge, network_input
+from imaging.radiograph import Radiograph, enlarge, network_input, squash
+from model.anatomy import AnatomyFinder
 from model.card import ModelCard
 from model.networks.architectures import is_own
 from model.population import POPULATION, TrainingPopulation, read_population
@@ -67,6 +68,8 @@ class Classifier:
         From network input to all that `explain` and the gate need, in one pass; None without a population.
     population
         The training population; None for versions without one.
+    find_anatomy
+        Finds the lungs by which films are framed; None for versions that see the whole film.
     """
 
     card: ModelCard
@@ -75,6 +78,7 @@ class Classifier:
     explain: Callable[[Pictures], tuple[Float, Float, Float]]
     forward: Callable[[Pictures], ForwardPass] | None = None
     population: TrainingPopulation | None = None
+    find_anatomy: AnatomyFinder | None = None
 
     @property
     def version(self) -> str:
@@ -95,6 +99,11 @@ class Classifier:
     def fills_border(self) -> bool:
         """Whether black borders are filled from the margin of the radiograph; older versions do not."""
         return bool(self.card.preprocessing.get("fills_border", False))
+
+    def square_of(self, radiograph: Radiograph) -> Pictures:
+        """Return a radiograph squashed to a square, its borders filled: uint8 (detail_px, detail_px)."""
+        square = squash(radiograph, self.detail_px)
+        return fill_border(square) if self.fills_border else square
 
     def input_of(self, radiograph: Radiograph) -> Pictures:
         """Return the network input of a radiograph: uint8 (input_px, input_px)."""

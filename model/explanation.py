@@ -60,13 +60,38 @@ def grad_cam(
     ----------
     Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391; equal to CAM (Zhou et al. 2016) for a linear head.
     """
+    if sign not in (1, -1):
+        raise ValueError(f"expected a sign of 1 or -1. Received: {sign}")
+    single = signed_cells(feature_map, head)
+    values = evidence_map(single, shape, against=sign < 0)
+    return Heatmap(values, layer, is_empty=not values.any(), cells=single)
+
+
+def signed_cells(feature_map: npt.NDArray[np.float32], head: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the evidence of each cell of a feature map, in logits.
+
+    Parameters
+    ----------
+    feature_map
+        (rows, columns, channels), float32.
+    head
+        (channels,), float32: the dense layer's weights.
+
+    Returns
+    -------
+    ndarray
+        (rows, columns), float32. Where all cells of one sign are rounding errors of terms that cancel, they are 0.
+
+    Raises
+    ------
+    ValueError
+        If `head` does not match the channels of `feature_map`, or a value is not finite.
+    """
     if feature_map.ndim != 3 or head.shape != feature_map.shape[2:]:
         raise ValueError(
             "expected a feature map (rows, columns, channels) and a head (channels,). "
             f"Received: {feature_map.shape} and {head.shape}"
         )
-    if sign not in (1, -1):
-        raise ValueError(f"expected a sign of 1 or -1. Received: {sign}")
     features, weights = feature_map.astype(np.float64), head.astype(np.float64)
     cells = features @ weights
     if not np.isfinite(cells).all():
@@ -75,9 +100,7 @@ def grad_cam(
     for side in (1, -1):
         if (side * cells).max() <= rounding:
             cells = side * np.minimum(side * cells, 0)
-    single = cells.astype(np.float32)
-    values = evidence_map(single, shape, against=sign < 0)
-    return Heatmap(values, layer, is_empty=not values.any(), cells=single)
+    return cells.astype(np.float32)
 
 
 def evidence_map(
@@ -106,7 +129,7 @@ def evidence_map(
     ValueError
         If `cells` has another shape or is not finite.
     """
-    values = _upsample(_one_side(cells, against), shape)
+    values = interpolate(_one_side(cells, against), shape)
     greatest = values.max()
     if greatest > 0:
         values /= greatest
@@ -150,8 +173,21 @@ def _one_side(cells: npt.NDArray[np.float32], against: bool) -> npt.NDArray[np.f
     return np.asarray(np.maximum(-cells if against else cells, 0), np.float32)
 
 
-def _upsample(cells: npt.NDArray[np.float32], shape: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Interpolate cells (rows, columns) ≥ 0 to float32 (H, W) ≥ 0."""
+def interpolate(cells: npt.NDArray[np.float32], shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Interpolate cells to a finer grid over the same area.
+
+    Parameters
+    ----------
+    cells
+        (rows, columns), float32 ≥ 0.
+    shape
+        (H, W) of the finer grid.
+
+    Returns
+    -------
+    ndarray
+        (H, W), float32 ≥ 0.
+    """
     rows, columns = (_weights(count, size) for count, size in zip(cells.shape, shape, strict=True))
     values = np.asarray((rows @ cells) @ columns.T, np.float32)
     # The kernel undershoots beside a steep rise; negative evidence belongs to the other sign's map.

@@ -1,7 +1,10 @@
-"""Input gate: whether a file shows a frontal radiograph of a child's chest that can be assessed.
+"""Input gate: whether a file shows a frontal radiograph of a chest that can be assessed.
 
-Checked in turn: the header, the grey values (`model.gate_measures`), and the distance from the training population
-(`model.population`). The answers are issues, blocking or not; each message states what was found and what to do.
+Checked in turn: the header, the grey values (`model.gate_measures`), and what the networks say. Versions that frame a
+film by its lungs refuse what has no two lungs (`model.anatomy`), and call a film outside the training population where
+its group was not measured, or measured badly (`model.measured_groups`). Earlier ones go by the distance from the
+training population (`model.population`). The answers are issues, blocking or not; each message states what was found
+and what to do.
 """
 
 from __future__ import annotations
@@ -10,10 +13,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from core.formatting import format_age, format_percentage
-from imaging.film import FOR_PROCESSING, Radiograph
+from imaging.film import FOR_PROCESSING, FilmHeader, Radiograph
+from model.anatomy import Anatomy
 from model.assessment import InputIssue
 from model.card import ModelCard
 from model.gate_measures import GreyMeasures, measure_greys, subsample
+from model.measured_groups import GroupStanding, group_words, is_good
 from model.population import Judgement
 
 SMALLEST_PX = 200
@@ -118,8 +123,99 @@ def check_population(judgement: Judgement, ages: TrainingAges | None = GUANGZHOU
     return tuple(issues)
 
 
-def _unlike(ages: TrainingAges | None) -> str:
-    if ages == GUANGZHOU:
+def lungs_are_found(anatomy: Anatomy) -> bool:
+    """Whether two lungs of a plausible size were found, `anatomy` being that of an upright radiograph."""
+    return anatomy.no_chest < 0.5 and min(anatomy.areas) >= 0.02
+
+
+def lungs_are_doubtful(anatomy: Anatomy) -> bool:
+    """Whether the outlines in `anatomy` are uncertain."""
+    return anatomy.sureness < 0.75 or min(anatomy.areas) < 0.05
+
+
+def check_anatomy(anatomy: Anatomy) -> tuple[InputIssue, ...]:
+    """Check the lungs that were found in an upright radiograph; return the issues, blocking ones first.
+
+    Parameters
+    ----------
+    anatomy
+        Of the radiograph.
+    """
+    if not lungs_are_found(anatomy):
+        return (
+            InputIssue(
+                "NOT_A_CHEST_RADIOGRAPH",
+                True,
+                "Two lungs side by side were not found in this image, and it was not assessed. Upload a single frontal "
+                "chest radiograph (PA or AP), not a lateral view, another body part, a photograph or a collage.",
+            ),
+        )
+    if lungs_are_doubtful(anatomy):
+        return (
+            InputIssue(
+                "LUNGS_UNCERTAIN",
+                False,
+                "The outlines of the lungs were found with doubt, so the whole image was assessed instead of the lungs "
+                "alone. Check that the evidence is in the lungs before you use the finding.",
+            ),
+        )
+    return ()
+
+
+def check_group(
+    standing: GroupStanding, judgement: Judgement | None, header: FilmHeader | None, ages: TrainingAges | None
+) -> tuple[InputIssue, ...]:
+    """Check whether a version may give a finding for the group of a radiograph.
+
+    Where its performance on the group was measured, that decides. Elsewhere an age outside those of the training data
+    is outside the training population, and so is a radiograph that is far from it.
+
+    Parameters
+    ----------
+    standing
+        What the card measured on the group.
+    judgement
+        Distance from the training population; None where it is not known.
+    header
+        Of the radiograph; None without one.
+    ages
+        As in `check`.
+    """
+    if standing.is_inside:
+        return ()
+    if standing.is_inside is False:
+        bad = next(one for one in standing.groups if not is_good(one))
+        words = group_words(bad)
+        return (
+            InputIssue(
+                _OUTSIDE,
+                False,
+                f"The classifier performs poorly on radiographs of this group. {words[0].upper()}{words[1:]}. Read the "
+                "radiograph without it.",
+            ),
+        )
+    age = header.age_years if header else None
+    if age is not None and ages is not None and not ages.youngest <= age < ages.oldest + 1:
+        return (
+            InputIssue(
+                _OUTSIDE,
+                False,
+                f"The patient is {format_age(age)} old according to the header. The classifier was not measured on "
+                f"enough patients of this age, and the training population is aged {_span(ages)}. Read the radiograph "
+                "without it.",
+            ),
+        )
+    if judgement is not None and judgement.population.is_outside:
+        return (InputIssue(_OUTSIDE, False, _unlike(ages, calls_adults=False)),)
+    return ()
+
+
+def _span(ages: TrainingAges) -> str:
+    return "1–5 years" if ages == GUANGZHOU else f"{ages.youngest:g}–{ages.oldest:g} years"
+
+
+def _unlike(ages: TrainingAges | None, *, calls_adults: bool = True) -> str:
+    if ages == GUANGZHOU and calls_adults:
         return (
             f"This radiograph is unlike the training population, {GUANGZHOU.words}. It may show an adult, an older "
             "child, another view or another exposure. The probability is unreliable for such radiographs, and most "
@@ -267,10 +363,9 @@ def _age(radiograph: Radiograph, ages: TrainingAges | None) -> Iterable[InputIss
             f"The patient is an adult according to the age in the header. {why} Read the radiograph without it.",
         )
     if not ages.youngest <= age < ages.oldest + 1:
-        span = "1–5 years" if ages == GUANGZHOU else f"{ages.youngest:g}–{ages.oldest:g} years"
         yield InputIssue(
             "AGE_OUTSIDE",
             False,
-            f"The patient is {format_age(age)} old according to the header. The training population is aged {span}; "
-            "the probability is unreliable for this patient.",
+            f"The patient is {format_age(age)} old according to the header. The training population is aged "
+            f"{_span(ages)}; the probability is unreliable for this patient.",
         )

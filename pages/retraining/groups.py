@@ -19,6 +19,7 @@ KIND_NAMES = {
     "unit": "X-ray unit",
     "age": "age",
     "view": "projection",
+    "age and view": "age and projection",
 }
 
 

@@ -1,4 +1,4 @@
-"""Results by group: acquisition style, source, X-ray unit, age and projection, the worst first.
+"""Results by group: acquisition style, source, X-ray unit, age, projection, and both, the worst first.
 
 A classifier that relies on how a film was made is right where style and label go together and wrong elsewhere; one
 figure for all films does not show it (Zech et al. 2018, doi 10.1371/journal.pmed.1002683).
@@ -22,15 +22,16 @@ from core.printable import printable
 from model.area_intervals import auroc_interval
 from model.card import GroupResult, Measure, ModelCard
 from model.intervals import members, proportion
+from model.measured_groups import AGE, AGE_AND_VIEW, VIEW, age_and_view
+from model.measured_groups import age_band as age_band
 from training.data.sample import Sample
 from training.data.split import groups_of
 from training.data.style_features import StyleFeatures
 from training.data.styles import assign, style_model_from_values
 
-KINDS = ("style", "source", "unit", "age", "view")
+KINDS = ("style", "source", "unit", AGE, VIEW, AGE_AND_VIEW)
 # With fewer radiographs of a class, its rate can not be told from that of the others.
 MIN_FILMS = 10
-AGES = ((1, "under 1 year"), (6, "1–5 years"), (13, "6–12 years"), (18, "13–17 years"), (math.inf, "18 years and over"))
 TOO_FEW = "too few to tell"
 _UNKNOWN = "unknown"
 _UNDEFINED = Measure(math.nan, math.nan, math.nan)
@@ -55,8 +56,11 @@ def memberships(samples: Sequence[Sample], styles: Sequence[str] = ()) -> dict[s
         "style": list(styles),
         "source": [s.source for s in samples],
         "unit": [s.unit for s in samples],
-        "age": ["" if s.age_years is None else age_band(s.age_years) for s in samples],
-        "view": [s.view for s in samples],
+        AGE: ["" if s.age_years is None else age_band(s.age_years) for s in samples],
+        VIEW: [s.view for s in samples],
+        AGE_AND_VIEW: [
+            "" if s.age_years is None or not s.view else age_and_view(age_band(s.age_years), s.view) for s in samples
+        ],
     }
     return {kind: [name or _UNKNOWN for name in names] for kind, names in found.items() if any(names)}
 
@@ -109,11 +113,6 @@ def with_validation_groups(
     found = group_results(memberships(samples, styles), labels, p, point, patients)
     validation = replace(card.evaluations["validation"], groups=found)
     return replace(card, evaluations={**card.evaluations, "validation": validation})
-
-
-def age_band(years: float) -> str:
-    """Return the band of an age in `years`, such as "1–5 years"."""
-    return next(name for end, name in AGES if years < end)
 
 
 def group_results(

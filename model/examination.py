@@ -1,0 +1,240 @@
+"""Examination of one radiograph: how it is turned, where its lungs lie, and what the network makes of it.
+
+Versions that frame a film by its lungs ask the anatomy network first; earlier ones read the whole film, and ask the
+heads of their training population how it is turned.
+
+Example: ``examine(radiograph, classifier).explained`` is logit, feature map and the weights of its channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from imaging.orientation import invert_grayscale, rotate
+from imaging.radiograph import Radiograph
+from model.anatomy import Anatomy
+from model.assessment import InputIssue
+from model.engine import Classifier, Float, Pictures
+from model.frame_map import frame_of
+from model.framing import Frame, framed, pair_of
+from model.gate import (
+    check_anatomy,
+    check_group,
+    check_population,
+    inverted_issue,
+    lungs_are_doubtful,
+    lungs_are_found,
+    rotated_issue,
+    training_ages,
+)
+from model.measured_groups import GroupStanding, group_standing
+from model.networks.architectures import POSES
+from model.population import Judgement
+
+UPRIGHT = POSES[0]
+# From this probability on the picture is taken for turned or inverted, if the lungs are found once it is set right.
+SURE_POSE = 0.8
+_NO_STANDING = GroupStanding()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examined:
+    """A radiograph with the output of the networks for it.
+
+    Attributes
+    ----------
+    radiograph
+        The radiograph that the network read.
+    explained
+        Logit, feature map and the weights of its channels.
+    judgement
+        Judgement of the upright radiograph; None for versions without a population.
+    issues
+        Issues from the judgement and the corrections.
+    is_inverted
+        Whether the grayscale was inverted.
+    turn
+        Clockwise rotation that would bring it upright, in degrees.
+    anatomy
+        Lungs of the radiograph as the network read it; None for versions that do not look for them.
+    pooled
+        The lungs that the features were pooled over; None where the whole film was read.
+    frame
+        The frame of the feature map; None for versions that read the whole film.
+    standing
+        What the card measured on radiographs of this one's age and projection.
+    """
+
+    radiograph: Radiograph
+    explained: tuple[float, Float, Float]
+    judgement: Judgement | None
+    issues: tuple[InputIssue, ...] = ()
+    is_inverted: bool = False
+    turn: int = 0
+    anatomy: Anatomy | None = None
+    pooled: Anatomy | None = None
+    frame: Frame | None = None
+    standing: GroupStanding = _NO_STANDING
+
+
+def examine(radiograph: Radiograph, classifier: Classifier) -> Examined:
+    """Examine a radiograph, with its grayscale corrected and its orientation found.
+
+    Parameters
+    ----------
+    radiograph
+        The radiograph.
+    classifier
+        The classifier version.
+    """
+    if classifier.find_anatomy is not None:
+        return _by_lungs(radiograph, classifier)
+    return _corrected(_whole(radiograph, classifier), classifier)
+
+
+def network_inputs(squares: Pictures, classifier: Classifier) -> Pictures:
+    """Return the network inputs of upright radiographs, for each the one that its assessment would use.
+
+    Parameters
+    ----------
+    squares
+        (n, detail_px, detail_px), uint8.
+    classifier
+        The classifier version.
+
+    Returns
+    -------
+    ndarray
+        (n, input_px, input_px), uint8; (n, input_px, input_px, 2) for a version that frames a film by its lungs.
+    """
+    if classifier.find_anatomy is None:
+        return np.stack([classifier.input_of_square(square) for square in squares])
+    found = classifier.find_anatomy(squares)
+    return np.stack([_framed(square, _pooled(one), classifier) for square, one in zip(squares, found, strict=True)])
+
+
+def _pooled(anatomy: Anatomy) -> Anatomy:
+    """Return the lungs that features are pooled over: none, which is the whole film, where they are in doubt."""
+    if lungs_are_found(anatomy) and not lungs_are_doubtful(anatomy):
+        return anatomy
+    return replace(anatomy, lungs=np.zeros_like(anatomy.lungs))
+
+
+def _framed(square: Pictures, pooled: Anatomy, classifier: Classifier) -> Pictures:
+    return framed(pair_of(square, pooled), classifier.input_px)
+
+
+def _by_lungs(radiograph: Radiograph, classifier: Classifier) -> Examined:
+    square = classifier.square_of(radiograph)
+    anatomy, upright, quarters, is_inverted = _set_right(square, classifier)
+    if is_inverted:
+        radiograph, square = invert_grayscale(radiograph), 255 - square
+    lying = _turned_back(upright, quarters) if quarters else upright
+    read, judgement, pooled = _read(square, lying, classifier)
+    if quarters:
+        judgement = _read(_rotated(square, quarters), upright, classifier)[1]
+    turn, standing = 90 * (-quarters % 4), group_standing(classifier.card, radiograph.header)
+    issues = check_anatomy(upright)
+    if not any(issue.blocking for issue in issues):
+        ages = training_ages(classifier.card)
+        issues = (
+            *check_group(standing, judgement, radiograph.header, ages),
+            *issues,
+            *((inverted_issue(radiograph),) if is_inverted else ()),
+            *((rotated_issue(turn),) if turn else ()),
+        )
+    frame = frame_of(pooled, classifier.detail_px)
+    shown = pooled if pooled.lungs.any() else None
+    return Examined(
+        radiograph, read, judgement, issues, is_inverted, turn, lying if turn else anatomy, shown, frame, standing
+    )
+
+
+def _set_right(square: Pictures, classifier: Classifier) -> tuple[Anatomy, Anatomy, int, bool]:
+    """Return the lungs of a picture with its grayscale corrected, those of it upright, and how it is turned.
+
+    A suspected correction is applied and examined again, and rejected where it shows no upright chest.
+    """
+    assert classifier.find_anatomy is not None  # noqa: S101 - the caller has asked
+    found = classifier.find_anatomy(square[None])[0]
+    quarters, is_inverted = found.orientation
+    # Before a refusal the slightest suspicion is examined: the picture may only be rotated.
+    sure = 0.0 if not lungs_are_found(found) else SURE_POSE
+    if (quarters, is_inverted) == UPRIGHT or float(found.pose.max()) < sure:
+        return found, found, 0, False
+    greys = 255 - square if is_inverted else square
+    upright = classifier.find_anatomy(_rotated(greys, quarters)[None])[0]
+    if upright.orientation != UPRIGHT or not lungs_are_found(upright) or lungs_are_doubtful(upright):
+        return found, found, 0, False
+    return upright, upright, quarters, is_inverted
+
+
+def _rotated(square: Pictures, quarters: int) -> Pictures:
+    """Undo clockwise quarter turns."""
+    return np.ascontiguousarray(np.rot90(square, quarters))
+
+
+def _turned_back(upright: Anatomy, quarters: int) -> Anatomy:
+    """Return the lungs of a picture on its side from those of it upright.
+
+    Which of them is on the left is not known there, so both are in both places, which leaves the frame untilted.
+    """
+    both = np.rot90(upright.lungs.max(0), -quarters)
+    return replace(upright, lungs=np.stack((both, both)))
+
+
+def _read(
+    square: Pictures, anatomy: Anatomy, classifier: Classifier
+) -> tuple[tuple[float, Float, Float], Judgement | None, Anatomy]:
+    pooled = _pooled(anatomy)
+    explained, judgement = _passed(_framed(square, pooled, classifier)[None], classifier)
+    return explained, judgement, pooled
+
+
+def _passed(batch: Pictures, classifier: Classifier) -> tuple[tuple[float, Float, Float], Judgement | None]:
+    if classifier.forward is None or classifier.population is None:
+        logits, features, weights = classifier.explain(batch)
+        return (float(logits[0]), features[0], weights[0]), None
+    seen = classifier.forward(batch)
+    judgement = classifier.population.judge(seen.gate_features[0], seen.last[0])
+    return (float(seen.logits[0]), seen.features[0], seen.weights[0]), judgement
+
+
+def _whole(radiograph: Radiograph, classifier: Classifier) -> Examined:
+    return Examined(radiograph, *_passed(classifier.input_of(radiograph)[None], classifier))
+
+
+def _corrected(film: Examined, classifier: Classifier) -> Examined:
+    """Correct inverted grayscale, find the orientation, and judge the radiograph as it would be upright.
+
+    The distance from the training population only holds for upright radiographs. A suspected correction is therefore
+    applied and examined again, and rejected when it does not bring the radiograph nearer to the population.
+    """
+    judgement = film.judgement
+    if judgement is None:
+        return film
+    ages = training_ages(classifier.card)
+    as_it_is = replace(film, issues=check_population(judgement, ages))
+    quarters, is_inverted = judgement.orientation
+    # Before a refusal the slightest suspicion is examined: the picture may only be rotated.
+    suspected = judgement.is_inverted or judgement.is_turned or (judgement.is_not_chest and judgement.pose[0] < 0.5)
+    if not suspected or (quarters, is_inverted) == UPRIGHT:
+        return as_it_is
+    turn = 90 * (-quarters % 4)
+    shown = invert_grayscale(film.radiograph) if is_inverted else film.radiograph
+    upright = _whole(rotate(shown, turn), classifier)
+    found = upright.judgement
+    if (
+        found is None
+        or found.is_not_chest
+        or found.orientation != UPRIGHT
+        or found.population.distance >= judgement.population.distance
+    ):
+        return as_it_is
+    issues = (*check_population(found, ages), *((inverted_issue(film.radiograph),) if is_inverted else ()))
+    if not turn:
+        return replace(upright, issues=issues, is_inverted=is_inverted)
+    lying = _whole(shown, classifier) if is_inverted else film
+    return replace(lying, judgement=found, issues=(*issues, rotated_issue(turn)), is_inverted=is_inverted, turn=turn)
