@@ -11,6 +11,7 @@ from core.errors import AppError
 from core.printable import printable, printable_stdout
 from core.settings import load_settings
 from training.commands import (
+    anatomy,
     audit,
     cross_validate,
     evaluate,
@@ -40,6 +41,7 @@ EXAMPLES = """examples:
   python -m training compare --data chest_xray/test --classifier 2026.11.20-1 --with 2026.11.21-3
   python -m training compare 2026.11.21-145503
   python -m training localisation --data chest_xray --masks lung_masks --json lungs.json
+  python -m training anatomy --data chest_xray/train --masks lung_masks --out anatomy
   python -m training test-set add ward-2026 --data films/test
   python -m training tune --data chest_xray --architecture cnn_77k --trials 30
   python -m training leaderboard --data chest_xray --budget-minutes 10 --out leaderboard.md
@@ -73,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
         tune,
         evaluate,
         localisation,
+        anatomy,
         ledger,
         leaderboard,
         speed,
