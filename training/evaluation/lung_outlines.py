@@ -207,7 +207,7 @@ def outlines_to_json(result: Outlines) -> str:
 
 
 def outlines_to_text(result: Outlines, title: str) -> str:
-    """Return the figures as a table for a terminal, below a `title`, with what it does not cover."""
+    """Return the figures in `result` as a table for a terminal, below a `title`, with what it does not cover."""
     lines = [f"{title}: Dice of both lungs, mean over films (95 % interval by patient) and 5th percentile"]
     for name, one in result.groups.items():
         counts = f"{format_count(one.n, 'film')}, {format_count(one.n_patients, 'patient')}"
