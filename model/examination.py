@@ -24,8 +24,6 @@ from model.gate import (
     check_group,
     check_population,
     inverted_issue,
-    lungs_are_doubtful,
-    lungs_are_found,
     rotated_issue,
     training_ages,
 )
@@ -117,9 +115,7 @@ def network_inputs(squares: Pictures, classifier: Classifier) -> Pictures:
 
 def _pooled(anatomy: Anatomy) -> Anatomy:
     """Return the lungs that features are pooled over: none, which is the whole film, where they are in doubt."""
-    if lungs_are_found(anatomy) and not lungs_are_doubtful(anatomy):
-        return anatomy
-    return replace(anatomy, lungs=np.zeros_like(anatomy.lungs))
+    return replace(anatomy, lungs=np.zeros_like(anatomy.lungs)) if anatomy.is_doubtful else anatomy
 
 
 def _framed(square: Pictures, pooled: Anatomy, classifier: Classifier) -> Pictures:
@@ -128,47 +124,49 @@ def _framed(square: Pictures, pooled: Anatomy, classifier: Classifier) -> Pictur
 
 def _by_lungs(radiograph: Radiograph, classifier: Classifier) -> Examined:
     square = classifier.square_of(radiograph)
-    anatomy, upright, quarters, is_inverted = _set_right(square, classifier)
+    upright, quarters, is_inverted = _set_right(square, classifier)
     if is_inverted:
         radiograph, square = invert_grayscale(radiograph), 255 - square
-    lying = _turned_back(upright, quarters) if quarters else upright
-    read, judgement, pooled = _read(square, lying, classifier)
+    anatomy, pooled = upright, _pooled(upright)
+    explained, judgement = _passed(_framed(_rotated(square, quarters), pooled, classifier), classifier)
     if quarters:
-        judgement = _read(_rotated(square, quarters), upright, classifier)[1]
+        # The finding is that of the picture as it lies; only its distance from the population is that of it upright.
+        anatomy, pooled = _turned_back(upright, quarters), _side_by_side(_turned_back(pooled, quarters))
+        explained, _ = _passed(_framed(square, pooled, classifier), classifier)
     turn, standing = 90 * (-quarters % 4), group_standing(classifier.card, radiograph.header)
     issues = check_anatomy(upright)
     if not any(issue.blocking for issue in issues):
-        ages = training_ages(classifier.card)
         issues = (
-            *check_group(standing, judgement, radiograph.header, ages),
+            *check_group(standing, judgement, radiograph.header, training_ages(classifier.card)),
             *issues,
             *((inverted_issue(radiograph),) if is_inverted else ()),
             *((rotated_issue(turn),) if turn else ()),
         )
     frame = frame_of(pooled, classifier.detail_px)
     shown = pooled if pooled.lungs.any() else None
-    return Examined(
-        radiograph, read, judgement, issues, is_inverted, turn, lying if turn else anatomy, shown, frame, standing
-    )
+    return Examined(radiograph, explained, judgement, issues, is_inverted, turn, anatomy, shown, frame, standing)
 
 
-def _set_right(square: Pictures, classifier: Classifier) -> tuple[Anatomy, Anatomy, int, bool]:
-    """Return the lungs of a picture with its grayscale corrected, those of it upright, and how it is turned.
+def _set_right(square: Pictures, classifier: Classifier) -> tuple[Anatomy, int, bool]:
+    """Return the lungs of a picture as it would be upright with its grayscale corrected, and how it is turned.
 
     A suspected correction is applied and examined again, and rejected where it shows no upright chest.
     """
-    assert classifier.find_anatomy is not None  # noqa: S101 - the caller has asked
-    found = classifier.find_anatomy(square[None])[0]
+    found = _find(square, classifier)
     quarters, is_inverted = found.orientation
     # Before a refusal the slightest suspicion is examined: the picture may only be rotated.
-    sure = 0.0 if not lungs_are_found(found) else SURE_POSE
-    if (quarters, is_inverted) == UPRIGHT or float(found.pose.max()) < sure:
-        return found, found, 0, False
-    greys = 255 - square if is_inverted else square
-    upright = classifier.find_anatomy(_rotated(greys, quarters)[None])[0]
-    if upright.orientation != UPRIGHT or not lungs_are_found(upright) or lungs_are_doubtful(upright):
-        return found, found, 0, False
-    return upright, upright, quarters, is_inverted
+    if (quarters, is_inverted) == UPRIGHT or (found.is_found and float(found.pose.max()) < SURE_POSE):
+        return found, 0, False
+    upright = _find(_rotated(255 - square if is_inverted else square, quarters), classifier)
+    if upright.orientation != UPRIGHT or upright.is_doubtful:
+        return found, 0, False
+    return upright, quarters, is_inverted
+
+
+def _find(square: Pictures, classifier: Classifier) -> Anatomy:
+    if classifier.find_anatomy is None:
+        raise ValueError(f"expected a version that looks for the lungs. Received: {classifier.version}")
+    return classifier.find_anatomy(square[None])[0]
 
 
 def _rotated(square: Pictures, quarters: int) -> Pictures:
@@ -177,33 +175,29 @@ def _rotated(square: Pictures, quarters: int) -> Pictures:
 
 
 def _turned_back(upright: Anatomy, quarters: int) -> Anatomy:
-    """Return the lungs of a picture on its side from those of it upright.
-
-    Which of them is on the left is not known there, so both are in both places, which leaves the frame untilted.
-    """
-    both = np.rot90(upright.lungs.max(0), -quarters)
-    return replace(upright, lungs=np.stack((both, both)))
+    """Return the lungs of a picture turned clockwise by so many quarters, from those of it upright."""
+    turned, half = np.rot90(upright.lungs, -quarters, axes=(1, 2)), len(POSES) // 2
+    pose = np.concatenate((np.roll(upright.pose[:half], quarters), np.roll(upright.pose[half:], quarters)))
+    return replace(upright, lungs=np.ascontiguousarray(turned), pose=pose)
 
 
-def _read(
-    square: Pictures, anatomy: Anatomy, classifier: Classifier
-) -> tuple[tuple[float, Float, Float], Judgement | None, Anatomy]:
-    pooled = _pooled(anatomy)
-    explained, judgement = _passed(_framed(square, pooled, classifier)[None], classifier)
-    return explained, judgement, pooled
+def _side_by_side(lying: Anatomy) -> Anatomy:
+    """Return lungs that lie one above the other as if both were one, so that the frame is not tilted by them."""
+    both = lying.lungs.max(0)
+    return replace(lying, lungs=np.stack((both, both)))
 
 
-def _passed(batch: Pictures, classifier: Classifier) -> tuple[tuple[float, Float, Float], Judgement | None]:
+def _passed(picture: Pictures, classifier: Classifier) -> tuple[tuple[float, Float, Float], Judgement | None]:
     if classifier.forward is None or classifier.population is None:
-        logits, features, weights = classifier.explain(batch)
+        logits, features, weights = classifier.explain(picture[None])
         return (float(logits[0]), features[0], weights[0]), None
-    seen = classifier.forward(batch)
+    seen = classifier.forward(picture[None])
     judgement = classifier.population.judge(seen.gate_features[0], seen.last[0])
     return (float(seen.logits[0]), seen.features[0], seen.weights[0]), judgement
 
 
 def _whole(radiograph: Radiograph, classifier: Classifier) -> Examined:
-    return Examined(radiograph, *_passed(classifier.input_of(radiograph)[None], classifier))
+    return Examined(radiograph, *_passed(classifier.input_of(radiograph), classifier))
 
 
 def _corrected(film: Examined, classifier: Classifier) -> Examined:

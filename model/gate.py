@@ -123,16 +123,6 @@ def check_population(judgement: Judgement, ages: TrainingAges | None = GUANGZHOU
     return tuple(issues)
 
 
-def lungs_are_found(anatomy: Anatomy) -> bool:
-    """Whether two lungs of a plausible size were found, `anatomy` being that of an upright radiograph."""
-    return anatomy.no_chest < 0.5 and min(anatomy.areas) >= 0.02
-
-
-def lungs_are_doubtful(anatomy: Anatomy) -> bool:
-    """Whether the outlines in `anatomy` are uncertain."""
-    return anatomy.sureness < 0.75 or min(anatomy.areas) < 0.05
-
-
 def check_anatomy(anatomy: Anatomy) -> tuple[InputIssue, ...]:
     """Check the lungs that were found in an upright radiograph; return the issues, blocking ones first.
 
@@ -141,7 +131,7 @@ def check_anatomy(anatomy: Anatomy) -> tuple[InputIssue, ...]:
     anatomy
         Of the radiograph.
     """
-    if not lungs_are_found(anatomy):
+    if not anatomy.is_found:
         return (
             InputIssue(
                 "NOT_A_CHEST_RADIOGRAPH",
@@ -150,7 +140,7 @@ def check_anatomy(anatomy: Anatomy) -> tuple[InputIssue, ...]:
                 "chest radiograph (PA or AP), not a lateral view, another body part, a photograph or a collage.",
             ),
         )
-    if lungs_are_doubtful(anatomy):
+    if anatomy.is_doubtful:
         return (
             InputIssue(
                 "LUNGS_UNCERTAIN",

@@ -106,10 +106,10 @@ def group_words(group: GroupResult) -> str:
     said = [_rate("specificity", group.specificity, group.tn + group.fp, "normal")]
     ill = group.tp + group.fn
     said.append(_rate("sensitivity", group.sensitivity, ill, "pneumonia") if ill else "sensitivity not measured")
-    return f"{group_name(group)}: {', '.join(said)}"
+    return f"{group_name(group)}: {'; '.join(said)}"
 
 
 def _rate(name: str, rate: Measure, n: int, label: str) -> str:
     if math.isnan(rate.value):
-        return f"{name} not measured (n = {n} {label})"
-    return f"{name} {format_estimate(rate)} (n = {n} {label})"
+        return f"{name} not measured, n = {n} {label}"
+    return f"{name} {format_estimate(rate)}, n = {n} {label}"

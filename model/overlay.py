@@ -12,6 +12,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from model.anatomy import Anatomy
+
+# Points along each side at which the outlines of the lungs are traced.
+_TRACED = 512
+OUTLINE = (215, 221, 229)
 # Inferno starts at black, which would darken a film instead of tinting it; from here on it is a colour.
 _DARKEST = 0.22
 _BAND_ROWS = 256
@@ -122,6 +127,56 @@ def contour(
         colour = [int(channel) for channel in colour_table()[round(level * 255)]]
         cv2.drawContours(result, lines, -1, (0, 0, 0), edge, cv2.LINE_AA)
         cv2.drawContours(result, lines, -1, colour, thickness, cv2.LINE_AA)
+    return result
+
+
+def lung_outlines(anatomy: Anatomy) -> tuple[npt.NDArray[np.float64], ...]:
+    """Trace the outlines of the lungs.
+
+    Parameters
+    ----------
+    anatomy
+        Of a radiograph.
+
+    Returns
+    -------
+    tuple of ndarray
+        One for each piece of lung: (n, 2), float64 in [0, 1], x and y as shares of the radiograph's width and height.
+    """
+    found = anatomy.outline(_TRACED, _TRACED).astype(np.uint8)
+    traced = cv2.findContours(found, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
+    smooth = (cv2.approxPolyDP(one, 0.8, True)[:, 0] for one in traced if len(one) >= _TRACED // 16)
+    return tuple((one.astype(np.float64) + 0.5) / _TRACED for one in smooth if len(one) > 2)
+
+
+def draw_lungs(picture: npt.NDArray[np.uint8], anatomy: Anatomy) -> npt.NDArray[np.uint8]:
+    """Draw the outlines of the lungs, dashed, so that they are not taken for contours of the evidence.
+
+    Parameters
+    ----------
+    picture
+        (H, W, 3), uint8, RGB: the radiograph, with or without its evidence map.
+    anatomy
+        Of the radiograph.
+
+    Returns
+    -------
+    ndarray
+        (H, W, 3), uint8, RGB.
+    """
+    result = picture.copy()
+    height, width = picture.shape[:2]
+    thickness = max(1, round(min(height, width) / 400))
+    dash = 5 * thickness
+    for outline in lung_outlines(anatomy):
+        closed = np.vstack((outline, outline[:1])) * (width, height)
+        walked = np.concatenate(((0.0,), np.cumsum(np.hypot(*np.diff(closed, axis=0).T))))
+        for start in np.arange(0, walked[-1], 2 * dash):
+            at = np.linspace(start, min(start + dash, walked[-1]), 4)
+            points = np.column_stack([np.interp(at, walked, closed[:, axis]) for axis in (0, 1)])
+            line = [np.round(points).astype(np.int32)]
+            cv2.polylines(result, line, False, (0, 0, 0), thickness + 2 * (thickness // 2), cv2.LINE_AA)
+            cv2.polylines(result, line, False, OUTLINE, thickness, cv2.LINE_AA)
     return result
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from imaging.radiograph import Radiograph, rendered, to_uint8
+from model.anatomy import Anatomy
 from model.assessment import Heatmap
 from model.explanation import evidence_map
-from model.overlay import contour, overlay
+from model.overlay import contour, draw_lungs, overlay
 
 Mode = Literal["overlay", "contour"]
 Grey = npt.NDArray[np.uint8]
@@ -34,6 +35,8 @@ class Drawing:
         Whether the map is the evidence against pneumonia.
     rendering
         Index in `Radiograph.renderings` of the window; the assessment used the first.
+    lungs
+        Whether the outlines of the lungs are drawn over the map, where they were looked for.
 
     Raises
     ------
@@ -46,6 +49,7 @@ class Drawing:
     levels: tuple[float, ...] = (0.4, 0.6, 0.8)
     against: bool = False
     rendering: int = 0
+    lungs: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be drawn."""
@@ -85,7 +89,7 @@ def map_shown(heatmap: Heatmap, drawing: Drawing) -> Heatmap:
         raise ValueError("expected an evidence map with its cells. Received: one without")
     height, width = heatmap.values.shape
     values = evidence_map(heatmap.cells, (height, width), against=True)
-    return Heatmap(values, heatmap.layer, is_empty=not values.any(), cells=heatmap.cells)
+    return replace(heatmap, values=values, is_empty=not values.any())
 
 
 def draw_film(film: Radiograph, drawing: Drawing, px: tuple[int, int]) -> Grey:
@@ -115,7 +119,7 @@ def draw_film(film: Radiograph, drawing: Drawing, px: tuple[int, int]) -> Grey:
     return np.asarray(cv2.resize(to_uint8(shown), px, interpolation=method), np.uint8)
 
 
-def draw_map(grey: Grey, heatmap: Heatmap, drawing: Drawing) -> npt.NDArray[np.uint8]:
+def draw_map(grey: Grey, heatmap: Heatmap, drawing: Drawing, anatomy: Anatomy | None = None) -> npt.NDArray[np.uint8]:
     """Draw an evidence map over a radiograph.
 
     Parameters
@@ -125,13 +129,20 @@ def draw_map(grey: Grey, heatmap: Heatmap, drawing: Drawing) -> npt.NDArray[np.u
     heatmap
         Map of any size, resampled to the radiograph.
     drawing
-        Overlay or contours, with opacity and levels.
+        Overlay or contours, with opacity and levels, and whether the lungs are outlined.
+    anatomy
+        The lungs; None where they were not looked for.
 
     Returns
     -------
     ndarray
-        (H, W, 3), uint8, RGB; the radiograph alone where the map is empty.
+        (H, W, 3), uint8, RGB; the radiograph without a map where it is empty.
     """
+    drawn = _with_map(grey, heatmap, drawing)
+    return draw_lungs(drawn, anatomy) if drawing.lungs and anatomy is not None else drawn
+
+
+def _with_map(grey: Grey, heatmap: Heatmap, drawing: Drawing) -> npt.NDArray[np.uint8]:
     if heatmap.is_empty:
         return np.repeat(grey[..., None], 3, axis=2)
     sized = cv2.resize(heatmap.values, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)

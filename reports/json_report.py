@@ -9,8 +9,9 @@ from typing import Any
 
 from imaging.film import FilmHeader
 from imaging.radiograph import Radiograph
-from model.assessment import Assessment, Reading
-from model.card import Evaluation, Measure, ModelCard
+from model.assessment import Assessment, Heatmap, Reading
+from model.card import Evaluation, GroupResult, Measure, ModelCard
+from model.measured_groups import is_good
 from model.metrics import ppv_npv
 from model.operating import rates_at
 from reports.drawing import Drawing
@@ -59,12 +60,19 @@ def report_json(
         "logit": prediction and _finite(prediction.logit),
         "stability": _stability(assessment),
         "population": _population(assessment),
+        "groups": [_group(one) for one in assessment.groups],
+        "lungs": _lungs(assessment),
         "issues": [{"code": i.code, "blocking": i.blocking, "message": i.message} for i in assessment.issues],
         "corrections": list(assessment.corrections),
         "turn": assessment.turn,
         "radiograph": _film(assessment.radiograph),
         "influence_map": heatmap
-        and {"layer": heatmap.layer, "is_empty": heatmap.is_empty, "regions": _regions(assessment)},
+        and {
+            "layer": heatmap.layer,
+            "is_empty": heatmap.is_empty,
+            "regions": _regions(assessment),
+            "frame": _frame(heatmap),
+        },
         "reading": _reading(reading),
         "classifier": {
             "version": card.version,
@@ -147,6 +155,49 @@ def _population(assessment: Assessment) -> dict[str, Any] | None:
             "threshold": _finite(population.threshold),
             "is_outside": population.is_outside,
             "neighbours": [{"label": one.label, "distance": _finite(one.distance)} for one in population.neighbours],
+        }
+    )
+
+
+def _group(group: GroupResult) -> dict[str, Any]:
+    return {
+        "kind": group.kind,
+        "name": group.name,
+        "n": group.n,
+        "n_pneumonia": group.tp + group.fn,
+        "n_normal": group.tn + group.fp,
+        "sensitivity": _interval(group.sensitivity),
+        "specificity": _interval(group.specificity),
+        "auroc": _interval(group.auroc),
+        "is_good": is_good(group),
+    }
+
+
+def _lungs(assessment: Assessment) -> dict[str, Any] | None:
+    anatomy = assessment.anatomy
+    return (
+        None
+        if anatomy is None
+        else {
+            "found": anatomy.is_found,
+            "in_doubt": anatomy.is_doubtful,
+            "share_of_image": sum(anatomy.areas),
+            "no_chest": anatomy.no_chest,
+        }
+    )
+
+
+def _frame(heatmap: Heatmap) -> dict[str, float] | None:
+    frame = heatmap.frame
+    return (
+        None
+        if frame is None
+        else {
+            "x": frame.x,
+            "y": frame.y,
+            "width": frame.width,
+            "height": frame.height,
+            "tilt_degrees": math.degrees(frame.tilt),
         }
     )
 

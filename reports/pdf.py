@@ -33,6 +33,7 @@ from reports.pdf_text import (
 )
 from reports.typefaces import REPLACEMENT, count_missing
 from reports.wording import (
+    LUNGS_OUTLINED,
     NOT_A_DIAGNOSIS,
     NOT_AN_OUTLINE,
     NOT_AN_OUTLINE_AGAINST,
@@ -40,7 +41,9 @@ from reports.wording import (
     VERDICTS,
     corrections_sentence,
     evidence_sentence,
+    group_sentences,
     header_words,
+    lungs_sentence,
     map_name,
     map_words,
     moved_words,
@@ -160,7 +163,11 @@ def _printed_pictures(assessment: Assessment, drawing: Drawing) -> tuple[_Printe
     # Small radiographs are enlarged too: colours and lines are drawn at the print's resolution.
     share = _PRINT_PX / max(film.width, film.height)
     grey = draw_film(film, drawing, (max(1, round(film.width * share)), max(1, round(film.height * share))))
-    return (_printed(grey),) if heatmap is None else (_printed(grey), _printed(draw_map(grey, heatmap, drawing)))
+    return (
+        (_printed(grey),)
+        if heatmap is None
+        else (_printed(grey), _printed(draw_map(grey, heatmap, drawing, assessment.anatomy)))
+    )
 
 
 def _pictures(
@@ -189,6 +196,7 @@ def _pictures(
             )
             + 3
         )
+    outlined = LUNGS_OUTLINED if drawing.lungs and assessment.anatomy is not None else ""
     tells = f" (regions that {moved_words(drawing)})" if drawing.against else ""
     end = _picture(
         pdf,
@@ -196,7 +204,7 @@ def _pictures(
         y,
         height,
         pictures[1],
-        f"{name}{tells}, {map_words(drawing)}. Not the outline of a lesion.",
+        f"{name}{tells}, {map_words(drawing)}. Not the outline of a lesion.{outlined}",
         f"Radiograph with its {name[0].lower()}{name[1:]}",
     )
     bar = Image.fromarray(np.repeat(colour_table()[None], 8, axis=0))
@@ -272,6 +280,8 @@ def _rows(assessment: Assessment, card: ModelCard, reading: Reading | None, draw
         _Note("Remarks", remarks, least=3, is_one_text=True),
         _Note("", _replaced(remarks), colour=GREY),
         _Note("Corrections", (corrections_sentence(assessment.corrections),) if assessment.corrections else ()),
+        _Note("Group", group_sentences(assessment)),
+        _Note("Lungs", (lungs_sentence(assessment.anatomy),) if assessment.anatomy else ()),
         _Note("Evidence", (evidence_sentence(assessment.regions, drawing),) if assessment.regions else ()),
         _Note("Training data", tuple(one for one in similar if one)),
         _Note("Limitations", (" ".join(limits),) if limits else (), 3, 7.5, GREY, is_one_text=True),

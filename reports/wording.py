@@ -6,9 +6,11 @@ import math
 
 from core.formatting import format_age, format_percentage, format_probability, format_probability_range
 from imaging.film import FilmHeader, Radiograph
+from model.anatomy import Anatomy
 from model.assessment import Assessment, EvidenceRegions, Population, Prediction, Reading, Verdict
 from model.card import ModelCard
 from model.lung_zones import outside_warning, region_words
+from model.measured_groups import group_words
 from model.operating import operating_point
 from model.stability import crossing
 from reports.drawing import Drawing
@@ -20,6 +22,7 @@ _NOT_AN_OUTLINE = (
 )
 NOT_AN_OUTLINE = _NOT_AN_OUTLINE.format(moved="raised")
 NOT_AN_OUTLINE_AGAINST = _NOT_AN_OUTLINE.format(moved="lowered")
+LUNGS_OUTLINED = " Dashed: the lungs as the classifier found them."
 SAYS_LITTLE = "Outside the training population the probability is unreliable and the validation figures do not apply."
 VERDICTS: dict[Verdict, str] = {
     "agree": "The reader agrees with the finding.",
@@ -110,6 +113,23 @@ def rendering_sentence(film: Radiograph, drawing: Drawing) -> str | None:
     if not drawing.rendering:
         return None
     return f"Displayed with window {drawing.rendering + 1} of {len(film.renderings)}; assessed with window 1."
+
+
+def lungs_sentence(anatomy: Anatomy) -> str:
+    """Return whether the lungs in `anatomy` were found, and what was read."""
+    if not anatomy.is_found:
+        return "Two lungs were not found."
+    if anatomy.is_doubtful:
+        return "Lungs found with doubt; the whole image was assessed."
+    return "Lungs found; the classifier read them alone."
+
+
+def group_sentences(assessment: Assessment) -> tuple[str, ...]:
+    """Return what validation measured on radiographs of this one's age and projection; empty where that is unknown."""
+    said = tuple(f"{words[0].upper()}{words[1:]}." for words in map(group_words, assessment.groups))
+    return (
+        (f"Validation radiographs of this group, at the default operating point: {said[0]}", *said[1:]) if said else ()
+    )
 
 
 def evidence_sentence(regions: EvidenceRegions, drawing: Drawing | None = None) -> str:

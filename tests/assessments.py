@@ -14,6 +14,7 @@ from pypdf.generic import DictionaryObject
 
 from imaging.film import FilmHeader
 from imaging.radiograph import Radiograph, decode_radiograph
+from model.anatomy import Anatomy
 from model.assessment import (
     Assessment,
     EvidenceRegions,
@@ -24,8 +25,10 @@ from model.assessment import (
     Prediction,
     Stability,
 )
-from model.card import Calibration, Evaluation, Measure, ModelCard, OperatingPoint, PurposePoint
+from model.card import Calibration, Evaluation, GroupResult, Measure, ModelCard, OperatingPoint, PurposePoint
 from model.explanation import grad_cam
+from model.frame_map import frame_of, framed_map
+from tests.fake_classifier import usual_lungs
 from tests.phantoms import as_png, chest
 
 SEEN_AT = datetime(2026, 11, 21, 8, 1, 30, tzinfo=UTC)
@@ -115,6 +118,20 @@ def full_assessment(**more: object) -> Assessment:
     heatmap = fields.pop("heatmap", None)
     full = make_assessment(0.87, issues=(warning,), **fields)
     return replace(full, radiograph=replace(full.radiograph, header=HEADER), heatmap=heatmap or full.heatmap)
+
+
+def framed_assessment() -> Assessment:
+    """An adult's film, framed by its lungs, whose group was measured."""
+    anatomy = Anatomy(usual_lungs(), np.eye(8, dtype=np.float32)[0], 0.01)
+    features = np.zeros((10, 10, 1), np.float32)
+    features[5, 2] = 1.0
+    frame, size = frame_of(anatomy, 224), (150, 180)
+    heatmap = framed_map(features, np.ones(1, np.float32), frame, anatomy, size, 80)
+    nothing = Measure(float("nan"), float("nan"), float("nan"))
+    group = GroupResult(
+        "age and view", "18 years and over, PA", 120, 0, 14, 106, 0, nothing, nothing, Measure(0.88, 0.81, 0.93), False
+    )
+    return replace(make_assessment(), heatmap=heatmap, anatomy=anatomy, groups=(group,))
 
 
 def refused_assessment(*, decoded: bool = False) -> Assessment:

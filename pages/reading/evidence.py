@@ -17,6 +17,7 @@ from model.engine import Classifier
 from model.lung_zones import is_mirrored, locate_evidence, region_words
 from model.stability import largest_change, measure_stability, stability_words
 from pages.reading.films import Film, annotate
+from reports.wording import lungs_sentence
 
 # A reader who steps quickly through the films does not wait for figures that are not read.
 IDLE_SECONDS = 0.7
@@ -58,8 +59,10 @@ def show_evidence(film: Film, prediction: Prediction, classifier: Callable[[], C
             _measure_when_idle(film, film.kept.radiograph, prediction, classifier)
         else:
             _show_stability(film, prediction)
-    regions, population = evidence_regions(film), film.kept.population
+    regions, population, anatomy = evidence_regions(film), film.kept.population, film.kept.anatomy
     rows = []
+    if anatomy is not None:
+        rows.append(("Lungs", lungs_sentence(anatomy)))
     if regions is not None:
         note = " Sides are the patient’s; zones are estimated." if regions.is_found else ""
         rows.append(("Evidence for pneumonia", f"{region_words(regions)}.{note}"))

@@ -16,6 +16,7 @@ from imaging.orientation import invert_grayscale, rotate
 from imaging.radiograph import decode_radiograph, to_uint8
 from model.assessment import Assessment, EvidenceRegions, Heatmap, Reading, Stability
 from model.explanation import evidence_map
+from model.framing import Frame
 from pages.reading import source_cache
 from pages.reading.source_cache import Source
 
@@ -56,6 +57,8 @@ class Film:
         Degrees clockwise by which the reader had the file rotated: 0, 90, 180 or 270.
     number
         Its number among all films of the visit, used by exports; 0 before it has one.
+    frame
+        The frame of its lungs that the network saw; None where it saw the whole film.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Film:
     cells: npt.NDArray[np.float32] | None = None
     turn: int = 0
     number: int = 0
+    frame: Frame | None = None
     source: Source = field(default_factory=lambda: Source(None))
     notes: Notes = field(default_factory=Notes)
 
@@ -127,7 +131,9 @@ class Film:
             radiograph = replace(radiograph, pixels=_deepened(pixels, self.bits), bits=self.bits)
             if self.evidence is not None:
                 shape = (self.size[1], self.size[0])
-                heatmap = Heatmap(self._evidence_at(shape), self.layer, self.evidence_is_empty, self.cells)
+                heatmap = Heatmap(
+                    self._evidence_at(shape), self.layer, self.evidence_is_empty, self.cells, None, self.frame
+                )
         return self._annotated(radiograph, heatmap)
 
     def assessment_without_pixels(self) -> Assessment:
@@ -140,7 +146,7 @@ class Film:
             radiograph = replace(radiograph, pixels=blank, bits=self.bits)
             if self.evidence is not None:
                 nothing = np.broadcast_to(np.zeros((), np.float32), size)
-                heatmap = Heatmap(nothing, self.layer, self.evidence_is_empty, self.cells)
+                heatmap = Heatmap(nothing, self.layer, self.evidence_is_empty, self.cells, None, self.frame)
         return self._annotated(radiograph, heatmap)
 
     def _annotated(self, radiograph: Radiograph | None, heatmap: Heatmap | None) -> Assessment:
@@ -160,13 +166,14 @@ def make_film(name: str, data: bytes, assessment: Assessment, turn: int = 0) -> 
     if radiograph is not None:
         size, bits = (radiograph.width, radiograph.height), radiograph.bits
         small = replace(radiograph, pixels=_displayed(radiograph), bits=8, deep=None, renderings=())
-    drawn, cells, layer = None, None, ""
+    drawn, cells, layer, frame = None, None, "", None
     if heatmap is not None:
         drawn = np.round(_small_map(heatmap) * 255).astype(np.uint8)
-        cells, layer = heatmap.cells, heatmap.layer
+        cells, layer, frame = heatmap.cells, heatmap.layer, heatmap.frame
     sha256 = radiograph.sha256 if radiograph is not None else hashlib.sha256(data).hexdigest() if data else ""
     kept = replace(assessment, radiograph=small, heatmap=None)
-    return Film(name, sha256, size, kept, drawn, layer, bits, cells, turn, source=source_cache.store(data, radiograph))
+    source = source_cache.store(data, radiograph)
+    return Film(name, sha256, size, kept, drawn, layer, bits, cells, turn, source=source, frame=frame)
 
 
 def full_size(film: Film) -> Radiograph | None:

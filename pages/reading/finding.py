@@ -11,8 +11,9 @@ from core.formatting import format_probability
 from model.assessment import Assessment, Prediction
 from model.card import Evaluation, ModelCard
 from model.lung_zones import outside_warning
+from model.measured_groups import group_words
 from model.operating import NAMES, at_purpose, available_purposes, operating_point, rates_at
-from pages.reading.evidence import evidence_regions, show_evidence
+from pages.reading.evidence import evidence_regions, paragraphs, show_evidence
 from pages.reading.films import Film, reassess
 from pages.reading.probability_scale import probability_scale
 from pages.reading.source_cache import RELEASED
@@ -51,6 +52,7 @@ def show_finding(film: Film, card: ModelCard, version_in_use: str, view: ViewerS
             _show_outside(assessment, prediction, film)
         else:
             _show_probability(prediction, film)
+        _show_groups(assessment)
         _show_warnings(film, assessment)
         _show_rotation(film)
         if prediction is not None and evaluation is not None:
@@ -92,6 +94,13 @@ def _show_outside(assessment: Assessment, prediction: Prediction, film: Film) ->
         f"{escape(format_probability(prediction.probability))}; its "
         f"validation results do not apply.</p>{_verdict(film)}</section>"
     )
+
+
+def _show_groups(assessment: Assessment) -> None:
+    """Draw what validation measured on radiographs of this one's age and projection, where it gets a finding."""
+    if assessment.groups and assessment.prediction is not None and not assessment.is_outside:
+        rows = [("This group on validation", f"{group_words(one)}.") for one in assessment.groups]
+        st.html(paragraphs(rows))
 
 
 def _verdict(film: Film) -> str:

@@ -17,7 +17,7 @@ import streamlit as st
 
 from imaging.film import Pixels, Radiograph
 from model.explanation import peak_evidence
-from model.overlay import colour_table
+from model.overlay import colour_table, lung_outlines
 from pages.reading import transport, windows
 from pages.reading.components import mount_component
 from pages.reading.films import Film
@@ -34,8 +34,11 @@ _MAX_LEVELS = 20
 
 _STATE = "read.viewer"
 _SHOWN = "read.viewer.shown"
+_ANYWHERE = "Evidence can be outside the lungs."
+_IN_LUNGS = "The classifier reads the lungs alone, as far as it found them."
 _TEXT: dict[str, Any] = {
     "noEvidence": "No evidence map: the image was not assessed",
+    "lungs": "Lungs as found: dashed",
     "captions": {
         "for": {
             OVERLAY: "Evidence for pneumonia, overlay",
@@ -51,12 +54,12 @@ _TEXT: dict[str, Any] = {
     "notes": {
         "for": {
             "map": "Evidence map, not a lesion outline. It shows the regions that raised the probability, relative to "
-            "the strongest region of this image. Evidence can be outside the lungs.",
+            "the strongest region of this image. " + _ANYWHERE,
             "empty": "The evidence map is empty: no region of this image raised the probability of pneumonia.",
         },
         "against": {
             "map": "Evidence map, not a lesion outline. It shows the regions that lowered the probability, relative to "
-            "the strongest of them. Evidence can be outside the lungs.",
+            "the strongest of them. " + _ANYWHERE,
             "empty": "No region of this image lowered the probability of pneumonia.",
         },
     },
@@ -81,6 +84,8 @@ class ViewerState:
         How image and map are arranged.
     levels
         Of the contours, each in (0, 1].
+    lungs
+        Whether the outlines of the lungs are drawn.
     """
 
     mode: Mode = OVERLAY
@@ -89,11 +94,12 @@ class ViewerState:
     against: bool = False
     layout: Layout = "beside"
     levels: tuple[float, ...] = LEVELS
+    lungs: bool = False
 
     @property
     def drawing(self) -> Drawing:
         """How image and map are drawn in reports."""
-        return Drawing(self.mode, self.opacity, self.levels, self.against, self.rendering)
+        return Drawing(self.mode, self.opacity, self.levels, self.against, self.rendering, self.lungs)
 
 
 @dataclass(slots=True)
@@ -136,14 +142,16 @@ def show_viewer(film: Film, radiograph: Radiograph | None) -> ViewerState:
                 "image": image,
                 "presets": [_preset_data(preset) for preset in known.presets],
                 "evidence": _evidence_data(film, known, shown),
+                "lungs": _lungs_data(film),
                 "colormap": base64.b64encode(colour_table().tobytes()).decode(),
-                "text": _TEXT,
+                "text": _text(film),
                 "settings": {
                     "layout": state.layout,
                     "mode": state.mode,
                     "opacity": state.opacity,
                     "levels": list(state.levels),
                     "against": state.against,
+                    "lungs": state.lungs,
                 },
             },
         )
@@ -182,6 +190,7 @@ def parse_settings(settings: object, image_id: str, renderings: int) -> ViewerSt
         opacity=float(opacity) if _is_number(opacity) and 0 <= opacity <= 1 else default.opacity,
         rendering=rendering if is_this_image and type(rendering) is int and 0 <= rendering < renderings else 0,
         against=settings.get("against") is True,
+        lungs=settings.get("lungs") is True,
         layout=settings["layout"] if settings.get("layout") in ("beside", "one", "flicker") else default.layout,
         levels=tuple(sorted(float(level) for level in levels))
         if isinstance(levels, list)
@@ -249,6 +258,24 @@ def _evidence_data(film: Film, known: _Shown, shown: Radiograph) -> dict[str, An
         shape = (shown.height, shown.width)
         known.cells, known.peaks = cells, (peak_evidence(cells, shape), peak_evidence(cells, shape, against=True))
     return {"cells": np.asarray(cells, float).tolist(), "maxFor": known.peaks[0], "maxAgainst": known.peaks[1]}
+
+
+def _lungs_data(film: Film) -> list[list[float]] | None:
+    """Return the outlines of the lungs, over the unit square, x and y in turn; None where none were found."""
+    anatomy = film.kept.anatomy
+    outlines = () if anatomy is None else lung_outlines(anatomy)
+    return [np.round(one, 4).ravel().tolist() for one in outlines] or None
+
+
+def _text(film: Film) -> dict[str, Any]:
+    """Return the viewer's words; a version that reads the lungs alone has no evidence elsewhere."""
+    anatomy = film.kept.anatomy
+    if anatomy is None or anatomy.is_doubtful:
+        return _TEXT
+    notes = {
+        sign: {**words, "map": words["map"].replace(_ANYWHERE, _IN_LUNGS)} for sign, words in _TEXT["notes"].items()
+    }
+    return {**_TEXT, "notes": notes}
 
 
 def _rerun() -> None:

@@ -45,6 +45,8 @@ from reports.wording import (
     corrections_sentence,
     evidence_sentence,
     finding_words,
+    group_sentences,
+    lungs_sentence,
     near_sentence,
     neighbours_sentence,
     population_sentence,
@@ -101,6 +103,8 @@ _FINDING_WORDS = _own("FINDING_WORDS", "Finding in words")
 _WARNING = _own("WARNING", "Warning")
 _CORRECTION = _own("CORRECTION", "Correction before the assessment")
 _INFLUENCE = _own("INFLUENCE", "Distribution of the evidence")
+_LUNGS = _own("LUNGS", "Lungs as found")
+_GROUP = _own("GROUP", "Performance on radiographs of this group")
 _SIMILAR = _own("SIMILAR", "Nearest training cases")
 _STABILITY = _own("STABILITY", "Perturbation test")
 _VERDICT = _own("VERDICT", "Reader's verdict on the finding")
@@ -218,6 +222,9 @@ def _beside(assessment: Assessment, card: ModelCard, reading: Reading | None) ->
     said += [(_WARNING, warning) for warning in warnings(assessment)]
     if assessment.corrections:
         said.append((_CORRECTION, corrections_sentence(assessment.corrections)))
+    if assessment.anatomy is not None:
+        said.append((_LUNGS, lungs_sentence(assessment.anatomy)))
+    said += [(_GROUP, words) for words in group_sentences(assessment)]
     if assessment.regions is not None:
         said.append((_INFLUENCE, evidence_sentence(assessment.regions)))
     if population is not None:

@@ -16,7 +16,7 @@ from model.card import ModelCard
 from model.overlay import colour_table
 from reports.drawing import Drawing, draw_film, draw_map, map_shown
 from reports.typefaces import Typeface, printable, runs
-from reports.wording import finding_words, map_name, moved_words, probability_sentence
+from reports.wording import LUNGS_OUTLINED, finding_words, map_name, moved_words, probability_sentence
 
 # Enough for any screen at full view; small radiographs are enlarged so that the text below is legible.
 MOST_PX, LEAST_PX = 2048, 1024
@@ -59,7 +59,7 @@ def captured(assessment: Assessment, card: ModelCard, drawing: Drawing) -> tuple
     heatmap, longest = map_shown(assessment.heatmap, drawing), max(film.width, film.height)
     share = min(max(longest, LEAST_PX), MOST_PX) / longest
     px = (max(1, round(film.width * share)), max(1, round(film.height * share)))
-    drawn = draw_map(draw_film(film, drawing, px), heatmap, drawing)
+    drawn = draw_map(draw_film(film, drawing, px), heatmap, drawing, assessment.anatomy)
     width = max(px[0], LEAST_PX // 2)
     drawn = np.pad(drawn, ((0, 0), (0, width - px[0]), (0, 0)))
     return np.concatenate([drawn, _band(assessment, card, width, drawing, heatmap.is_empty)]), px
@@ -78,6 +78,7 @@ def _band(assessment: Assessment, card: ModelCard, width: int, drawing: Drawing,
         if is_empty
         else f"{name}: regions that {moved}. Not the outline of a lesion."
     )
+    shown += LUNGS_OUTLINED if drawing.lungs and assessment.anatomy is not None else ""
     when = f"{assessment.assessed_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     rows = [np.zeros((margin, width), np.uint8)]
     for words, tone in (

@@ -17,7 +17,7 @@ from PIL import Image
 
 from model.explanation import evidence_map
 from model.overlay import colour_table, overlay
-from tests.browser.viewer_page import cells, deep_film
+from tests.browser.viewer_page import LUNGS, cells, deep_film
 from tests.browser.visit import HEIGHT, PATIENCE_MS, WIDTHS, done, fits, press, running_app
 from tests.phantoms import chest
 
@@ -182,6 +182,30 @@ def test_at_100_percent_the_screen_shows_the_images_own_pixels_and_the_reports_m
         page.locator(".stage[data-renderer='2d']").wait_for()
         settle(page)
         np.testing.assert_allclose(screen(page).astype(int), before.astype(int), atol=1)
+    page.close()
+
+
+def test_a_key_outlines_the_lungs_on_both_panes_and_is_remembered(browser, address):
+    page = open_film(browser, address, "lungs")
+    key(page, "z")
+    size = (300, 400)
+    plain = [middle(screen(page, pane), size) for pane in (0, 1)]
+    assert (plain[0] == 60).all() and "dashed" not in text(page, "caption")
+    key(page, "l")
+    assert "Lungs as found: dashed" in text(page, "caption")
+    edge = cv2.morphologyEx(LUNGS.outline(*size).astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3)))
+    near = cv2.dilate(edge, np.ones((13, 13))) > 0
+    for pane in (0, 1):
+        changed = (np.abs(middle(screen(page, pane), size).astype(int) - plain[pane]) > 8).any(2)
+        assert changed[edge > 0].mean() > 0.5 and not changed[~near].any()
+    state(page, "lungs=True")
+    key(page, "r", "l")
+    assert (grey(middle(screen(page), size[::-1])) == 60).all()
+    assert page.get_by_role("button", name="Lungs", exact=True).get_attribute("aria-pressed") == "false"
+    key(page, "p")
+    loaded(page, "alone")
+    assert not page.get_by_role("button", name="Lungs", exact=True).is_visible()
+    assert not page.errors
     page.close()
 
 

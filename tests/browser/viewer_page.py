@@ -11,12 +11,18 @@ import streamlit as st
 from streamlit import runtime
 
 from imaging.film import Radiograph, Rendering
+from model.anatomy import Anatomy
 from pages.reading.viewer import show_viewer
 from tests import ROOT
+from tests.fake_classifier import usual_lungs
 from tests.phantoms import chest
 
 # Where the faint square of the deep film lies, and by how much it is brighter, of 65,535.
 SQUARE, FAINT = (slice(480, 560), slice(560, 640)), 60
+
+
+# The usual lungs, as a version that looks for them finds them.
+LUNGS = Anatomy(usual_lungs(), np.eye(8, dtype=np.float32)[0], 0.0)
 
 
 def cells() -> np.ndarray:
@@ -58,7 +64,13 @@ def large_film(side: int = 4000) -> Radiograph:
 def films() -> list[tuple[Any, Radiograph | None]]:
     """The films, by the name that the address may ask for, each with its radiograph at full size."""
 
-    def film(name: str, radiograph: Radiograph, grid: np.ndarray | None, is_whole: bool = True) -> tuple[Any, Any]:
+    def film(
+        name: str,
+        radiograph: Radiograph,
+        grid: np.ndarray | None,
+        is_whole: bool = True,
+        anatomy: Anatomy | None = None,
+    ) -> tuple[Any, Any]:
         size = (radiograph.width, radiograph.height) if is_whole else (4 * radiograph.width, 4 * radiograph.height)
         return SimpleNamespace(
             name=name,
@@ -66,7 +78,7 @@ def films() -> list[tuple[Any, Radiograph | None]]:
             size=size,
             cells=grid,
             turn=0,
-            kept=SimpleNamespace(radiograph=radiograph),
+            kept=SimpleNamespace(radiograph=radiograph, anatomy=anatomy),
         ), radiograph if is_whole else None
 
     return [
@@ -76,6 +88,7 @@ def films() -> list[tuple[Any, Radiograph | None]]:
         film("empty", Radiograph(chest(6, (300, 360)), "3" * 64, "PNG"), -np.abs(cells())),
         film("released", Radiograph(chest(5, (400, 500)), "4" * 64, "JPEG"), cells(), is_whole=False),
         film("alone", deep_film(1100), cells()),
+        film("lungs", Radiograph(np.full((300, 400), 60, np.uint8), "5" * 64, "PNG"), cells(), anatomy=LUNGS),
     ]
 
 
@@ -91,7 +104,7 @@ def one_large() -> list[tuple[Any, Radiograph | None]]:
                 size=(radiograph.width, radiograph.height),
                 cells=cells(),
                 turn=0,
-                kept=SimpleNamespace(radiograph=radiograph),
+                kept=SimpleNamespace(radiograph=radiograph, anatomy=None),
             ),
             radiograph,
         )

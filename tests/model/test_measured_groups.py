@@ -85,7 +85,7 @@ def test_good_is_a_finding_that_tells_something_at_both_lower_ends(
 
 def test_the_figures_are_said_with_their_intervals_and_numbers() -> None:
     words = group_words(group(AGE, ADULT, (106, 120)))
-    assert words == f"{ADULT}: specificity 0.88 (0.81–0.93) (n = 120 normal), sensitivity not measured"
+    assert words == f"{ADULT}: specificity 0.88 (0.81–0.93), n = 120 normal; sensitivity not measured"
     assert "sensitivity 0.80" in group_words(group(AGE, ADULT, (106, 120), (40, 50)))
-    assert "sensitivity not measured (n = 5 pneumonia)" in group_words(group(AGE, ADULT, (106, 120), (4, 5)))
+    assert "sensitivity not measured, n = 5 pneumonia" in group_words(group(AGE, ADULT, (106, 120), (4, 5)))
     assert group_words(group(VIEW, "AP", (30, 40))).startswith("AP view: ")

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
-from model.overlay import colour_table, contour, overlay
+from model.anatomy import Anatomy
+from model.overlay import colour_table, contour, draw_lungs, lung_outlines, overlay
+from tests.fake_classifier import usual_lungs
 from tests.phantoms import chest
 
 
@@ -20,6 +23,21 @@ def test_the_colours_grow_lighter_throughout_and_never_start_black():
 def test_the_colour_table_cannot_be_spoilt_for_the_next_caller():
     with pytest.raises(ValueError, match="read-only"):
         colour_table()[0] = 0
+
+
+def test_the_lungs_are_outlined_by_dashes_and_nothing_else_is_touched():
+    anatomy = Anatomy(usual_lungs(), np.eye(8, dtype=np.float32)[0], 0.0)
+    outlines = lung_outlines(anatomy)
+    assert len(outlines) == 2 and all(one.min() > 0 and one.max() < 1 for one in outlines)
+    picture = np.full((300, 400, 3), 90, np.uint8)
+    drawn = draw_lungs(picture, anatomy)
+    assert (picture == 90).all() and drawn.shape == picture.shape
+    lungs = anatomy.outline(300, 400).astype(np.uint8)
+    ring = cv2.dilate(lungs, np.ones((7, 7))) - cv2.erode(lungs, np.ones((7, 7)))
+    changed = (drawn != picture).any(2)
+    assert not changed[ring == 0].any()
+    edge = cv2.morphologyEx(lungs, cv2.MORPH_GRADIENT, np.ones((3, 3)))
+    assert 0.3 < changed[edge > 0].mean() < 0.8, "dashes and gaps"
 
 
 def test_an_overlay_without_opacity_or_evidence_is_the_grey_picture():

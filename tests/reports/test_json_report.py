@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from datetime import timedelta, timezone
 
+import cv2
 import jsonschema
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from tests.assessments import (
     both_sides,
     drawn,
     film_of,
+    framed_assessment,
     full_assessment,
     make_assessment,
     pages,
@@ -35,6 +37,7 @@ from tests.assessments import (
     refused_assessment,
     typed,
 )
+from tests.fake_classifier import usual_lungs
 
 SCHEMA = json.loads((ROOT / "reports" / "report_schema.json").read_text(encoding="utf-8"))
 
@@ -392,6 +395,8 @@ def test_json_says_the_same_and_its_keys_are_these():
                 {"label": "NORMAL", "distance": 3.9},
             ],
         },
+        "groups": [],
+        "lungs": None,
         "issues": [{"code": "INVERTED", "blocking": False, "message": "Black and white were exchanged."}],
         "corrections": ["inverted", "turned by 90°"],
         "turn": 0,
@@ -417,6 +422,7 @@ def test_json_says_the_same_and_its_keys_are_these():
         "influence_map": {
             "layer": "mixed10",
             "is_empty": False,
+            "frame": None,
             "regions": {
                 "outside": 0.12,
                 "warning": None,
@@ -459,6 +465,45 @@ def test_json_says_the_same_and_its_keys_are_these():
     }
 
 
+def test_lungs_frame_and_group_stand_in_json_and_on_the_page():
+    seen = framed_assessment()
+    content = json.loads(report_json(seen, CARD))
+    (group,) = content["groups"]
+    assert (group["name"], group["n_normal"], group["is_good"]) == ("18 years and over, PA", 120, True)
+    assert group["specificity"] == {"value": 0.88, "low": 0.81, "high": 0.93}
+    assert group["sensitivity"]["value"] is None
+    assert content["lungs"]["found"] and not content["lungs"]["in_doubt"]
+    assert content["lungs"]["share_of_image"] == pytest.approx(2 * np.pi * 0.14 * 0.3, rel=0.05)
+    frame = content["influence_map"]["frame"]
+    assert (frame["x"], frame["y"], frame["tilt_degrees"]) == pytest.approx((0.5, 0.45, 0), abs=0.01)
+    text = printed(report_pdf(seen, CARD))
+    assert "Lungs found; the classifier read them alone." in text
+    assert "18 years and over, PA: specificity 0.88 (0.81–0.93), n = 120 normal; sensitivity not measured" in text
+    doubtful = replace(seen, anatomy=replace(seen.anatomy, lungs=usual_lungs(probability=235)))
+    assert json.loads(report_json(doubtful, CARD))["lungs"]["in_doubt"]
+    assert "Lungs found with doubt; the whole image was assessed." in printed(report_pdf(doubtful, CARD))
+
+
+def test_the_outline_of_the_lungs_is_drawn_where_the_screen_shows_it_and_the_caption_says_so():
+    seen, lungs = framed_assessment(), Drawing(lungs=True)
+    plain, outlined = (
+        [
+            np.asarray(one.image)
+            for one in PdfReader(io.BytesIO(report_pdf(seen, CARD, drawing=drawing))).pages[0].images
+        ]
+        for drawing in (Drawing(), lungs)
+    )
+    assert np.array_equal(plain[0], outlined[0]), "the radiograph stays as it is"
+    changed = np.abs(plain[1].astype(int) - outlined[1]).max(2) > 60
+    rows, columns = changed.shape
+    inside = cv2.resize(usual_lungs().max(0), (columns, rows)) > 127
+    edge, wide = inside.astype(np.uint8), np.ones((25, 25))
+    ring = cv2.dilate(edge, wide) > cv2.erode(edge, wide)
+    assert changed.any() and not changed[~ring].any()
+    assert "Dashed: the lungs as the classifier found them." in printed(report_pdf(seen, CARD, drawing=lungs))
+    assert "Dashed" not in printed(report_pdf(make_assessment(), CARD, drawing=lungs)), "nobody looked for them"
+
+
 def test_json_calls_no_film_outside_the_population_likely_or_unlikely():
     content = json.loads(report_json(make_assessment(issues=(OUTSIDE,)), CARD))
     assert content["status"] == "outside" and content["finding"] is None and content["probability"] == 0.94
@@ -474,6 +519,7 @@ def test_the_schema_holds_and_is_strict():
         report_json(refused_assessment(), CARD),
         report_json(refused_assessment(decoded=True), replace(CARD, evaluations={})),
         report_json(make_assessment(0.45, near=True, issues=(OUTSIDE,)), CARD),
+        report_json(framed_assessment(), CARD),
     ]
     for report in reports:
         valid.validate(json.loads(report))

@@ -16,6 +16,7 @@ import {CONTOUR_LEVELS} from "./settings.js";
  * @property {boolean} invert
  * @property {boolean} isWindowTool
  * @property {boolean} hasEvidence
+ * @property {boolean} hasLungs
  * @property {Uint8Array} colormap
  */
 
@@ -152,13 +153,15 @@ export function createControls(root, act, signal) {
   }
 
   /** @param {ControlState} state */
-  function show({settings, presets, preset, isWindowModified, invert, isWindowTool, hasEvidence, colormap}) {
+  function show({settings, presets, preset, isWindowModified, invert, isWindowTool, hasEvidence, hasLungs, colormap}) {
     for (const layout of ["beside", "one", "flicker"]) press(`layout:${layout}`, settings.layout === layout);
     for (const mode of ["overlay", "contour"]) press(`mode:${mode}`, settings.mode === mode);
     press("sign:for", !settings.against);
     press("sign:against", settings.against);
     press("invert", invert);
     press("windowTool", isWindowTool);
+    press("lungs", settings.lungs);
+    /** @type {HTMLElement} */ (root.querySelector("[data-act=lungs]")).hidden = !hasLungs;
     part("evidenceRow").hidden = !hasEvidence;
     // What a name explains after its colon is in the menu and in the title; the button would cut it off.
     const name = presets[preset]?.name ?? "";

@@ -9,7 +9,7 @@
 export const KEYS = {
   "w": "windowTool", "i": "invert", "r": "rotate", "0": "fit", "z": "actualSize", "+": "zoomIn", "=": "zoomIn",
   "-": "zoomOut", "−": "zoomOut", "x": "reset", "s": "layout:beside", "o": "layout:one", "f": "layout:flicker",
-  "c": "mode:other", "a": "sign:other", "m": "evidence", "[": "opacity:-10", "]": "opacity:10", "?": "help",
+  "c": "mode:other", "a": "sign:other", "l": "lungs", "m": "evidence", "[": "opacity:-10", "]": "opacity:10", "?": "help",
   "escape": "close",
 };
 
@@ -24,7 +24,7 @@ export const HELP = [
     ["X", "reset window, zoom and rotation"]]],
   ["Evidence map", [["S  O  F", "side by side, single image, flicker"], ["M", "evidence map on or off"],
     ["Space", "hold: hide the evidence map"], ["C", "overlay or contours"], ["A", "evidence for or against pneumonia"],
-    ["[  ]", "opacity of the overlay"]]],
+    ["[  ]", "opacity of the overlay"], ["L", "outline of the lungs as the classifier found them, on or off"]]],
   ["Images", [["N  P", "next, previous image"], ["Y  D  U", "verdict: agree, disagree, unsure; press again to clear"],
     ["?  Esc", "open, close this help"]]],
 ];

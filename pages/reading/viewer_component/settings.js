@@ -14,13 +14,14 @@ export const CONTOUR_LEVELS = [0.2, 0.4, 0.6, 0.8, 0.9];
  * @property {number} opacity in [0, 1]
  * @property {number[]} levels of the contours, in (0, 1]
  * @property {boolean} against whether the map shows what lowers the probability
+ * @property {boolean} lungs whether the outlines of the lungs are drawn
  */
 
 /**
  * Return the settings after a command; opacity changes in whole percents and stays in [0, 1].
  *
  * @param {Settings} settings
- * @param {string} name "layout", "mode", "sign", "level", "opacity" or "opacityTo"
+ * @param {string} name "layout", "mode", "sign", "lungs", "level", "opacity" or "opacityTo"
  * @param {string} argument
  * @returns {Settings}
  */
@@ -32,6 +33,7 @@ export function changeSettings(settings, name, argument) {
   }
   if (name === "sign")
     return {...settings, against: argument === "other" ? !settings.against : argument === "against"};
+  if (name === "lungs") return {...settings, lungs: !settings.lungs};
   if (name === "level") {
     const levels = new Set(settings.levels), level = Number(argument);
     if (!levels.delete(level)) levels.add(level);

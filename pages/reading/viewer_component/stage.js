@@ -23,6 +23,7 @@ import {unitToPane} from "./viewport.js";
  * @property {Uint8Array} colormap 256 × RGB
  * @property {number} opacity in [0, 1]
  * @property {number[]} levels of the contours, in (0, 1]
+ * @property {number[][] | null} lungs outlines over the unit square, x and y in turn, where they are to be drawn
  *
  * @typedef {object} Renderer
  * @property {string} name
@@ -45,8 +46,8 @@ export function createStage(element, onResize) {
   /** @type {Renderer} */
   let renderer;
   let allowsWebgl = true;
-  /** @type {{key: string | null, paths: Map<number, Path2D>, grid: Float32Array | null}} */
-  const drawn = {key: null, paths: new Map(), grid: null};
+  /** @type {{key: string | null, paths: Map<number, Path2D>, grid: Float32Array | null, lungs: number[][] | null}} */
+  const drawn = {key: null, paths: new Map(), grid: null, lungs: null};
 
   function build() {
     renderer?.destroy();
@@ -107,7 +108,7 @@ export function createStage(element, onResize) {
   function clear() {
     renderer.clear();
     contourCanvas.hidden = true;
-    [drawn.key, drawn.grid] = [null, null];
+    [drawn.key, drawn.grid, drawn.lungs] = [null, null, null];
     drawn.paths.clear();
   }
 
@@ -126,32 +127,42 @@ export function createStage(element, onResize) {
     return path;
   }
 
+  /** @param {number[][]} outlines */
+  function outlinePath(outlines) {
+    const path = new Path2D();
+    for (const points of outlines) {
+      for (let at = 0; at < points.length; at += 2) path.lineTo(points[at], points[at + 1]);
+      path.closePath();
+    }
+    return path;
+  }
+
   /**
-   * Draw the contours, which change with the viewport and the chosen levels, but not with the window.
+   * Draw the contours and the outlines of the lungs, which change with the viewport and the chosen levels, but not with the window.
    *
    * @param {Scene} scene
    */
-  function drawContours({image, viewport, panes: where, grid, levels, colormap}) {
+  function drawContours({image, viewport, panes: where, grid, levels, colormap, lungs}) {
     const contoured = where.filter(pane => pane.hasContours);
     const {scale, x, y, rotation} = viewport;
-    const place = contoured.map(pane => pane.left);
+    const lined = lungs ? where : contoured, place = lined.map(pane => [pane.left, pane.hasContours]);
     const key = [contourCanvas.width, contourCanvas.height, scale, x, y, rotation, levels, place].join();
-    if (drawn.key === key && drawn.grid === grid) return;
+    if (drawn.key === key && drawn.grid === grid && drawn.lungs === lungs) return;
     if (drawn.grid !== grid) drawn.paths.clear();
-    [drawn.key, drawn.grid] = [key, grid];
+    [drawn.key, drawn.grid, drawn.lungs] = [key, grid, lungs];
     // A hidden canvas costs nothing at each frame.
-    contourCanvas.hidden = !contoured.length;
+    contourCanvas.hidden = !lined.length;
     const context = /** @type {CanvasRenderingContext2D} */ (contourCanvas.getContext("2d"));
     const ratio = window.devicePixelRatio || 1;
     context.clearRect(0, 0, contourCanvas.width, contourCanvas.height);
-    for (const pane of contoured) {
+    for (const pane of lined) {
       context.save();
       context.beginPath();
       context.rect(pane.left, pane.top, pane.width, pane.height);
       context.clip();
       context.translate(pane.left, pane.top);
       context.lineCap = "round";
-      for (const level of grid ? levels : []) {
+      for (const level of grid && pane.hasContours ? levels : []) {
         const path = new Path2D(), at = 3 * Math.round(level * 255);
         path.addPath(contourPath(/** @type {Float32Array} */ (grid), level),
           new DOMMatrix(unitToPane(viewport, image)));
@@ -161,6 +172,18 @@ export function createStage(element, onResize) {
           [context.strokeStyle, context.lineWidth] = [style, width * ratio];
           context.stroke(path);
         }
+      }
+      if (lungs) {
+        const path = new Path2D();
+        path.addPath(outlinePath(lungs), new DOMMatrix(unitToPane(viewport, image)));
+        // Dashed, so that it is no contour of the evidence, in greyscale neither.
+        for (const [style, width, dash] of /** @type {[string, number, number[]][]} */ (
+          [["#000b", 3.5, []], ["#d7dde5", 1.5, [6, 4]]])) {
+          [context.strokeStyle, context.lineWidth] = [style, width * ratio];
+          context.setLineDash(dash.map(one => one * ratio));
+          context.stroke(path);
+        }
+        context.setLineDash([]);
       }
       context.restore();
     }

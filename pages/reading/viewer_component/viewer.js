@@ -31,9 +31,10 @@ import {LUT_MAX, dragVoi, fillDisplayLut, presetVoi} from "./voi_lut.js";
  * @property {import("./loader.js").ImageData} image
  * @property {import("./voi_lut.js").Preset[]} presets
  * @property {{cells: number[][], maxFor: number, maxAgainst: number} | null} evidence
+ * @property {number[][] | null} lungs outlines over the unit square, null where none were looked for or found
  * @property {string} colormap 256 × RGB, Base64
  * @property {import("./settings.js").Settings} settings
- * @property {{noEvidence: string, captions: {for: Captions, against: Captions},
+ * @property {{noEvidence: string, lungs: string, captions: {for: Captions, against: Captions},
  *   notes: {for: {map: string, empty: string}, against: {map: string, empty: string}}}} text
  */
 
@@ -151,14 +152,15 @@ function createViewer(root, first) {
     evidencePane.hasOverlay = showsEvidence && settings.mode === "overlay";
     evidencePane.hasContours = showsEvidence && settings.mode === "contour";
     stage.render({image, viewport, panes, grid, colormap, displayLut, displayLutVersion, opacity: settings.opacity,
-      levels: settings.levels, level: closestLevel(image.levels, viewport.scale)});
+      levels: settings.levels, lungs: settings.lungs ? data.lungs : null, level: closestLevel(image.levels, viewport.scale)});
     part("zoom").textContent = zoomText(viewport);
     part("window").textContent = windowText(voi, data.presets[preset].name, invert);
     hover(pointer);
   }
 
   function show() {
-    const {image: {caption}, evidence, text} = data, sign = settings.against ? "against" : "for";
+    const {image, evidence, text} = data, sign = settings.against ? "against" : "for";
+    const caption = image.caption + (settings.lungs && data.lungs ? `. ${text.lungs}` : "");
     const isEmpty = evidence && !(settings.against ? evidence.maxAgainst : evidence.maxFor);
     const evidenceCaption = evidence ? text.captions[sign][isEmpty ? "empty" : settings.mode] : text.noEvidence;
     viewerElement.dataset.layout = isBeside() ? "beside" : "one";
@@ -169,7 +171,7 @@ function createViewer(root, first) {
     stageElement.setAttribute("aria-label", `${caption}. ${evidenceCaption}`);
     stageElement.classList.toggle("window-tool", isWindowTool);
     controls.show({settings, presets: data.presets, preset, isWindowModified, invert, isWindowTool,
-      hasEvidence: Boolean(evidence), colormap});
+      hasEvidence: Boolean(evidence), hasLungs: Boolean(data.lungs), colormap});
     // For screen readers: what a key has just changed.
     const status = `${part("preset").textContent}${invert ? ", inverted" : ""}. ${evidenceCaption}`;
     if (part("status").textContent !== status) part("status").textContent = status;
@@ -194,6 +196,13 @@ function createViewer(root, first) {
     isEvidenceOn = true;
     updateFlicker();
     refit();
+    report();
+    return true;
+  }
+
+  function toggleLungs() {
+    if (!data.lungs) return false;
+    settings = changeSettings(settings, "lungs", "");
     report();
     return true;
   }
@@ -308,6 +317,7 @@ function createViewer(root, first) {
     layout: layout => change("layout", layout),
     mode: mode => change("mode", mode),
     sign: sign => change("sign", sign),
+    lungs: () => toggleLungs(),
     level: level => change("level", level),
     opacity: percent => change("opacity", percent),
     opacityTo: percent => change("opacityTo", percent),

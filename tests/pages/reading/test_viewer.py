@@ -16,20 +16,28 @@ from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 from streamlit.testing.v1 import AppTest
 
 from imaging.film import Radiograph, Rendering
+from model.anatomy import Anatomy
 from model.explanation import peak_evidence
 from model.overlay import colour_table
 from pages.reading import transport, windows
 from pages.reading.viewer import LEVELS, ViewerState, parse_settings
 from tests import ROOT
+from tests.fake_classifier import usual_lungs
 from tests.phantoms import chest
 
 CELLS = np.outer(np.linspace(-1, 2, 8), np.linspace(0.5, 1, 8)).astype(np.float32)
 
 
-def a_film(radiograph: Radiograph | None, cells: np.ndarray | None = CELLS, size: tuple[int, int] | None = None):
+def a_film(
+    radiograph: Radiograph | None,
+    cells: np.ndarray | None = CELLS,
+    size: tuple[int, int] | None = None,
+    anatomy: Anatomy | None = None,
+):
     if radiograph is not None:
         size = size or (radiograph.width, radiograph.height)
-    return SimpleNamespace(sha256="a" * 64, size=size, cells=cells, turn=0, kept=SimpleNamespace(radiograph=radiograph))
+    kept = SimpleNamespace(radiograph=radiograph, anatomy=anatomy)
+    return SimpleNamespace(sha256="a" * 64, size=size, cells=cells, turn=0, kept=kept)
 
 
 def script():
@@ -83,6 +91,7 @@ def test_the_browser_is_given_the_cells_and_what_they_are_measured_against():
         "opacity": 0.5,
         "levels": list(LEVELS),
         "against": False,
+        "lungs": False,
     }
     assert "Evidence map, not a lesion outline." in given["text"]["notes"]["for"]["map"]
 
@@ -90,6 +99,25 @@ def test_the_browser_is_given_the_cells_and_what_they_are_measured_against():
 def test_a_film_without_a_map_is_sent_without_one():
     film = a_film(Radiograph(chest(1, (120, 140)), "c" * 64, "PNG"), cells=None)
     assert data(run(film, film.kept.radiograph))["evidence"] is None
+
+
+def test_the_outlines_of_the_lungs_are_sent_where_they_were_found():
+    radiograph = Radiograph(chest(1, (120, 140)), "c" * 64, "PNG")
+    upright = np.eye(8, dtype=np.float32)[0]
+    film = a_film(radiograph, anatomy=Anatomy(usual_lungs(), upright, 0.0))
+    given = data(run(film, radiograph))
+    assert len(given["lungs"]) == 2
+    for outline, middle in zip(sorted(given["lungs"]), (0.3, 0.7), strict=True):
+        points = np.reshape(outline, (-1, 2))
+        assert (points.min(0) + points.max(0)) / 2 == pytest.approx((middle, 0.45), abs=0.02)
+    note = given["text"]["notes"]["for"]["map"]
+    assert "reads the lungs alone" in note and "outside the lungs" not in note
+    doubtful = a_film(radiograph, anatomy=Anatomy(usual_lungs(probability=235), upright, 0.0))
+    assert "Evidence can be outside the lungs." in data(run(doubtful, radiograph))["text"]["notes"]["for"]["map"]
+    nothing = a_film(radiograph, anatomy=Anatomy(np.zeros((2, 128, 128), np.uint8), upright, 0.9))
+    assert data(run(nothing, radiograph))["lungs"] is None
+    earlier = data(run(a_film(radiograph), radiograph))
+    assert earlier["lungs"] is None and "Evidence can be outside the lungs." in earlier["text"]["notes"]["for"]["map"]
 
 
 def test_a_film_whose_file_was_let_go_says_at_what_size_it_is_shown():
@@ -168,6 +196,7 @@ def test_choices_come_back_and_stay_for_the_next_film_but_not_its_rendering():
         "opacity": 0.25,
         "levels": [0.9, 0.2],
         "against": True,
+        "lungs": True,
         "rendering": 1,
     }
     identity = app.get("bidi_component")[0].proto.id
@@ -176,7 +205,7 @@ def test_choices_come_back_and_stay_for_the_next_film_but_not_its_rendering():
     state = widget_states.widgets.add()
     state.id, state.json_value = identity, json.dumps({"settings": chosen})
     app = app._run(widget_states)
-    expected = ViewerState("contour", 0.25, 1, True, "flicker", (0.2, 0.9))
+    expected = ViewerState("contour", 0.25, 1, True, "flicker", (0.2, 0.9), True)
     assert app.session_state["state"] == expected
     other = a_film(Radiograph(chest(1, (120, 140)), "c" * 64, "PNG"))
     app = run(other, other.kept.radiograph, app=app)
@@ -187,6 +216,7 @@ def test_choices_come_back_and_stay_for_the_next_film_but_not_its_rendering():
         "opacity": 0.25,
         "levels": [0.2, 0.9],
         "against": True,
+        "lungs": True,
     }
 
 
@@ -203,6 +233,7 @@ def test_choices_come_back_and_stay_for_the_next_film_but_not_its_rendering():
         {"rendering": True},
         {"rendering": "0"},
         {"against": "yes"},
+        {"lungs": "yes"},
         {"layout": ["beside"]},
         {"levels": [2]},
         {"levels": "0.5"},

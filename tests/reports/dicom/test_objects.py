@@ -23,7 +23,16 @@ from model.overlay import contour, overlay
 from reports.dicom.objects import report_sc, report_sr
 from reports.dicom.picture import line_picture
 from reports.drawing import Drawing
-from tests.assessments import CARD, HEADER, OUTSIDE, both_sides, full_assessment, make_assessment, refused_assessment
+from tests.assessments import (
+    CARD,
+    HEADER,
+    OUTSIDE,
+    both_sides,
+    framed_assessment,
+    full_assessment,
+    make_assessment,
+    refused_assessment,
+)
 from tests.dicoms import dx_dicom, phantom_dicom
 from tests.phantoms import as_png, chest
 
@@ -62,6 +71,14 @@ def numbers(data: bytes) -> dict[str, float]:
 def evaluation(data: bytes) -> tuple[str, str, str, str]:
     (found,) = group(data).get_qualitative_evaluations()
     return found.name.value, found.name.scheme_designator, found.value.value, found.value.scheme_designator
+
+
+def test_lungs_and_group_are_said_in_the_structured_report():
+    said = texts(read(report_sr(SOURCE, framed_assessment(), CARD)))
+    assert said["LUNGS"] == ["Lungs found; the classifier read them alone."]
+    (group,) = said["GROUP"]
+    assert "18 years and over, PA: specificity 0.88 (0.81-0.93), n = 120 normal" in group
+    assert not {"LUNGS", "GROUP"} & texts(read(report_sr(SOURCE, full_assessment(), CARD))).keys()
 
 
 def test_the_structured_report_is_a_measurement_report_with_the_probability_as_a_measurement():

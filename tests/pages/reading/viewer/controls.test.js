@@ -55,7 +55,7 @@ describe("keys", () => {
 });
 
 describe("settings", () => {
-  const start = {layout: "beside", mode: "overlay", opacity: 0.5, levels: [0.4, 0.6, 0.8], against: false};
+  const start = {layout: "beside", mode: "overlay", opacity: 0.5, levels: [0.4, 0.6, 0.8], against: false, lungs: false};
   const after = (...commands) => commands.reduce((settings, [name, argument]) =>
     changeSettings(settings, name, argument), start);
 
@@ -69,6 +69,8 @@ describe("settings", () => {
   test("toggle by key", () => {
     assert.equal(after(["mode", "other"]).mode, "contour");
     assert.deepEqual(after(["mode", "other"], ["mode", "other"], ["sign", "other"], ["sign", "other"]), start);
+    assert.equal(after(["lungs", ""]).lungs, true);
+    assert.deepEqual(after(["lungs", ""], ["lungs", ""]), start);
   });
 
   test("levels are added and taken away, in order", () => {
