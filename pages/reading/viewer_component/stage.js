@@ -131,7 +131,8 @@ export function createStage(element, onResize) {
   function outlinePath(outlines) {
     const path = new Path2D();
     for (const points of outlines) {
-      for (let at = 0; at < points.length; at += 2) path.lineTo(points[at], points[at + 1]);
+      path.moveTo(points[0], points[1]);
+      for (let at = 2; at < points.length; at += 2) path.lineTo(points[at], points[at + 1]);
       path.closePath();
     }
     return path;
