@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imaging.resample import resize
-from model.anatomy import Anatomy
+from model.anatomy import LUNG, Anatomy
 from model.assessment import Heatmap
 from model.explanation import evidence_map, interpolate, signed_cells
 from model.framing import Frame, find_frame
@@ -105,7 +105,7 @@ def film_cells(frame_cells: Float, frame: Frame, anatomy: Anatomy | None, input_
         `frame_cells`.
     """
     px = FILM_CELLS * _FINER
-    lungs = np.ones((px, px), np.float32) if anatomy is None else anatomy.outline(px, px).astype(np.float32)
+    lungs = np.ones((px, px), np.float32) if anatomy is None else _sureness(anatomy, px)
     to_cells = _to_cells(frame, px, frame_cells.shape, input_px)
     share = _shares(lungs, to_cells, frame_cells.shape)
     weights = np.maximum(_at(share, to_cells, px), _LEAST_LUNG)
@@ -145,6 +145,12 @@ def cell_grid(count: int, input_px: int) -> tuple[float, float]:
     if input_px % count:
         width = float(2 ** int(np.log2(width)))
     return float((input_px - width * count) // 2), width
+
+
+def _sureness(anatomy: Anatomy, px: int) -> Float:
+    """Return the square of the probability of lung inside the outline: its rim, where it is least sure, gets least."""
+    probability = anatomy.probability(px, px)
+    return np.asarray(np.where(probability >= LUNG, probability**2, 0), np.float32)
 
 
 def _to_cells(frame: Frame, px: int, cells: tuple[int, ...], input_px: int) -> npt.NDArray[np.float64]:
