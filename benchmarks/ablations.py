@@ -27,8 +27,8 @@ from model.calibration import probabilities
 from model.metrics import evaluate
 from model.registry import verify, version_folder
 from model.tf_startup import start_tensorflow
-from training.data.augment import DOMAIN_SHIFT, JITTER
 from training.data.loading import LoadedFolder, load_folder
+from training.data.recipes import DOMAIN_SHIFT, JITTER
 from training.fitting.calibrate import calibrate, choose_operating_point, logits_by_copy
 from training.fitting.config import TrainingConfig, as_served, default_config
 

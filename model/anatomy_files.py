@@ -1,4 +1,7 @@
-"""The anatomy network as a file: checked, loaded once, and run on squared films by any thread.
+"""Files of anatomy networks: the one that the product ships, and the copy in each version that frames films by lungs.
+
+model/weights/anatomy/anatomy.npz   the weights, a NumPy archive without pickled objects
+model/weights/anatomy/anatomy.json  their SHA-256, what they were trained on, and how well they outline lungs
 
 >>> find = load_anatomy_finder(folder / ANATOMY, card.anatomy_sha256)
 >>> find(square[None])[0].areas
@@ -7,7 +10,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -18,15 +20,15 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import ClassifierError
+from core.json_text import parse_json
+from core.settings import Settings
 from imaging.resample import resize
 from model.anatomy import Anatomy, AnatomyFinder, Pictures, from_output
 from model.networks.architectures import ANATOMY_PX
-from model.registry import file_sha256
+from model.registry import ANATOMY, file_sha256
 
 Float = npt.NDArray[np.float32]
-ANATOMY = "anatomy.npz"
-# The network that serves versions which carry none.
-SHIPPED = Path(__file__).parent / "weights" / "anatomy" / ANATOMY
+FOLDER, RECORD = "anatomy", "anatomy.json"
 # Films in one pass: the memory that many need at once does not make them faster.
 _BATCH = 32
 
@@ -82,20 +84,36 @@ def anatomy_finder(network: Any) -> AnatomyFinder:
     from model.networks.anatomy import anatomy_function
 
     run: Callable[[Pictures], tuple[Float, Float]] = anatomy_function(network)
+    lock = threading.Lock()
 
     def find(squares: Pictures) -> tuple[Anatomy, ...]:
         found: list[Anatomy] = []
         for start in range(0, len(squares), _BATCH):
             small = np.stack([resize(square, ANATOMY_PX) for square in squares[start : start + _BATCH]])
-            lungs, pose = run(small)
+            with lock:
+                lungs, pose = run(small)
             found += [from_output(*one) for one in zip(lungs, pose, strict=True)]
         return tuple(found)
 
     return find
 
 
-def shipped_anatomy() -> AnatomyFinder:
-    """Return the anatomy network that comes with the software, loaded once for the process.
+def shipped_anatomy(settings: Settings) -> tuple[Path, str]:
+    """Return the anatomy network that the product ships, and its SHA-256 on record.
+
+    Raises
+    ------
+    ClassifierError
+        If its record is missing or damaged.
+    """
+    return _recorded(settings.shipped_weights / FOLDER)
+
+
+_LOADING = threading.Lock()
+
+
+def shipped_finder() -> AnatomyFinder:
+    """Return the finder of the shipped network, for versions that carry none; it is loaded once for the process.
 
     Raises
     ------
@@ -103,30 +121,21 @@ def shipped_anatomy() -> AnatomyFinder:
         If its files are missing or were changed.
     """
     with _LOADING:
-        return _shipped()
-
-
-_LOADING = threading.Lock()
+        return _shipped_finder()
 
 
 @cache
-def _shipped() -> AnatomyFinder:
-    return load_anatomy_finder(SHIPPED, shipped_sha256())
+def _shipped_finder() -> AnatomyFinder:
+    return load_anatomy_finder(*_recorded(Path(__file__).parent / "weights" / FOLDER))
 
 
-def shipped_sha256() -> str:
-    """Return the SHA-256 that the record beside the shipped anatomy network states.
-
-    Raises
-    ------
-    ClassifierError
-        If the record is missing or damaged.
-    """
-    record = SHIPPED.with_suffix(".json")
+def _recorded(folder: Path) -> tuple[Path, str]:
+    """Return the network in a folder and the SHA-256 that the record beside it states."""
     try:
-        return str(json.loads(record.read_text(encoding="utf-8"))["sha256"])
+        sha256 = str(parse_json((folder / RECORD).read_text(encoding="utf-8"))["sha256"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ClassifierError(
-            f"expected the record of the anatomy network in {record.name}. Received: {type(error).__name__}",
-            advice="Install the software again; files of the installation are missing.",
+            f"expected {RECORD} of the anatomy network. Received: {type(error).__name__}",
+            advice="The anatomy network is missing; install the software again.",
         ) from error
+    return folder / ANATOMY, sha256

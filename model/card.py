@@ -314,6 +314,8 @@ class ModelCard:
         One row per perturbation, see `training.evaluation.robustness`; empty on older cards.
     population_sha256
         Checksum of the file of the training population (`model.population`); empty where there is none.
+    anatomy_sha256
+        Checksum of the network that finds the lungs by which films are framed; empty where they are not framed.
     styles
         The acquisition styles of the training data, see `training.data.styles`; empty where there are none.
     conformal
@@ -347,6 +349,7 @@ class ModelCard:
     purposes: tuple[PurposePoint, ...] = ()
     robustness: tuple[Mapping[str, Any], ...] = ()
     population_sha256: str = ""
+    anatomy_sha256: str = ""
     styles: Mapping[str, Any] = field(default_factory=dict)
     conformal: tuple[ConformalSets, ...] = ()
     cross_fit: Mapping[str, Any] = field(default_factory=dict)

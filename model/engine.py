@@ -13,12 +13,14 @@ import numpy.typing as npt
 
 from core.errors import ClassifierError
 from imaging.border import fill_border
-from imaging.radiograph import Radiograph, enlarge, network_input, squash
+from imaging.radiograph import Radiograph, squash
 from model.anatomy import AnatomyFinder
+from model.anatomy_files import load_anatomy_finder
 from model.card import ModelCard
+from model.framing import network_pictures
 from model.networks.architectures import is_own
 from model.population import POPULATION, TrainingPopulation, read_population
-from model.registry import verify
+from model.registry import ANATOMY, verify
 
 Float = npt.NDArray[np.float32]
 Pictures = npt.NDArray[np.uint8]
@@ -60,7 +62,7 @@ class Classifier:
     layer
         Name of the layer of the feature maps.
     run
-        From network input, uint8 (n, input_px, input_px), to logits, float32 (n,).
+        From network input, uint8 (n, input_px, input_px) or (n, input_px, input_px, 2), to logits, float32 (n,).
     explain
         From network input to logits, feature maps, float32 (n, rows, columns, channels), and the weights of their
         channels, float32 (n, channels); `model.explanation` makes the evidence map of them.
@@ -106,12 +108,27 @@ class Classifier:
         return fill_border(square) if self.fills_border else square
 
     def input_of(self, radiograph: Radiograph) -> Pictures:
-        """Return the network input of a radiograph: uint8 (input_px, input_px)."""
-        return network_input(radiograph, self.input_px, self.detail_px, self.fills_border)
+        """Return the network input of a radiograph: uint8 (input_px, input_px), with 2 channels if it is framed."""
+        return np.asarray(self.inputs_of(self.square_of(radiograph)[None])[0])
 
     def input_of_square(self, square: Pictures) -> Pictures:
         """Return the network input of a radiograph that was reduced to uint8 (detail_px, detail_px)."""
-        return enlarge(fill_border(square) if self.fills_border else square, self.input_px)
+        return np.asarray(self.inputs_of((fill_border(square) if self.fills_border else square)[None])[0])
+
+    def inputs_of(self, squares: Pictures) -> Pictures:
+        """Return the network input of squares whose borders are filled.
+
+        Parameters
+        ----------
+        squares
+            (n, detail_px, detail_px), uint8.
+
+        Returns
+        -------
+        ndarray
+            uint8 (n, input_px, input_px), or (n, input_px, input_px, 2) if framed.
+        """
+        return network_pictures(squares, self.input_px, self.find_anatomy)
 
 
 def load_classifier(folder: Path, architectures: Collection[str] = ()) -> Classifier:
@@ -147,8 +164,10 @@ def load_classifier(folder: Path, architectures: Collection[str] = ()) -> Classi
             f"expected the weights of {card.architecture} in {card.version}. Received: {error}",
             advice=f"Version {card.version} does not fit this software; choose another.",
         ) from error
-    classifier = wrap_network(network, card, _population(folder, card))
-    (classifier.forward or classifier.explain)(np.zeros((1, input_px, input_px), np.uint8))
+    find = load_anatomy_finder(folder / ANATOMY, card.anatomy_sha256) if card.anatomy_sha256 else None
+    classifier = wrap_network(network, card, _population(folder, card), find)
+    blank = classifier.inputs_of(np.zeros((1, classifier.detail_px, classifier.detail_px), np.uint8))
+    (classifier.forward or classifier.explain)(blank)
     return classifier
 
 
@@ -165,7 +184,12 @@ def _population(folder: Path, card: ModelCard) -> TrainingPopulation | None:
         ) from error
 
 
-def wrap_network(network: Any, card: ModelCard, population: TrainingPopulation | None = None) -> Classifier:
+def wrap_network(
+    network: Any,
+    card: ModelCard,
+    population: TrainingPopulation | None = None,
+    find_anatomy: AnatomyFinder | None = None,
+) -> Classifier:
     """Serve a Keras network that is in memory; training evaluates through the same code as the page.
 
     With ``card.preprocessing["mirror"]`` the logits of each radiograph and its mirror image are averaged, and so are
@@ -179,6 +203,8 @@ def wrap_network(network: Any, card: ModelCard, population: TrainingPopulation |
         The card of the version.
     population
         The training population of the version, if it has one.
+    find_anatomy
+        Finds the lungs, for a network that sees films framed by them.
 
     Returns
     -------
@@ -230,7 +256,9 @@ def wrap_network(network: Any, card: ModelCard, population: TrainingPopulation |
         seen = forward(pictures)
         return seen.logits, seen.features, seen.weights
 
-    return Classifier(card, evidence_layer(network)[0], run, explain, forward if population else None, population)
+    return Classifier(
+        card, evidence_layer(network)[0], run, explain, forward if population else None, population, find_anatomy
+    )
 
 
 def mirrored_mean(logits: Callable[[Pictures], Float], pictures: Pictures) -> Float:
@@ -241,7 +269,7 @@ def mirrored_mean(logits: Callable[[Pictures], Float], pictures: Pictures) -> Fl
     logits
         Maps pictures to logits, float32 (n,).
     pictures
-        (n, px, px), uint8.
+        (n, px, px) or (n, px, px, 2), uint8.
 
     Returns
     -------

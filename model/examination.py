@@ -18,7 +18,7 @@ from model.anatomy import Anatomy
 from model.assessment import InputIssue
 from model.engine import Classifier, Float, Pictures
 from model.frame_map import frame_of
-from model.framing import Frame, framed, pair_of
+from model.framing import Frame, framed, pair_with, pooled_lungs
 from model.gate import (
     check_anatomy,
     check_group,
@@ -107,19 +107,16 @@ def network_inputs(squares: Pictures, classifier: Classifier) -> Pictures:
     ndarray
         (n, input_px, input_px), uint8; (n, input_px, input_px, 2) for a version that frames a film by its lungs.
     """
-    if classifier.find_anatomy is None:
-        return np.stack([classifier.input_of_square(square) for square in squares])
-    found = classifier.find_anatomy(squares)
-    return np.stack([_framed(square, _pooled(one), classifier) for square, one in zip(squares, found, strict=True)])
+    return np.stack([classifier.input_of_square(square) for square in squares])
 
 
 def _pooled(anatomy: Anatomy) -> Anatomy:
-    """Return the lungs that features are pooled over: none, which is the whole film, where they are in doubt."""
-    return replace(anatomy, lungs=np.zeros_like(anatomy.lungs)) if anatomy.is_doubtful else anatomy
+    """Return the lungs that features are pooled over: the whole thorax where they are in doubt."""
+    return replace(anatomy, lungs=pooled_lungs(anatomy))
 
 
 def _framed(square: Pictures, pooled: Anatomy, classifier: Classifier) -> Pictures:
-    return framed(pair_of(square, pooled), classifier.input_px)
+    return framed(pair_with(square, pooled.lungs), classifier.input_px)
 
 
 def _by_lungs(radiograph: Radiograph, classifier: Classifier) -> Examined:

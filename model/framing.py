@@ -19,8 +19,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from imaging.radiograph import enlarge
 from imaging.resample import resize
-from model.anatomy import Anatomy, convex_hull
+from model.anatomy import Anatomy, AnatomyFinder, convex_hull
 
 Grey = npt.NDArray[np.uint8]
 Matrix = npt.NDArray[np.float64]
@@ -139,8 +140,44 @@ def pair_of(square: Grey, anatomy: Anatomy) -> Grey:
     ndarray
         (px, px, 3), uint8: film, lung on the left, lung on the right.
     """
-    px = square.shape[0]
-    return np.dstack((square, *(resize(lung, px) for lung in anatomy.lungs)))
+    return pair_with(square, pooled_lungs(anatomy))
+
+
+def pair_with(square: Grey, lungs: Grey) -> Grey:
+    """Return a film and lungs as one picture, as `pair_of` does.
+
+    Parameters
+    ----------
+    square
+        (px, px), uint8: the film squashed to a square.
+    lungs
+        (2, rows, rows), uint8, 0 to 255: what is pooled over, see `pooled_lungs`.
+
+    Returns
+    -------
+    ndarray
+        (px, px, 3), uint8.
+    """
+    return np.dstack((square, *(resize(lung, square.shape[0]) for lung in lungs)))
+
+
+def pooled_lungs(anatomy: Anatomy) -> Grey:
+    """Return what features are pooled over: both lungs or, where their outline is in doubt, the whole thorax.
+
+    Parameters
+    ----------
+    anatomy
+        Of a film.
+
+    Returns
+    -------
+    ndarray
+        (2, px, px), uint8, 0 to 255; of the thorax twice the same, since its lungs are not told apart.
+    """
+    if not anatomy.is_doubtful:
+        return anatomy.lungs
+    hull = anatomy.hull(*anatomy.lungs.shape[1:]).astype(np.uint8) * 255
+    return np.stack((hull, hull))
 
 
 def framed(pair: Grey, output_px: int) -> Grey:
@@ -161,6 +198,55 @@ def framed(pair: Grey, output_px: int) -> Grey:
     """
     frame = find_frame(np.moveaxis(pair[..., 1:], -1, 0))
     return shown(*warped(pair, frame.matrix(pair.shape[0], output_px), output_px))
+
+
+def pairs_of(squares: Grey, find_anatomy: AnatomyFinder) -> Grey:
+    """Find the lungs of squared films.
+
+    Parameters
+    ----------
+    squares
+        (n, px, px), uint8.
+    find_anatomy
+        The anatomy network.
+
+    Returns
+    -------
+    ndarray
+        (n, px, px, 3), uint8, as `pair_of` returns each of them.
+    """
+    pairs = np.empty((*squares.shape, 3), np.uint8)
+    for place, anatomy in enumerate(find_anatomy(squares)):
+        pairs[place] = pair_of(squares[place], anatomy)
+    return pairs
+
+
+def network_pictures(pictures: Grey, input_px: int, find_anatomy: AnatomyFinder | None = None) -> Grey:
+    """Return the network's input of squared films.
+
+    Parameters
+    ----------
+    pictures
+        (n, px, px), uint8; (n, px, px, 3) with the lungs beside each film, as `pair_of` returns them; or (n, px, px, 2)
+        that are framed already.
+    input_px
+        Side of the input.
+    find_anatomy
+        The anatomy network, for a classifier that sees films framed by their lungs.
+
+    Returns
+    -------
+    ndarray
+        uint8 (n, input_px, input_px), or (n, input_px, input_px, 2) of films framed by their lungs.
+    """
+    if pictures.ndim == 3 and find_anatomy is not None:
+        pictures = pairs_of(pictures, find_anatomy)
+    if pictures.ndim == 4 and pictures.shape[-1] == 2:
+        channels = (pictures[..., channel] for channel in range(2))
+        return np.stack([np.stack([resize(one, input_px) for one in channel]) for channel in channels], -1)
+    if pictures.ndim == 4:
+        return np.stack([framed(pair, input_px) for pair in pictures])
+    return np.stack([enlarge(square, input_px) for square in pictures])
 
 
 def warped(pair: Grey, matrix: Matrix, output_px: int, how: int = cv2.INTER_LINEAR) -> tuple[Grey, Grey]:

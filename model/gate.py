@@ -145,8 +145,8 @@ def check_anatomy(anatomy: Anatomy) -> tuple[InputIssue, ...]:
             InputIssue(
                 "LUNGS_UNCERTAIN",
                 False,
-                "The outlines of the lungs were found with doubt, so the whole image was assessed instead of the lungs "
-                "alone. Check that the evidence is in the lungs before you use the finding.",
+                "The outlines of the lungs were found with doubt, so the whole thorax was assessed instead of the "
+                "lungs alone. Check that the evidence is in the lungs before you use the finding.",
             ),
         )
     return ()

@@ -1,8 +1,8 @@
 """Registry of classifier versions on disk: which are installed, which is in use, whether their files are intact.
 
-A version is a folder <version>/ with `card.json`, the weights file that the card names and, where the card has its
-checksum, `population.npz`, the training population. The product ships one; an installation adds its own below its data
-folder. No tensorflow here.
+A version is a folder <version>/ with `card.json`, the weights file that the card names and, where the card has their
+checksums, `population.npz`, the training population, and `anatomy.npz`, the network that finds the lungs. The product
+ships one; an installation adds its own below its data folder. No tensorflow here.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from model.decisions import VERSION_NAME, read_pointer
 from model.population import POPULATION
 
 CARD = "card.json"
+ANATOMY = "anatomy.npz"
 # A file that changed twice within a tick of the clock looks unchanged, so recent files are not cached.
 _TICK_NS = 2_000_000_000
 _checksums: dict[Path, tuple[tuple[int, ...], str]] = {}
@@ -129,7 +130,7 @@ def refuse_other_files(kept: ModelCard, card: ModelCard) -> None:
     """Raise ClassifierError if `card` is not one of the version, weights and population of `kept`."""
     if any(
         getattr(card, name) != getattr(kept, name)
-        for name in ("version", "sha256", "weights_file", "population_sha256")
+        for name in ("version", "sha256", "weights_file", "population_sha256", "anatomy_sha256")
     ):
         raise ClassifierError(
             f"expected a card of {kept.version} and its weights. Received: one of {card.version}",
@@ -140,7 +141,8 @@ def refuse_other_files(kept: ModelCard, card: ModelCard) -> None:
 def file_digests(card: ModelCard, card_sha256: str) -> dict[str, str]:
     """Return the SHA-256 of the files of a verified version by name; `card_sha256` is that of the file of `card`."""
     population = {POPULATION: card.population_sha256} if card.population_sha256 else {}
-    return {CARD: card_sha256, card.weights_file: card.sha256, **population}
+    anatomy = {ANATOMY: card.anatomy_sha256} if card.anatomy_sha256 else {}
+    return {CARD: card_sha256, card.weights_file: card.sha256, **population, **anatomy}
 
 
 def verify(folder: Path) -> ModelCard:
@@ -164,6 +166,8 @@ def _check(folder: Path, sha256_of: Callable[[Path], str]) -> ModelCard:
     _compare(folder, card, card.weights_file, card.sha256, "weights", sha256_of)
     if card.population_sha256:
         _compare(folder, card, POPULATION, card.population_sha256, "population file", sha256_of)
+    if card.anatomy_sha256:
+        _compare(folder, card, ANATOMY, card.anatomy_sha256, "anatomy network", sha256_of)
     return card
 
 
@@ -238,6 +242,7 @@ def add_version(
     card: ModelCard,
     write_weights: Callable[[Path], object],
     write_population: Callable[[Path], object] | None = None,
+    anatomy: Path | None = None,
 ) -> Path:
     """Create the folder of a version, whole or not at all.
 
@@ -249,6 +254,8 @@ def add_version(
         The card; its checksums are filled in from the files that are written.
     write_weights, write_population
         Write the files to the path that they are called with. Without a population the version has none.
+    anatomy
+        Weights of the anatomy network that frames its films; copied.
 
     Returns
     -------
@@ -274,7 +281,14 @@ def add_version(
         if write_population is not None:
             write_population(staging / POPULATION)
         known = file_sha256(staging / POPULATION) if write_population is not None else ""
-        complete = replace(card, sha256=file_sha256(staging / card.weights_file), population_sha256=known)
+        if anatomy is not None:
+            write_atomically(staging / ANATOMY, anatomy.read_bytes())
+        complete = replace(
+            card,
+            sha256=file_sha256(staging / card.weights_file),
+            population_sha256=known,
+            anatomy_sha256=file_sha256(staging / ANATOMY) if anatomy is not None else "",
+        )
         write_atomically(staging / CARD, card_to_json(complete))
         staging.rename(folder)
     except BaseException:

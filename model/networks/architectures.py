@@ -48,6 +48,8 @@ class Architecture:
         Smallest side for which it can be built.
     parameters
         Number of parameters when all layers are trained at `input_px`; 0 where it is not known before it is built.
+    is_framed
+        Whether it sees films framed by their lungs, with the lungs as a second channel (`model.framing`).
     """
 
     name: str
@@ -62,6 +64,7 @@ class Architecture:
     gate_layers: tuple[str, ...] = ()
     min_px: int = 32
     parameters: int = 0
+    is_framed: bool = False
 
     @property
     def is_transfer(self) -> bool:
@@ -85,6 +88,21 @@ ARCHITECTURES = {
             gate_layers=("mixed3", "mixed6"),
             min_px=75,
             parameters=21_770_401,
+        ),
+        Architecture(
+            "inception_v3_lungs",
+            "InceptionV3 that sees the film framed by its lungs and pools its features over the lungs alone",
+            "–",
+            "Szegedy et al. 2016, https://arxiv.org/abs/1512.00567",
+            299,
+            "mixed3",
+            True,
+            2e-4,
+            "lungs",
+            ("mixed3", "mixed6"),
+            min_px=171,
+            parameters=21_771_169,
+            is_framed=True,
         ),
         Architecture(
             "inception_v3_scratch",

@@ -15,6 +15,7 @@ import keras
 from core.errors import ClassifierError
 from model.networks.architectures import find_architecture, is_own
 from model.networks.layers import POOL_LAYER
+from model.networks.lung_pooling import FilmChannel, OnFinerGrid, OverLungs
 from model.networks.small import BUILDERS
 
 # ImageNet preprocessing as one layer on three equal channels: (backbone, scale, offset, its last feature map).
@@ -54,7 +55,7 @@ def build_network(
     -------
     keras.Model
         From (N, input_px, input_px, 1) in [0, 255], the result of `imaging.radiograph.network_input`, to float32
-        logits (N, 1).
+        logits (N, 1). Networks that see films framed by their lungs have a second channel, the lungs.
 
     Raises
     ------
@@ -64,6 +65,8 @@ def build_network(
     find_architecture(architecture)
     if is_own(architecture):
         return _build_own(architecture, input_px)
+    if find_architecture(architecture).is_framed:
+        return build_on_lungs(backbone_weights, input_px=input_px, dropout=dropout)
     if architecture in BUILDERS:
         if input_px is None:
             raise ValueError(f"expected a picture size for {architecture}. Received: None")
@@ -107,6 +110,47 @@ def build_on_backbone(
     # float32 under any policy: bfloat16 has steps of 0.03 near 4, which would show in the calibration.
     logit = keras.layers.Dense(1, dtype="float32", name="logit")(x)
     return keras.Model(inputs, logit, name=name)
+
+
+def build_on_lungs(
+    weights: str | Path | None = None, *, input_px: int | None = 299, dropout: float = 0.2
+) -> keras.Model:
+    """Build InceptionV3 with a head that is linear on features pooled over the lungs alone.
+
+    The features are those of `mixed7`, 17 × 17 cells at 299 px, beside those of `mixed10` brought to the same grid.
+    Each cell is multiplied by its share of the lungs, over the mean share of all cells: the average of the result is
+    the average over the lungs, the logit comes from nowhere else, and the map stays exact.
+
+    Parameters
+    ----------
+    weights, input_px, dropout
+        As in `build_network`.
+
+    Returns
+    -------
+    keras.Model
+        From (N, input_px, input_px, 2) in [0, 255], the film and its lungs as `model.framing.framed` returns them, to
+        float32 logits (N, 1).
+    """
+    inputs = keras.Input((input_px, input_px, 2), name="film_and_lungs")
+    film, lungs = FilmChannel(0, name="film")(inputs), FilmChannel(1, name="lungs")(inputs)
+    x = keras.layers.Concatenate(name="grey_to_rgb")([film, film, film])
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescaling")(x)
+    backbone = keras.applications.InceptionV3(
+        include_top=False, weights=str(weights) if weights is not None else None, input_tensor=x
+    )
+    fine, coarse = (backbone.get_layer(name).output for name in ("mixed7", "mixed10"))
+    features = keras.layers.Concatenate(name="mixed7_and_mixed10")(
+        [fine, OnFinerGrid(name="mixed10_finer")([coarse, fine])]
+    )
+    # A cell of `mixed7` is centred on pixel 21 + 16 i, as the unpadded convolutions before it leave it.
+    lungs = keras.layers.Cropping2D(((13, 14), (13, 14)), name="lungs_cropped")(lungs)
+    share = keras.layers.AveragePooling2D(16, name="lungs_by_cell", dtype="float32")(lungs)
+    evidence = OverLungs(name="evidence", dtype="float32")([features, share])
+    x = keras.layers.GlobalAveragePooling2D(name=POOL_LAYER, dtype="float32")(evidence)
+    x = keras.layers.Dropout(dropout, name="dropout", dtype="float32")(x)
+    logit = keras.layers.Dense(1, dtype="float32", name="logit")(x)
+    return keras.Model(inputs, logit, name="inception_v3_lungs")
 
 
 def _build_own(name: str, input_px: int | None) -> keras.Model:

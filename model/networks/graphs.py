@@ -21,9 +21,9 @@ Pictures = npt.NDArray[np.uint8]
 
 
 def logit_function(network: keras.Model) -> Callable[[Pictures], Float]:
-    """Return a function from pictures, uint8 (n, px, px), to logits, float32 (n,)."""
+    """Return a function from pictures, uint8 (n, px, px) or (n, px, px, 2), to logits, float32 (n,)."""
     graph = tf.function(lambda x: network(x, training=False), input_signature=_signature(network))
-    return lambda pictures: np.asarray(graph(tf.constant(pictures[..., None], tf.float32)).numpy()[:, 0], np.float32)
+    return lambda pictures: np.asarray(graph(_tensor(pictures)).numpy()[:, 0], np.float32)
 
 
 def forward_function(
@@ -44,7 +44,7 @@ def forward_function(
     Returns
     -------
     Callable
-        From pictures, uint8 (n, px, px), to four arrays, float32: logits (n,); feature maps
+        From pictures, uint8 (n, px, px) or (n, px, px, 2), to four arrays, float32: logits (n,); feature maps
         (n, rows, columns, channels); weights of their channels (n, channels); gate features (n, d), which are the
         first gate layer averaged over each of `GRID` × `GRID` equal parts of the picture, row by row, then the others
         averaged over all of it.
@@ -85,7 +85,7 @@ def forward_function(
     graph = tf.function(by_head if is_linear else by_gradient, input_signature=_signature(network))
 
     def forward(pictures: Pictures) -> tuple[Float, Float, Float, Float]:
-        outputs = graph(tf.constant(pictures[..., None], tf.float32))
+        outputs = graph(_tensor(pictures))
         logits, features, weights, parts = (tf.cast(one, tf.float32).numpy() for one in outputs)
         return logits[:, 0], features, weights, parts
 
@@ -110,6 +110,10 @@ def _shares(size: int) -> Float:
     edges, cell = np.linspace(0, size, GRID + 1), np.arange(size)
     share = np.clip(np.minimum(edges[1:, None], cell + 1) - np.maximum(edges[:-1, None], cell), 0, None)
     return np.asarray(share / share.sum(1, keepdims=True), np.float32)
+
+
+def _tensor(pictures: Pictures) -> tf.Tensor:
+    return tf.constant(pictures if pictures.ndim == 4 else pictures[..., None], tf.float32)
 
 
 def _signature(network: keras.Model) -> list[tf.TensorSpec]:

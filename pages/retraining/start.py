@@ -21,8 +21,8 @@ from pages.retraining.styles import worst_first
 from pages.shared import classifiers, visitor
 from pages.shared.administrator import still_administrator
 from training.data.audit import Audit
-from training.data.augment import MAX_STRENGTH
 from training.data.description import FIELDS, FROM_FILES, MOST_CHARACTERS, RECOGNISED
+from training.data.recipes import MAX_STRENGTH
 from training.fitting.config import OPTIMIZERS, TrainingConfig, default_config
 from training.runs import audits, estimate, jobs, run_queue
 from training.runs.audits import AuditState

@@ -124,15 +124,17 @@ def test_what_has_no_two_lungs_is_refused(find: Any) -> None:
     assert answer.anatomy is not None and "lateral" in answer.reasons[0]
 
 
-def test_lungs_in_doubt_are_said_and_the_whole_film_is_read() -> None:
+def test_lungs_in_doubt_are_said_and_the_whole_thorax_is_read() -> None:
     def unsure(square: Grey) -> Anatomy:
         return replace(by_corner(square), lungs=usual_lungs(probability=235))
 
     seen: list[Grey] = []
     answer = assess(as_png(marked()), framed_classifier(unsure, pictures_seen=seen))
     assert codes(answer) == ["LUNGS_UNCERTAIN"] and answer.prediction is not None and not answer.is_outside
-    assert (seen[0][..., 1] == 255).all(), "every cell counts"
-    assert answer.heatmap is not None and answer.heatmap.values[:40, :40].any()
+    between = seen[0][30:50, 38:42, 1]
+    assert (between == 255).all(), "what lies between the lungs counts"
+    assert (seen[0][0, :, 1] == 0).all(), "what lies beside the thorax does not"
+    assert answer.heatmap is not None
 
 
 class Far:

@@ -92,10 +92,10 @@ def add_commands(acts: Any) -> None:
 
 
 def _anatomy(options: argparse.Namespace, settings: Settings) -> int:
-    return _evaluate(options) if options.action == "evaluate" else _train(options, settings)
+    return _evaluate(options, settings) if options.action == "evaluate" else _train(options)
 
 
-def _train(options: argparse.Namespace, _settings: Settings) -> int:
+def _train(options: argparse.Namespace) -> int:
     if options.out is None:
         raise WrongArgument("expected a folder for the network. Received: no --out", advice="Add --out DIR.")
     if options.held_out is True:
@@ -147,14 +147,14 @@ def _show(bar: Any, progress: Progress) -> None:
     bar.update(progress.done - bar.n)
 
 
-def _evaluate(options: argparse.Namespace) -> int:
+def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
     start_tensorflow()
-    from model.anatomy_files import SHIPPED, load_anatomy_finder
+    from model.anatomy_files import load_anatomy_finder, shipped_anatomy
     from training.data.lung_masks import read_lung_films
     from training.evaluation.lung_outlines import measure_outlines, outlines_to_json, outlines_to_text
     from training.runs.anatomy import only_held_out, read_record
 
-    weights = options.weights or SHIPPED
+    weights = options.weights or shipped_anatomy(settings)[0]
     record = read_record(weights)
     find = load_anatomy_finder(weights, record["sha256"])
     with tqdm(desc="reading films and masks", unit=" films", disable=None, leave=False) as bar:

@@ -14,9 +14,9 @@ from core.files import write_atomically
 from core.formatting import format_count
 from core.settings import Settings
 from training.commands.arguments import add_command, number
-from training.data.augment import MAX_STRENGTH, RECIPES, current_name, resolve
 from training.data.dataset import scan_folder
 from training.data.preview import MAX_COPIES, MAX_FILMS, TILE_PX, contact_sheet, pick_films
+from training.data.recipes import MAX_STRENGTH, RECIPES, current_name, resolve
 
 
 def add_commands(acts: Any) -> None:

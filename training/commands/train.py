@@ -140,7 +140,7 @@ def add_tensorboard_option(parser: argparse.ArgumentParser) -> None:
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     """Add what decides how a network is trained; what is not given keeps the default, or the recipe's value."""
-    from training.data.augment import RECIPES, current_name
+    from training.data.recipes import RECIPES, current_name
     from training.fitting.config import OPTIMIZERS, PRECISIONS, PRESETS
 
     what = parser.add_argument_group("network and stages")

@@ -19,7 +19,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from training.data.augment import Augmentation, augment
+from training.data.augment import augment
+from training.data.augment_framed import Donors, augment_framed
+from training.data.recipes import Augmentation
 
 # A tenth of the processor time at equal priority. Lower priorities make a small network wait for its pictures on a busy
 # machine.
@@ -35,13 +37,14 @@ def batches(
     input_px: int,
     batch_size: int,
     seed: int,
+    looks: npt.NDArray[np.int_] | None = None,
 ) -> Iterator[Batch]:
     """Yield the augmented batches of one epoch.
 
     Parameters
     ----------
     pictures
-        uint8 (n, px, px).
+        uint8 (n, px, px), or (n, px, px, 3) with the lungs beside each film, as `model.framing.pair_of` returns them.
     labels
         int (n,) or (n, k).
     order
@@ -54,22 +57,35 @@ def batches(
         Pictures in a batch; the last one may be smaller.
     seed
         With the position in the epoch it seeds each picture's random numbers, so that a resumed run draws the same.
+    looks
+        (n,), int: the acquisition style of each picture. A film of the other class lends its look with the same
+        probability for every style, however rare; None where styles are not known.
 
     Yields
     ------
     tuple
-        Pictures float32 (b, input_px, input_px, 1) in [0, 255], and labels float32 (b, 1) or (b, k).
+        Pictures float32 (b, input_px, input_px, 1), or 2 with the lungs, in [0, 255], and labels float32 (b, 1) or
+        (b, k).
     """
     targets = labels[order].astype(np.float32)
     if targets.ndim == 1:
         targets = targets[:, None]
 
+    is_framed = pictures.ndim == 4
+    donors = [Donors(order[targets[:, 0] != label], looks) for label in (0, 1)] if is_framed else []
+
     def draw(start: int) -> Batch:
         positions = range(start, min(start + batch_size, len(order)))
-        drawn = np.empty((len(positions), input_px, input_px, 1), np.float32)
+        drawn = np.empty((len(positions), input_px, input_px, 2 if is_framed else 1), np.float32)
         for i, position in enumerate(positions):
             rng = np.random.default_rng((seed, position))
-            drawn[i, ..., 0] = augment(pictures[order[position]], rng, recipe, input_px)
+            picture = pictures[order[position]]
+            if is_framed:
+                donor = donors[int(targets[position, 0] > 0)].draw(rng)
+                other = None if donor is None else pictures[donor]
+                drawn[i] = augment_framed(picture, rng, recipe, input_px, other)
+            else:
+                drawn[i, ..., 0] = augment(picture, rng, recipe, input_px)
         return drawn, targets[start : start + batch_size]
 
     workers = max(1, (os.cpu_count() or 1) // 2)

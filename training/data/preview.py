@@ -11,8 +11,9 @@ import numpy.typing as npt
 from core.errors import DatasetError
 from core.formatting import format_percentage
 from imaging.radiograph import DETAIL_PX, enlarge
-from training.data.augment import Augmentation, augment
+from training.data.augment import augment
 from training.data.loading import read_samples
+from training.data.recipes import Augmentation
 from training.data.sample import CLASSES, Sample
 
 Grey = npt.NDArray[np.uint8]
@@ -93,6 +94,12 @@ def in_words(recipe: Augmentation) -> str:
         (recipe.p_noise, f"{percent(recipe.p_noise)} noisy"),
         (recipe.p_jpeg, f"{percent(recipe.p_jpeg)} JPEG of quality {recipe.jpeg_quality[0]}–{recipe.jpeg_quality[1]}"),
         (recipe.p_erase, f"{percent(recipe.p_erase)} with a rectangle painted over"),
+        (recipe.p_amplitude, f"{percent(recipe.p_amplitude)} with low-frequency amplitudes of the other class"),
+        (recipe.p_histogram, f"{percent(recipe.p_histogram)} with grey values of the other class"),
+        (recipe.p_curve, f"{percent(recipe.p_curve)} with a random tone curve"),
+        (recipe.p_veil, f"{percent(recipe.p_veil)} with a veil"),
+        (recipe.p_marker, f"{percent(recipe.p_marker)} with pasted letters or edges"),
+        (recipe.p_outline, f"{percent(recipe.p_outline)} with another outline of the lungs"),
     ]
     said = ", ".join(phrase for applies, phrase in phrases if applies) or "no changes"
     return said + (", margins continued over black borders" if recipe.fills_border else "")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from model.networks.architectures import find_architecture, is_own
-from training.data.augment import current_name
+from training.data.recipes import current_name
 from training.fitting.config import OPTIMIZERS, Stage, TrainingConfig, default_config, rescaled
 
 # Adam changes each weight by about its learning rate; SGD with the same rate changes it far less.

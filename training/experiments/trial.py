@@ -20,8 +20,8 @@ from core.files import make_folder
 from core.progress import Report
 from model.metrics import auroc
 from model.networks.graphs import logit_function
-from training.data.augment import DOMAIN_SHIFT
 from training.data.data_request import DataRequest
+from training.data.recipes import DOMAIN_SHIFT
 from training.data.sample import digest
 from training.experiments.study_values import Objective, Outcome, TrialFailed
 from training.fitting.calibrate import calibrate, class_balance, perturbed

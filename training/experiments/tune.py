@@ -40,8 +40,8 @@ from core.errors import AppError, DatasetError
 from core.files import append_privately, make_folder, write_atomically
 from core.printable import spreadsheet_text
 from core.progress import Progress, Report
-from training.data.augment import current_name
 from training.data.data_request import DataRequest
+from training.data.recipes import current_name
 from training.experiments.space import Dimension, Plan, recipe
 from training.experiments.study_values import Objective, Row, Standing, TrialEnd, TrialFailed, TrialStart
 from training.fitting.progress import EpochEnd

@@ -14,33 +14,48 @@ import numpy.typing as npt
 
 from model.calibration import fit_calibration, probabilities, sigmoid
 from model.card import Calibration, OperatingPoint
-from training.data.augment import Augmentation, augment
+from training.data.augment import augment
+from training.data.augment_framed import Donors, augment_framed
+from training.data.recipes import Augmentation
 
 Array = npt.NDArray[Any]
 MIN_SENSITIVITY = 0.96
 NEAR_QUANTILE = 0.9
 
 
-def perturbed(pictures: npt.NDArray[np.uint8], recipe: Augmentation, copies: int, seed: int) -> npt.NDArray[np.uint8]:
+def perturbed(
+    pictures: npt.NDArray[np.uint8], recipe: Augmentation, copies: int, seed: int, labels: Array | None = None
+) -> npt.NDArray[np.uint8]:
     """Return augmented copies of squashed pictures.
 
     Parameters
     ----------
     pictures
-        (n, px, px), uint8.
+        (n, px, px), uint8, or (n, px, px, 3) with the lungs beside each film.
     recipe
         The augmentation.
     copies
         Number of copies of each picture.
     seed
         Of the augmentation.
+    labels
+        (n,), int: for films with lungs, so that films of the other class lend their look.
 
     Returns
     -------
     ndarray
-        (copies · n, px, px), uint8, copy by copy.
+        (copies · n, px, px), uint8, copy by copy; (copies · n, px, px, 2) of films with lungs, framed by them.
     """
     px = pictures.shape[1]
+    if pictures.ndim == 4:
+        donors = {} if labels is None else {label: Donors(np.flatnonzero(labels != label)) for label in (0, 1)}
+        framed = []
+        for copy in range(copies):
+            for i, picture in enumerate(pictures):
+                rng = np.random.default_rng((seed, copy, i))
+                donor = None if labels is None else donors[int(labels[i])].draw(rng)
+                framed.append(augment_framed(picture, rng, recipe, px, None if donor is None else pictures[donor]))
+        return np.stack(framed)
     return np.stack(
         [
             augment(picture, np.random.default_rng((seed, copy, i)), recipe, px)
@@ -158,6 +173,7 @@ def logits_by_copy(
     recipe: Augmentation,
     copies: int,
     seed: int,
+    labels: Array | None = None,
 ) -> npt.NDArray[np.float32]:
     """Return the logits of augmented copies of pictures.
 
@@ -165,7 +181,7 @@ def logits_by_copy(
     ----------
     predict
         Maps uint8 (m, px, px) to logits (m,).
-    pictures, recipe, copies, seed
+    pictures, recipe, copies, seed, labels
         As in `perturbed`.
 
     Returns
@@ -173,5 +189,5 @@ def logits_by_copy(
     ndarray
         (copies, n), float32.
     """
-    changed = perturbed(pictures, recipe, copies, seed)
+    changed = perturbed(pictures, recipe, copies, seed, labels)
     return np.asarray(predict(changed), np.float32).reshape(copies, len(pictures))

@@ -15,7 +15,7 @@ from typing import Any
 
 from core.json_text import parse_json
 from model.networks.architectures import SCRATCH_PX, Architecture, find_architecture
-from training.data.augment import RECIPES, Augmentation, current_name
+from training.data.recipes import RECIPES, Augmentation, current_name
 
 # (epochs of the head, on small pictures, at full size; epochs of a network that starts from random weights). Where only
 # the head is trained, its features are computed once for each of CACHED_COPIES copies.

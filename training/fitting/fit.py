@@ -22,15 +22,16 @@ import tensorflow as tf
 
 from core.files import write_atomically
 from core.progress import Report, Tick
-from imaging.radiograph import enlarge
+from model.anatomy import AnatomyFinder
 from model.area_intervals import auroc_interval
 from model.engine import mirrored_mean
+from model.framing import network_pictures
 from model.intervals import members
 from model.metrics import auroc
 from model.networks.graphs import logit_function
-from training.data.augment import Augmentation, resolve
 from training.data.epoch import NO_SOURCES, drawn_counts, epoch_order
 from training.data.input_pipeline import Batch, batches
+from training.data.recipes import Augmentation, resolve
 from training.fitting.batch_norm import recompute_batch_norms
 from training.fitting.config import Stage, TrainingConfig, as_served
 from training.fitting.progress import EpochEnd, FittingStep
@@ -46,9 +47,13 @@ Array = npt.NDArray[Any]
 class TrainingData:
     """Squashed pictures, uint8 (n, detail_px, detail_px), and labels, int (n,), of both sides of the split.
 
+    Of a network that sees films framed by their lungs, pictures are uint8 (n, detail_px, detail_px, 3), as
+    `model.framing.pair_of` returns them.
+
     `train_virus` (n,) is 1 for a viral pneumonia, 0 for a bacterial one, −1 where it is unknown, and so is `val_virus`,
     which may be empty; `train_sources`, int (n,), is empty for one source.
-    `val_patients`, (n,) or empty, is for the intervals.
+    `val_patients`, (n,) or empty, is for the intervals. `train_looks`, int (n,) or empty, is the acquisition style of
+    each training film, for the films that take over another one's look.
     """
 
     train_pictures: npt.NDArray[np.uint8]
@@ -59,6 +64,7 @@ class TrainingData:
     train_sources: npt.NDArray[np.int_] = field(default_factory=lambda: NO_SOURCES)
     val_virus: npt.NDArray[np.int_] = field(default_factory=lambda: np.zeros(0, np.int_))
     val_patients: tuple[str, ...] = ()
+    train_looks: npt.NDArray[np.int_] = field(default_factory=lambda: np.zeros(0, np.int_))
 
 
 def precision_policy(requested: str) -> str:
@@ -79,6 +85,7 @@ def predict_logits(
     batch_size: int = 32,
     tick: Tick | None = None,
     mirror: bool = False,
+    find_anatomy: AnatomyFinder | None = None,
 ) -> npt.NDArray[np.float32]:
     """Return the logits of squashed pictures.
 
@@ -87,7 +94,7 @@ def predict_logits(
     forward
         The network's `model.networks.graphs.logit_function`; made once, since tracing takes seconds.
     pictures
-        uint8 (n, detail_px, detail_px).
+        uint8 (n, detail_px, detail_px), or (n, detail_px, detail_px, 3) with the lungs beside each.
     input_px
         Side to which they are enlarged.
     batch_size
@@ -96,6 +103,8 @@ def predict_logits(
         Called with the number of pictures done since the last call.
     mirror
         Whether to average with the mirror image.
+    find_anatomy
+        The anatomy network, where the network sees films framed by their lungs.
 
     Returns
     -------
@@ -104,7 +113,7 @@ def predict_logits(
     """
     logits = []
     for start in range(0, len(pictures), batch_size):
-        chunk = np.stack([enlarge(p, input_px) for p in pictures[start : start + batch_size]])
+        chunk = network_pictures(pictures[start : start + batch_size], input_px, find_anatomy)
         logits.append(mirrored_mean(forward, chunk) if mirror else forward(chunk))
         if tick is not None:
             tick(len(chunk))
@@ -133,6 +142,7 @@ def _fit_epoch(
         stage.input_px,
         config.batch_size,
         config.seed * 1000 + plan.index,
+        data.train_looks if len(data.train_looks) else None,
     )
     losses: list[float] = []
     logits: list[Array] = []
@@ -198,6 +208,7 @@ def _statistics_batches(data: TrainingData, config: TrainingConfig, index: int) 
         stage.input_px,
         config.batch_size,
         config.seed * 1000 + index,
+        data.train_looks if len(data.train_looks) else None,
     )
 
 

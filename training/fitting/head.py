@@ -19,7 +19,7 @@ import tensorflow as tf
 from core.errors import ClassifierError
 from core.files import write_atomically
 from core.progress import Report, counted
-from imaging.radiograph import enlarge
+from model.framing import network_pictures
 from model.metrics import auroc
 from model.networks.layers import POOL_LAYER
 from training.data.epoch import epoch_order
@@ -170,7 +170,7 @@ def _features(
             return kept["train"], kept["labels"], kept["val"]
     stage = config.stages[0]
     pooled = keras.Model(network.inputs, network.get_layer(POOL_LAYER).output)
-    signature = [tf.TensorSpec((None, stage.input_px, stage.input_px, 1), tf.float32)]
+    signature = [tf.TensorSpec((None, stage.input_px, stage.input_px, network.input_shape[-1]), tf.float32)]
     forward = tf.function(lambda x: tf.cast(pooled(x, training=False), tf.float32), input_signature=signature)
     orders = [
         epoch_order(
@@ -223,4 +223,5 @@ def _features(
 
 
 def _enlarged(pictures: npt.NDArray[np.uint8], px: int) -> Float:
-    return np.stack([enlarge(picture, px) for picture in pictures])[..., None].astype(np.float32)
+    shown = network_pictures(pictures, px)
+    return (shown if shown.ndim == 4 else shown[..., None]).astype(np.float32)

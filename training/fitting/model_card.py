@@ -14,14 +14,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from model.anatomy import AnatomyFinder
 from model.calibration import probabilities
 from model.card import Calibration, ConformalSets, Evaluation, ModelCard, OperatingPoint, PurposePoint
 from model.decision import operating_points_by_purpose
+from model.framing import pairs_of
+from model.networks.architectures import find_architecture
 from training.data.audit import Audit
-from training.data.augment import DOMAIN_SHIFT, JITTER, resolve
 from training.data.description import describe
 from training.data.loading import LoadedFolder
 from training.data.patients import split_in_words
+from training.data.recipes import ANOTHER_UNIT, DOMAIN_SHIFT, JITTER, resolve
 from training.data.sample import CLASSES, digest
 from training.data.split import DUPLICATES_TOGETHER, HELD_OUT_DIGEST, PATIENT_RULES
 from training.fitting.calibrate import calibrate, choose_operating_point, logits_by_copy
@@ -71,6 +74,7 @@ def make_card(
     backbone_weights: str,
     stated: Mapping[str, str],
     notes: tuple[str, ...],
+    find_anatomy: AnatomyFinder | None = None,
 ) -> ModelCard:
     """Choose calibration and operating points on the held-out patients and return the card, without a checksum.
 
@@ -92,8 +96,11 @@ def make_card(
         What the administrator stated of the data, see `training.data.description`.
     notes
         Further statements of the card.
+    find_anatomy
+        As in `calibrate_held_out`.
     """
-    scale = calibrate_held_out(predict, loaded, config)
+    scale = calibrate_held_out(predict, loaded, config, find_anatomy)
+    is_framed = find_architecture(config.architecture).is_framed
     description = describe(loaded.samples, stated)
     ages = intended_ages(description)
     # What the gate tells a reader of a patient outside the training population (`model.gate.training_ages`).
@@ -114,10 +121,13 @@ def make_card(
         preprocessing={
             "input_px": config.input_px,
             "detail_px": config.detail_px,
-            "channels": 1,
+            "channels": 2 if is_framed else 1,
             "mirror": config.mirror,
             "fills_border": config.fills_border,
-            "geometry": "whole radiograph squashed to a square",
+            **({"frame": "lungs"} if is_framed else {}),
+            "geometry": "radiograph framed by its lungs, which are the second channel; one grey value beside the thorax"
+            if is_framed
+            else "whole radiograph squashed to a square",
             "range": "0–255, rescaled in the network",
         },
         training=_describe_training(config, precision, backbone_weights),
@@ -133,7 +143,9 @@ def make_card(
     )
 
 
-def calibrate_held_out(predict: Predict, loaded: LoadedFolder, config: TrainingConfig) -> HeldOutCalibration:
+def calibrate_held_out(
+    predict: Predict, loaded: LoadedFolder, config: TrainingConfig, find_anatomy: AnatomyFinder | None = None
+) -> HeldOutCalibration:
     """Choose calibration and operating points on the held-out patients' pictures, as they are and perturbed.
 
     The evaluations and the rates of the purposes are cross-fitted, see `training.fitting.cross_fit`.
@@ -146,11 +158,17 @@ def calibrate_held_out(predict: Predict, loaded: LoadedFolder, config: TrainingC
         The dataset.
     config
         Perturbed copies, seed and filling of borders.
+    find_anatomy
+        Finds the lungs, for a network that sees films framed by them. The perturbed copies then have the look of
+        another unit.
     """
     pictures, labels = loaded.pictures[loaded.held_out], loaded.labels[loaded.held_out]
+    shift = DOMAIN_SHIFT
+    if find_anatomy is not None:
+        pictures, shift = pairs_of(pictures, find_anatomy), ANOTHER_UNIT
     shift_copies, jitter_copies = config.copies
     clean = predict(pictures)
-    shifted = logits_by_copy(predict, pictures, as_served(DOMAIN_SHIFT, config), shift_copies, config.seed)
+    shifted = logits_by_copy(predict, pictures, as_served(shift, config), shift_copies, config.seed, labels)
     jittered = logits_by_copy(predict, pictures, as_served(JITTER, config), jitter_copies, config.seed + 1)
     patients = loaded.groups_of_side(True)
 

@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from core.progress import Tick
 from imaging.border import fill_border
-from imaging.radiograph import enlarge
+from model.anatomy import AnatomyFinder
 from model.calibration import sigmoid
+from model.framing import network_pictures
 from model.networks.architectures import POSES
 from model.population import (
     BOUND,
@@ -32,8 +33,9 @@ from model.population import (
     softmax,
     to_arrays,
 )
-from training.data.augment import DOMAIN_SHIFT, Augmentation, augment
+from training.data.augment import augment
 from training.data.loading import LoadedFolder
+from training.data.recipes import DOMAIN_SHIFT, Augmentation
 from training.fitting.calibrate import class_balance
 from training.fitting.synthetic_outliers import draw_synthetic_outliers
 
@@ -108,6 +110,7 @@ def learn_population(
     tick: Tick | None = None,
     fills_border: bool = False,
     keep: Keep | None = None,
+    find_anatomy: AnatomyFinder | None = None,
 ) -> TrainingPopulation | None:
     """Fit the training population of a network.
 
@@ -130,6 +133,8 @@ def learn_population(
     keep
         Called with the features of at most `FILMS` training and `HELD_OUT` held-out radiographs as they are, where the
         head is linear on them.
+    find_anatomy
+        The anatomy network, where the network sees films framed by their lungs.
 
     Returns
     -------
@@ -146,8 +151,8 @@ def learn_population(
         parts = []
         for start in range(0, len(pictures), _BATCH):
             batch = pictures[start : start + _BATCH]
-            shown = [enlarge(fill_border(one) if fills_border else one, input_px) for one in batch]
-            _, features, _, gate_features = forward(np.stack(shown))
+            filled = np.stack([fill_border(one) if fills_border else one for one in batch])
+            _, features, _, gate_features = forward(network_pictures(filled, input_px, find_anatomy))
             parts.append((gate_features, features.mean((1, 2))))
             if tick is not None:
                 tick(len(batch))

@@ -24,11 +24,11 @@ from core.errors import DatasetError, RunError
 from core.files import make_folder, write_atomically
 from core.json_text import json_with_names, parse_json
 from core.progress import Report, counted
-from model.anatomy_files import ANATOMY, anatomy_finder
+from model.anatomy_files import RECORD, anatomy_finder
 from model.networks.anatomy import build_anatomy
 from model.networks.architectures import ANATOMY_PX
 from model.networks.weights import round_to_half, save_network
-from model.registry import file_sha256
+from model.registry import ANATOMY, file_sha256
 from training.data.lung_masks import LungFilms, read_lung_films
 from training.data.sample import CLASSES, Sample
 from training.data.split import split_by_patient
@@ -39,7 +39,6 @@ from training.fitting.model_card import libraries
 from training.fitting.synthetic_outliers import draw_synthetic_outliers
 
 CONFIG, CHECKPOINT = "config.json", "checkpoint.npz"
-RECORD = Path(ANATOMY).with_suffix(".json").name
 # How many pictures of other things are drawn for one of an epoch.
 _DRAWN = 2
 # Digits of a digest by which a held-out file is recognised.

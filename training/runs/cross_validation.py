@@ -30,7 +30,6 @@ from core.files import PRIVATE_FOLDER, write_atomically
 from core.formatting import format_duration
 from core.progress import Progress, Report, counted
 from core.settings import Settings
-from imaging.radiograph import enlarge
 from model.calibration import probabilities
 from model.card import MEASURES, Evaluation, GroupResult
 from model.engine import load_classifier
@@ -266,7 +265,7 @@ def _predict(
     tick = counted(report, "predicting the films left out", len(places))
     logits = []
     for start in range(0, len(places), _BATCH):
-        chunk = np.stack([enlarge(loaded.pictures[i], classifier.input_px) for i in places[start : start + _BATCH]])
+        chunk = classifier.inputs_of(loaded.pictures[places[start : start + _BATCH]])
         logits.append(classifier.run(chunk))
         tick(len(chunk))
     p = probabilities(np.concatenate(logits), classifier.card.calibration)

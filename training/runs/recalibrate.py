@@ -20,12 +20,11 @@ from core.errors import ClassifierError, DatasetError
 from core.files import make_folder
 from core.progress import Report, counted, ignore
 from core.settings import Settings
-from imaging.radiograph import enlarge
 from model.calibration import probabilities
 from model.card import Evaluation, ModelCard
 from model.engine import Classifier, wrap_network
 from model.population import TrainingPopulation, save_population
-from model.registry import add_version, next_version, verify, version_folder
+from model.registry import ANATOMY, add_version, next_version, verify, version_folder
 from records.activity import command_line_user
 from training.data.audit import audit_folder
 from training.data.data_request import AS_BEFORE, DataRequest
@@ -111,7 +110,7 @@ def recalibrate(
     population = _population(network, config, loaded, report)
     classifier = wrap_network(network, shown, population)
     total = calibration_pictures(config, int(loaded.held_out.sum()))
-    scale = calibrate_held_out(_scorer(classifier, total, report), loaded, config)
+    scale = calibrate_held_out(_scorer(classifier, total, report), loaded, config, classifier.find_anatomy)
     created = datetime.now(UTC)
     renewed = dataclasses.replace(
         shown,
@@ -146,6 +145,7 @@ def recalibrate(
         renewed,
         lambda path: shutil.copyfile(folder / card.weights_file, path),
         None if population is None else lambda path: save_population(population, path),
+        folder / ANATOMY if card.anatomy_sha256 else None,
     )
     save_films(made, loaded.samples, loaded.held_out, loaded.fingerprints)
     return made
@@ -216,7 +216,7 @@ def _scorer(classifier: Classifier, total: int, report: Report) -> Callable[[Any
     def predict(pictures: Any) -> Any:
         logits = []
         for start in range(0, len(pictures), _BATCH):
-            chunk = np.stack([enlarge(p, classifier.input_px) for p in pictures[start : start + _BATCH]])
+            chunk = classifier.inputs_of(pictures[start : start + _BATCH])
             logits.append(classifier.run(chunk))
             tick(len(chunk))
         return np.concatenate(logits)

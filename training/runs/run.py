@@ -22,15 +22,21 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+import numpy.typing as npt
 
 from core.errors import ClassifierError, DatasetError
 from core.files import clear_left_over, make_folder, write_atomically
 from core.progress import Progress, Report, counted
 from core.settings import Settings
+from model.anatomy import AnatomyFinder
+from model.anatomy_files import load_anatomy_finder, shipped_anatomy
 from model.calibration import probabilities
 from model.card import Evaluation, ModelCard
 from model.card_sections import left_out_rows
 from model.engine import Classifier, wrap_network
+from model.framing import pairs_of
+from model.networks.architectures import find_architecture
 from model.networks.graphs import logit_function
 from model.networks.weights import load_network, round_to_half, save_network
 from model.population import TrainingPopulation, save_population
@@ -64,6 +70,7 @@ from training.runs.progress import forget_points, recorded
 from training.runs.request import RunRequest, announce_version, finished_version, read_config, read_request
 
 HISTORY = "history.json"
+_LUNGS_BATCH = 64
 
 
 def execute(
@@ -110,6 +117,8 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
     report(Progress("building the network"))
     # Before the radiographs are read, which takes minutes: a function or weights that do not fit are said at once.
     network = _network_to_train(run_dir, request, config)
+    is_framed = find_architecture(config.architecture).is_framed
+    find_anatomy = load_anatomy_finder(*shipped_anatomy(settings)) if is_framed else None
     audit, loaded = prepared or (
         audited(request.data, report),
         load(request.data, config, report, keeps_duplicates=keeps_duplicates(run_dir)),
@@ -123,14 +132,17 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
     _remember_digest(run_dir, digest(loaded.samples))
     write_manifest(run_dir / MANIFEST, loaded.samples, loaded.held_out, loaded.folder, loaded.groups)
 
+    looks = looks_of(audit, loaded)
     fitted = fit_head if config.cached_copies else fit
     with event_log(request.tensorboard, run_dir.name, config, report) as logged:
-        history = fitted(network, config, training_data(loaded), run_dir, logged)
+        history = fitted(network, config, training_data(loaded, find_anatomy, report, looks), run_dir, logged)
     network = _at_serving_size(network, config, run_dir)
     tick = counted(report, "calibrating on held-out patients", calibration_pictures(config, int(loaded.held_out.sum())))
     forward = logit_function(network)
     card = make_card(
-        lambda pictures: predict_logits(forward, pictures, config.input_px, tick=tick, mirror=config.mirror),
+        lambda pictures: predict_logits(
+            forward, pictures, config.input_px, tick=tick, mirror=config.mirror, find_anatomy=find_anatomy
+        ),
         next_version(request.out, settings, datetime.now(UTC).date()),
         config,
         loaded,
@@ -141,14 +153,20 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
         stated={**({"source": request.source} if request.source else {}), **request.stated},
         notes=request.notes,
         backbone_weights=initial_weights_name(request.backbone_weights),
+        find_anatomy=find_anatomy,
     )
     card = _by_group(
-        card, audit, loaded, lambda pictures: predict_logits(forward, pictures, config.input_px, mirror=config.mirror)
+        card,
+        audit,
+        loaded,
+        lambda pictures: predict_logits(
+            forward, pictures, config.input_px, mirror=config.mirror, find_anatomy=find_anatomy
+        ),
     )
     pooled: list[PooledFeatures] = []
-    population = _population(network, config, loaded, report, pooled.append)
+    population = _population(network, config, loaded, report, pooled.append, find_anatomy)
     card = _left_out(card, audit, loaded, pooled, report)
-    classifier = wrap_network(network, card, population)
+    classifier = wrap_network(network, card, population, find_anatomy)
     looked = recorder(settings, "train", started_by(run_dir))
     evaluations = _further_evaluations(classifier, loaded.folder, request, report, looked)
     card = dataclasses.replace(card, evaluations={**card.evaluations, **evaluations})
@@ -160,6 +178,7 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
         card,
         lambda path: save_network(network, path),
         None if population is None else lambda path: save_population(population, path),
+        None if find_anatomy is None else shipped_anatomy(settings)[0],
     )
     save_films(folder, loaded.samples, loaded.held_out, loaded.fingerprints)
     return folder
@@ -185,18 +204,64 @@ def split_audit(audit: Audit, loaded: LoadedFolder) -> SplitAudit:
     )
 
 
-def training_data(loaded: LoadedFolder) -> TrainingData:
-    """Return both parts of the split in the form that `training.fitting.fit` takes."""
+def looks_of(audit: Audit, loaded: LoadedFolder) -> npt.NDArray[np.int_]:
+    """Return the acquisition style of each radiograph as a number.
+
+    Parameters
+    ----------
+    audit
+        Of the dataset, with its styles.
+    loaded
+        The dataset.
+
+    Returns
+    -------
+    npt.NDArray[np.int_]
+        (n,); 0 for those without a style.
+    """
+    names = [audit.style_of.get(loaded.folder.name_of(sample), "") for sample in loaded.samples]
+    return np.asarray(np.unique(names, return_inverse=True)[1], np.int_)
+
+
+def training_data(
+    loaded: LoadedFolder,
+    find_anatomy: AnatomyFinder | None = None,
+    report: Report | None = None,
+    looks: npt.NDArray[np.int_] | None = None,
+) -> TrainingData:
+    """Return both parts of the split in the form that `training.fitting.fit` takes.
+
+    Parameters
+    ----------
+    loaded
+        The dataset with its split.
+    find_anatomy
+        Finds the lungs, for a network that sees films framed by them.
+    report
+        Called with the progress of finding them.
+    looks
+        As `looks_of` returns them; None where they are not needed.
+    """
     out, labels = loaded.held_out, loaded.labels
+    pictures = loaded.pictures
+    if find_anatomy is not None:
+        tick = counted(report, "finding the lungs", len(pictures)) if report is not None else None
+        pictures = np.empty((*loaded.pictures.shape, 3), np.uint8)
+        for start in range(0, len(pictures), _LUNGS_BATCH):
+            part = slice(start, start + _LUNGS_BATCH)
+            pictures[part] = pairs_of(loaded.pictures[part], find_anatomy)
+            if tick is not None:
+                tick(len(pictures[part]))
     return TrainingData(
-        loaded.pictures[~out],
+        pictures[~out],
         labels[~out],
-        loaded.pictures[out],
+        pictures[out],
         labels[out],
         loaded.virus[~out],
         loaded.sources[~out],
         loaded.virus[out],
         tuple(loaded.groups_of_side(True)),
+        np.zeros(0, np.int_) if looks is None else looks[~out],
     )
 
 
@@ -298,7 +363,12 @@ def _by_group(card: ModelCard, audit: Audit, loaded: LoadedFolder, predict: Pred
 
 
 def _population(
-    network: keras.Model, config: TrainingConfig, loaded: LoadedFolder, report: Report, keep: Keep
+    network: keras.Model,
+    config: TrainingConfig,
+    loaded: LoadedFolder,
+    report: Report,
+    keep: Keep,
+    find_anatomy: AnatomyFinder | None,
 ) -> TrainingPopulation | None:
     """Fit the population for the gate; None where there are too few radiographs, or it is not requested."""
     total = population_pictures(int((~loaded.held_out).sum()), int(loaded.held_out.sum()))
@@ -313,6 +383,7 @@ def _population(
         counted(report, "fitting the training population", total),
         config.fills_border,
         keep,
+        find_anatomy,
     )
 
 

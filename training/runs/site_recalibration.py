@@ -30,7 +30,7 @@ from model.decision import at_prevalence, operating_points_by_purpose, prevalenc
 from model.engine import Classifier, load_classifier
 from model.intervals import members
 from model.population import POPULATION
-from model.registry import add_version, next_version, verify, version_folder
+from model.registry import ANATOMY, add_version, next_version, verify, version_folder
 from records.activity import command_line_user
 from training.data.data_request import DataRequest
 from training.data.dataset import scan
@@ -177,6 +177,7 @@ def recalibrate_for_site(
         renewed,
         lambda path: shutil.copyfile(folder / card.weights_file, path),
         (lambda path: shutil.copyfile(folder / POPULATION, path)) if card.population_sha256 else None,
+        folder / ANATOMY if card.anatomy_sha256 else None,
     )
     return SiteReport(added, before, renewed.evaluations["validation"], changed)
 

@@ -12,8 +12,9 @@ import pytest
 
 from imaging.radiograph import enlarge
 from training.data import input_pipeline
-from training.data.augment import PLAIN, STRONG, Augmentation, augment
+from training.data.augment import augment
 from training.data.input_pipeline import Batch, batches
+from training.data.recipes import PLAIN, STRONG, Augmentation
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (5, 32, 32), np.uint8)
 LABELS, ORDER = np.array([0, 1, 0, 1, 1]), np.array([4, 0, 2, 1, 3])

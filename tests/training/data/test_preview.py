@@ -12,9 +12,10 @@ from core.errors import AppError, DatasetError
 from imaging.radiograph import enlarge
 from tests.phantoms import chest, write_dataset
 from training.commands.preview import add_commands
-from training.data.augment import FINETUNE, PLAIN, RECIPES, STRONG, augment, resolve
+from training.data.augment import augment
 from training.data.dataset import scan_folder
 from training.data.preview import contact_sheet, in_words, pick_films
+from training.data.recipes import FINETUNE, PLAIN, RECIPES, STRONG, resolve
 
 PX = 64
 

@@ -21,7 +21,7 @@ from core.settings import Settings
 from model.networks.architectures import ARCHITECTURES
 from tests.phantoms import as_jpeg, chest, write_dataset
 from training.commands import tune as commands
-from training.data.augment import FORMER_NAMES, RECIPES
+from training.data.recipes import FORMER_NAMES, RECIPES
 from training.experiments.space import SGD_FACTOR, Dimension, Plan, narrowed, recipe, space_for
 from training.experiments.study_values import Outcome, TrialFailed
 from training.fitting.config import TrainingConfig, config_from, default_config

@@ -5,7 +5,7 @@ import pytest
 
 from model.calibration import probabilities
 from tests.phantoms import chest
-from training.data.augment import DOMAIN_SHIFT
+from training.data.recipes import DOMAIN_SHIFT
 from training.fitting.calibrate import calibrate, choose_operating_point, class_balance, perturbed
 
 
