@@ -57,8 +57,8 @@ class Examined:
         Clockwise rotation that would bring it upright, in degrees.
     anatomy
         Lungs of the radiograph as the network read it; None for versions that do not look for them.
-    pooled
-        The lungs that the features were pooled over; None where the whole film was read.
+    lungs
+        What the features were pooled over, as `model.framing.pooled_lungs` gives it; None for earlier versions.
     frame
         The frame of the feature map; None for versions that read the whole film.
     standing
@@ -72,7 +72,7 @@ class Examined:
     is_inverted: bool = False
     turn: int = 0
     anatomy: Anatomy | None = None
-    pooled: Anatomy | None = None
+    lungs: Pictures | None = None
     frame: Frame | None = None
     standing: GroupStanding = _NO_STANDING
 
@@ -92,44 +92,17 @@ def examine(radiograph: Radiograph, classifier: Classifier) -> Examined:
     return _corrected(_whole(radiograph, classifier), classifier)
 
 
-def network_inputs(squares: Pictures, classifier: Classifier) -> Pictures:
-    """Return the network inputs of upright radiographs, for each the one that its assessment would use.
-
-    Parameters
-    ----------
-    squares
-        (n, detail_px, detail_px), uint8.
-    classifier
-        The classifier version.
-
-    Returns
-    -------
-    ndarray
-        (n, input_px, input_px), uint8; (n, input_px, input_px, 2) for a version that frames a film by its lungs.
-    """
-    return np.stack([classifier.input_of_square(square) for square in squares])
-
-
-def _pooled(anatomy: Anatomy) -> Anatomy:
-    """Return the lungs that features are pooled over: the whole thorax where they are in doubt."""
-    return replace(anatomy, lungs=pooled_lungs(anatomy))
-
-
-def _framed(square: Pictures, pooled: Anatomy, classifier: Classifier) -> Pictures:
-    return framed(pair_with(square, pooled.lungs), classifier.input_px)
-
-
 def _by_lungs(radiograph: Radiograph, classifier: Classifier) -> Examined:
     square = classifier.square_of(radiograph)
     upright, quarters, is_inverted = _set_right(square, classifier)
     if is_inverted:
         radiograph, square = invert_grayscale(radiograph), 255 - square
-    anatomy, pooled = upright, _pooled(upright)
-    explained, judgement = _passed(_framed(_rotated(square, quarters), pooled, classifier), classifier)
+    anatomy, lungs = upright, pooled_lungs(upright)
+    explained, judgement = _passed(_framed(_rotated(square, quarters), lungs, classifier), classifier)
     if quarters:
         # The finding is that of the picture as it lies; only its distance from the population is that of it upright.
-        anatomy, pooled = _turned_back(upright, quarters), _side_by_side(_turned_back(pooled, quarters))
-        explained, _ = _passed(_framed(square, pooled, classifier), classifier)
+        anatomy, lungs = _turned_back(upright, quarters), _lying(lungs, quarters)
+        explained, _ = _passed(_framed(square, lungs, classifier), classifier)
     turn, standing = 90 * (-quarters % 4), group_standing(classifier.card, radiograph.header)
     issues = check_anatomy(upright)
     if not any(issue.blocking for issue in issues):
@@ -139,9 +112,12 @@ def _by_lungs(radiograph: Radiograph, classifier: Classifier) -> Examined:
             *((inverted_issue(radiograph),) if is_inverted else ()),
             *((rotated_issue(turn),) if turn else ()),
         )
-    frame = frame_of(pooled, classifier.detail_px)
-    shown = pooled if pooled.lungs.any() else None
-    return Examined(radiograph, explained, judgement, issues, is_inverted, turn, anatomy, shown, frame, standing)
+    frame = frame_of(lungs, classifier.detail_px)
+    return Examined(radiograph, explained, judgement, issues, is_inverted, turn, anatomy, lungs, frame, standing)
+
+
+def _framed(square: Pictures, lungs: Pictures, classifier: Classifier) -> Pictures:
+    return framed(pair_with(square, lungs), classifier.input_px)
 
 
 def _set_right(square: Pictures, classifier: Classifier) -> tuple[Anatomy, int, bool]:
@@ -178,10 +154,10 @@ def _turned_back(upright: Anatomy, quarters: int) -> Anatomy:
     return replace(upright, lungs=np.ascontiguousarray(turned), pose=pose)
 
 
-def _side_by_side(lying: Anatomy) -> Anatomy:
-    """Return lungs that lie one above the other as if both were one, so that the frame is not tilted by them."""
-    both = lying.lungs.max(0)
-    return replace(lying, lungs=np.stack((both, both)))
+def _lying(lungs: Pictures, quarters: int) -> Pictures:
+    """Turn lungs clockwise by so many quarters, both as one, so that the frame is not tilted by one above the other."""
+    both = np.rot90(lungs.max(0), -quarters)
+    return np.stack((both, both))
 
 
 def _passed(picture: Pictures, classifier: Classifier) -> tuple[tuple[float, Float, Float], Judgement | None]:

@@ -4,7 +4,7 @@ The cells of the frame are exact: their mean and the head's bias are the logit. 
 out over the lungs that it was pooled from, so that the viewer, the reports and the zones read it as any other map, and
 its mean is the same.
 
-Example: ``framed_map(features, weights, frame, anatomy, (height, width), 299).cells`` are cells over the whole film.
+Example: ``framed_map(features, weights, frame, lungs, (height, width), 299).cells`` are cells over the whole film.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from imaging.resample import resize
-from model.anatomy import LUNG, Anatomy
+from model.anatomy import LUNG
 from model.assessment import Heatmap
 from model.explanation import evidence_map, interpolate, signed_cells
 from model.framing import Frame, find_frame
 
 Float = npt.NDArray[np.float32]
+Grey = npt.NDArray[np.uint8]
 
 # Cells along each side of the film. A cell blurs beyond the outline of the lungs by its own width.
 FILM_CELLS = 96
@@ -33,7 +34,7 @@ def framed_map(
     feature_map: Float,
     head: Float,
     frame: Frame,
-    anatomy: Anatomy | None,
+    lungs: Grey,
     shape: tuple[int, int],
     input_px: int,
     *,
@@ -49,8 +50,9 @@ def framed_map(
         (channels,), float32: the dense layer's weights.
     frame
         The frame that the network saw.
-    anatomy
-        The lungs that the features were pooled over; None where they were pooled over the whole film.
+    lungs
+        (2, rows, rows), uint8, 0 to 255: what the features were pooled over, on the film; all of it where there is
+        nothing.
     shape
         (H, W) of the film.
     input_px
@@ -70,32 +72,32 @@ def framed_map(
         If `head` does not match the channels of `feature_map`, or a value is not finite.
     """
     frame_cells = signed_cells(feature_map, head)
-    cells = film_cells(frame_cells, frame, anatomy, input_px)
+    cells = film_cells(frame_cells, frame, lungs, input_px)
     values = evidence_map(cells, shape)
     return Heatmap(values, layer, is_empty=not values.any(), cells=cells, frame_cells=frame_cells, frame=frame)
 
 
-def frame_of(anatomy: Anatomy, square_px: int) -> Frame:
+def frame_of(lungs: Grey, square_px: int) -> Frame:
     """Return the frame of a film whose lungs are known, as `model.framing.framed` finds it.
 
     Parameters
     ----------
-    anatomy
-        Of the film.
+    lungs
+        (2, rows, rows), uint8, 0 to 255: what the features are pooled over.
     square_px
         Side of the square to which the film was squashed.
     """
-    return find_frame(np.stack([resize(lung, square_px) for lung in anatomy.lungs]))
+    return find_frame(np.stack([resize(lung, square_px) for lung in lungs]))
 
 
-def film_cells(frame_cells: Float, frame: Frame, anatomy: Anatomy | None, input_px: int) -> Float:
+def film_cells(frame_cells: Float, frame: Frame, lungs: Grey, input_px: int) -> Float:
     """Lay the cells of a frame out over the film.
 
     Parameters
     ----------
     frame_cells
         (rows, columns), float32: signed evidence in logits.
-    frame, anatomy, input_px
+    frame, lungs, input_px
         As in `framed_map`.
 
     Returns
@@ -105,15 +107,15 @@ def film_cells(frame_cells: Float, frame: Frame, anatomy: Anatomy | None, input_
         `frame_cells`.
     """
     px = FILM_CELLS * _FINER
-    lungs = np.ones((px, px), np.float32) if anatomy is None else _sureness(anatomy, px)
+    sure = _sureness(lungs, px)
     to_cells = _to_cells(frame, px, frame_cells.shape, input_px)
-    share = _shares(lungs, to_cells, frame_cells.shape)
+    share = _shares(sure, to_cells, frame_cells.shape)
     weights = np.maximum(_at(share, to_cells, px), _LEAST_LUNG)
     film = np.zeros((FILM_CELLS, FILM_CELLS), np.float32)
     for sign in (1, -1):
         side = np.asarray(np.maximum(sign * frame_cells, 0), np.float32)
         on_lung = np.asarray(np.where(share >= _LEAST_LUNG, side, 0), np.float32)
-        laid = np.asarray(lungs * _at(on_lung, to_cells, px) / weights, np.float32)
+        laid = np.asarray(sure * _at(on_lung, to_cells, px) / weights, np.float32)
         # Features that fell on no lung at all, as where the outline is a sliver, are laid out where the cells are.
         laid = laid if laid.any() else _at(side, to_cells, px)
         coarse = laid.reshape(FILM_CELLS, _FINER, FILM_CELLS, _FINER).mean((1, 3))
@@ -147,9 +149,12 @@ def cell_grid(count: int, input_px: int) -> tuple[float, float]:
     return float((input_px - width * count) // 2), width
 
 
-def _sureness(anatomy: Anatomy, px: int) -> Float:
+def _sureness(lungs: Grey, px: int) -> Float:
     """Return the square of the probability of lung inside the outline: its rim, where it is least sure, gets least."""
-    probability = anatomy.probability(px, px)
+    both = lungs.max(0)
+    if not both.any():
+        return np.ones((px, px), np.float32)
+    probability = cv2.resize(both.astype(np.float32) / 255, (px, px), interpolation=cv2.INTER_LINEAR)
     return np.asarray(np.where(probability >= LUNG, probability**2, 0), np.float32)
 
 
@@ -175,8 +180,8 @@ def _at(cells: Float, to_cells: npt.NDArray[np.float64], px: int) -> Float:
     )
 
 
-def _shares(lungs: Float, to_cells: npt.NDArray[np.float64], cells: tuple[int, ...]) -> Float:
+def _shares(sure: Float, to_cells: npt.NDArray[np.float64], cells: tuple[int, ...]) -> Float:
     """Return the share of lung in each cell of the frame: float32 (rows, columns) in [0, 1]."""
     rows, columns = cells[:2]
-    fine = cv2.warpAffine(lungs, to_cells, (columns * _FINER, rows * _FINER), flags=cv2.INTER_LINEAR)
+    fine = cv2.warpAffine(sure, to_cells, (columns * _FINER, rows * _FINER), flags=cv2.INTER_LINEAR)
     return np.asarray(fine.reshape(rows, _FINER, columns, _FINER).mean((1, 3)), np.float32)

@@ -117,8 +117,8 @@ def evidence_of(examined: Examined, classifier: Classifier) -> Heatmap:
     """
     (_, features, weights), film = examined.explained, examined.radiograph
     shape = (film.height, film.width)
-    if examined.frame is None:
+    if examined.frame is None or examined.lungs is None:
         return grad_cam(features, weights, shape, layer=classifier.layer)
     return framed_map(
-        features, weights, examined.frame, examined.pooled, shape, classifier.input_px, layer=classifier.layer
+        features, weights, examined.frame, examined.lungs, shape, classifier.input_px, layer=classifier.layer
     )

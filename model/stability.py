@@ -17,7 +17,6 @@ from imaging.radiograph import squash
 from model.assessment import Prediction, Stability
 from model.calibration import probabilities
 from model.engine import Classifier
-from model.examination import network_inputs
 
 Picture = npt.NDArray[np.uint8]
 
@@ -50,7 +49,7 @@ def measure_stability(radiograph: Radiograph, classifier: Classifier) -> Stabili
     is_fine = min(radiograph.height, radiograph.width) >= _FINER * detail
     fine = squash(radiograph, _FINER * detail) if is_fine else square
     squares = [square, *(_at_most(change(fine), detail) for change in CHANGES.values())]
-    batch = network_inputs(np.stack(squares), classifier)
+    batch = np.stack([classifier.input_of_square(one) for one in squares])
     # The graph of `explain` is built with the first radiograph; that of `run` would be built while the reader waits.
     found = [float(p) for p in probabilities(classifier.explain(batch)[0], classifier.card.calibration)]
     return Stability(min(found), max(found), tuple(zip(CHANGES, found[1:], strict=True)))

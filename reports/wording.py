@@ -120,7 +120,7 @@ def lungs_sentence(anatomy: Anatomy) -> str:
     if not anatomy.is_found:
         return "Two lungs were not found."
     if anatomy.is_doubtful:
-        return "Lungs found with doubt; the whole image was assessed."
+        return "Lungs found with doubt; the classifier read the whole thorax."
     return "Lungs found; the classifier read them alone."
 
 

@@ -125,8 +125,8 @@ def framed_assessment() -> Assessment:
     anatomy = Anatomy(usual_lungs(), np.eye(8, dtype=np.float32)[0], 0.01)
     features = np.zeros((10, 10, 1), np.float32)
     features[5, 2] = 1.0
-    frame, size = frame_of(anatomy, 224), (150, 180)
-    heatmap = framed_map(features, np.ones(1, np.float32), frame, anatomy, size, 80)
+    frame, size = frame_of(anatomy.lungs, 224), (150, 180)
+    heatmap = framed_map(features, np.ones(1, np.float32), frame, anatomy.lungs, size, 80)
     nothing = Measure(float("nan"), float("nan"), float("nan"))
     group = GroupResult(
         "age and view", "18 years and over, PA", 120, 0, 14, 106, 0, nothing, nothing, Measure(0.88, 0.81, 0.93), False

@@ -33,7 +33,7 @@ USUAL = lungs_at((0.3, 0.45), (0.7, 0.45))
 
 def pooled(anatomy: Anatomy, cells: np.ndarray) -> np.ndarray:
     """Weight cells by their share of lung, as the network does, so that what lies on no lung is no evidence."""
-    frame = frame_of(anatomy, 224)
+    frame = frame_of(anatomy.lungs, 224)
     first, width = cell_grid(CELLS, PX)
     lungs = cv2.warpAffine(
         anatomy.lungs.max(0).astype(np.float32) / 255,
@@ -58,7 +58,7 @@ def test_cells_of_the_frame_and_of_the_film_have_the_same_mean_and_with_the_bias
     features = np.dstack([pooled(USUAL, rng.normal(size=(CELLS, CELLS))) for _ in range(6)])
     head = rng.normal(size=6).astype(np.float32)
     logit = float(features.mean((0, 1)) @ head) + bias
-    heatmap = framed_map(features, head, frame_of(USUAL, 224), USUAL, (310, 420), PX)
+    heatmap = framed_map(features, head, frame_of(USUAL.lungs, 224), USUAL.lungs, (310, 420), PX)
     assert heatmap.frame_cells is not None and heatmap.cells is not None
     assert float(heatmap.frame_cells.mean()) + bias == pytest.approx(logit, abs=1e-5)
     assert float(heatmap.cells.mean()) + bias == pytest.approx(logit, abs=1e-4)
@@ -73,7 +73,7 @@ def test_cells_of_the_frame_and_of_the_film_have_the_same_mean_and_with_the_bias
 def test_a_cell_lands_where_the_frame_saw_it(tilt: float, shape: tuple[int, int], offset: tuple[float, float]) -> None:
     slope, (dx, dy) = math.tan(math.radians(tilt)) * 0.2, offset
     anatomy = lungs_at((0.3 + dx, 0.5 + dy - slope), (0.7 + dx, 0.5 + dy + slope), tilt=tilt)
-    frame = frame_of(anatomy, 224)
+    frame = frame_of(anatomy.lungs, 224)
     assert math.degrees(frame.tilt) == pytest.approx(tilt, abs=2)
     for row, column in ((8, 3), (6, 13), (11, 4)):
         cells = np.zeros((CELLS, CELLS), np.float32)
@@ -81,7 +81,7 @@ def test_a_cell_lands_where_the_frame_saw_it(tilt: float, shape: tuple[int, int]
         first, width = cell_grid(CELLS, PX)
         seen = np.array([first + (column + 0.5) * width - 0.5, first + (row + 0.5) * width - 0.5, 1])
         x, y = (frame.matrix(1000, PX) @ seen + 0.5) / 1000
-        values = framed_map(cells[..., None], np.ones(1, np.float32), frame, anatomy, shape, PX).values
+        values = framed_map(cells[..., None], np.ones(1, np.float32), frame, anatomy.lungs, shape, PX).values
         weight = values / values.sum()
         height, across = shape
         found = (
@@ -94,7 +94,9 @@ def test_a_cell_lands_where_the_frame_saw_it(tilt: float, shape: tuple[int, int]
 def test_nothing_is_outside_the_lungs_beyond_a_cells_blur() -> None:
     rng = np.random.default_rng(4)
     cells = pooled(USUAL, np.abs(rng.normal(size=(CELLS, CELLS))))
-    values = framed_map(cells[..., None], np.ones(1, np.float32), frame_of(USUAL, 224), USUAL, (400, 400), PX).values
+    values = framed_map(
+        cells[..., None], np.ones(1, np.float32), frame_of(USUAL.lungs, 224), USUAL.lungs, (400, 400), PX
+    ).values
     outline = USUAL.outline(400, 400)
     assert values[outline].sum() / values.sum() > 0.93
     # The outermost cell may reach out by its width, and the interpolation by two more.
@@ -107,7 +109,7 @@ def test_nothing_is_outside_the_lungs_beyond_a_cells_blur() -> None:
 def test_signs_stay_apart_and_keep_their_sums() -> None:
     cells = np.zeros((CELLS, CELLS), np.float32)
     cells[8, 3], cells[8, 13] = 2.0, -3.0
-    film = film_cells(cells, frame_of(USUAL, 224), USUAL, PX)
+    film = film_cells(cells, frame_of(USUAL.lungs, 224), USUAL.lungs, PX)
     assert film[:, : FILM_CELLS // 2].min() >= 0 and film[:, FILM_CELLS // 2 :].max() <= 0
     assert np.maximum(film, 0).mean() == pytest.approx(2 / CELLS**2, rel=1e-4)
     assert np.minimum(film, 0).mean() == pytest.approx(-3 / CELLS**2, rel=1e-4)
@@ -115,11 +117,11 @@ def test_signs_stay_apart_and_keep_their_sums() -> None:
 
 def test_without_lungs_the_cells_are_laid_out_over_the_whole_film() -> None:
     nothing = Anatomy(np.zeros((2, ANATOMY_PX, ANATOMY_PX), np.uint8), UPRIGHT, 0.0)
-    frame = frame_of(nothing, 224)
+    frame = frame_of(nothing.lungs, 224)
     assert frame == Frame(0.5, 0.5, frame.width, frame.height, 0.0)
     cells = np.zeros((CELLS, CELLS), np.float32)
     cells[0, 0] = 1.0
-    film = film_cells(cells, frame, None, PX)
+    film = film_cells(cells, frame, nothing.lungs, PX)
     assert film.mean() == pytest.approx(1 / CELLS**2, rel=1e-4)
     assert film[: FILM_CELLS // 8, : FILM_CELLS // 8].sum() > 0.9 * film.sum()
 
@@ -127,10 +129,17 @@ def test_without_lungs_the_cells_are_laid_out_over_the_whole_film() -> None:
 def test_evidence_on_a_sliver_of_lung_is_not_lost() -> None:
     sliver = lungs_at((0.3, 0.45), (0.7, 0.45), size=(0.02, 0.02))
     cells = np.full((CELLS, CELLS), 0.5, np.float32)
-    film = film_cells(cells, frame_of(sliver, 224), sliver, PX)
+    film = film_cells(cells, frame_of(sliver.lungs, 224), sliver.lungs, PX)
     assert film.mean() == pytest.approx(0.5, rel=1e-4)
 
 
 def test_a_head_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match="Received"):
-        framed_map(np.zeros((3, 3, 2), np.float32), np.ones(3, np.float32), frame_of(USUAL, 224), USUAL, (30, 30), PX)
+        framed_map(
+            np.zeros((3, 3, 2), np.float32),
+            np.ones(3, np.float32),
+            frame_of(USUAL.lungs, 224),
+            USUAL.lungs,
+            (30, 30),
+            PX,
+        )
