@@ -162,11 +162,16 @@ def _build_own(name: str, input_px: int | None) -> keras.Model:
             f"expected a network from {name}({input_px}). Received: {type(error).__name__}: {error}",
             advice="Check the function's name and that it takes the side of the picture in pixels.",
         ) from error
-    if not isinstance(network, keras.Model) or network.input_shape[-1] != 1 or network.output_shape != (None, 1):
+    if (
+        not isinstance(network, keras.Model)
+        or network.input_shape[-1] not in (1, 2)
+        or network.output_shape != (None, 1)
+    ):
         shapes = (network.input_shape, network.output_shape) if isinstance(network, keras.Model) else type(network)
         raise ClassifierError(
             f"expected a keras.Model from (N, {input_px}, {input_px}, 1) to one logit (N, 1). Received: {shapes}",
-            advice="Give the network one grey input channel with values from 0 to 255 and one output.",
+            advice="Give the network one grey input channel with values from 0 to 255, or a second one for the lungs, "
+            "and one output.",
         )
     activation = getattr(network.layers[-1], "activation", keras.activations.linear)
     if activation is not keras.activations.linear:

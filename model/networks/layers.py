@@ -12,6 +12,11 @@ POOL_LAYER = "pooled_features"
 MIN_CELLS = 7
 
 
+def sees_lungs(network: keras.Model) -> bool:
+    """Whether a network takes films framed by their lungs, with the lungs as a second channel (`model.framing`)."""
+    return bool(network.input_shape[-1] == 2)
+
+
 def train_after(network: keras.Model, layer_name: str) -> int:
     """Make the layers after one trainable and freeze the rest.
 

@@ -19,7 +19,6 @@ from model.calibration import probabilities
 from model.card import Calibration, ConformalSets, Evaluation, ModelCard, OperatingPoint, PurposePoint
 from model.decision import operating_points_by_purpose
 from model.framing import pairs_of
-from model.networks.architectures import find_architecture
 from training.data.audit import Audit
 from training.data.description import describe
 from training.data.loading import LoadedFolder
@@ -100,7 +99,7 @@ def make_card(
         As in `calibrate_held_out`.
     """
     scale = calibrate_held_out(predict, loaded, config, find_anatomy)
-    is_framed = find_architecture(config.architecture).is_framed
+    is_framed = find_anatomy is not None
     description = describe(loaded.samples, stated)
     ages = intended_ages(description)
     # What the gate tells a reader of a patient outside the training population (`model.gate.training_ages`).

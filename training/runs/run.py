@@ -36,8 +36,8 @@ from model.card import Evaluation, ModelCard
 from model.card_sections import left_out_rows
 from model.engine import Classifier, wrap_network
 from model.framing import pairs_of
-from model.networks.architectures import find_architecture
 from model.networks.graphs import logit_function
+from model.networks.layers import sees_lungs
 from model.networks.weights import load_network, round_to_half, save_network
 from model.population import TrainingPopulation, save_population
 from model.registry import add_version, next_version
@@ -117,8 +117,7 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
     report(Progress("building the network"))
     # Before the radiographs are read, which takes minutes: a function or weights that do not fit are said at once.
     network = _network_to_train(run_dir, request, config)
-    is_framed = find_architecture(config.architecture).is_framed
-    find_anatomy = load_anatomy_finder(*shipped_anatomy(settings)) if is_framed else None
+    find_anatomy = load_anatomy_finder(*shipped_anatomy(settings)) if sees_lungs(network) else None
     audit, loaded = prepared or (
         audited(request.data, report),
         load(request.data, config, report, keeps_duplicates=keeps_duplicates(run_dir)),
