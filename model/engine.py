@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from core.errors import ClassifierError
 from imaging.border import fill_border
 from imaging.radiograph import Radiograph, squash
 from model.anatomy import AnatomyFinder
-from model.anatomy_files import load_anatomy_finder
+from model.anatomy_files import load_anatomy_finder, shipped_finder
 from model.card import ModelCard
 from model.framing import network_pictures
 from model.networks.architectures import is_own
@@ -72,6 +72,8 @@ class Classifier:
         The training population; None for versions without one.
     find_anatomy
         Finds the lungs by which films are framed; None for versions that see the whole film.
+    find_lungs
+        Finds the lungs for the zones of the evidence, in versions that see the whole film; None without.
     """
 
     card: ModelCard
@@ -81,6 +83,7 @@ class Classifier:
     forward: Callable[[Pictures], ForwardPass] | None = None
     population: TrainingPopulation | None = None
     find_anatomy: AnatomyFinder | None = None
+    find_lungs: AnatomyFinder | None = None
 
     @property
     def version(self) -> str:
@@ -151,7 +154,7 @@ def load_classifier(folder: Path, architectures: Collection[str] = ()) -> Classi
     Raises
     ------
     ClassifierError
-        If the version is missing, damaged or made for another network.
+        If the version is missing, damaged or made for another network, or the shipped anatomy network is.
     """
     card = verify(folder)
     from model.networks.weights import load_network  # lazy: tensorflow takes seconds and hundreds of MB
@@ -168,7 +171,7 @@ def load_classifier(folder: Path, architectures: Collection[str] = ()) -> Classi
     classifier = wrap_network(network, card, _population(folder, card), find)
     blank = classifier.inputs_of(np.zeros((1, classifier.detail_px, classifier.detail_px), np.uint8))
     (classifier.forward or classifier.explain)(blank)
-    return classifier
+    return classifier if find else replace(classifier, find_lungs=shipped_finder())
 
 
 def _population(folder: Path, card: ModelCard) -> TrainingPopulation | None:

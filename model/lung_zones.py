@@ -4,7 +4,7 @@ A classifier may rely on features unrelated to the lungs: in public data the met
 the hospital (Zech et al. 2018, doi 10.1371/journal.pmed.1002683; DeGrave et al. 2021, doi 10.1038/s42256-021-00338-7).
 The share of the evidence outside the thorax shows this for one radiograph.
 
-Example: ``region_words(locate_evidence(pixels, heatmap.values))`` is "Right lower zone 60 %, …".
+Example: ``region_words(locate_evidence(anatomy, heatmap.values))`` is "Right lower zone 60 %, …".
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import numpy.typing as npt
 
 from core.formatting import format_percentage
 from imaging.film import FilmHeader
+from model.anatomy import Anatomy, lungs_apart
 from model.assessment import EvidenceRegions
-from model.thorax import Mask, Thorax, find_lungs
 
+Float = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 MOSTLY = 0.5
 MEDIASTINUM = "mediastinum"
 NOT_FOUND = EvidenceRegions((), math.nan)
@@ -32,26 +34,22 @@ _LIKELY = (
 _UNLIKELY = "The weak evidence for pneumonia is not in the lungs."
 
 _GRID = 256
-# Zones are thirds of the lung's height; the costophrenic angles reach a little below the lowest third.
-_THIRDS = (0.3, 0.6)
-# As wide as spine and great vessels. The heart overlies the left lower lobe, so its side counts as that zone.
-_MIDLINE = 0.2
-# A marker: small, compact, and much brighter than even the bright parts around it, unlike a rib or the end of a
-# clavicle. Shares of the image's side, and grey levels.
-_MARKER_SIDES, _MARKER_REACH, _MARKER_CONTRAST = (0.012, 0.12), 1 / 16, 45
+# A zone is a third of its lung's height. The tip of an outline strays: so much of it does not count.
+_THIRDS, _STRAY = (1 / 3, 2 / 3), 0.01
+# Labels of a map of zones: outside 0, then ZONES of the lung on the left of the picture, of the one on its right, and
+# what lies between them.
+_OUTSIDE_LABEL, _BETWEEN = 0, 7
 
 
 def locate_evidence(
-    pixels: npt.NDArray[np.uint8], evidence: npt.NDArray[np.floating], *, is_mirrored: bool = False
+    anatomy: Anatomy | None, evidence: npt.NDArray[np.floating], *, is_mirrored: bool = False
 ) -> EvidenceRegions | None:
     """Divide the evidence among six zones of the lungs, the mediastinum and the outside of the thorax.
 
-    Evidence on a marker beside the lungs counts as outside, even where the marker overlaps the thorax.
-
     Parameters
     ----------
-    pixels
-        (H, W), uint8: an upright frontal radiograph, MONOCHROME2.
+    anatomy
+        Of the radiograph, which is upright and frontal; None where its lungs were not looked for.
     evidence
         (h, w) ≥ 0 over the same image, on any grid.
     is_mirrored
@@ -60,7 +58,7 @@ def locate_evidence(
     Returns
     -------
     EvidenceRegions or None
-        None without evidence; `NOT_FOUND` where no lungs were found, as where both are opaque.
+        None without evidence; `NOT_FOUND` where no two lungs were found.
     """
     height, width = evidence.shape
     spread = np.asarray(evidence, np.float64)
@@ -70,22 +68,63 @@ def locate_evidence(
     total = float(spread.sum())
     if not total > 0:
         return None
-    thorax = find_lungs(pixels)
-    if thorax is None:
+    if anatomy is None or not anatomy.is_found:
         return NOT_FOUND
-    inside = thorax.mask(_GRID, _GRID) & ~_beside_markers(pixels, thorax)
-    across, down = thorax.coordinates(_GRID, _GRID)
-    lateral = np.abs(across) > _MIDLINE
-    is_right = (across > 0) if is_mirrored else (across < 0)
-    levels = np.digitize(down, _THIRDS)
-    shares = [
-        float(spread[inside & lateral & (is_right == (side == "right")) & (levels == level)].sum()) / total
-        for side in ("right", "left")
-        for level in range(3)
+    zones = zone_map(anatomy, _GRID, _GRID)
+    sums = np.bincount(zones.ravel(), spread.ravel(), _BETWEEN + 1) / total
+    # The patient's right is on the left of the picture.
+    first = (4, 1) if is_mirrored else (1, 4)
+    shares = [float(sums[start + level]) for start in first for level in range(3)]
+    named = tuple(zip((*ZONES, MEDIASTINUM), (*shares, float(sums[_BETWEEN])), strict=True))
+    return EvidenceRegions(named, max(0.0, 1 - sum(share for _, share in named)))
+
+
+def zone_map(anatomy: Anatomy, rows: int, columns: int) -> npt.NDArray[np.uint8]:
+    """Return the zone of each pixel of a grid over the radiograph.
+
+    Parameters
+    ----------
+    anatomy
+        With two lungs.
+    rows, columns
+        Shape of the grid.
+
+    Returns
+    -------
+    ndarray
+        (rows, columns), uint8: 0 outside the thorax, which is the hull of the lungs and the chest wall; 1 to 3 the
+        upper, middle and lower third of the lung on the left of the picture with the chest wall beside it; 4 to 6 those
+        of the lung on its right; 7 what lies between the lungs.
+    """
+    lungs = lungs_apart(anatomy, rows, columns)
+    y, x = np.mgrid[0:rows, 0:columns]
+    # Along the line from the middle of one lung to that of the other, and across it, downwards.
+    places = [np.nonzero(lung) for lung in lungs]
+    middles = np.array([(found[1].mean(), found[0].mean()) for found in places])
+    along = (middles[1] - middles[0]) / max(1e-9, float(np.linalg.norm(middles[1] - middles[0])))
+    down = y * along[0] - x * along[1]
+    reach = x * along[0] + y * along[1]
+    inner = [
+        _inner_edge(reach, down, lung, furthest) for lung, furthest in zip(lungs, (np.maximum, np.minimum), strict=True)
     ]
-    middle = float(spread[inside & ~lateral].sum()) / total
-    outside = max(0.0, 1 - sum(shares) - middle)
-    return EvidenceRegions(tuple(zip((*ZONES, MEDIASTINUM), (*shares, middle), strict=True)), outside)
+    zones = np.full((rows, columns), _BETWEEN, np.uint8)
+    for lung, first, beside in zip(lungs, (1, 4), (reach <= inner[0], reach >= inner[1]), strict=True):
+        own = down[lung]
+        top, bottom = np.quantile(own, (_STRAY, 1 - _STRAY))
+        level = np.digitize((down - top) / max(1.0, float(bottom - top)), _THIRDS)
+        here = lung | (beside & (zones == _BETWEEN))
+        zones[here] = (first + level)[here]
+    zones[~anatomy.hull(rows, columns)] = _OUTSIDE_LABEL
+    return zones
+
+
+def _inner_edge(reach: Float, down: Float, lung: Mask, furthest: np.ufunc) -> Float:
+    """Return how far a lung reaches towards the other at each pixel's height; above and below it, as at its ends."""
+    height = np.round(down - down.min()).astype(int)
+    edge = np.full(int(height.max()) + 1, -np.inf if furthest is np.maximum else np.inf)
+    furthest.at(edge, height[lung], reach[lung])
+    known = np.flatnonzero(np.isfinite(edge))
+    return np.asarray(np.interp(np.arange(len(edge)), known, edge[known])[height], np.float64)
 
 
 def is_mirrored(header: FilmHeader | None) -> bool:
@@ -123,36 +162,3 @@ def outside_warning(regions: EvidenceRegions, is_likely: bool) -> str | None:
     if not regions.is_found or regions.outside <= MOSTLY:
         return None
     return _OUTSIDE.format(share=format_percentage(regions.outside)) + (_LIKELY if is_likely else _UNLIKELY)
-
-
-def _beside_markers(pixels: npt.NDArray[np.uint8], thorax: Thorax) -> Mask:
-    """Return the markers outside the lungs, bool (256, 256), each with the radius to which a cell of the map blurs."""
-    small = np.asarray(cv2.resize(pixels, (_GRID, _GRID), interpolation=cv2.INTER_AREA), np.uint8)
-    beside = cv2.subtract(small, cv2.medianBlur(small, 41))
-    lungs, found = thorax.lungs(_GRID, _GRID), np.zeros((_GRID, _GRID), np.uint8)
-    # Twice: on a bone or at the edge of the lung, only a higher contrast separates a marker.
-    for contrast in (_MARKER_CONTRAST, 2 * _MARKER_CONTRAST):
-        for middle in _compact(small, (beside > contrast).astype(np.uint8)):
-            if not lungs[middle[1], middle[0]]:
-                cv2.circle(found, middle, round(_MARKER_REACH * _GRID), 1, -1)
-    return np.asarray((found > 0) & ~lungs, np.bool_)
-
-
-def _compact(small: npt.NDArray[np.uint8], bright: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
-    """Return the centres, (column, row), of the bright parts that look like a marker."""
-    # Joins the strokes of a letter and the letters of a word.
-    bright = np.asarray(cv2.morphologyEx(bright, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)), np.uint8)
-    count, parts, boxes, _ = cv2.connectedComponentsWithStats(bright, connectivity=8)
-    least, most = (share * _GRID for share in _MARKER_SIDES)
-    found = []
-    for part in range(1, count):
-        left, top, width, height, _ = (int(value) for value in boxes[part])
-        if min(width, height) < least or max(width, height) > most:
-            continue
-        near = np.s_[max(0, top - 7) : top + height + 7, max(0, left - 7) : left + width + 7]
-        this = (parts[near] == part).astype(np.uint8)
-        around = small[near][cv2.dilate(this, np.ones((5, 5), np.uint8)) == 0]
-        peak = float(np.percentile(small[near][this > 0], 75))
-        if around.size and peak - np.percentile(around, 92) > _MARKER_CONTRAST:
-            found.append((left + width // 2, top + height // 2))
-    return found

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 
 from core.errors import RadiographError
 from imaging.orientation import rotate
-from imaging.radiograph import decode_radiograph
+from imaging.radiograph import decode_radiograph, squash
+from model.anatomy import Anatomy
 from model.assessment import Assessment, Heatmap
 from model.calibration import predict
 from model.engine import Classifier
@@ -100,9 +101,16 @@ def assess(data: bytes, classifier: Classifier, *, turn: int = 0, purpose: str =
         corrections,
         turn=looked.turn,
         population=judged,
-        anatomy=looked.anatomy,
+        anatomy=looked.anatomy or _lungs_beside(looked, classifier),
         groups=looked.standing.groups,
     )
+
+
+def _lungs_beside(examined: Examined, classifier: Classifier) -> Anatomy | None:
+    """Return the lungs for the zones of the evidence where a version did not look for them itself."""
+    if classifier.find_lungs is None or examined.turn:
+        return None
+    return classifier.find_lungs(squash(examined.radiograph)[None])[0]
 
 
 def evidence_of(examined: Examined, classifier: Classifier) -> Heatmap:

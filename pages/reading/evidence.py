@@ -28,15 +28,10 @@ def evidence_regions(film: Film) -> EvidenceRegions | None:
 
     None without evidence, and for an image that appears rotated: zones are defined on an upright image.
     """
-    pixels = film.pixels
-    if (
-        film.regions is None
-        and pixels is not None
-        and film.evidence is not None
-        and not film.evidence_is_empty
-        and not film.kept.turn
-    ):
-        regions = locate_evidence(pixels, film.evidence.astype(np.float32), is_mirrored=is_mirrored(film.header))
+    if film.regions is None and film.evidence is not None and not film.evidence_is_empty and not film.kept.turn:
+        regions = locate_evidence(
+            film.kept.anatomy, film.evidence.astype(np.float32), is_mirrored=is_mirrored(film.header)
+        )
         if regions is not None:
             annotate(film, regions=regions)
     return film.regions

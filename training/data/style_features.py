@@ -1,8 +1,8 @@
 """Features of how a radiograph was made: marks, tone, noise, borders and encoding, with nothing inside the lungs.
 
 Pixels inside the hull of the lungs are left out. The hull is the usual framing of a chest within the outline of the
-body (`model.anatomy.usual_hull`), the same for every film: a hull fitted to dark lungs would itself depend on the
-disease. It costs half a millisecond; a fitted one costs thirty.
+body (`training.data.usual_hull`), the same for every film: a hull fitted to dark lungs would itself depend on the
+disease.
 
 >>> features = style_features(decode_radiograph(data), data)
 >>> features.tone.shape
@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from imaging.radiograph import Radiograph, squash
-from model.thorax import usual_hull
 from training.data.encoding import Encoding, encoding_of
+from training.data.usual_hull import usual_hull
 
 Array = npt.NDArray[np.float32]
 Square = npt.NDArray[np.uint8]

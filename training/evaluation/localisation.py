@@ -25,12 +25,10 @@ import numpy.typing as npt
 from core.errors import DatasetError, RadiographError
 from core.formatting import format_count, format_estimate
 from core.progress import Tick
-from imaging.radiograph import to_uint8
 from model.card import Measure
 from model.engine import Classifier
 from model.intervals import proportion, share_mean
 from model.pipeline import assess
-from model.thorax import fit_thorax
 from training.data.regions import MarkedFilm, MarkedFilms, Marks, Regions, regions_of
 from training.evaluation.evaluate import Failures, plain
 
@@ -61,6 +59,7 @@ _NO_OPACITY = "the masks outline lungs, not opacities"
 _NO_FILM_WITH_OPACITY = "no film has an opacity"
 _NO_OTHER_PATIENT = "a lung prior needs films of at least two patients"
 _NO_MAP = "every map is empty"
+_NO_LUNGS_FOUND = "no lungs were found in the films"
 # Values of a map, in [0, 1], that are closer than this differ by rounding.
 _EQUAL = 1e-6
 # Grid on which the lungs of all films are averaged.
@@ -134,7 +133,7 @@ def localise(classifier: Classifier, marked: MarkedFilms, tick: Tick | None = No
     Energy is the sum of a map over a region as a share of its sum over the film. The pointing game asks whether the
     map's maximum is on an opacity, without a margin around it; equal maxima count by their share. The lung prior of a
     film is the mean of the lungs of all *other* patients' films, over the whole film; where no lungs are marked it is
-    the mean of the lungs that `model.anatomy` finds in them.
+    the mean of the lungs that the anatomy network finds in them.
 
     Parameters
     ----------
@@ -211,7 +210,8 @@ def _measured(classifier: Classifier, film: MarkedFilm, marks: Marks) -> _Measur
     regions = regions_of(film, marks, shape)
     lungs = regions.lungs
     if lungs is None:
-        lungs = fit_thorax(to_uint8(radiograph))[0].lungs(*shape)
+        # Without lungs a film adds nothing to the prior of the others.
+        lungs = assessment.anatomy.outline(*shape) if assessment.anatomy else np.zeros(shape, np.bool_)
     return _Measured(
         film,
         radiograph.sha256,
@@ -284,8 +284,11 @@ def _figures(measured: Sequence[_Measured], marks: Marks) -> tuple[dict[str, Mea
             missing[name] = _NO_OPACITY
         elif not is_of_lungs and not any(one.has_opacity for one in measured):
             missing[name] = _NO_FILM_WITH_OPACITY
+        elif name.endswith("lung_prior"):
+            has_lungs = any(one.lungs.any() for one in measured)
+            missing[name] = _NO_OTHER_PATIENT if has_lungs else _NO_LUNGS_FOUND
         else:
-            missing[name] = _NO_OTHER_PATIENT if name.endswith("lung_prior") else _NO_MAP
+            missing[name] = _NO_MAP
     return figures, missing
 
 

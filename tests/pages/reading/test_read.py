@@ -27,6 +27,7 @@ from pages.reading.table import OUTSIDE
 from pages.shared import streamlit_patches
 from tests import ROOT
 from tests.dicoms import phantom_dicom
+from tests.fake_classifier import usual_anatomy
 from tests.imaging.test_archives import zipped
 from tests.pages.performance.test_performance import PERFORMANCE, a_card, install, text
 from tests.phantoms import as_jpeg, as_png, chest
@@ -60,7 +61,11 @@ class StandIn:
     def load(self, _folder: Path, _architectures: tuple[str, ...] = ()) -> Classifier:
         self.loaded += 1
         return Classifier(
-            self.card, "mixed10", lambda pictures: self.explain(pictures)[0], lambda pictures: self.explain(pictures)
+            self.card,
+            "mixed10",
+            lambda pictures: self.explain(pictures)[0],
+            lambda pictures: self.explain(pictures),
+            find_lungs=usual_anatomy,
         )
 
 

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pytest
 
 from core.errors import DatasetError
-from model.thorax import usual_hull
 from tests.phantoms import as_jpeg, as_png, chest
 from training.data.audit import Audit, audit_folder, audit_from_json, audit_to_json, audit_to_text
 from training.data.dataset import scan_folder
@@ -20,6 +19,7 @@ from training.data.sample import Sample
 from training.data.style_audit import StyleGroup, _judged, nearly_one_class_sentence, one_class_sentences, style_auroc
 from training.data.style_features import StyleFeatures, features_of, file_row
 from training.data.styles import OTHER, StyleModel, assign, fit_styles, style_model_from_values, style_model_to_values
+from training.data.usual_hull import usual_hull
 
 FILE = file_row(Encoding("PNG"), 20_000, 224, 224)
 
