@@ -124,7 +124,7 @@ def test_what_has_no_two_lungs_is_refused(find: Any) -> None:
 
 def test_lungs_in_doubt_are_said_and_the_whole_thorax_is_read() -> None:
     def unsure(square: Grey) -> Anatomy:
-        return replace(by_corner(square), lungs=usual_lungs(probability=235))
+        return replace(by_corner(square), lungs=usual_lungs(probability=220))
 
     seen: list[Grey] = []
     answer = assess(as_png(marked()), framed_classifier(unsure, pictures_seen=seen))
