@@ -107,9 +107,11 @@ def film_cells(frame_cells: Float, frame: Frame, lungs: Grey, input_px: int) -> 
         `frame_cells`.
     """
     px = FILM_CELLS * _FINER
-    sure = _sureness(lungs, px)
+    probability = _probability(lungs, px)
+    # The rim of the outline, where it is least sure, gets least.
+    sure = np.asarray(np.where(probability >= LUNG, probability**2, 0), np.float32)
     to_cells = _to_cells(frame, px, frame_cells.shape, input_px)
-    share = _shares(sure, to_cells, frame_cells.shape)
+    share = _shares(probability, to_cells, frame_cells.shape)
     weights = np.maximum(_at(share, to_cells, px), _LEAST_LUNG)
     film = np.zeros((FILM_CELLS, FILM_CELLS), np.float32)
     for sign in (1, -1):
@@ -149,13 +151,12 @@ def cell_grid(count: int, input_px: int) -> tuple[float, float]:
     return float((input_px - width * count) // 2), width
 
 
-def _sureness(lungs: Grey, px: int) -> Float:
-    """Return the square of the probability of lung inside the outline: its rim, where it is least sure, gets least."""
+def _probability(lungs: Grey, px: int) -> Float:
+    """Return the probability of lung at each pixel of the film: float32 (px, px), 1 everywhere where there is none."""
     both = lungs.max(0)
     if not both.any():
         return np.ones((px, px), np.float32)
-    probability = cv2.resize(both.astype(np.float32) / 255, (px, px), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(np.where(probability >= LUNG, probability**2, 0), np.float32)
+    return np.asarray(cv2.resize(both.astype(np.float32) / 255, (px, px), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _to_cells(frame: Frame, px: int, cells: tuple[int, ...], input_px: int) -> npt.NDArray[np.float64]:
@@ -180,8 +181,8 @@ def _at(cells: Float, to_cells: npt.NDArray[np.float64], px: int) -> Float:
     )
 
 
-def _shares(sure: Float, to_cells: npt.NDArray[np.float64], cells: tuple[int, ...]) -> Float:
+def _shares(probability: Float, to_cells: npt.NDArray[np.float64], cells: tuple[int, ...]) -> Float:
     """Return the share of lung in each cell of the frame: float32 (rows, columns) in [0, 1]."""
     rows, columns = cells[:2]
-    fine = cv2.warpAffine(sure, to_cells, (columns * _FINER, rows * _FINER), flags=cv2.INTER_LINEAR)
+    fine = cv2.warpAffine(probability, to_cells, (columns * _FINER, rows * _FINER), flags=cv2.INTER_LINEAR)
     return np.asarray(fine.reshape(rows, _FINER, columns, _FINER).mean((1, 3)), np.float32)

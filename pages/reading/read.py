@@ -234,6 +234,11 @@ def show_welcome(card: ModelCard) -> None:
             for key, name in (("auroc", "AUROC"), ("sensitivity", "sensitivity"), ("specificity", "specificity"))
         )
         validated = f" On {evaluation.n} validation radiographs: {figures}."
+    whom = (
+        "Patients whose age or projection was not measured, or was read badly, get no finding."
+        if card.anatomy_sha256
+        else "Not valid for adults."
+    )
     st.html(
         '<section class="pl-about"><h2>Results</h2><p>For each image the calibrated probability of pneumonia, the '
         "finding at the operating point and an evidence map.</p>"
@@ -241,8 +246,7 @@ def show_welcome(card: ModelCard) -> None:
         "not frontal chest radiographs are refused, with the reason.</p>"
         "<h2>Privacy</h2><p>Files stay in this session’s memory and are never stored. Names and identifiers in DICOM "
         "headers are not shown. Start over removes all files at once, closing the page within two minutes.</p>"
-        "<h2>Limitations</h2><p>Detects pneumonia only. Not valid for adults, lateral views and images that are not "
-        "radiographs.</p>"
+        f"<h2>Limitations</h2><p>Detects pneumonia only. {whom} Lateral views and other images are refused.</p>"
         f"<h2>Classifier in use</h2><p>{escape(card.version)}.{validated}</p></section>"
     )
 
