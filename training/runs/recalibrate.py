@@ -20,6 +20,8 @@ from core.errors import ClassifierError, DatasetError
 from core.files import make_folder
 from core.progress import Report, counted, ignore
 from core.settings import Settings
+from model.anatomy import AnatomyFinder
+from model.anatomy_files import load_anatomy_finder
 from model.calibration import probabilities
 from model.card import Evaluation, ModelCard
 from model.engine import Classifier, wrap_network
@@ -107,10 +109,11 @@ def recalibrate(
     network = load_network(folder / card.weights_file, card.architecture, config.input_px, settings.architectures)
     # The same network under the new card, so that every figure on it is that of the new version.
     shown = dataclasses.replace(card, preprocessing={**card.preprocessing, "fills_border": config.fills_border})
-    population = _population(network, config, loaded, report)
-    classifier = wrap_network(network, shown, population)
+    find_anatomy = load_anatomy_finder(folder / ANATOMY, card.anatomy_sha256) if card.anatomy_sha256 else None
+    population = _population(network, config, loaded, report, find_anatomy)
+    classifier = wrap_network(network, shown, population, find_anatomy)
     total = calibration_pictures(config, int(loaded.held_out.sum()))
-    scale = calibrate_held_out(_scorer(classifier, total, report), loaded, config, classifier.find_anatomy)
+    scale = calibrate_held_out(_scorer(classifier, total, report), loaded, config, find_anatomy)
     created = datetime.now(UTC)
     renewed = dataclasses.replace(
         shown,
@@ -172,7 +175,11 @@ def configuration(card: ModelCard) -> TrainingConfig:
 
 
 def _population(
-    network: Any, config: TrainingConfig, loaded: LoadedFolder, report: Report
+    network: Any,
+    config: TrainingConfig,
+    loaded: LoadedFolder,
+    report: Report,
+    find_anatomy: AnatomyFinder | None,
 ) -> TrainingPopulation | None:
     """Fit the population for the gate; None where there are too few radiographs."""
     total = population_pictures(int((~loaded.held_out).sum()), int(loaded.held_out.sum()))
@@ -180,7 +187,14 @@ def _population(
         return None
     tick = counted(report, "fitting the training population", total)
     return learn_population(
-        network, config.architecture, config.input_px, loaded, config.seed, tick, config.fills_border
+        network,
+        config.architecture,
+        config.input_px,
+        loaded,
+        config.seed,
+        tick,
+        config.fills_border,
+        find_anatomy=find_anatomy,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from model.card import ModelCard
 from model.networks.layers import POOL_LAYER
+from model.networks.lung_pooling import FilmChannel, OverLungs
 from model.population import HEADS, PARTS, Limits, TrainingPopulation
 from tests.pages.performance.test_performance import a_card
 
@@ -24,6 +25,19 @@ def small_network(input_px: int = PX) -> keras.Model:
         x = keras.layers.Conv2D(channels, 3, strides=2, padding="same", activation="relu", name=name)(x)
     x = keras.layers.GlobalAveragePooling2D(name=POOL_LAYER)(x)
     x = keras.layers.Dropout(0.2, name="dropout")(x)
+    return keras.Model(inputs, keras.layers.Dense(1, dtype="float32", name="logit")(x))
+
+
+def lung_network(input_px: int = PX) -> keras.Model:
+    """The same for films framed by their lungs, whose channel weights the last map; (N, px, px, 2) to one logit."""
+    inputs = keras.Input((input_px, input_px, 2), name="film_and_lungs")
+    film, lungs = FilmChannel(0, name="film")(inputs), FilmChannel(1, name="lungs")(inputs)
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescaling")(film)
+    for name, channels in (("early", 6), ("middle", 8), ("last", 12)):
+        x = keras.layers.Conv2D(channels, 3, strides=2, padding="same", activation="relu", name=name)(x)
+    share = keras.layers.AveragePooling2D(8, name="lungs_by_cell")(lungs)
+    x = OverLungs(name="evidence")([x, share])
+    x = keras.layers.GlobalAveragePooling2D(name=POOL_LAYER)(x)
     return keras.Model(inputs, keras.layers.Dense(1, dtype="float32", name="logit")(x))
 
 
