@@ -9,6 +9,7 @@ from imaging.film import FilmHeader, Radiograph
 from model.anatomy import Anatomy
 from model.assessment import Assessment, EvidenceRegions, Population, Prediction, Reading, Verdict
 from model.card import ModelCard
+from model.framing import Frame
 from model.lung_zones import outside_warning, region_words
 from model.measured_groups import group_words
 from model.operating import operating_point
@@ -115,13 +116,20 @@ def rendering_sentence(film: Radiograph, drawing: Drawing) -> str | None:
     return f"Displayed with window {drawing.rendering + 1} of {len(film.renderings)}; assessed with window 1."
 
 
-def lungs_sentence(anatomy: Anatomy) -> str:
-    """Return whether the lungs in `anatomy` were found, and what was read."""
+def lungs_sentence(anatomy: Anatomy, frame: Frame | None) -> str:
+    """Return whether the lungs in `anatomy` were found, and what was read: by `frame`, or the whole image without."""
     if not anatomy.is_found:
         return "Two lungs were not found."
-    if anatomy.is_doubtful:
-        return "Lungs found with doubt; the classifier read the whole thorax."
-    return "Lungs found; the classifier read them alone."
+    found = "Lungs found with doubt" if anatomy.is_doubtful else "Lungs found"
+    read = "the whole image" if frame is None else "the whole thorax" if anatomy.is_doubtful else "them alone"
+    return f"{found}; the classifier read {read}."
+
+
+def lungs_words(assessment: Assessment) -> str | None:
+    """Return `lungs_sentence` for an assessment; None where nobody looked for the lungs."""
+    if assessment.anatomy is None:
+        return None
+    return lungs_sentence(assessment.anatomy, assessment.heatmap.frame if assessment.heatmap else None)
 
 
 def group_sentences(assessment: Assessment) -> tuple[str, ...]:

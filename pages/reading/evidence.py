@@ -57,7 +57,7 @@ def show_evidence(film: Film, prediction: Prediction, classifier: Callable[[], C
     regions, population, anatomy = evidence_regions(film), film.kept.population, film.kept.anatomy
     rows = []
     if anatomy is not None:
-        rows.append(("Lungs", lungs_sentence(anatomy)))
+        rows.append(("Lungs", lungs_sentence(anatomy, film.frame)))
     if regions is not None:
         note = " Sides are the patient’s; zones are estimated." if regions.is_found else ""
         rows.append(("Evidence for pneumonia", f"{region_words(regions)}.{note}"))

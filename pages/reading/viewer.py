@@ -270,7 +270,7 @@ def _lungs_data(film: Film) -> list[list[float]] | None:
 def _text(film: Film) -> dict[str, Any]:
     """Return the viewer's words; a version that reads the lungs alone has no evidence elsewhere."""
     anatomy = film.kept.anatomy
-    if anatomy is None or anatomy.is_doubtful:
+    if anatomy is None or film.frame is None or anatomy.is_doubtful:
         return _TEXT
     notes = {
         sign: {**words, "map": words["map"].replace(_ANYWHERE, _IN_LUNGS)} for sign, words in _TEXT["notes"].items()

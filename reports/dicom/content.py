@@ -46,7 +46,7 @@ from reports.wording import (
     evidence_sentence,
     finding_words,
     group_sentences,
-    lungs_sentence,
+    lungs_words,
     near_sentence,
     neighbours_sentence,
     population_sentence,
@@ -222,8 +222,7 @@ def _beside(assessment: Assessment, card: ModelCard, reading: Reading | None) ->
     said += [(_WARNING, warning) for warning in warnings(assessment)]
     if assessment.corrections:
         said.append((_CORRECTION, corrections_sentence(assessment.corrections)))
-    if assessment.anatomy is not None:
-        said.append((_LUNGS, lungs_sentence(assessment.anatomy)))
+    said.append((_LUNGS, lungs_words(assessment)))
     said += [(_GROUP, words) for words in group_sentences(assessment)]
     if assessment.regions is not None:
         said.append((_INFLUENCE, evidence_sentence(assessment.regions)))

@@ -78,6 +78,7 @@ def films() -> list[tuple[Any, Radiograph | None]]:
             size=size,
             cells=grid,
             turn=0,
+            frame=None,
             kept=SimpleNamespace(radiograph=radiograph, anatomy=anatomy),
         ), radiograph if is_whole else None
 
@@ -104,6 +105,7 @@ def one_large() -> list[tuple[Any, Radiograph | None]]:
                 size=(radiograph.width, radiograph.height),
                 cells=cells(),
                 turn=0,
+                frame=None,
                 kept=SimpleNamespace(radiograph=radiograph, anatomy=None),
             ),
             radiograph,

@@ -479,9 +479,11 @@ def test_lungs_frame_and_group_stand_in_json_and_on_the_page():
     text = printed(report_pdf(seen, CARD))
     assert "Lungs found; the classifier read them alone." in text
     assert "18 years and over, PA: specificity 0.88 (0.81–0.93), n = 120 normal; sensitivity not measured" in text
-    doubtful = replace(seen, anatomy=replace(seen.anatomy, lungs=usual_lungs(probability=235)))
+    doubtful = replace(seen, anatomy=replace(seen.anatomy, lungs=usual_lungs(probability=220)))
     assert json.loads(report_json(doubtful, CARD))["lungs"]["in_doubt"]
     assert "Lungs found with doubt; the classifier read the whole thorax." in printed(report_pdf(doubtful, CARD))
+    whole = replace(make_assessment(), anatomy=seen.anatomy)
+    assert "Lungs found; the classifier read the whole image." in printed(report_pdf(whole, CARD))
 
 
 def test_the_outline_of_the_lungs_is_drawn_where_the_screen_shows_it_and_the_caption_says_so():

@@ -18,6 +18,7 @@ from streamlit.testing.v1 import AppTest
 from imaging.film import Radiograph, Rendering
 from model.anatomy import Anatomy
 from model.explanation import peak_evidence
+from model.framing import WHOLE, Frame
 from model.overlay import colour_table
 from pages.reading import transport, windows
 from pages.reading.viewer import LEVELS, ViewerState, parse_settings
@@ -33,11 +34,12 @@ def a_film(
     cells: np.ndarray | None = CELLS,
     size: tuple[int, int] | None = None,
     anatomy: Anatomy | None = None,
+    frame: Frame | None = None,
 ):
     if radiograph is not None:
         size = size or (radiograph.width, radiograph.height)
     kept = SimpleNamespace(radiograph=radiograph, anatomy=anatomy)
-    return SimpleNamespace(sha256="a" * 64, size=size, cells=cells, turn=0, kept=kept)
+    return SimpleNamespace(sha256="a" * 64, size=size, cells=cells, turn=0, kept=kept, frame=frame)
 
 
 def script():
@@ -104,7 +106,7 @@ def test_a_film_without_a_map_is_sent_without_one():
 def test_the_outlines_of_the_lungs_are_sent_where_they_were_found():
     radiograph = Radiograph(chest(1, (120, 140)), "c" * 64, "PNG")
     upright = np.eye(8, dtype=np.float32)[0]
-    film = a_film(radiograph, anatomy=Anatomy(usual_lungs(), upright, 0.0))
+    film = a_film(radiograph, anatomy=Anatomy(usual_lungs(), upright, 0.0), frame=WHOLE)
     given = data(run(film, radiograph))
     assert len(given["lungs"]) == 2
     for outline, middle in zip(sorted(given["lungs"]), (0.3, 0.7), strict=True):
@@ -112,8 +114,10 @@ def test_the_outlines_of_the_lungs_are_sent_where_they_were_found():
         assert (points.min(0) + points.max(0)) / 2 == pytest.approx((middle, 0.45), abs=0.02)
     note = given["text"]["notes"]["for"]["map"]
     assert "reads the lungs alone" in note and "outside the lungs" not in note
-    doubtful = a_film(radiograph, anatomy=Anatomy(usual_lungs(probability=235), upright, 0.0))
-    assert "Evidence can be outside the lungs." in data(run(doubtful, radiograph))["text"]["notes"]["for"]["map"]
+    doubtful = a_film(radiograph, anatomy=Anatomy(usual_lungs(probability=220), upright, 0.0), frame=WHOLE)
+    whole = a_film(radiograph, anatomy=Anatomy(usual_lungs(), upright, 0.0))
+    for other in (doubtful, whole):
+        assert "Evidence can be outside the lungs." in data(run(other, radiograph))["text"]["notes"]["for"]["map"]
     nothing = a_film(radiograph, anatomy=Anatomy(np.zeros((2, 128, 128), np.uint8), upright, 0.9))
     assert data(run(nothing, radiograph))["lungs"] is None
     earlier = data(run(a_film(radiograph), radiograph))
