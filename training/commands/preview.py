@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
+import numpy.typing as npt
 
 from core.errors import AppError
 from core.files import write_atomically
 from core.formatting import format_count
 from core.settings import Settings
+from model.tf_startup import start_tensorflow
 from training.commands.arguments import add_command, number
 from training.data.dataset import scan_folder
 from training.data.preview import MAX_COPIES, MAX_FILMS, TILE_PX, contact_sheet, pick_films
@@ -28,7 +31,10 @@ def add_commands(acts: Any) -> None:
         "preview-augmentation --data chest_xray",
         "preview-augmentation --data chest_xray --recipe strong finetune --films 2 --out recipes.png",
         "preview-augmentation --data chest_xray --recipe strong --strength 0.5 --copies 8",
-        note="The sheet shows radiographs: store it as patient data. Its rows have numbers and classes, no file names.",
+        "preview-augmentation --data chest_xray --recipe lungs lungs_finetune another_unit --films 6",
+        note="The sheet shows radiographs: store it as patient data. Its rows have numbers and classes, no file names. "
+        "Recipes for the lungs are shown on films framed by them, as a network sees them that is trained so; the look "
+        "is taken over from films of the other class on the sheet.",
     )
     parser.add_argument(
         "--data",
@@ -92,7 +98,7 @@ def _png(text: str) -> Path:
     return Path(text)
 
 
-def _preview(options: argparse.Namespace, _settings: Settings) -> int:
+def _preview(options: argparse.Namespace, settings: Settings) -> int:
     if not options.out.parent.is_dir():
         raise AppError(
             f"expected a folder to write into. Received: {options.out.parent}",
@@ -100,8 +106,9 @@ def _preview(options: argparse.Namespace, _settings: Settings) -> int:
         )
     recipes = [replace(resolve(name, options.strength), fills_border=options.fills_border) for name in options.recipe]
     films = scan_folder(options.data).train
-    pictures, names = pick_films(films, options.films, options.seed, options.fills_border)
-    sheet = contact_sheet(pictures, names, recipes, options.copies, options.seed, TILE_PX)
+    pictures, names, labels = pick_films(films, options.films, options.seed, options.fills_border)
+    pairs = _with_lungs(pictures, settings) if any(recipe.is_for_lungs for recipe in recipes) else None
+    sheet = contact_sheet(pictures, names, recipes, options.copies, options.seed, TILE_PX, pairs, labels)
     _, encoded = cv2.imencode(".png", sheet)
     write_atomically(options.out, encoded.tobytes())
     shown, copies = (
@@ -110,3 +117,11 @@ def _preview(options: argparse.Namespace, _settings: Settings) -> int:
     )
     print(f"{options.out}: {shown}, {copies} of each with {', '.join(recipe.name for recipe in recipes)}")
     return 0
+
+
+def _with_lungs(pictures: npt.NDArray[np.uint8], settings: Settings) -> npt.NDArray[np.uint8]:
+    from model.anatomy_files import load_anatomy_finder, shipped_anatomy
+    from model.framing import pairs_of
+
+    start_tensorflow(in_batches=True)
+    return pairs_of(pictures, load_anatomy_finder(*shipped_anatomy(settings)))

@@ -11,7 +11,9 @@ import numpy.typing as npt
 from core.errors import DatasetError
 from core.formatting import format_percentage
 from imaging.radiograph import DETAIL_PX, enlarge
+from model.framing import framed
 from training.data.augment import augment
+from training.data.augment_framed import Donors, augment_framed
 from training.data.loading import read_samples
 from training.data.recipes import Augmentation
 from training.data.sample import CLASSES, Sample
@@ -31,6 +33,8 @@ def contact_sheet(
     copies: int,
     seed: int,
     px: int,
+    pairs: npt.NDArray[np.uint8] | None = None,
+    labels: npt.NDArray[np.int_] | None = None,
 ) -> Grey:
     """Lay out radiographs and augmented copies of them, one block for each recipe.
 
@@ -48,6 +52,12 @@ def contact_sheet(
         With row and column it determines the random numbers.
     px
         Side of a tile; the captions need 200 px.
+    pairs
+        uint8 (n, detail_px, detail_px, 3): the radiographs with their lungs, as `model.framing.pair_of` returns them.
+        Recipes for the lungs are then shown as training applies them: on films framed by their lungs, which take over
+        the look of those of the other class.
+    labels
+        (n,), int: the classes, for `pairs`.
 
     Returns
     -------
@@ -65,7 +75,16 @@ def contact_sheet(
             f"{len(names)} names, {len(recipes)} recipes, {copies} copies"
         )
     width = 2 * _EDGE + _MARGIN + (copies + 1) * (px + _GAP) - _GAP
-    blocks = [_block(pictures, names, recipe, copies, seed, px, width) for recipe in recipes]
+    blocks = []
+    for recipe in recipes:
+        is_framed = pairs is not None and recipe.is_for_lungs
+        tiles = (
+            _framed_tiles(pairs, labels, recipe, copies, seed, px)
+            if pairs is not None and is_framed
+            else _tiles(pictures, recipe, copies, seed, px)
+        )
+        said = in_words(recipe) + (", on films framed by their lungs" if is_framed else "")
+        blocks.append(_block(tiles, names, recipe.name, said, px, width))
     return np.concatenate([*blocks, np.full((_EDGE, width), _PAPER, np.uint8)])
 
 
@@ -105,31 +124,51 @@ def in_words(recipe: Augmentation) -> str:
     return said + (", margins continued over black borders" if recipe.fills_border else "")
 
 
-def _block(
-    pictures: npt.NDArray[np.uint8],
-    names: Sequence[str],
+def _tiles(pictures: npt.NDArray[np.uint8], recipe: Augmentation, copies: int, seed: int, px: int) -> list[list[Grey]]:
+    """Return each radiograph as the network gets it, and augmented copies of it."""
+    return [
+        [enlarge(picture, px)]
+        + [augment(picture, np.random.default_rng((seed, row, copy)), recipe, px) for copy in range(copies)]
+        for row, picture in enumerate(pictures)
+    ]
+
+
+def _framed_tiles(
+    pairs: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.int_] | None,
     recipe: Augmentation,
     copies: int,
     seed: int,
     px: int,
-    width: int,
-) -> Grey:
+) -> list[list[Grey]]:
+    """Return the same of films framed by their lungs, without the outline."""
+    rows = []
+    for row, pair in enumerate(pairs):
+        donors = Donors(np.zeros(0, np.int_) if labels is None else np.flatnonzero(labels != labels[row]))
+        tiles = [framed(pair, px)[..., 0]]
+        for copy in range(copies):
+            rng = np.random.default_rng((seed, row, copy))
+            donor = donors.draw(rng)
+            tiles.append(augment_framed(pair, rng, recipe, px, None if donor is None else pairs[donor])[..., 0])
+        rows.append(tiles)
+    return rows
+
+
+def _block(tiles: Sequence[Sequence[Grey]], names: Sequence[str], title: str, said: str, px: int, width: int) -> Grey:
     """Return one recipe's rows below its header, uint8 (H, width)."""
-    lines = _wrapped(in_words(recipe), width - 2 * _EDGE)
+    lines = _wrapped(said, width - 2 * _EDGE)
     top = _EDGE + _TITLE + 10 + len(lines) * _LINE + 36
-    sheet = np.full((top + len(pictures) * (px + _GAP), width), _PAPER, np.uint8)
-    _write(sheet, recipe.name, _EDGE, _EDGE + _TITLE, _TITLE, _INK, 700)
+    sheet = np.full((top + len(tiles) * (px + _GAP), width), _PAPER, np.uint8)
+    _write(sheet, title, _EDGE, _EDGE + _TITLE, _TITLE, _INK, 700)
     for i, line in enumerate(lines):
         _write(sheet, line, _EDGE, _EDGE + _TITLE + 6 + (i + 1) * _LINE, _TEXT, _FAINT)
     _write(sheet, "network input", _EDGE + _MARGIN, top - 10, _TEXT, _INK, 600)
     _write(sheet, "augmented", _EDGE + _MARGIN + px + _GAP, top - 10, _TEXT, _INK, 600)
-    for row, (picture, name) in enumerate(zip(pictures, names, strict=True)):
+    for row, (own, name) in enumerate(zip(tiles, names, strict=True)):
         y = top + row * (px + _GAP)
         for i, line in enumerate(name.split("\n")):
             _write(sheet, line, _EDGE, y + _TEXT + i * _LINE, _TEXT, _INK if i == 0 else _FAINT)
-        tiles = [enlarge(picture, px)]
-        tiles += [augment(picture, np.random.default_rng((seed, row, copy)), recipe, px) for copy in range(copies)]
-        for column, tile in enumerate(tiles):
+        for column, tile in enumerate(own):
             x = _EDGE + _MARGIN + column * (px + _GAP)
             sheet[y : y + px, x : x + px] = tile
     return sheet
@@ -155,7 +194,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def pick_films(
     samples: Sequence[Sample], n: int, seed: int, fills_border: bool = False
-) -> tuple[npt.NDArray[np.uint8], list[str]]:
+) -> tuple[npt.NDArray[np.uint8], list[str], npt.NDArray[np.int_]]:
     """Draw `n` readable radiographs, the classes in turn.
 
     Parameters
@@ -172,7 +211,7 @@ def pick_films(
     Returns
     -------
     tuple
-        Pictures uint8 (n, DETAIL_PX, DETAIL_PX), and captions without file names.
+        Pictures uint8 (n, DETAIL_PX, DETAIL_PX), captions without file names, and classes, int (n,).
 
     Raises
     ------
@@ -182,6 +221,7 @@ def pick_films(
     rng = np.random.default_rng(seed)
     pictures: list[Grey] = []
     names: list[str] = []
+    labels: list[int] = []
     left = [
         [samples[i] for i in rng.permutation(len(samples)) if samples[i].label == label]
         for label in range(len(CLASSES))
@@ -191,9 +231,10 @@ def pick_films(
         _, read, _ = read_samples([left[label].pop()], DETAIL_PX, fills_border=fills_border)
         pictures += list(read)
         names += [f"Film {len(pictures)}\n{CLASSES[label]}" for _ in read]
+        labels += [label for _ in read]
     if len(pictures) < n:
         raise DatasetError(
             f"expected {n} readable radiographs. Received: {len(pictures)}",
             advice="Request fewer with --films, or name a folder with more radiographs.",
         )
-    return np.stack(pictures), names
+    return np.stack(pictures), names, np.array(labels)

@@ -136,11 +136,19 @@ class Augmentation:
         return bool(self.brightness) or self.contrast != (1, 1) or self.gamma != (1, 1)
 
     @property
+    def is_for_lungs(self) -> bool:
+        """Whether it has changes that only films framed by their lungs get."""
+        return any(
+            (self.p_curve, self.p_veil, self.p_marker, self.p_amplitude, self.p_histogram, self.p_outline),
+        )
+
+    @property
     def changes(self) -> bool:
         """Whether the recipe changes pictures at all."""
         return (
             self.changes_tone
             or any(pair != (1, 1) for pair in (self.area, self.aspect, self.zoom))
+            or self.is_for_lungs
             or any(
                 (
                     self.degrees,
@@ -152,12 +160,6 @@ class Augmentation:
                     self.p_jpeg,
                     self.p_noise,
                     self.p_erase,
-                    self.p_curve,
-                    self.p_veil,
-                    self.p_marker,
-                    self.p_amplitude,
-                    self.p_histogram,
-                    self.p_outline,
                 )
             )
         )

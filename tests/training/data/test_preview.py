@@ -9,13 +9,18 @@ import numpy as np
 import pytest
 
 from core.errors import AppError, DatasetError
+from core.settings import Settings
 from imaging.radiograph import enlarge
+from model.anatomy import AnatomyFinder
+from model.framing import framed, pairs_of
+from tests.lungs import ellipses, find_drawn
 from tests.phantoms import chest, write_dataset
 from training.commands.preview import add_commands
 from training.data.augment import augment
+from training.data.augment_framed import Donors, augment_framed
 from training.data.dataset import scan_folder
 from training.data.preview import contact_sheet, in_words, pick_films
-from training.data.recipes import FINETUNE, PLAIN, RECIPES, STRONG, resolve
+from training.data.recipes import FINETUNE, LUNGS, PLAIN, RECIPES, STRONG, resolve
 
 PX = 64
 
@@ -31,11 +36,11 @@ def tiles_at(sheet: np.ndarray, tile: np.ndarray) -> list[tuple[int, int]]:
     return [(int(y), int(x)) for y, x in near if (sheet[y : y + height, x : x + width] == tile).all()]
 
 
-def run(*arguments: str) -> int:
+def run(*arguments: str, settings: Settings | None = None) -> int:
     parser = argparse.ArgumentParser()
     add_commands(parser.add_subparsers(required=True))
     options = parser.parse_args(["preview-augmentation", *arguments])
-    return int(options.act(options, None))
+    return int(options.act(options, settings))
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +74,41 @@ def test_recipes_stand_below_each_other_and_change_by_the_same_random_numbers() 
     assert len(tiles_at(both, enlarge(films[0], PX))) == 2
     for sheet in alone:
         assert any((both[top : top + len(sheet)] == sheet).all() for top in range(len(both) - len(sheet) + 1))
+
+
+def test_recipes_for_the_lungs_are_shown_on_framed_films_with_the_look_of_the_other_class() -> None:
+    films, labels = pictures(3), np.array([0, 1, 0])
+    pairs = np.stack([np.dstack((film, *ellipses(96))) for film in films])
+    sheet = contact_sheet(films, ["", "", ""], [LUNGS, STRONG], 4, 7, PX, pairs, labels)
+    assert all(len(tiles_at(sheet, framed(pair, PX)[..., 0])) == 1 for pair in pairs)
+    assert all(len(tiles_at(sheet, enlarge(film, PX))) == 1 for film in films), "the other recipe is as before"
+    for row, among in ((0, [1]), (1, [0, 2]), (2, [1])):
+        for copy in range(4):
+            rng = np.random.default_rng((7, row, copy))
+            donor = Donors(np.array(among)).draw(rng)
+            assert donor is not None
+            assert len(tiles_at(sheet, augment_framed(pairs[row], rng, LUNGS, PX, pairs[donor])[..., 0])) == 1
+
+
+def test_command_finds_the_lungs_only_for_recipes_that_need_them(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+
+    def load(path: Path, sha256: str) -> AnatomyFinder:
+        looked.append((path.name, len(sha256)))
+        return find_drawn
+
+    monkeypatch.setattr("model.anatomy_files.load_anatomy_finder", load)
+    monkeypatch.setattr("training.commands.preview.start_tensorflow", lambda **_: None)
+    arguments = ("--data", str(folder), "--films", "2", "--copies", "1", "--out", str(tmp_path / "sheet.png"))
+    run(*arguments, "--recipe", "strong", "jitter")
+    assert not looked
+    run(*arguments, "--recipe", "another_unit", settings=Settings(tmp_path))
+    assert looked == [("anatomy.npz", 64)]
+    sheet = cv2.imread(str(tmp_path / "sheet.png"), cv2.IMREAD_GRAYSCALE)
+    films, _, _ = pick_films(scan_folder(folder).train, 2, 0, fills_border=True)
+    assert all(len(tiles_at(sheet, framed(pair, 224)[..., 0])) == 1 for pair in pairs_of(films, find_drawn))
 
 
 def test_captions_are_dark_on_light_and_lie_beside_the_pictures() -> None:
@@ -134,10 +174,10 @@ def test_empty_sheet_is_refused(n: int, names: list[str], recipes: list, copies:
 
 
 def test_films_are_drawn_from_both_classes_and_named_without_their_files(folder: Path) -> None:
-    films, names = pick_films(scan_folder(folder).train, 5, seed=1)
+    films, names, labels = pick_films(scan_folder(folder).train, 5, seed=1)
     assert films.shape == (5, 224, 224) and films.dtype == np.uint8
     assert names == ["Film 1\nNORMAL", "Film 2\nPNEUMONIA", "Film 3\nNORMAL", "Film 4\nPNEUMONIA", "Film 5\nNORMAL"]
-    assert len({film.tobytes() for film in films}) == 5
+    assert labels.tolist() == [0, 1, 0, 1, 0] and len({film.tobytes() for film in films}) == 5
     again, other = (pick_films(scan_folder(folder).train, 5, seed=s)[0] for s in (1, 2))
     assert (again == films).all() and (other != films).any()
 
@@ -175,7 +215,7 @@ def test_command_writes_a_png_and_says_where(
         == 0
     )
     sheet = cv2.imdecode(np.fromfile(tmp_path / "augmentation.png", np.uint8), cv2.IMREAD_UNCHANGED)
-    films, names = pick_films(scan_folder(folder).train, 2, 0, fills_border=True)
+    films, names, _ = pick_films(scan_folder(folder).train, 2, 0, fills_border=True)
     recipes = [replace(resolve(name, 0.5), fills_border=True) for name in ("strong", "keras_notebook")]
     assert (sheet == contact_sheet(films, names, recipes, 1, 0, 224)).all()
     assert capsys.readouterr().out == (
