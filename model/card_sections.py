@@ -17,6 +17,7 @@ from model.known_data import KERMANY_DIGESTS, KERMANY_KNOWN
 
 NOT_STATED = "not stated"
 _PUBLISHED = "published"
+_DATASETS = {"kermany": "Kermany", "nih": "NIH ChestX-ray14"}
 _CLASSES = ("no pneumonia", "pneumonia")
 _DATA = {
     "source": "Source",
@@ -87,7 +88,8 @@ def data_rows(card: ModelCard) -> tuple[tuple[str, str | None], ...]:
         recognised = "Kermany, by its digest" if is_known else None
     else:
         counts = described.get("recognised")
-        recognised = "Kermany, by its file names" if isinstance(counts, Mapping) and counts.get("kermany") else None
+        names = [word for key, word in _DATASETS.items() if isinstance(counts, Mapping) and counts.get(key)]
+        recognised = f"{' and '.join(names)}, by file names" if names else None
     rows: list[tuple[str, str | None]] = []
     for name, label in _DATA.items():
         one = described.get(name)
@@ -100,6 +102,7 @@ def data_rows(card: ModelCard) -> tuple[tuple[str, str | None], ...]:
     sources = described.get("sources")
     if isinstance(sources, Mapping) and len(sources) > 1:
         rows.insert(1, ("Radiographs by source", _counts(sources)))
+        rows[2:2] = _source_rows(described.get("by_source"))
     if recognised:
         rows.append(("Known dataset", recognised))
     for part in ("train", "validation"):
@@ -110,6 +113,17 @@ def data_rows(card: ModelCard) -> tuple[tuple[str, str | None], ...]:
         rows.append((label, str(data[name]) if name in data else None))
     rows.append(("Digest", str(data["digest"]) if data.get("digest") else None))
     return tuple(rows)
+
+
+def _source_rows(sources: Any) -> list[tuple[str, str | None]]:
+    """Return a row for each source: its radiographs, where it was published, its licence, ages and labels."""
+    rows: list[tuple[str, str | None]] = []
+    for one in sources if isinstance(sources, list | tuple) else ():
+        if isinstance(one, Mapping) and one.get("name"):
+            counts = _counts({name: one[name] for name in ("NORMAL", "PNEUMONIA") if isinstance(one.get(name), int)})
+            said = [str(one[key]) for key in ("source", "licence", "ages", "projections", "labels") if one.get(key)]
+            rows.append((f"Source {one['name']}", "; ".join([counts, *said]) or None))
+    return rows
 
 
 def card_to_text(card: ModelCard) -> str:

@@ -16,5 +16,13 @@ KERMANY_KNOWN = MappingProxyType(
         "10.1016/j.cell.2018.02.010)",
     }
 )
+NIH_KNOWN = MappingProxyType(
+    {
+        "source": "NIH Clinical Center: ChestX-ray14, Wang et al. 2017, doi 10.1109/CVPR.2017.369",
+        "licence": "free to use with attribution to the NIH Clinical Center",
+        "population": "patients of one research hospital, mostly adults",
+        "labels": "text-mined from the radiologists' reports",
+    }
+)
 # Digest of the official train and val splits at 224 px and more, from which the shipped version was trained.
 KERMANY_DIGESTS = frozenset({"4f7ba032e93eee96ac6112c30befe806ad6e5d517487d5868581ec29b34241c7"})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from core.errors import DatasetError
 from core.json_text import parse_json
-from model.known_data import KERMANY_KNOWN
+from model.known_data import KERMANY_KNOWN, NIH_KNOWN
 from training.data.sample import CLASSES, Sample
 
 # What a card says of its data, with the question to the administrator.
@@ -34,12 +34,18 @@ FIELDS = {
 }
 FROM_FILES, FROM_ADMINISTRATOR = "headers and tables", "stated by the administrator"
 RECOGNISED = "published"
-KERMANY = "kermany"
+KERMANY, NIH = "kermany", "nih"
+KNOWN = {KERMANY: KERMANY_KNOWN, NIH: NIH_KNOWN}
+# Published ages of a known dataset whose files do not say them: the youngest and the oldest.
+_PUBLISHED_AGES = {KERMANY: (1.0, 5.0)}
 MOST_CHARACTERS = 500
 # The names of both classes: "IM-0115-0001" alone is also how viewers export anybody's films.
-_KERMANY_NAMES = {
-    0: re.compile(r"(?:NORMAL2-)?IM-\d{4}-\d{4}(?:-\d{4})?|NORMAL-\d+-\d+"),
-    1: re.compile(r"person\d+_(?:bacteria|virus)_\d+(?:_\d+)?|(?:BACTERIA|VIRUS)-\d+-\d+"),
+_NAMES = {
+    KERMANY: {
+        0: re.compile(r"(?:NORMAL2-)?IM-\d{4}-\d{4}(?:-\d{4})?|NORMAL-\d+-\d+"),
+        1: re.compile(r"person\d+_(?:bacteria|virus)_\d+(?:_\d+)?|(?:BACTERIA|VIRUS)-\d+-\d+"),
+    },
+    NIH: {label: re.compile(r"\d{8}_\d{3}") for label in (0, 1)},
 }
 _BANDS = (("under 1 year", 0, 1), ("1–5 years", 1, 6), ("6–17 years", 6, 18), ("18 years and older", 18, 200))
 
@@ -59,11 +65,17 @@ def describe(samples: Sequence[Sample], stated: Mapping[str, str]) -> dict[str, 
     dict
         For each key of `FIELDS` its `value` and where it is `from`, or None where nobody has said it. Further
         "age_bands", counts with "unknown"; "age_range", the 2.5th and 97.5th percentile in years, or None; "sources",
-        the names of the sources with their counts; "recognised", counts by known dataset; "n".
+        the names of the sources with their counts; "recognised", counts by known dataset; "by_source", a dict for each
+        of several sources; "n". Radiographs of a known dataset beside others count with its published ages.
     """
-    recognised = _recognised(samples)
+    known = _known(samples)
+    recognised = {name: sum(s.source in own for s in samples) for name, own in known.items() if own}
     is_kermany = recognised.get(KERMANY, 0) == len(samples) > 0
     ages = [sample.age_years for sample in samples if sample.age_years is not None]
+    if not is_kermany:
+        for name, span in _PUBLISHED_AGES.items():
+            unsaid = sum(s.age_years is None and s.source in known[name] for s in samples)
+            ages += [span[i % 2] for i in range(unsaid)]
     found: dict[str, Any] = {
         "ages": _ages_in_words(ages, len(samples)),
         "sex": _counted((sample.sex for sample in samples), {"M": "male", "F": "female"}),
@@ -86,8 +98,27 @@ def describe(samples: Sequence[Sample], stated: Mapping[str, str]) -> dict[str, 
         "age_range": [round(float(one), 1) for one in np.percentile(ages, (2.5, 97.5))] if ages else None,
         "sources": dict(Counter(sample.source for sample in samples if sample.source)),
         "recognised": recognised,
+        "by_source": _by_source(samples, known),
         "n": len(samples),
     }
+
+
+def _by_source(samples: Sequence[Sample], known: Mapping[str, Collection[str]]) -> list[dict[str, Any]]:
+    """Describe each of several sources: its radiographs by class, and what is published about it."""
+    names = list(dict.fromkeys(sample.source for sample in samples))
+    described = []
+    for name in names if len(names) > 1 else ():
+        own = [sample for sample in samples if sample.source == name]
+        dataset = next((one for one, sources in known.items() if name in sources), None)
+        ages = [sample.age_years for sample in own if sample.age_years is not None]
+        published = dict(KNOWN[dataset]) if dataset else {}
+        said = {
+            "ages": _ages_in_words(ages, len(own)) or published.get("ages"),
+            "projections": _counted((sample.view for sample in own), {}) or published.get("projections"),
+        }
+        counts = {label: sum(sample.label == i for sample in own) for i, label in enumerate(CLASSES)}
+        described.append({"name": name, **counts, "dataset": dataset, **published, **said})
+    return described
 
 
 def read_stated(path: Path) -> dict[str, str]:
@@ -137,16 +168,17 @@ def checked(values: Mapping[str, Any]) -> dict[str, str]:
     return {name: " ".join(value.split()) for name, value in values.items() if value.strip()}
 
 
-def _recognised(samples: Sequence[Sample]) -> dict[str, int]:
-    """Count the radiographs of sources whose file names, in both classes, are those of a known dataset."""
-    n = 0
+def _known(samples: Sequence[Sample]) -> dict[str, set[str]]:
+    """Return the sources whose file names, in both classes, are those of a known dataset, by its name."""
+    found: dict[str, set[str]] = {name: set() for name in _NAMES}
     for source in dict.fromkeys(sample.source for sample in samples):
         own = [sample for sample in samples if sample.source == source]
-        if {sample.label for sample in own} == set(range(len(CLASSES))) and all(
-            _KERMANY_NAMES[sample.label].fullmatch(sample.path.stem) for sample in own
-        ):
-            n += len(own)
-    return {KERMANY: n} if n else {}
+        if {sample.label for sample in own} != set(range(len(CLASSES))):
+            continue
+        for name, patterns in _NAMES.items():
+            if all(patterns[sample.label].fullmatch(sample.path.stem) for sample in own):
+                found[name].add(source)
+    return found
 
 
 def _ages_in_words(ages: Sequence[float], n: int) -> str:
