@@ -145,8 +145,9 @@ def check_anatomy(anatomy: Anatomy) -> tuple[InputIssue, ...]:
             InputIssue(
                 "LUNGS_UNCERTAIN",
                 False,
-                "The outlines of the lungs were found with doubt, so the whole thorax was assessed instead of the "
-                "lungs alone. Check that the evidence is in the lungs before you use the finding.",
+                "The outlines of the lungs were found with doubt, as in a lateral view or where disease hides them, so "
+                "the whole thorax was assessed instead of the lungs alone. Check the view, and that the evidence is in "
+                "the lungs, before you use the finding.",
             ),
         )
     return ()

@@ -12,11 +12,13 @@ those of the card's validation: bands of age, projections, and both together.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.formatting import format_estimate
 from imaging.film import FilmHeader
 from model.card import GroupResult, Measure, ModelCard
+from model.operating import Rates
 
 AGE, VIEW, AGE_AND_VIEW = "age", "view", "age and view"
 AGES = ((1, "under 1 year"), (6, "1–5 years"), (13, "6–12 years"), (18, "13–17 years"), (math.inf, "18 years and over"))
@@ -94,6 +96,21 @@ def is_good(group: GroupResult) -> bool:
     return group.specificity.low >= LEAST_SPECIFICITY and (
         not knows_sensitivity or group.sensitivity.low >= LEAST_SENSITIVITY
     )
+
+
+def group_rates(groups: Sequence[GroupResult]) -> Rates | None:
+    """Return sensitivity and specificity of the first of a film's groups that has both; None where none has.
+
+    Parameters
+    ----------
+    groups
+        As `GroupStanding.groups`.
+    """
+    for one in groups:
+        positive, negative = one.tp + one.fn, one.tn + one.fp
+        if positive >= MIN_PNEUMONIA and negative >= MIN_NORMAL and not math.isnan(one.sensitivity.low):
+            return Rates(one.sensitivity, one.specificity, positive, negative)
+    return None
 
 
 def group_name(group: GroupResult) -> str:

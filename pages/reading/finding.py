@@ -11,8 +11,8 @@ from core.formatting import format_probability
 from model.assessment import Assessment, Prediction
 from model.card import Evaluation, ModelCard
 from model.lung_zones import outside_warning
-from model.measured_groups import group_words
-from model.operating import NAMES, at_purpose, available_purposes, operating_point, rates_at
+from model.measured_groups import group_rates, group_words
+from model.operating import DEFAULT, NAMES, at_purpose, available_purposes, operating_point, rates_at
 from pages.reading.evidence import evidence_regions, paragraphs, show_evidence
 from pages.reading.films import Film, reassess
 from pages.reading.probability_scale import probability_scale
@@ -63,7 +63,7 @@ def show_finding(film: Film, card: ModelCard, version_in_use: str, view: ViewerS
         if prediction is not None:
             if evaluation is not None and not assessment.is_outside:
                 show_rates(evaluation, prediction.operating_point)
-                show_predictive_values(rates_at(evaluation, prediction.operating_point))
+                _show_predictive_values(assessment, prediction, evaluation)
             show_evidence(film, prediction, lambda: classifiers.classifier_of(card.version))
             show_verdict(film)
             show_downloads(film, card, view)
@@ -101,6 +101,15 @@ def _show_groups(assessment: Assessment) -> None:
     if assessment.groups and assessment.prediction is not None and not assessment.is_outside:
         rows = [("This group on validation", f"{group_words(one)}.") for one in assessment.groups]
         st.html(paragraphs(rows))
+
+
+def _show_predictive_values(assessment: Assessment, prediction: Prediction, evaluation: Evaluation) -> None:
+    """Draw PPV and NPV: those of the film's group where both rates were measured for it, and say which they are."""
+    own = group_rates(assessment.groups) if prediction.purpose == DEFAULT else None
+    show_predictive_values(own or rates_at(evaluation, prediction.operating_point))
+    if assessment.groups:
+        of = "this group" if own else "all validation radiographs, not of this group alone"
+        st.html(f'<p class="pl-note">PPV and NPV are computed from the rates of {of}.</p>')
 
 
 def _verdict(film: Film) -> str:

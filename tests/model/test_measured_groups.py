@@ -10,7 +10,16 @@ import pytest
 from imaging.film import FilmHeader
 from model.card import GroupResult, Measure, ModelCard
 from model.intervals import proportion
-from model.measured_groups import AGE, AGE_AND_VIEW, VIEW, group_standing, group_words, is_good, is_measured
+from model.measured_groups import (
+    AGE,
+    AGE_AND_VIEW,
+    VIEW,
+    group_rates,
+    group_standing,
+    group_words,
+    is_good,
+    is_measured,
+)
 from tests.assessments import VALIDATION
 from tests.fake_classifier import fake_card
 
@@ -81,6 +90,15 @@ def test_good_is_a_finding_that_tells_something_at_both_lower_ends(
 ) -> None:
     one = group(AGE, ADULT, normal, ill)
     assert is_measured(one) is measured and is_good(one) is good
+
+
+def test_the_rates_of_the_first_group_that_has_both_give_the_predictive_values() -> None:
+    alone, both = group(AGE, ADULT, (100, 120)), group(VIEW, "PA", (90, 100), (40, 50))
+    found = group_rates((alone, both))
+    assert found is not None and (found.sensitivity, found.specificity) == (both.sensitivity, both.specificity)
+    assert (found.positive, found.negative) == (50, 100)
+    assert group_rates((alone,)) is None and group_rates(()) is None
+    assert group_rates((group(AGE, ADULT, (100, 120), (20, 25)),)) is None
 
 
 def test_the_figures_are_said_with_their_intervals_and_numbers() -> None:

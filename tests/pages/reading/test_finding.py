@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from model.anatomy import Anatomy
 from model.assessment import Assessment, InputIssue, Neighbour, Population, Reading, Stability
-from model.card import PurposePoint
+from model.card import GroupResult, Measure, PurposePoint
 from model.lung_zones import NOT_FOUND
 from model.operating import operating_point, rates_at
 from model.pipeline import assess as really_assess
@@ -20,7 +21,7 @@ from pages.reading.films import Film
 from pages.shared.predictive_values import predictive_values
 from tests import ROOT
 from tests.dicoms import phantom_dicom
-from tests.fake_classifier import fake_card, fake_classifier
+from tests.fake_classifier import fake_card, fake_classifier, usual_lungs
 from tests.pages.performance.test_performance import a_card, charts, install, text
 from tests.pages.reading.test_read import StandIn, a_film, column, drop, installed, open_read
 from tests.pages.reading.test_read import stand_in as stand_in
@@ -325,3 +326,31 @@ def test_downloads_of_a_picture_and_of_a_dicom_file() -> None:
     film_shown(app).source.data = None
     app = app.run()
     assert downloads(app)["DICOM SR"] and "Add the file again for DICOM" in panel(app)
+
+
+def test_the_figures_of_the_films_group_stand_beside_the_answer_and_give_the_predictive_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sensitivity, specificity = Measure(0.8, 0.66, 0.89), Measure(0.9, 0.83, 0.94)
+    group = GroupResult(
+        "age", "18 years and over", 170, 40, 12, 108, 10, Measure(0.9, 0.8, 0.95), sensitivity, specificity, False
+    )
+    anatomy = Anatomy(usual_lungs(), np.eye(8, dtype=np.float32)[0], 0.01)
+    answering(monkeypatch, groups=(group,), anatomy=anatomy)
+    said = panel(drop(open_read(), ("adult.png", a_film())))
+    assert "18 years and over: specificity 0.90 (0.83–0.94), n = 120 normal; sensitivity 0.80 (0.66–0.89)" in said
+    assert said.index("This group on validation") < said.index("Sensitivity")
+    expected = predictive_values(sensitivity, specificity, 0.2)
+    assert f"{expected.ppv.value:.2f}" in said and "computed from the rates of this group." in said
+    assert "Lungs found; the classifier read the whole image." in said
+    answering(monkeypatch, groups=(replace(group, tp=0, fn=0, sensitivity=Measure(np.nan, np.nan, np.nan)),))
+    said = panel(drop(open_read(), ("adult.png", a_film(1))))
+    assert "sensitivity not measured" in said and "of all validation radiographs, not of this group alone" in said
+
+
+def test_a_group_that_is_read_badly_is_said_once_as_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = Measure(np.nan, np.nan, np.nan)
+    group = GroupResult("view", "AP", 60, 0, 30, 30, 0, nothing, nothing, Measure(0.5, 0.38, 0.62), False)
+    answering(monkeypatch, OUTSIDE, groups=(group,))
+    said = panel(drop(open_read(), ("bedside.png", a_film())))
+    assert "Outside the training population</h2>" in said and "This group on validation" not in said
