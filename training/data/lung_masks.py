@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -95,7 +96,8 @@ def read_lung_films(data: Path, masks: Path, tick: Tick | None = None) -> LungFi
         Folder of films, in any layout. Folders that are named as a test set are left out.
     masks
         Folder of masks, paired with the films as `training.data.regions.read_masks` does: 255 is lung, 127 a device or
-        a marking. A table `masks.csv` may name them; films that match their mask less than 0.80 are left out.
+        a marking; or 255 an opacity and 128 lung, which both count as lung. A table `masks.csv` may name them; films
+        that match their mask less than 0.80 are left out.
     tick
         Called with the number of films that were read.
 
@@ -109,14 +111,15 @@ def read_lung_films(data: Path, masks: Path, tick: Tick | None = None) -> LungFi
     DatasetError
         If a folder is missing or no film has a mask that can be read.
     """
-    marked = read_masks(data, masks, "lungs")
+    marked = read_masks(data, masks)
+    least = LUNG_BESIDE_OPACITY if marked.marks == "opacities" else LUNG_BESIDE_OPACITY + 1
     wanted = [film for film in marked.films if not _is_test(film.path, data)]
     left_out = dict(marked.left_out)
     if tests := len(marked.films) - len(wanted):
         left_out["films of a test set"] = tests
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         read = []
-        for one in pool.map(_read, wanted):
+        for one in pool.map(partial(_read, least), wanted):
             read.append(one)
             if tick is not None:
                 tick(1)
@@ -131,7 +134,7 @@ def read_lung_films(data: Path, masks: Path, tick: Tick | None = None) -> LungFi
     return LungFilms(
         np.stack([one[0] for _, one in kept]),
         np.stack([one[1] for _, one in kept]),
-        tuple(film.path.relative_to(data).as_posix() for film, _ in kept),
+        tuple(_below(film.path, data).as_posix() for film, _ in kept),
         tuple(film.patient for film, _ in kept),
         all(film.patient_known for film, _ in kept),
         tuple(_class(film.path, data) for film, _ in kept),
@@ -183,7 +186,7 @@ def _cut(lung: Pictures) -> float:
     return float(inner.start + int(np.argmin(heights[inner])))
 
 
-def _read(film: MarkedFilm) -> tuple[Pictures, Pictures, str] | None:
+def _read(least: int, film: MarkedFilm) -> tuple[Pictures, Pictures, str] | None:
     """Return square, labels and SHA-256 of a film, None where it or its mask cannot be read."""
     if film.mask is None:
         return None
@@ -194,17 +197,22 @@ def _read(film: MarkedFilm) -> tuple[Pictures, Pictures, str] | None:
         return None
     if mask.shape != (PX, PX):
         mask = np.asarray(cv2.resize(mask, (PX, PX), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
-    labels = label_lungs(mask)
+    labels = label_lungs(np.where(mask >= least, 255, mask).astype(np.uint8))
     lung = (labels == LEFT) | (labels == RIGHT)
     return (square, labels, sha256) if lung.mean() >= _LEAST_LUNG else None
 
 
+def _below(path: Path, data: Path) -> Path:
+    """Return a film's path below the folder of films; a table may also name films beside it."""
+    return path.relative_to(data) if path.is_relative_to(data) else Path(path.name)
+
+
 def _is_test(path: Path, data: Path) -> bool:
-    return any(split_of(name) == "test" for name in path.relative_to(data).parts[:-1])
+    return any(split_of(name) == "test" for name in _below(path, data).parts[:-1])
 
 
 def _class(path: Path, data: Path) -> str:
     """Return the class of the folder that a film is in, or in which the films are."""
-    names = (*data.resolve().parts[-1:], *path.relative_to(data).parts[:-1])
+    names = (*data.resolve().parts[-1:], *_below(path, data).parts[:-1])
     found = [known for name in names if (known := class_of(name)) is not None]
     return CLASSES[found[-1][0]] if found else _OTHER

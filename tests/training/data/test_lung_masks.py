@@ -86,6 +86,17 @@ def test_rows_of_a_doubtful_match_and_empty_masks_are_left_out(tmp_path: Path) -
     assert not read.patients_known
 
 
+def test_opacities_in_a_mask_are_lung_too(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "films", tmp_path / "masks", "a")
+    mask = np.where(drawn((60, 25), (140, 25)) > 0, 128, 0).astype(np.uint8)
+    mask[100:150, 130:150] = np.where(mask[100:150, 130:150] > 0, 255, 0)
+    (tmp_path / "masks" / "a.png").write_bytes(as_png(mask))
+    labels = read_lung_films(tmp_path / "films", tmp_path / "masks").labels[0]
+    middle = round(120 / 200 * PX)
+    assert (labels[middle, round(60 / 200 * PX)], labels[middle, round(140 / 200 * PX)]) == (LEFT, RIGHT)
+    assert not (labels == UNKNOWN).any()
+
+
 def test_masks_without_lungs_are_no_data(tmp_path: Path) -> None:
     write_pairs(tmp_path / "films", tmp_path / "masks", "a")
     (tmp_path / "masks" / "a.png").write_bytes(as_png(np.zeros((50, 50), np.uint8)))
