@@ -25,7 +25,7 @@ from core.files import write_atomically
 from core.settings import Settings, load_settings
 from model.calibration import probabilities
 from model.metrics import evaluate
-from model.registry import verify, version_folder
+from model.registry import ANATOMY, verify, version_folder
 from model.tf_startup import start_tensorflow
 from training.data.loading import LoadedFolder, load_folder
 from training.data.recipes import DOMAIN_SHIFT, JITTER
@@ -45,17 +45,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no label smoothing": {"label_smoothing": 0.0},
     "no average of the weights": {"ema_momentum": 0.0},
     "second output: virus or bacteria": {"pathogen_weight": 0.3},
+    "192 px, framed by the lungs and pooled over them": {"architecture": "inception_v3_lungs", "small_px": 192},
 }
 
 Films = Callable[[bool], LoadedFolder]  # with black borders filled, or as they are
 
 
 def base(changes: dict[str, Any], epochs: int) -> TrainingConfig:
-    """Return a short training of the default network with `changes`."""
+    """Return a short training of the default network, or the one that `changes` name, with `changes`."""
     px = changes.get("small_px", 128)
     return default_config(
-        "inception_v3",
         **{
+            "architecture": "inception_v3",
             "head_epochs": 1,
             "small_epochs": epochs,
             "full_epochs": 0,
@@ -68,7 +69,11 @@ def base(changes: dict[str, Any], epochs: int) -> TrainingConfig:
 
 
 def score(predict: Callable[[Any], Any], loaded: LoadedFolder, config: TrainingConfig) -> dict[str, float]:
-    """Look at held-out patients as they are and as another hospital might have exported them."""
+    """Look at held-out patients as they are and as another hospital might have exported them.
+
+    Films are perturbed as a whole, also for networks that see them framed by their lungs, which are found in the
+    perturbed film.
+    """
     pictures, labels = loaded.pictures[loaded.held_out], loaded.labels[loaded.held_out]
     clean = predict(pictures)
     shifted, jittered = (
@@ -110,8 +115,10 @@ def table(rows: dict[str, dict[str, float]], command: str) -> str:
 def _trained(changes: dict[str, Any], options: argparse.Namespace, films: Films) -> dict[str, float]:
     import keras
 
+    from model.anatomy_files import shipped_finder
     from model.networks.build import build_network
     from model.networks.graphs import logit_function
+    from model.networks.layers import sees_lungs
     from training.commands.terminal import terminal_report
     from training.fitting.fit import fit, predict_logits
     from training.runs.run import training_data
@@ -120,17 +127,20 @@ def _trained(changes: dict[str, Any], options: argparse.Namespace, films: Films)
     loaded = films(config.fills_border)
     keras.backend.clear_session()
     keras.utils.set_random_seed(config.seed)
-    network = build_network("inception_v3", None, backbone_weights=options.backbone_weights, dropout=config.dropout)
+    network = build_network(
+        config.architecture, None, backbone_weights=options.backbone_weights, dropout=config.dropout
+    )
+    find = shipped_finder() if sees_lungs(network) else None
     with tempfile.TemporaryDirectory() as folder, tqdm(disable=None, leave=False) as bar:
         history = fit(
             network,
             config,
-            training_data(loaded),
+            training_data(loaded, find),
             Path(folder),
             terminal_report(bar),
         )
     forward = logit_function(network)
-    row = score(lambda pictures: predict_logits(forward, pictures, config.input_px), loaded, config)
+    row = score(lambda pictures: predict_logits(forward, pictures, config.input_px, find_anatomy=find), loaded, config)
     return row | {"minutes": sum(r["seconds"] for r in history) / 60}
 
 
@@ -138,20 +148,23 @@ def _looked_at(
     version: str, settings: Settings, films: Films, keep: Callable[[str, Callable[[], dict[str, float]]], None]
 ) -> None:
     """Score a version in several ways, with the patients held out that were held out from it."""
+    from model.anatomy_files import load_anatomy_finder
     from model.networks.build import build_network
     from model.networks.graphs import logit_function
     from model.networks.weights import read_weights
     from training.fitting.fit import predict_logits
 
-    card = verify(version_folder(settings, version))
+    folder = version_folder(settings, version)
+    card = verify(folder)
+    find = load_anatomy_finder(folder / ANATOMY, card.anatomy_sha256) if card.anatomy_sha256 else None
     network = build_network(card.architecture, None)
-    read_weights(network, version_folder(settings, version) / card.weights_file)
+    read_weights(network, folder / card.weights_file)
     forward = logit_function(network)
     config = default_config(card.architecture, seed=int(card.training["seed"]))
 
     def scored(px: int, mirror: bool = False, fills: bool = True) -> dict[str, float]:
         return score(
-            lambda some: predict_logits(forward, some, px, mirror=mirror),
+            lambda some: predict_logits(forward, some, px, mirror=mirror, find_anatomy=find),
             films(fills),
             replace(config, fills_border=fills),
         )

@@ -96,7 +96,8 @@ def add_commands(acts: Any) -> None:
     board.add_argument(
         "--backbone-weights",
         metavar="FILE",
-        help="initial weights of inception_v3 (default: the setting PNEUMOLENS_BACKBONE_WEIGHTS)",
+        help="initial weights of inception_v3 and inception_v3_lungs (default: the setting "
+        "PNEUMOLENS_BACKBONE_WEIGHTS)",
     )
     board.add_argument(
         "--runs", type=Path, metavar="DIR", help="folder of the runs (default: the data folder's runs/leaderboard)"
@@ -204,10 +205,10 @@ def _train(
     from training.runs.request import RunRequest, create_run
     from training.runs.run import execute
 
-    # The option names weights of inception_v3.
+    # The option names weights of InceptionV3.
     weights = starting_weights(options, settings, name) if find_architecture(name).is_transfer else "random"
-    # A file of weights belongs to the default network; the others can only be downloaded.
-    if name != "inception_v3" and weights not in ("random", "imagenet"):
+    # A file of weights belongs to networks with that backbone; the others can only be downloaded.
+    if name not in ("inception_v3", "inception_v3_lungs") and weights not in ("random", "imagenet"):
         weights = "imagenet"
     run_dir = runs / name.replace(":", ".")
     for start in dict.fromkeys((weights, "random")):

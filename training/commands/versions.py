@@ -35,6 +35,7 @@ def _architectures(options: argparse.Namespace, _settings: Settings) -> int:
             "name": network.name,
             "parameters": network.parameters,
             "input_px": network.input_px,
+            "framed_by_lungs": network.is_framed,
             "starts_from": "ImageNet" if network.is_transfer else "random",
             "summary": network.summary,
             "claim": network.claim,
@@ -52,7 +53,8 @@ def _architectures(options: argparse.Namespace, _settings: Settings) -> int:
         print(f"{'':<20} published: {row['claim']} ({row['source']})")
     print(
         "package.module:function  your own network: a function of the image side in pixels that returns a keras.Model "
-        "from (N, px, px, 1), 0–255, to one logit"
+        "from (N, px, px, 1), 0–255, to one logit; from (N, px, px, 2) it gets films framed by their lungs, and the "
+        "lungs as second channel"
     )
     return 0
 

@@ -16,6 +16,7 @@ SGD_FACTOR = 30.0
 # Layers after which fine-tuning may begin, from near the input to near the head.
 TRAIN_AFTER: dict[str, tuple[str, ...]] = {
     "inception_v3": tuple(f"mixed{i}" for i in range(1, 8)),
+    "inception_v3_lungs": tuple(f"mixed{i}" for i in range(1, 8)),
     "vgg16": tuple(f"block{i}_pool" for i in range(1, 5)),
     "resnet50": ("conv2_block3_out", "conv3_block4_out", "conv4_block3_out", "conv4_block6_out"),
     "densenet121": ("pool1", "pool2_pool", "pool3_pool", "pool4_pool"),
@@ -106,12 +107,15 @@ def space_for(architecture: str, has_weights: bool = True) -> tuple[Dimension, .
             1e-1,
             log=True,
         ),
-        # Without "domain_shift": the held-out copies of the objective are drawn from it. Strength 0 is "plain".
+        # Without "domain_shift" and "another_unit": the objective's held-out copies are drawn from them. Strength 0 is
+        # "plain".
         Dimension(
             "augmentation",
             "data augmentation recipe",
             usual.augmentation,
-            choices=_with(usual.augmentation, ("strong", "finetune", "jitter", "keras_notebook")),
+            choices=("lungs", "lungs_finetune", "strong", "finetune", "jitter")
+            if network.is_framed
+            else _with(usual.augmentation, ("strong", "finetune", "jitter", "keras_notebook")),
         ),
         Dimension(
             "augmentation_strength", "0 for none, 1 for the recipe itself", usual.augmentation_strength, 0.0, 1.5

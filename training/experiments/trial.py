@@ -18,10 +18,12 @@ import tensorflow as tf
 from core.errors import ClassifierError
 from core.files import make_folder
 from core.progress import Report
+from model.anatomy_files import shipped_finder
 from model.metrics import auroc
 from model.networks.graphs import logit_function
+from model.networks.layers import sees_lungs
 from training.data.data_request import DataRequest
-from training.data.recipes import DOMAIN_SHIFT
+from training.data.recipes import ANOTHER_UNIT, DOMAIN_SHIFT
 from training.data.sample import digest
 from training.experiments.study_values import Objective, Outcome, TrialFailed
 from training.fitting.calibrate import calibrate, class_balance, perturbed
@@ -35,7 +37,11 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TuningData:
-    """Both sides of the split, and the held-out pictures' shifted copies, uint8 (copies · n, px, px), copy by copy."""
+    """Both sides of the split, and the held-out pictures' shifted copies, uint8 (copies · n, px, px), copy by copy.
+
+    Of a network that sees films framed by their lungs, pictures are as in `TrainingData`, and copies are framed, uint8
+    (copies · n, px, px, 2).
+    """
 
     fitting: TrainingData
     shifted: npt.NDArray[np.uint8]
@@ -58,12 +64,19 @@ def load_data(data: Path | DataRequest, config: TrainingConfig, report: Report) 
     ------
     DatasetError
         If the dataset cannot be used.
+    ClassifierError
+        If the network cannot be built, or the anatomy network that finds the lungs for it is missing.
     """
+    # Before the radiographs are read: only the network itself tells whether one's own sees the lungs.
+    is_framed = sees_lungs(build_initial_network("random", config))
+    keras.backend.clear_session()
+    find_anatomy = shipped_finder() if is_framed else None
     loaded = load(data, config, report)
-    fitting = training_data(loaded)
+    fitting = training_data(loaded, find_anatomy, report)
+    shift = as_served(ANOTHER_UNIT if is_framed else DOMAIN_SHIFT, config)
     return TuningData(
         fitting,
-        perturbed(fitting.val_pictures, as_served(DOMAIN_SHIFT, config), config.copies[0], config.seed),
+        perturbed(fitting.val_pictures, shift, config.copies[0], config.seed, fitting.val_labels),
         {"data": digest(loaded.samples), "held_out": digest(loaded.side(True))},
     )
 
@@ -78,7 +91,7 @@ def measured(labels: Array, clean: Array, shifted: Array) -> Outcome:
     clean
         (n,), logits without perturbation.
     shifted
-        (copies, n), logits under `DOMAIN_SHIFT`.
+        (copies, n), logits under `DOMAIN_SHIFT`, or `ANOTHER_UNIT` of films framed by their lungs.
     """
     calibration = calibrate(labels, clean, shifted)
     sign, weight = np.where(labels == 1, -1.0, 1.0), class_balance(labels)

@@ -9,10 +9,10 @@
 
 What is minimised is a log loss on held-out patients, never on the test part: temperature and bias are fitted as for a
 version's card, each class counts the same, and the pictures as they are count as much as copies of them changed by
-the recipe `domain_shift`. AUROC does not separate settings here: nearly every one reaches 0.99. The log loss keeps
-falling after the ranking is right, the temperature removes any reward for scaling the logits, and the shifted copies
-measure whether probabilities hold on another hospital's exports. The two fitted numbers see the radiographs that are
-scored, which favours every trial alike.
+the recipe `domain_shift`, or `another_unit` where films are framed by their lungs. AUROC does not separate settings
+here: nearly every one reaches 0.99. The log loss keeps falling after the ranking is right, the temperature removes
+any reward for scaling the logits, and the shifted copies measure whether probabilities hold on another hospital's
+exports. The two fitted numbers see the radiographs that are scored, which favours every trial alike.
 
 Pruning looks at 1 − AUROC after each epoch, which no label smoothing or class weight bends, against the median of
 earlier trials at the same epoch.

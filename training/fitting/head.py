@@ -205,6 +205,7 @@ def _features(
                     stage.input_px,
                     config.batch_size,
                     config.seed * 1000 + copy,
+                    data.train_looks if len(data.train_looks) else None,
                 )
             )
         else:

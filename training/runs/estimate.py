@@ -18,6 +18,7 @@ from pathlib import Path
 from core.files import make_folder, write_atomically
 from core.settings import Settings
 from model.card import ModelCard
+from model.networks.architectures import find_architecture
 from training.fitting.config import TrainingConfig
 from training.fitting.population import population_pictures
 from training.runs import candidate, processes
@@ -27,6 +28,8 @@ RESULT = "speed.json"
 # Seconds beside the network's own: start of TensorFlow, and audit and decoding of one file on one core.
 _START = 25.0
 _PER_FILE = 0.012
+# Finding the lungs of one radiograph, on one core.
+_PER_LUNGS = 0.02
 _START_COMPARING = 15.0
 
 
@@ -56,7 +59,7 @@ def fit_seconds(config: TrainingConfig, pneumonia: int, normal: int, speed: Spee
     Returns
     -------
     float
-        Seconds of reading, fitting, validation, calibration and fitting the gate.
+        Seconds of reading, finding lungs, fitting, validation, calibration and fitting the gate.
     """
     held_out = config.validation_fraction * (pneumonia + normal)
     train = [(1 - config.validation_fraction) * n for n in (pneumonia, normal)]
@@ -79,7 +82,14 @@ def fit_seconds(config: TrainingConfig, pneumonia: int, normal: int, speed: Spee
     calibration = mirrored * forward(held_out * (1 + sum(config.copies)), config.input_px)
     looks = forward(population_pictures(round(sum(train)), round(held_out)), config.input_px)
     looks *= config.learns_population
-    return _START + 2 * _PER_FILE * (pneumonia + normal) + fitting + calibration + looks
+    lungs = 0.0
+    if find_architecture(config.architecture).is_framed:
+        # Of each radiograph once, of held-out ones for calibration and for the groups as well.
+        pictures = pneumonia + normal + 2 * held_out
+        if config.learns_population:
+            pictures += population_pictures(round(sum(train)), round(held_out))
+        lungs = _PER_LUNGS * pictures
+    return _START + 2 * _PER_FILE * (pneumonia + normal) + fitting + calibration + looks + lungs
 
 
 def _rate(train_after: str, speed: Speed) -> float:

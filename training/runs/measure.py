@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from model.networks.architectures import find_architecture
 from model.networks.graphs import logit_function
+from model.networks.layers import sees_lungs
 from training.fitting.config import default_config
 from training.fitting.initial_weights import build_initial_network
 from training.fitting.trainer import Trainer
@@ -26,11 +27,12 @@ def measure(architecture: str) -> Speed:
     network = build_initial_network("random", config)
     stage = config.stages[-1]
     rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (config.batch_size, stage.input_px, stage.input_px), np.uint8)
+    channels = (2,) if sees_lungs(network) else ()
+    pictures = rng.integers(0, 256, (config.batch_size, stage.input_px, stage.input_px, *channels), np.uint8)
     forward = logit_function(network)
     trainer = Trainer(network, config, (1.0, 1.0))
     trainer.enter(stage)
-    batch = tf.constant(pictures[..., None], tf.float32)
+    batch = tf.constant(pictures if channels else pictures[..., None], tf.float32)
     labels = tf.constant(np.column_stack((np.arange(len(pictures)) % 2, np.full(len(pictures), -1))), tf.float32)
 
     def rate(act: Callable[[], object]) -> float:

@@ -23,8 +23,9 @@ _SMALL_FILES = 64e6
 # TensorFlow with its libraries; the network with gradients, average and moments; the activations of a batch. Measured
 # for InceptionV3 with 32 pictures of 299 px: 3.5 GB in total.
 _TENSORFLOW_BYTES, _PARAMETER_BYTES, _PIXEL_BYTES = 0.9e9, 20, 760
-# Both parts of the split are copies of the decoded pictures.
-_PICTURE_COPIES = 2
+# Both parts of the split are copies of the decoded pictures; of films framed by their lungs these copies, and what they
+# are divided from, have three channels.
+_PICTURE_COPIES, _FRAMED_COPIES = 2, 7
 
 
 def disk_needed(config: TrainingConfig, n: int) -> tuple[float, float]:
@@ -60,7 +61,7 @@ def memory_needed(config: TrainingConfig, n: int) -> float:
         _TENSORFLOW_BYTES
         + _PARAMETER_BYTES * parameters
         + per_pixel * config.batch_size * px**2
-        + _PICTURE_COPIES * n * config.detail_px**2
+        + (_FRAMED_COPIES if _may_be_framed(config) else _PICTURE_COPIES) * n * config.detail_px**2
     )
 
 
@@ -98,6 +99,12 @@ def check_resources(run_dir: Path, config: TrainingConfig, request: RunRequest) 
 def _parameters(config: TrainingConfig) -> int:
     known = ARCHITECTURES.get(config.architecture)
     return known.parameters if known is not None else _LARGEST
+
+
+def _may_be_framed(config: TrainingConfig) -> bool:
+    """Whether films are framed by their lungs, or may be: of a function of one's own only its network tells."""
+    known = ARCHITECTURES.get(config.architecture)
+    return known is None or known.is_framed
 
 
 def _nearest(folder: Path) -> Path:

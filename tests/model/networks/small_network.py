@@ -35,7 +35,7 @@ def lung_network(input_px: int = PX) -> keras.Model:
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescaling")(film)
     for name, channels in (("early", 6), ("middle", 8), ("last", 12)):
         x = keras.layers.Conv2D(channels, 3, strides=2, padding="same", activation="relu", name=name)(x)
-    share = keras.layers.AveragePooling2D(8, name="lungs_by_cell")(lungs)
+    share = keras.layers.AveragePooling2D(8, padding="same", name="lungs_by_cell")(lungs)
     x = OverLungs(name="evidence")([x, share])
     x = keras.layers.GlobalAveragePooling2D(name=POOL_LAYER)(x)
     return keras.Model(inputs, keras.layers.Dense(1, dtype="float32", name="logit")(x))

@@ -132,6 +132,7 @@ def test_architectures_are_listed_without_building_them(tmp_path: Path) -> None:
     assert "cnn_77k                   77,633 parameters  150 px" in listed.stdout
     rows = json.loads((tmp_path / "networks.json").read_text())
     assert [row["name"] for row in rows] == list(ARCHITECTURES) and all(row["parameters"] > 70_000 for row in rows)
+    assert [row["name"] for row in rows if row["framed_by_lungs"]] == ["inception_v3_lungs"]
 
 
 @pytest.fixture

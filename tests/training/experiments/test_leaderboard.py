@@ -7,15 +7,18 @@ import numpy as np
 import pytest
 
 from core.settings import Settings
+from model.anatomy import Anatomy
 from model.card import Measure, ModelCard
 from model.engine import Classifier
 from model.registry import add_version
+from tests.fake_classifier import framed_classifier, usual_lungs
 from tests.pages.performance.test_performance import a_card
 from tests.phantoms import write_dataset
 from training.__main__ import main
 from training.data.loading import load_folder
 from training.experiments.leaderboard import (
     PUBLISHED,
+    TIMED,
     Row,
     board_from_json,
     board_to_json,
@@ -129,6 +132,26 @@ def test_a_version_with_other_patients_held_out_is_not_used_again() -> None:
     assert same_patients(known, "d", 1, 0.1, "held out") and not same_patients(known, "d", 1, 0.1, "others")
     by_file = dataclasses.replace(card, data={**card.data, "unknown_patients": 3})
     assert not same_patients(by_file, "d", 1, 0.1, "held out")
+
+
+def test_a_version_that_sees_the_lungs_is_measured_with_finding_them(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "films", 4)
+    loaded = load_folder(tmp_path / "films", 80, 0.5, 1)
+    card = dataclasses.replace(
+        a_card(),
+        training={"seed": 5},
+        history=(),
+        preprocessing={"input_px": 80, "detail_px": 80, "frame": "lungs"},
+    )
+    asked: list[int] = []
+
+    def find(square: np.ndarray) -> Anatomy:
+        asked.append(int(square.mean()))
+        return Anatomy(usual_lungs(), np.eye(8, dtype=np.float32)[0], 0.01)
+
+    row = measure(framed_classifier(find, card), loaded)
+    assert row.train_n == len(loaded.side(False)) and row.ms_per_radiograph > 0
+    assert len(asked) >= row.train_n + TIMED
 
 
 def test_row_is_measured_at_the_operating_point_on_training_radiographs(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from core.errors import AppError, DatasetError
 from core.progress import Progress, Report, ignore
 from core.settings import Settings
 from model.networks.architectures import ARCHITECTURES
+from tests.lungs import find_drawn
 from tests.phantoms import as_jpeg, chest, write_dataset
 from training.commands import tune as commands
 from training.data.recipes import FORMER_NAMES, RECIPES
@@ -29,6 +30,7 @@ from training.fitting.progress import EpochEnd
 
 optuna = pytest.importorskip("optuna")
 tune = pytest.importorskip("training.experiments.tune")
+LUNGS = "tests.model.networks.small_network:lung_network"
 FAILED, PRUNED = optuna.trial.TrialState.FAIL, optuna.trial.TrialState.PRUNED
 
 
@@ -443,6 +445,29 @@ def test_training_is_pruned_and_leaves_nothing_behind(films: Path, tmp_path: Pat
     with pytest.raises(TrialFailed, match="loss became"):
         objective(recipe(plan, plan.defaults | {"learning_rate": 9.9, "optimizer": "sgd"}), _overflow)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_sees_the_lungs_is_tuned_on_films_framed_by_them(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorflow")
+    from training.experiments import trial
+
+    monkeypatch.setattr(trial, "shipped_finder", lambda: find_drawn)
+    plan = Plan(LUNGS, "random", space_for(LUNGS), (("detail_px", 64),), epochs=1, input_px=40, validation_fraction=0.3)
+    config = recipe(plan, plan.defaults)
+    data = trial.load_data(films, config, ignore)
+    n = len(data.fitting.val_labels)
+    assert data.fitting.val_pictures.shape == (n, 64, 64, 3) and data.shifted.shape == (3 * n, 64, 64, 2)
+    outcome = trial.training_objective(data, "random", tmp_path / "s.trial")(config, ignore)
+    assert np.isfinite([outcome.loss, outcome.loss_shifted]).all() and 0 <= outcome.auroc <= 1
+
+
+def test_the_space_of_the_network_that_sees_the_lungs_has_their_recipes() -> None:
+    space = {one.name: one for one in space_for("inception_v3_lungs")}
+    assert space["augmentation"].default == "lungs" and "lungs_finetune" in space["augmentation"].choices
+    assert "mixed5" in space["train_after"].choices and space["train_after"].default == "mixed3"
+    assert not {"domain_shift", "another_unit"} & set(space["augmentation"].choices), "the objective is drawn from them"
 
 
 def _overflow(_: Progress) -> None:

@@ -21,6 +21,7 @@ from training.runs.estimate import (
     stop_measuring,
 )
 
+LUNGS = "tests.model.networks.small_network:lung_network"
 SPEED = Speed("inception_v3", 299, fitting=5.0, forward=12.0, processors=os.cpu_count() or 1)
 
 
@@ -49,6 +50,24 @@ def test_presets_take_longer_the_more_thorough_and_faster_machines_less() -> Non
     assert fit_seconds(mirrored, 3883, 1349, SPEED) > standard
     unknowing = dataclasses.replace(default_config("inception_v3"), learns_population=False)
     assert standard - fit_seconds(unknowing, 3883, 1349, SPEED) > 1000 / SPEED.forward
+
+
+def test_finding_the_lungs_takes_time_in_proportion_to_the_films() -> None:
+    framed, whole = (
+        fit_seconds(default_config(name, learns_population=False), 3883, 1349, SPEED)
+        for name in ("inception_v3_lungs", "inception_v3")
+    )
+    # Each of 5,232 films once, the 12 % that are held out three times.
+    assert framed - whole == pytest.approx(0.02 * 5232 * 1.24)
+
+
+def test_the_speed_of_a_network_that_sees_the_lungs_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("keras")
+    from training.runs import measure
+
+    monkeypatch.setattr(measure, "default_config", lambda *_, **__: default_config(LUNGS, input_px=48, batch_size=4))
+    found = measure.measure(LUNGS)
+    assert found.input_px == 48 and found.fitting > 0 and found.forward > 0
 
 
 def test_a_measurement_is_kept_and_not_believed_on_another_machine(

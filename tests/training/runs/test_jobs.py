@@ -277,6 +277,8 @@ def test_memory_and_disk_that_a_run_needs() -> None:
     assert needs("inception_v3", 0, batch_size=8)[0] < 0.6 * memory
     assert needs("cnn_2_1", 0)[1] < 0.1e9
     assert needs("my.networks:large", 0)[1] >= disk, "what is not known is taken for large"
+    framed = [needs(name, 5000)[0] - needs(name, 0)[0] for name in ("inception_v3_lungs", "my.networks:large")]
+    assert framed == pytest.approx([7 * 5000 * 224**2] * 2), "films framed by their lungs have three channels"
 
 
 def test_parameters_of_the_estimate_are_nearly_all_of_a_network() -> None:
