@@ -19,14 +19,8 @@ from model.assessment import InputIssue
 from model.engine import Classifier, Float, Pictures
 from model.frame_map import frame_of
 from model.framing import Frame, framed, pair_with, pooled_lungs
-from model.gate import (
-    check_anatomy,
-    check_group,
-    check_population,
-    inverted_issue,
-    rotated_issue,
-    training_ages,
-)
+from model.gate import check_population, inverted_issue, rotated_issue, training_ages
+from model.gate_by_lungs import check_anatomy, check_group
 from model.measured_groups import GroupStanding, group_standing
 from model.networks.architectures import POSES
 from model.population import Judgement

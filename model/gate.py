@@ -1,10 +1,8 @@
 """Input gate: whether a file shows a frontal radiograph of a chest that can be assessed.
 
-Checked in turn: the header, the grey values (`model.gate_measures`), and what the networks say. Versions that frame a
-film by its lungs refuse what has no two lungs (`model.anatomy`), and call a film outside the training population where
-its group was not measured, or measured badly (`model.measured_groups`). Earlier ones go by the distance from the
-training population (`model.population`). The answers are issues, blocking or not; each message states what was found
-and what to do.
+Checked in turn: the header, the grey values (`model.gate_measures`), and what a network says: the lungs, where a
+version frames films by them (`model.gate_by_lungs`), else the distance from the training population
+(`model.population`). The answers are issues, blocking or not; each message states what was found and what to do.
 """
 
 from __future__ import annotations
@@ -13,12 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from core.formatting import format_age, format_percentage
-from imaging.film import FOR_PROCESSING, FilmHeader, Radiograph
-from model.anatomy import Anatomy
+from imaging.film import FOR_PROCESSING, Radiograph
 from model.assessment import InputIssue
 from model.card import ModelCard
 from model.gate_measures import GreyMeasures, measure_greys, subsample
-from model.measured_groups import GroupStanding, group_words, is_good
 from model.population import Judgement
 
 SMALLEST_PX = 200
@@ -31,7 +27,7 @@ SMALLEST_FIELD = 0.15
 # An arrow or a line of coloured text covers the first share; above the second the image is no annotated radiograph.
 ANNOTATED_SHARE, COLOUR_SHARE = 0.002, 0.35
 ADULT = 18.0
-_OUTSIDE = "OUTSIDE_POPULATION"
+OUTSIDE = "OUTSIDE_POPULATION"
 _EXPORT = "Export the radiograph itself from the viewer, without anything around it, and upload that file."
 
 
@@ -106,106 +102,41 @@ def check_population(judgement: Judgement, ages: TrainingAges | None = GUANGZHOU
     if judgement.population.is_outside:
         issues.append(
             InputIssue(
-                _OUTSIDE,
+                OUTSIDE,
                 False,
-                _unlike(ages),
+                unlike_words(ages),
             )
         )
     if judgement.is_cropped:
-        issues.append(
-            InputIssue(
-                "CROPPED",
-                False,
-                "Part of the chest appears to be cut off. Only the visible part was assessed. Upload the whole "
-                "radiograph with both lungs, from the apices to the diaphragm.",
-            )
-        )
+        issues.append(cropped_issue())
     return tuple(issues)
 
 
-def check_anatomy(anatomy: Anatomy) -> tuple[InputIssue, ...]:
-    """Check the lungs that were found in an upright radiograph; return the issues, blocking ones first.
-
-    Parameters
-    ----------
-    anatomy
-        Of the radiograph.
-    """
-    if not anatomy.is_found:
-        return (
-            InputIssue(
-                "NOT_A_CHEST_RADIOGRAPH",
-                True,
-                "Two lungs side by side were not found in this image, and it was not assessed. Upload a single frontal "
-                "chest radiograph (PA or AP), not a lateral view, another body part, a photograph or a collage.",
-            ),
-        )
-    if anatomy.is_doubtful:
-        return (
-            InputIssue(
-                "LUNGS_UNCERTAIN",
-                False,
-                "The outlines of the lungs were found with doubt, as in a lateral view or where disease hides them, so "
-                "the whole thorax was assessed instead of the lungs alone. Check the view, and that the evidence is in "
-                "the lungs, before you use the finding.",
-            ),
-        )
-    return ()
+def cropped_issue() -> InputIssue:
+    """Return the warning for a radiograph of which a lung is cut off."""
+    return InputIssue(
+        "CROPPED",
+        False,
+        "Part of the chest appears to be cut off. Only the visible part was assessed. Upload the whole radiograph with "
+        "both lungs, from the apices to the diaphragm.",
+    )
 
 
-def check_group(
-    standing: GroupStanding, judgement: Judgement | None, header: FilmHeader | None, ages: TrainingAges | None
-) -> tuple[InputIssue, ...]:
-    """Check whether a version may give a finding for the group of a radiograph.
-
-    Where its performance on the group was measured, that decides. Elsewhere an age outside those of the training data
-    is outside the training population, and so is a radiograph that is far from it.
-
-    Parameters
-    ----------
-    standing
-        What the card measured on the group.
-    judgement
-        Distance from the training population; None where it is not known.
-    header
-        Of the radiograph; None without one.
-    ages
-        As in `check`.
-    """
-    if standing.is_inside:
-        return ()
-    if standing.is_inside is False:
-        bad = next(one for one in standing.groups if not is_good(one))
-        words = group_words(bad)
-        return (
-            InputIssue(
-                _OUTSIDE,
-                False,
-                f"The classifier performs poorly on radiographs of this group. {words[0].upper()}{words[1:]}. Read the "
-                "radiograph without it.",
-            ),
-        )
-    age = header.age_years if header else None
-    if age is not None and ages is not None and not ages.youngest <= age < ages.oldest + 1:
-        return (
-            InputIssue(
-                _OUTSIDE,
-                False,
-                f"The patient is {format_age(age)} old according to the header. The classifier was not measured on "
-                f"enough patients of this age, and the training population is aged {_span(ages)}. Read the radiograph "
-                "without it.",
-            ),
-        )
-    if judgement is not None and judgement.population.is_outside:
-        return (InputIssue(_OUTSIDE, False, _unlike(ages, calls_adults=False)),)
-    return ()
-
-
-def _span(ages: TrainingAges) -> str:
+def span_words(ages: TrainingAges) -> str:
+    """Return the ages of a training population in words."""
     return "1–5 years" if ages == GUANGZHOU else f"{ages.youngest:g}–{ages.oldest:g} years"
 
 
-def _unlike(ages: TrainingAges | None, *, calls_adults: bool = True) -> str:
+def unlike_words(ages: TrainingAges | None, *, calls_adults: bool = True) -> str:
+    """Return what is said of a radiograph far from the training population.
+
+    Parameters
+    ----------
+    ages
+        As in `check`.
+    calls_adults
+        Whether a version whose data its card does not describe was measured to call most adults pneumonia.
+    """
     if ages == GUANGZHOU and calls_adults:
         return (
             f"This radiograph is unlike the training population, {GUANGZHOU.words}. It may show an adult, an older "
@@ -246,7 +177,7 @@ def rotated_issue(turn: int) -> InputIssue:
 
 def sort_issues(issues: Iterable[InputIssue]) -> tuple[InputIssue, ...]:
     """Sort issues for the reader: blocking ones, then the training population, then the others."""
-    return tuple(sorted(issues, key=lambda issue: (not issue.blocking, issue.code != _OUTSIDE)))
+    return tuple(sorted(issues, key=lambda issue: (not issue.blocking, issue.code != OUTSIDE)))
 
 
 def merge_issues(checked: Iterable[InputIssue], looks: Iterable[InputIssue]) -> tuple[InputIssue, ...]:
@@ -266,8 +197,8 @@ def merge_issues(checked: Iterable[InputIssue], looks: Iterable[InputIssue]) -> 
         As `sort_issues` sorts them.
     """
     checked = tuple(checked)
-    is_outside = any(issue.code == _OUTSIDE for issue in checked)
-    return sort_issues((*(issue for issue in looks if not (is_outside and issue.code == _OUTSIDE)), *checked))
+    is_outside = any(issue.code == OUTSIDE for issue in checked)
+    return sort_issues((*(issue for issue in looks if not (is_outside and issue.code == OUTSIDE)), *checked))
 
 
 def _size(radiograph: Radiograph) -> Iterable[InputIssue]:
@@ -349,7 +280,7 @@ def _age(radiograph: Radiograph, ages: TrainingAges | None) -> Iterable[InputIss
             else "There were no adults in the training data."
         )
         yield InputIssue(
-            _OUTSIDE,
+            OUTSIDE,
             False,
             f"The patient is an adult according to the age in the header. {why} Read the radiograph without it.",
         )
@@ -358,5 +289,5 @@ def _age(radiograph: Radiograph, ages: TrainingAges | None) -> Iterable[InputIss
             "AGE_OUTSIDE",
             False,
             f"The patient is {format_age(age)} old according to the header. The training population is aged "
-            f"{_span(ages)}; the probability is unreliable for this patient.",
+            f"{span_words(ages)}; the probability is unreliable for this patient.",
         )

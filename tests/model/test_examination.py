@@ -136,6 +136,15 @@ def test_lungs_in_doubt_are_said_and_the_whole_thorax_is_read() -> None:
     assert not answer.heatmap.values[:40, :40].any()
 
 
+@pytest.mark.parametrize(("shift", "cropped"), [(0.0, False), (-0.12, False), (-0.24, True)])
+def test_a_lung_that_is_cut_off_by_an_edge_is_said(shift: float, cropped: bool) -> None:
+    lungs = np.roll(usual_lungs(), round(shift * ANATOMY_PX), axis=1)
+    lungs[:, ANATOMY_PX // 2 :][:, ANATOMY_PX // 4 :] = 0  # what would come in again below
+    upright = Anatomy(lungs, np.eye(8, dtype=np.float32)[0], 0.01)
+    answer = assess(as_png(marked()), framed_classifier(lambda _: upright))
+    assert ("CROPPED" in codes(answer)) is cropped and answer.prediction is not None
+
+
 class Far:
     """A training population that everything is far from."""
 
