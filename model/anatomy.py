@@ -77,7 +77,7 @@ class Anatomy:
     @property
     def doubts(self) -> tuple[str, ...]:
         """What makes the outlines doubtful, in words for a developer; empty where nothing does."""
-        return _faults(self, _USUAL)
+        return _faults(self, USUAL)
 
     def outline(self, rows: int, columns: int) -> Mask:
         """Return both lungs on a grid over the radiograph, bool (rows, columns)."""
@@ -109,7 +109,7 @@ AnatomyFinder = Callable[[Pictures], tuple[Anatomy, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Limits:
+class Limits:
     """What is asked of two lungs; lengths and areas are shares of the picture's side and area."""
 
     no_chest: float
@@ -125,11 +125,11 @@ class _Limits:
 
 # Chosen on held-out Kermany patients, NIH films, drawn pictures of other things and turned copies. A lung that is white
 # with disease is still a lung, so little is asked before a film is refused, and much before its outlines are trusted.
-_POSSIBLE = _Limits(0.5, 0.015, 0.75, 0.15, 0.1, 0.15, 0.35, 0.7, 0.1)
-_USUAL = _Limits(0.2, 0.05, 0.7, 0.25, 0.5, 0.22, 0.2, 0.9, 0.008)
+_POSSIBLE = Limits(0.5, 0.015, 0.75, 0.15, 0.1, 0.15, 0.35, 0.7, 0.1)
+USUAL = Limits(0.2, 0.05, 0.7, 0.25, 0.5, 0.22, 0.2, 0.9, 0.008)
 
 
-def _faults(anatomy: Anatomy, limits: _Limits) -> tuple[str, ...]:
+def _faults(anatomy: Anatomy, limits: Limits) -> tuple[str, ...]:
     """Return what two lungs lack; empty where they are as asked."""
     if min(anatomy.areas) < limits.least_area:
         return (f"a lung covers {min(anatomy.areas):.3f} of the picture",)

@@ -31,9 +31,9 @@ MARGIN = 0.09
 # Chest wall that is shown beyond the hull of the lungs, as a share of the frame's side.
 WALL = 0.035
 # Share of the lungs' pixels beyond either edge that the frame does not follow: the tip of an outline strays.
-_STRAY = 0.01
+STRAY = 0.01
 # The usual slope of the line between the middles of the lungs, and the largest tilt that is removed, in radians.
-_USUAL_SLOPE, _MOST_TILT = 0.0, math.radians(25)
+_USUAL_SLOPE, MOST_TILT = 0.0, math.radians(25)
 # Grey values inside the hull are brought to this mean and standard deviation; beside it there is one grey value.
 MEAN, SPREAD, BESIDE = 128.0, 52.0, 128
 
@@ -100,7 +100,7 @@ def find_frame(lungs: Grey) -> Frame:
     x, y = (columns + 0.5) / px, (rows + 0.5) / px
     cos, sin = math.cos(tilt), math.sin(tilt)
     along, down = cos * x + sin * y, cos * y - sin * x
-    (left, right), (top, bottom) = (np.quantile(values, (_STRAY, 1 - _STRAY)) for values in (along, down))
+    (left, right), (top, bottom) = (np.quantile(values, (STRAY, 1 - STRAY)) for values in (along, down))
     middle, level = (left + right) / 2, (top + bottom) / 2
     return Frame(
         float(cos * middle - sin * level),
@@ -122,7 +122,7 @@ def _tilt(lungs: Grey) -> float:
     (x0, y0), (x1, y1) = middles
     if x1 <= x0:
         return 0.0
-    return float(np.clip(math.atan2(y1 - y0, x1 - x0) - _USUAL_SLOPE, -_MOST_TILT, _MOST_TILT))
+    return float(np.clip(math.atan2(y1 - y0, x1 - x0) - _USUAL_SLOPE, -MOST_TILT, MOST_TILT))
 
 
 def pair_of(square: Grey, anatomy: Anatomy) -> Grey:

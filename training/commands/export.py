@@ -14,7 +14,8 @@ from training.commands.arguments import add_command
 
 _NOTE = f"""\
 The logits of drawn pictures are compared with the version's own in the runtime of the format; nothing is written unless
-they agree within {TOLERANCE:g}. {SIDECAR} in the folder says how a file becomes the input, and the logit a probability.
+they agree within {TOLERANCE:g}. Of a version that frames films by their lungs the anatomy network is exported and
+compared too. {SIDECAR} in the folder says how a file becomes the input, and the logit a probability.
 onnx and openvino take packages of their own: pip install "pneumolens[export]"."""
 
 
@@ -47,6 +48,11 @@ def _export(options: argparse.Namespace, settings: Settings) -> int:
         printable(
             f"{folder.name} as {options.format} in {made.folder}: logits of {made.films} drawn pictures differ by "
             f"{made.largest_difference:.1e} at most (limit {TOLERANCE:g})"
+            + (
+                f", lungs and poses by {made.largest_anatomy_difference:.1e}"
+                if made.largest_anatomy_difference is not None
+                else ""
+            )
         )
     )
     return 0
