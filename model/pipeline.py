@@ -113,8 +113,8 @@ def _lungs_beside(examined: Examined, classifier: Classifier) -> Anatomy | None:
     return classifier.find_lungs(squash(examined.radiograph)[None])[0]
 
 
-def evidence_of(examined: Examined, classifier: Classifier) -> Heatmap:
-    """Return the evidence map of an examined radiograph, on the radiograph's own grid.
+def evidence_of(examined: Examined, classifier: Classifier, shape: tuple[int, int] | None = None) -> Heatmap:
+    """Return the evidence map of an examined radiograph.
 
     Parameters
     ----------
@@ -122,9 +122,11 @@ def evidence_of(examined: Examined, classifier: Classifier) -> Heatmap:
         The radiograph with the output of the network.
     classifier
         The version that examined it.
+    shape
+        (H, W) of the map; None for that of the radiograph.
     """
     (_, features, weights), film = examined.explained, examined.radiograph
-    shape = (film.height, film.width)
+    shape = shape or (film.height, film.width)
     if examined.frame is None or examined.lungs is None:
         return grad_cam(features, weights, shape, layer=classifier.layer)
     return framed_map(

@@ -14,14 +14,15 @@ from model.anatomy import Anatomy
 from model.assessment import Assessment, Population
 from model.card import GroupResult, Measure
 from model.engine import Classifier, ForwardPass
+from model.examination import examine
 from model.measured_groups import AGE
 from model.networks.architectures import ANATOMY_PX, POSES
-from model.pipeline import assess
+from model.pipeline import assess, evidence_of
 from model.population import Judgement, Limits
 from model.stability import measure_stability
 from tests.assessments import VALIDATION
 from tests.dicoms import phantom_dicom, stored_values
-from tests.fake_classifier import PX, fake_card, framed_classifier, usual_lungs
+from tests.fake_classifier import PX, fake_card, framed_classifier, usual_anatomy, usual_lungs
 from tests.phantoms import as_png, chest
 
 Grey = npt.NDArray[np.uint8]
@@ -62,6 +63,16 @@ def test_an_upright_film_is_assessed_over_its_lungs() -> None:
     inside = anatomy.outline(400, 400)
     assert heatmap.values[inside].sum() > 0.9 * heatmap.values.sum()
     assert not heatmap.values[:40, :40].any(), "the white corner is no evidence"
+
+
+def test_the_map_may_be_drawn_at_another_size() -> None:
+    classifier = framed_classifier(by_corner)
+    examined = examine(Radiograph(marked(), "0" * 64, "PNG"), classifier)
+    whole, small = evidence_of(examined, classifier), evidence_of(examined, classifier, (60, 80))
+    assert whole.values.shape == (400, 400) and small.values.shape == (60, 80) and small.cells is not None
+    assert np.array_equal(small.cells, np.asarray(whole.cells))
+    inside = usual_anatomy(marked()[None])[0].outline(60, 80)
+    assert small.values[inside].sum() > 0.85 * small.values.sum()
 
 
 def test_an_inverted_film_is_corrected_and_says_so() -> None:

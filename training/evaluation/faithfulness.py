@@ -22,6 +22,7 @@ from model.calibration import probabilities
 from model.card import Measure
 from model.engine import Classifier
 from model.explanation import grad_cam
+from model.frame_map import cell_grid
 from model.intervals import mean_interval
 from training.data.sample import Sample
 from training.evaluation.evaluate import Failures, decoded, plain
@@ -175,7 +176,7 @@ def choose_films(
             "expected radiographs that the classifier calls pneumonia. Received: none",
             advice="Name a folder whose PNEUMONIA radiographs this classifier recognises.",
         )
-    none = np.zeros((0, classifier.input_px, classifier.input_px), np.uint8)
+    none = np.zeros((0, *found[True][0].shape), np.uint8)
     return Films(np.stack(found[True]), np.stack(found[False]) if found[False] else none, without_map), failures
 
 
@@ -187,7 +188,7 @@ def evidence_maps(classifier: Classifier, pictures: Picture) -> Map:
     classifier
         The classifier.
     pictures
-        (n, px, px), uint8.
+        (n, px, px), uint8; (n, px, px, 2) of films framed by their lungs, whose map is that of the frame.
 
     Returns
     -------
@@ -197,8 +198,14 @@ def evidence_maps(classifier: Classifier, pictures: Picture) -> Map:
     maps = []
     for start in range(0, len(pictures), _BATCH):
         _, features, weights = classifier.explain(pictures[start : start + _BATCH])
+        first, last = 0, MAP_PX
+        if pictures.ndim == 4:
+            edge, width = cell_grid(features.shape[1], classifier.input_px)
+            scale = MAP_PX / classifier.input_px
+            first, last = round(edge * scale), round((edge + width * features.shape[1]) * scale)
+        shape = (last - first, last - first)
         maps += [
-            grad_cam(one, weight, (MAP_PX, MAP_PX), layer=classifier.layer).values
+            np.pad(grad_cam(one, weight, shape, layer=classifier.layer).values, (first, MAP_PX - last))
             for one, weight in zip(features, weights, strict=True)
         ]
     return np.stack(maps)
@@ -302,7 +309,7 @@ def trace(
     classifier
         The classifier.
     picture, substitute
-        (px, px), uint8: the radiograph, and the picture from which cells are taken.
+        (px, px) or (px, px, 2), uint8: the radiograph, and the picture from which cells are taken.
     order
         (CELLS · CELLS,), int: indices of the cells.
 
@@ -315,6 +322,8 @@ def trace(
     place[order] = np.arange(len(order))
     along = np.arange(picture.shape[0]) * CELLS // picture.shape[0]
     position = place.reshape(CELLS, CELLS)[along[:, None], along]
+    if picture.ndim == 3:
+        position = position[..., None]
     early = [position < round(share * len(order)) for share in SHARES[1:-1]]
     film, other, *between = _probabilities(
         classifier,
@@ -335,14 +344,25 @@ def _probabilities(classifier: Classifier, pictures: Picture) -> npt.NDArray[np.
     return probabilities(np.concatenate(logits), classifier.card.calibration)
 
 
+def _film(picture: Picture) -> Picture:
+    return picture if picture.ndim == 2 else picture[..., 0]
+
+
+def _with_film(picture: Picture, film: Picture) -> Picture:
+    """Return a picture with another film in it; the lungs of a framed one stay where they are."""
+    return film if picture.ndim == 2 else np.dstack((film, picture[..., 1]))
+
+
 def _blurred(picture: Picture) -> Picture:
-    return np.asarray(cv2.GaussianBlur(picture, (0, 0), picture.shape[0] / 16), np.uint8)
+    blurred = cv2.GaussianBlur(_film(picture), (0, 0), picture.shape[0] / 16)
+    return _with_film(picture, np.asarray(blurred, np.uint8))
 
 
 def _matched(picture: Picture, like: Picture) -> Picture:
     """Give a picture the mean and contrast of another one, so that a patch differs in content alone."""
-    scaled = (picture - picture.mean()) * (like.std() / max(picture.std(), 1.0)) + like.mean()
-    return np.asarray(np.clip(np.round(scaled), 0, 255), np.uint8)
+    film, other = _film(picture), _film(like)
+    scaled = (film - film.mean()) * (other.std() / max(film.std(), 1.0)) + other.mean()
+    return _with_film(like, np.asarray(np.clip(np.round(scaled), 0, 255), np.uint8))
 
 
 def mean_over_films(values: npt.NDArray[np.float64]) -> Measure:

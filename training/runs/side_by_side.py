@@ -25,8 +25,9 @@ from imaging.radiograph import decode_radiograph, to_uint8
 from model.calibration import probabilities
 from model.card import ModelCard
 from model.engine import Classifier, load_classifier
-from model.explanation import grad_cam
+from model.examination import examine
 from model.overlay import overlay
+from model.pipeline import evidence_of
 from model.registry import version_folder
 from training.data.sample import CLASSES, Sample, digest
 from training.data.split import groups_of
@@ -231,9 +232,7 @@ def _drawn(
     _write_png(folder / names[0], grey)
     empty = []
     for name, classifier in zip(names[1:], (own, other), strict=True):
-        _, features, weights = classifier.explain(classifier.input_of(radiograph)[None])
-        shape = (grey.shape[0], grey.shape[1])
-        heatmap = grad_cam(features[0], weights[0], shape, layer=classifier.layer)
+        heatmap = evidence_of(examine(radiograph, classifier), classifier, (grey.shape[0], grey.shape[1]))
         empty.append(heatmap.is_empty)
         _write_png(folder / name, overlay(grey, heatmap.values, OPACITY)[:, :, ::-1])
     return DifferingFilm(
