@@ -23,6 +23,7 @@ from pages.performance.calibration_tables import (
     purpose_cells,
     purposes_sentence,
 )
+from pages.performance.group_table import group_table
 from pages.shared import charts, classifiers, frame, installation
 from pages.shared.measures import MEASURE_NAMES, is_outside, perturbation_name, sample, split_name
 from pages.shared.predictive_values import show_predictive_values
@@ -53,6 +54,7 @@ def page() -> None:
         show_headline(card, card.evaluations[name], name)
         show_figures(card, card.evaluations[name], name)
         show_table(card)
+        show_groups(card, card.evaluations[name])
         show_calibration(card)
         show_purposes(card)
         show_conformal_sets(card)
@@ -164,6 +166,12 @@ def cell(evaluation: Evaluation, key: str) -> str:
     if measure is None:
         return "–"
     return f"{measure.value:.3f} <span>{format_interval(measure, 3)}</span>" if measure.value == measure.value else "–"
+
+
+def show_groups(card: ModelCard, evaluation: Evaluation) -> None:
+    """Draw the results by group, where the evaluation has them."""
+    if found := group_table(card, evaluation):
+        st.html(found)
 
 
 def show_calibration(card: ModelCard) -> None:
