@@ -126,7 +126,7 @@ class Limits:
 # Chosen on held-out Kermany patients, NIH films, drawn pictures of other things and turned copies. A lung that is white
 # with disease is still a lung, so little is asked before a film is refused, and much before its outlines are trusted.
 _POSSIBLE = Limits(0.5, 0.015, 0.75, 0.15, 0.1, 0.15, 0.35, 0.7, 0.1)
-USUAL = Limits(0.2, 0.05, 0.7, 0.25, 0.5, 0.22, 0.2, 0.9, 0.008)
+USUAL = Limits(0.2, 0.035, 0.7, 0.2, 0.5, 0.22, 0.2, 0.9, 0.008)
 
 
 def _faults(anatomy: Anatomy, limits: Limits) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from core.json_text import parse_json
 from core.settings import Settings
 from imaging.resample import resize
 from model.anatomy import Anatomy, AnatomyFinder, Pictures, from_output
+from model.closer_look import chest_box, cut_out, surer
 from model.networks.architectures import ANATOMY_PX
 from model.registry import ANATOMY, file_sha256
 
@@ -80,19 +81,31 @@ def load_anatomy_finder(path: Path, sha256: str) -> AnatomyFinder:
 
 
 def anatomy_finder(network: Any) -> AnatomyFinder:
-    """Return the finder of a network that is in memory, as `model.networks.anatomy.build_anatomy` builds it."""
+    """Return the finder of a network that is in memory, as `model.networks.anatomy.build_anatomy` builds it.
+
+    Where it finds lungs with doubt it looks at the chest alone, see `model.closer_look`.
+    """
     from model.networks.anatomy import anatomy_function
 
     run: Callable[[Pictures], tuple[Float, Float]] = anatomy_function(network)
     lock = threading.Lock()
 
+    def looked_at(small: Pictures) -> list[Anatomy]:
+        with lock:
+            lungs, pose = run(small)
+        return [from_output(*one) for one in zip(lungs, pose, strict=True)]
+
     def find(squares: Pictures) -> tuple[Anatomy, ...]:
         found: list[Anatomy] = []
         for start in range(0, len(squares), _BATCH):
-            small = np.stack([resize(square, ANATOMY_PX) for square in squares[start : start + _BATCH]])
-            with lock:
-                lungs, pose = run(small)
-            found += [from_output(*one) for one in zip(lungs, pose, strict=True)]
+            chunk = squares[start : start + _BATCH]
+            seen = looked_at(np.stack([resize(square, ANATOMY_PX) for square in chunk]))
+            doubtful = {i: chest_box(one) for i, one in enumerate(seen) if one.is_found and one.is_doubtful}
+            if doubtful:
+                closer = looked_at(np.stack([cut_out(chunk[i], box) for i, box in doubtful.items()]))
+                for (i, box), one in zip(doubtful.items(), closer, strict=True):
+                    seen[i] = surer(seen[i], one, box)
+            found += seen
         return tuple(found)
 
     return find
