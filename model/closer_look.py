@@ -20,9 +20,9 @@ Picture = npt.NDArray[np.uint8]
 # Left, top, right and bottom in shares of the side.
 Box = tuple[float, float, float, float]
 # Room around the lungs on each side, as a share of their own width and height.
-_ROOM = 0.22
+ROOM = 0.22
 # Share of the outlines' pixels beyond either edge that does not count: the tip of an outline strays.
-_STRAY = 0.01
+STRAY = 0.01
 
 
 def chest_box(anatomy: Anatomy) -> Box:
@@ -30,8 +30,8 @@ def chest_box(anatomy: Anatomy) -> Box:
     rows, columns = np.nonzero(anatomy.lungs.max(0) >= LUNG * 255)
     edges = []
     for places in (columns, rows):
-        low, high = np.quantile(places, (_STRAY, 1 - _STRAY)) / ANATOMY_PX
-        room = _ROOM * (high - low)
+        low, high = np.quantile(places, (STRAY, 1 - STRAY)) / ANATOMY_PX
+        room = ROOM * (high - low)
         edges.append((max(0.0, float(low - room)), min(1.0, float(high + room))))
     (left, right), (top, bottom) = edges
     return left, top, right, bottom

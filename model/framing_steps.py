@@ -12,6 +12,8 @@ from typing import Any
 
 from model.anatomy import LUNG, USUAL
 from model.anatomy import WALL as THORAX_WALL
+from model.closer_look import ROOM as CLOSER_ROOM
+from model.closer_look import STRAY as CLOSER_STRAY
 from model.framing import BESIDE, MARGIN, MEAN, MOST_TILT, SPREAD, STRAY, WALL
 from model.networks.architectures import ANATOMY_PX
 
@@ -44,9 +46,13 @@ def framing_steps(px: int, detail: int) -> list[str]:
     """
     return [
         f"anatomy network: resample that square to {ANATOMY_PX} × {ANATOMY_PX} px, averaging areas; float32, 0 to 255",
-        f"of each map of lung_probabilities keep the largest part that is at least lung ({LUNG:g}), parts that touch "
-        "at their corners counting as one: where there are several, set the others, widened by one pixel, to 0; then "
-        "times 255, rounded, uint8",
+        f"of each map of lung_probabilities keep, of the parts that are at least lung ({LUNG:g}), the one whose "
+        "probabilities above lung have the largest sum, parts that touch at their corners counting as one: where there "
+        "are several, set the others, widened by one pixel, to 0; then times 255, rounded, uint8",
+        "where two lungs were found, but not within usual, run the anatomy network again on the part of the square "
+        f"from quantile {CLOSER_STRAY:g} to {1 - CLOSER_STRAY:g} of their pixels, with {CLOSER_ROOM:g} of its width "
+        "and height added on each side, and take what it finds there, put back in place, where that is within usual "
+        "(see model/closer_look.py)",
         "where the outlines are not within usual (areas, heights and distances as shares of the picture; see "
         "model/anatomy.py), put the thorax in place of both maps: the convex hull of both from lung · 255 on, widened "
         f"by an ellipse of radius round({THORAX_WALL:g} · {ANATOMY_PX}), as 0 and 255",
