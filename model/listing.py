@@ -21,7 +21,7 @@ ASIDE = "probability_outside_population"
 def line(assessment: Assessment) -> dict[str, Any]:
     """Return one film as a JSON object.
 
-    - status: "assessed", "outside" (outside the training population by features or age), or "refused"
+    - status: "assessed", "outside" (outside the training population by features, age or group), or "refused"
     - finding: "PNEUMONIA", "NO_PNEUMONIA", or null when refused or outside
     - probability, operating_point, near_operating_point: null when refused; purpose: of the operating point
     - population_distance and population_threshold: distance from the training population and its limit, null for
