@@ -55,7 +55,8 @@ def in_turn(classifier: Classifier, plain: Plain, data: bytes, repeats: int) -> 
 
     One after the other, so that a machine that slows down slows both.
     """
-    batch = classifier.input_of(decode_radiograph(data))[None, ..., None].astype(np.float32)
+    picture = classifier.input_of(decode_radiograph(data))[None]
+    batch = (picture if picture.ndim == 4 else picture[..., None]).astype(np.float32)
     acts: tuple[Callable[[], object], ...] = (lambda: plain(batch), lambda: assess(data, classifier))
     times: tuple[list[float], list[float]] = ([], [])
     for turn in range(repeats + 1):

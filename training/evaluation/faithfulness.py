@@ -3,6 +3,9 @@
 Replacing the cells with the strongest evidence must change the probability more than replacing cells in random order
 or from the centre outwards (Petsiuk et al. 2018, "RISE", https://arxiv.org/abs/1806.07421). Whether the map depends on
 the learned weights is tested in `training.evaluation.sanity_checks`.
+
+Cells are of the film, also for versions that frame it by its lungs: a changed film is framed by the lungs of the
+unchanged one, and its grey values are levelled anew, as those of a file with this content would be.
 """
 
 from __future__ import annotations
@@ -21,11 +24,10 @@ from core.progress import Tick
 from model.calibration import probabilities
 from model.card import Measure
 from model.engine import Classifier
-from model.explanation import grad_cam
-from model.frame_map import cell_grid
 from model.intervals import mean_interval
 from training.data.sample import Sample
 from training.evaluation.evaluate import Failures, decoded, plain
+from training.evaluation.readings import aligned, exchanged, film_of, heatmaps, reading_of, with_film
 
 Picture = npt.NDArray[np.uint8]
 Map = npt.NDArray[np.float32]
@@ -102,8 +104,9 @@ class Faithfulness:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Films:
-    """Network input: radiographs called pneumonia, uint8 (n, px, px), and NORMAL ones that are not, (m, px, px).
+    """Readings of radiographs called pneumonia, uint8 (n, px, px), and of NORMAL ones that are not, (m, px, px).
 
+    They are as `training.evaluation.readings.reading_of` returns them, with three channels of framed films.
     `without_map` counts those called pneumonia that the draw came across and left out, since their map is empty.
     """
 
@@ -137,7 +140,7 @@ def choose_films(
     Returns
     -------
     tuple of (Films, Failures)
-        The network input of both kinds, and the unreadable files with the reason.
+        The readings of both kinds, and the unreadable files with the reason.
 
     Raises
     ------
@@ -152,7 +155,7 @@ def choose_films(
         read = list(decoded([samples[i] for i in order[start : start + _BATCH]], failures))
         if not read:
             continue
-        pictures = np.stack([classifier.input_of(radiograph) for _, radiograph in read])
+        pictures = np.stack([reading_of(classifier, radiograph) for _, radiograph in read])
         called = _probabilities(classifier, pictures) >= classifier.card.operating_point.probability
         for (sample, _), picture, is_called in zip(read, pictures, called, strict=True):
             if len(found[bool(is_called)]) == films or (not is_called and sample.label):
@@ -181,34 +184,23 @@ def choose_films(
 
 
 def evidence_maps(classifier: Classifier, pictures: Picture) -> Map:
-    """Return the evidence maps of network input.
+    """Return the evidence maps of readings, over the film.
 
     Parameters
     ----------
     classifier
         The classifier.
     pictures
-        (n, px, px), uint8; (n, px, px, 2) of films framed by their lungs, whose map is that of the frame.
+        (n, px, px) or (n, px, px, 3), uint8: readings.
 
     Returns
     -------
     ndarray
         (n, MAP_PX, MAP_PX), float32 in [0, 1].
     """
-    maps = []
-    for start in range(0, len(pictures), _BATCH):
-        _, features, weights = classifier.explain(pictures[start : start + _BATCH])
-        first, last = 0, MAP_PX
-        if pictures.ndim == 4:
-            edge, width = cell_grid(features.shape[1], classifier.input_px)
-            scale = MAP_PX / classifier.input_px
-            first, last = round(edge * scale), round((edge + width * features.shape[1]) * scale)
-        shape = (last - first, last - first)
-        maps += [
-            np.pad(grad_cam(one, weight, shape, layer=classifier.layer).values, (first, MAP_PX - last))
-            for one, weight in zip(features, weights, strict=True)
-        ]
-    return np.stack(maps)
+    starts = range(0, len(pictures), _BATCH)
+    maps = [heatmaps(classifier, pictures[start : start + _BATCH], (MAP_PX, MAP_PX)) for start in starts]
+    return np.stack([one.values for some in maps for one in some])
 
 
 def cells(maps: Map) -> Map:
@@ -232,7 +224,8 @@ def exchanges(classifier: Classifier, films: Films, seed: int = 0, tick: Tick | 
     """Replace cells in three orders by those of a substitute: a NORMAL radiograph, or the blurred radiograph itself.
 
     A blurred radiograph is the usual substitute, but a classifier may call hidden lungs pneumonia, and the probability
-    then does not fall. A NORMAL radiograph, its grey values matched, is one that the classifier calls normal.
+    then does not fall. A NORMAL radiograph, its grey values matched, is one that the classifier calls normal; where
+    films are framed by their lungs, its lungs are brought to the place of those that it replaces.
 
     Parameters
     ----------
@@ -309,7 +302,7 @@ def trace(
     classifier
         The classifier.
     picture, substitute
-        (px, px) or (px, px, 2), uint8: the radiograph, and the picture from which cells are taken.
+        (px, px) or (px, px, 3), uint8: reading of the radiograph, and the one from which cells are taken.
     order
         (CELLS · CELLS,), int: indices of the cells.
 
@@ -322,8 +315,6 @@ def trace(
     place[order] = np.arange(len(order))
     along = np.arange(picture.shape[0]) * CELLS // picture.shape[0]
     position = place.reshape(CELLS, CELLS)[along[:, None], along]
-    if picture.ndim == 3:
-        position = position[..., None]
     early = [position < round(share * len(order)) for share in SHARES[1:-1]]
     film, other, *between = _probabilities(
         classifier,
@@ -331,8 +322,8 @@ def trace(
             [
                 picture,
                 substitute,
-                *(np.where(mask, substitute, picture) for mask in early),
-                *(np.where(mask, picture, substitute) for mask in early),
+                *(exchanged(picture, substitute, mask) for mask in early),
+                *(exchanged(picture, substitute, ~mask) for mask in early),
             ]
         ),
     )
@@ -340,29 +331,21 @@ def trace(
 
 
 def _probabilities(classifier: Classifier, pictures: Picture) -> npt.NDArray[np.float64]:
-    logits = [classifier.run(pictures[start : start + 2 * _BATCH]) for start in range(0, len(pictures), 2 * _BATCH)]
+    starts = range(0, len(pictures), 2 * _BATCH)
+    logits = [classifier.run(classifier.inputs_of(pictures[start : start + 2 * _BATCH])) for start in starts]
     return probabilities(np.concatenate(logits), classifier.card.calibration)
 
 
-def _film(picture: Picture) -> Picture:
-    return picture if picture.ndim == 2 else picture[..., 0]
-
-
-def _with_film(picture: Picture, film: Picture) -> Picture:
-    """Return a picture with another film in it; the lungs of a framed one stay where they are."""
-    return film if picture.ndim == 2 else np.dstack((film, picture[..., 1]))
-
-
 def _blurred(picture: Picture) -> Picture:
-    blurred = cv2.GaussianBlur(_film(picture), (0, 0), picture.shape[0] / 16)
-    return _with_film(picture, np.asarray(blurred, np.uint8))
+    blurred = cv2.GaussianBlur(film_of(picture), (0, 0), picture.shape[0] / 16)
+    return with_film(picture, np.asarray(blurred, np.uint8))
 
 
 def _matched(picture: Picture, like: Picture) -> Picture:
     """Give a picture the mean and contrast of another one, so that a patch differs in content alone."""
-    film, other = _film(picture), _film(like)
-    scaled = (film - film.mean()) * (other.std() / max(film.std(), 1.0)) + other.mean()
-    return _with_film(like, np.asarray(np.clip(np.round(scaled), 0, 255), np.uint8))
+    film, wanted = aligned(picture, like), film_of(like)
+    scaled = (film - film.mean()) * (wanted.std() / max(film.std(), 1.0)) + wanted.mean()
+    return with_film(like, np.asarray(np.clip(np.round(scaled), 0, 255), np.uint8))
 
 
 def mean_over_films(values: npt.NDArray[np.float64]) -> Measure:

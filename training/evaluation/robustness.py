@@ -251,7 +251,8 @@ def variants(
     Returns
     -------
     ndarray
-        (1 + perturbations, input_px, input_px), uint8.
+        (1 + perturbations, input_px, input_px), uint8, with 2 channels of films framed by their lungs, which are found
+        in each perturbed film.
     """
     canvas = _canvas(to_uint8(radiograph))
     inputs = [classifier.input_of(radiograph)]

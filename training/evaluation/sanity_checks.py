@@ -38,15 +38,16 @@ def randomised_stages(
     card
         Calibration and operating point.
     pictures
-        Network input, uint8 (n, px, px), for `recompute_batch_statistics`.
+        Readings, uint8 (n, px, px) or (n, px, px, 3), for `recompute_batch_statistics`.
     seed
         Of the random weights.
     """
     classifier = wrap_network(network, card)
+    inputs = classifier.inputs_of(pictures[:STATISTICS_FILMS])
     total = len(_with_kernels(network))
     for layers in sorted({max(1, round(share * total)) for share in STAGES}):
         randomise_layers(network, layers, seed)
-        recompute_batch_statistics(network, layers, pictures[:STATISTICS_FILMS])
+        recompute_batch_statistics(network, layers, inputs)
         yield f"last {layers} of {total} layers" if layers < total else f"all {total} layers", classifier
 
 
@@ -87,7 +88,7 @@ def recompute_batch_statistics(network: Any, layers_from_top: int, pictures: Pic
     layers_from_top
         As in `randomise_layers`.
     pictures
-        (n, px, px), uint8, grey values 0–255.
+        (n, px, px) or (n, px, px, 2), uint8: network input.
     """
     layers = _flat(network)
     first = layers.index(_with_kernels(network)[:layers_from_top][-1])
@@ -96,7 +97,7 @@ def recompute_batch_statistics(network: Any, layers_from_top: int, pictures: Pic
         # A layer that is not trainable keeps its statistics in a training pass; momentum 0 discards the former ones.
         layer.trainable, layer.momentum = place > first, 0.0
     if any(layer.trainable for _, layer in statistics):
-        network(pictures[..., None].astype(np.float32), training=True)
+        network((pictures if pictures.ndim == 4 else pictures[..., None]).astype(np.float32), training=True)
 
 
 def _flat(network: Any) -> list[Any]:
@@ -124,7 +125,7 @@ def compare_with_randomised(
     classifier
         The trained one.
     pictures
-        Network input, uint8 (n, px, px).
+        Readings, uint8 (n, px, px) or (n, px, px, 3).
     stages
         (name, classifier) pairs, as `randomised_stages` yields them.
     tick

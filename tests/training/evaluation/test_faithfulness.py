@@ -8,13 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
 from core.errors import DatasetError
 from model.calibration import probabilities
-from tests.fake_classifier import PX, ROWS, fake_card, fake_classifier, framed_classifier, usual_lungs
+from tests.fake_classifier import PX, ROWS, fake_card, fake_classifier
 from tests.phantoms import as_png
 from training.data.dataset import scan_folder
 from training.evaluation.faithfulness import (
@@ -125,25 +124,6 @@ def test_a_faithful_map_beats_chance_and_a_lying_one_loses() -> None:
     assert ours.deletion.value == pytest.approx(np.trapezoid(ours.deletion_curve, SHARES))
     assert ours.deletion_curve[0] == pytest.approx(ours.insertion_curve[-1])
     assert ours.deletion.low <= ours.deletion.value <= ours.deletion.high
-
-
-def test_of_a_framed_film_the_lungs_stay_where_they_are() -> None:
-    side = 2 * PX
-    rng, pictures = np.random.default_rng(2), np.zeros((6, side, side, 2), np.uint8)
-    pictures[..., 1] = cv2.resize(usual_lungs().max(0), (side, side))
-    pictures[..., 0] = rng.integers(90, 110, pictures.shape[:3])
-    ill, well = pictures[:3].copy(), pictures[3:]
-    ill[:, 30:46, 16:32, 0] = 250  # in the lung on the left
-    seen: list[np.ndarray] = []
-    classifier = framed_classifier(bias=-1.8, pictures_seen=seen)
-    maps = evidence_maps(classifier, ill)
-    assert maps.shape == (3, MAP_PX, MAP_PX) and maps[0].argmax() % MAP_PX < MAP_PX / 2
-    assert maps[:, 0].max() < 0.05 and maps[:, :, -1].max() < 0.05, "beside the lungs there is none"
-    seen.clear()
-    for one in exchanges(classifier, Films(ill, well)):
-        ours, chance, _ = one.orderings
-        assert ours.deletion.value < chance.deletion.value and ours.insertion.value > chance.insertion.value
-    assert all(np.array_equal(picture[..., 1], pictures[0, ..., 1]) for picture in seen)
 
 
 def test_a_substitute_that_scores_like_the_film_is_called_useless() -> None:

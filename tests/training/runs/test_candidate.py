@@ -26,7 +26,7 @@ from model.registry import add_version, load_card, read_card
 from tests.commands import run as run_command
 from tests.commands import run_warm
 from tests.comparisons import NEW, OLD, RUN, a_card, a_result, an_audit
-from tests.fake_classifier import fake_card, fake_classifier
+from tests.fake_classifier import fake_card, fake_classifier, framed_classifier, usual_lungs
 from tests.phantoms import as_png, write_dataset
 from training.commands.compare_run import compare_run_and_print, film_names
 from training.data.audit import Issue, audit_to_json
@@ -305,6 +305,24 @@ def test_the_remarks_say_what_speaks_against_the_figures(home: tuple[Settings, P
         "with the same number of radiographs held out" in said
         and f"used to train {twin}, but it was calibrated" in said
     )
+
+
+def test_the_map_of_a_version_that_frames_films_lies_on_their_lungs(home: tuple[Settings, Path, Path]) -> None:
+    settings, run, _ = home
+    asked(settings, run)
+
+    def load_one_framed(folder: Path, trusted: Sequence[str]) -> Classifier:
+        if (card := read_card(folder)).version == OLD:
+            return load(folder, trusted)
+        sides = {"input_px": 80, "detail_px": 80, "frame": "lungs"}
+        return framed_classifier(card=dataclasses.replace(card, preprocessing=sides), bias=-1.0)
+
+    result = compare_run(settings, run, load=load_one_framed)
+    first = result.films[0]
+    film, own = (cv2.imread(str(run / "comparison" / name)) for name in (first.film, first.map))
+    changed, lungs = (film != own).any(-1), usual_lungs().max(0)
+    lungs = cv2.dilate(cv2.resize(lungs, (film.shape[1], film.shape[0])), np.ones((5, 5), np.uint8)) > 0
+    assert not first.map_is_empty and changed.any() and not changed[~lungs].any()
 
 
 def test_an_unreadable_film_is_left_out_and_said(
