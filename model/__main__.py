@@ -45,8 +45,9 @@ exit status: 0 every film has a line (refused ones too), 1 nothing could be asse
 """
 KEYS = """One JSON object a line: path, status (assessed, outside, refused), finding (PNEUMONIA, NO_PNEUMONIA, or null
 unless assessed), probability, operating_point, near_operating_point, purpose, population_distance,
-population_threshold, corrections, turn, issues (code, blocking, message), classifier_version, assessed_at, seconds,
-sha256.
+population_threshold, corrections, turn, issues (code, blocking, message), lungs (found, in_doubt, share_of_image,
+no_chest, or null for versions that do not look for them), groups (what validation measured on radiographs of this age
+and projection), classifier_version, assessed_at, seconds, sha256.
 
 The CSV file has the same columns. There the probability of a film outside the training population has a column of its
 own, so that no sorting mixes it with the others.

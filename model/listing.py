@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
 from typing import Any
 
 from core.printable import spreadsheet_text
 from model.assessment import Assessment
+from model.card import GroupResult, Measure
+from model.measured_groups import group_name, is_good
 
 ASIDE = "probability_outside_population"
 
@@ -28,6 +31,10 @@ def line(assessment: Assessment) -> dict[str, Any]:
       versions without one
     - corrections: what was done to the image first, in words; turn: clockwise rotation that would bring it upright
     - issues: [{code, blocking, message}]
+    - lungs: {found, in_doubt, share_of_image, no_chest} as the anatomy network outlined them; null for versions that do
+      not look for them
+    - groups: [{name, specificity, sensitivity, n_normal, n_pneumonia, is_good}], what validation measured on
+      radiographs of this age and projection; a rate is {value, low, high}, null where it was not measured
     - classifier_version; assessed_at in UTC; seconds: duration; sha256 of the file, null if it was unreadable
     """
     prediction, population = assessment.prediction, assessment.population
@@ -43,11 +50,41 @@ def line(assessment: Assessment) -> dict[str, Any]:
         "corrections": list(assessment.corrections),
         "turn": assessment.turn,
         "issues": [{"code": i.code, "blocking": i.blocking, "message": i.message} for i in assessment.issues],
+        "lungs": _lungs(assessment),
+        "groups": [_group(one) for one in assessment.groups],
         "classifier_version": assessment.classifier_version,
         "assessed_at": assessment.assessed_at.astimezone(UTC).isoformat(timespec="seconds"),
         "seconds": round(assessment.seconds, 4),
         "sha256": assessment.radiograph.sha256 if assessment.radiograph else None,
     }
+
+
+def _lungs(assessment: Assessment) -> dict[str, Any] | None:
+    if (anatomy := assessment.anatomy) is None:
+        return None
+    return {
+        "found": anatomy.is_found,
+        "in_doubt": anatomy.is_doubtful,
+        "share_of_image": round(sum(anatomy.areas), 4),
+        "no_chest": round(anatomy.no_chest, 4),
+    }
+
+
+def _group(group: GroupResult) -> dict[str, Any]:
+    return {
+        "name": group_name(group),
+        "specificity": _rate(group.specificity),
+        "sensitivity": _rate(group.sensitivity),
+        "n_normal": group.tn + group.fp,
+        "n_pneumonia": group.tp + group.fn,
+        "is_good": is_good(group),
+    }
+
+
+def _rate(measure: Measure) -> dict[str, float] | None:
+    if math.isnan(measure.value):
+        return None
+    return {"value": round(measure.value, 4), "low": round(measure.low, 4), "high": round(measure.high, 4)}
 
 
 def row(values: Mapping[str, Any]) -> dict[str, str]:
@@ -65,9 +102,24 @@ def row(values: Mapping[str, Any]) -> dict[str, str]:
         elif name == "probability":
             cells["probability"] = "" if is_outside else _cell(value)
             cells[ASIDE] = _cell(value) if is_outside else ""
+        elif name == "lungs":
+            cells["lungs"] = _lungs_cell(value)
+        elif name == "groups":
+            cells["groups"] = spreadsheet_text("; ".join(map(_group_cell, value)))
         else:
             cells[name] = _cell(value)
     return cells
+
+
+def _lungs_cell(lungs: Mapping[str, Any] | None) -> str:
+    if lungs is None:
+        return ""
+    return "not found" if not lungs["found"] else "in doubt" if lungs["in_doubt"] else "found"
+
+
+def _group_cell(group: Mapping[str, Any]) -> str:
+    rates = (f"{name} {group[name]['value']:.2f}" for name in ("specificity", "sensitivity") if group[name])
+    return f"{group['name']}: {', '.join(rates)}"
 
 
 def csv_text(lines: Iterable[Mapping[str, Any]]) -> str:
@@ -81,9 +133,18 @@ def csv_heading(values: Mapping[str, Any]) -> str:
     return _record(row(values).keys())
 
 
-def csv_row(values: Mapping[str, Any]) -> str:
-    """Return a line as a record of a CSV file (RFC 4180)."""
-    return _record(row(values).values())
+def csv_row(values: Mapping[str, Any], columns: Sequence[str] = ()) -> str:
+    """Return a line as a record of a CSV file (RFC 4180).
+
+    Parameters
+    ----------
+    values
+        As `line` returns them.
+    columns
+        Of the file, where an earlier version began it; empty for all.
+    """
+    cells = row(values)
+    return _record([cells.get(name, "") for name in columns] if columns else cells.values())
 
 
 def _record(cells: Iterable[str]) -> str:

@@ -66,6 +66,8 @@ class ResultFile:
                             "another file.",
                         )
         self._has_heading = bool(records)
+        # A file that an earlier version began lacks columns; its rows keep to its heading.
+        self._columns = tuple(records[0]) if records else ()
         self._held = Counter((one["path"], one["sha256"] or "") for one in records)
         self.count = len(records)
         self._file = None
@@ -95,7 +97,9 @@ class ResultFile:
 
     def write(self, values: Mapping[str, Any]) -> None:
         """Append one record and hand it to the operating system."""
-        text = csv_row(values) if self._is_csv else printable(json.dumps(values, ensure_ascii=False)) + "\n"
+        text = (
+            csv_row(values, self._columns) if self._is_csv else printable(json.dumps(values, ensure_ascii=False)) + "\n"
+        )
         if self._is_csv and not self._has_heading:
             text = csv_heading(values) + text
         self._has_heading = True

@@ -260,6 +260,25 @@ def test_what_holds_no_results_is_left_as_it_is(
     assert target.read_bytes() == content and "choose another file" in capsys.readouterr().err.lower()
 
 
+def test_a_csv_file_that_an_earlier_version_began_keeps_its_columns(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(FILM)
+    target = tmp_path / "ward.csv"
+    assert cli.main(["assess", str(tmp_path), "--csv", str(target)]) == 0
+    with target.open(newline="", encoding="utf-8") as file:
+        (first,) = csv.DictReader(file)
+    columns = [name for name in first if name not in ("lungs", "groups")]
+    with target.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerow(first)
+    (tmp_path / "b.png").write_bytes(as_png(chest(9, (300, 300))))
+    assert cli.main(["assess", str(tmp_path), "--csv", str(target), "--continue"]) == 0
+    with target.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [Path(row["path"]).name for row in rows] == ["a.png", "b.png"]
+    assert all(list(row) == columns and len(row["sha256"]) == 64 for row in rows)
+
+
 def test_results_of_another_version_or_purpose_are_not_continued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,14 +3,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from imaging.film import Radiograph
+from model.anatomy import Anatomy
 from model.assessment import Assessment, InputIssue, Population, Prediction
+from model.card import GroupResult, Measure
 from model.listing import ASIDE, csv_text, line
+from tests.fake_classifier import usual_lungs
 
 WHEN = datetime(2026, 11, 21, 12, tzinfo=UTC)
 OUTSIDE = InputIssue("OUTSIDE_POPULATION", False, "Unlike the films that the classifier has learned from.")
@@ -39,12 +43,49 @@ def test_a_line_says_everything_that_a_program_needs() -> None:
         "corrections": ["inverted"],
         "turn": 90,
         "issues": [],
+        "lungs": None,
+        "groups": [],
         "classifier_version": "v-1",
         "assessed_at": "2026-11-21T12:00:00+00:00",
         "seconds": 0.25,
         "sha256": "ab" * 32,
     }
     json.dumps(line(an_assessment()))
+
+
+def test_lungs_and_figures_of_the_group_stand_in_the_line() -> None:
+    nan = Measure(float("nan"), float("nan"), float("nan"))
+    adults = GroupResult("age", "18 years and over", 100, 0, 10, 90, 0, nan, nan, Measure(0.9, 0.82, 0.95), False)
+    usual = Anatomy(usual_lungs(), np.eye(8, dtype=np.float32)[0], 0.01)
+    film = replace(an_assessment(), anatomy=usual, groups=(adults,))
+    said = line(film)
+    assert said["lungs"] == {
+        "found": True,
+        "in_doubt": False,
+        "share_of_image": round(sum(usual.areas), 4),
+        "no_chest": 0.01,
+    }
+    assert said["groups"] == [
+        {
+            "name": "18 years and over",
+            "specificity": {"value": 0.9, "low": 0.82, "high": 0.95},
+            "sensitivity": None,
+            "n_normal": 100,
+            "n_pneumonia": 0,
+            "is_good": True,
+        }
+    ]
+    hidden = replace(film, anatomy=replace(usual, no_chest=0.4))
+    nothing = replace(film, anatomy=replace(usual, lungs=usual.lungs * 0))
+    assert [row["lungs"] for row in rows(csv_text(map(line, (film, hidden, nothing, an_assessment()))))] == [
+        "found",
+        "in doubt",
+        "not found",
+        "",
+    ]
+    (row, *_) = rows(csv_text([said]))
+    assert row["groups"] == "18 years and over: specificity 0.90"
+    assert json.loads(json.dumps(said)) == said
 
 
 def test_a_film_outside_the_population_has_no_finding_and_its_probability_stands_aside() -> None:
