@@ -271,7 +271,7 @@ def _performance(pdf: FPDF, y: float, assessment: Assessment, card: ModelCard, p
 def _rows(assessment: Assessment, card: ModelCard, reading: Reading | None, drawing: Drawing) -> list[_Note]:
     """Collect the rows below the figures, in the order in which they get room on the page."""
     population, remarks = assessment.population, _remarks(reading)
-    similar = [] if population is None else [population_sentence(population), neighbours_sentence(population)]
+    similar = [] if population is None else [population_sentence(assessment), neighbours_sentence(population)]
     outline = NOT_AN_OUTLINE_AGAINST if drawing.against else NOT_AN_OUTLINE
     limits = [*([outline] if assessment.heatmap is not None else []), *card.limitations]
     notes = [

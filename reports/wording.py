@@ -161,12 +161,22 @@ def neighbours_sentence(population: Population) -> str | None:
     return f"Nearest training cases (distance): {_joined(labels, 'and')}."
 
 
-def population_sentence(population: Population) -> str | None:
-    """Return the distribution distance, its limit scaled to 1; None where it is not finite."""
+def decides_words(assessment: Assessment) -> str:
+    """Return why a film beyond the limit of the distance gets a finding; "" for others."""
+    is_far = assessment.population is not None and assessment.population.is_outside
+    decided = is_far and assessment.prediction is not None and not assessment.is_outside
+    return " Performance was measured on this group, which decides." if decided else ""
+
+
+def population_sentence(assessment: Assessment) -> str | None:
+    """Return the distribution distance, its limit scaled to 1; None where it is not known or not finite."""
+    population = assessment.population
+    if population is None:
+        return None
     share = population.distance / population.threshold if population.threshold else math.nan
     if not math.isfinite(share):
         return None
-    return f"Distribution distance {share:.2f} (limit 1.00)."
+    return f"Distribution distance {share:.2f} (limit 1.00).{decides_words(assessment)}"
 
 
 def warnings(assessment: Assessment) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from model.engine import Classifier
 from model.lung_zones import is_mirrored, locate_evidence, region_words
 from model.stability import largest_change, measure_stability, stability_words
 from pages.reading.films import Film, annotate
-from reports.wording import lungs_sentence
+from reports.wording import decides_words, lungs_sentence
 
 # A reader who steps quickly through the films does not wait for figures that are not read.
 IDLE_SECONDS = 0.7
@@ -66,7 +66,7 @@ def show_evidence(film: Film, prediction: Prediction, classifier: Callable[[], C
     elif film.evidence is not None:
         rows.append(("Evidence for pneumonia", "None: no region raised the probability."))
     if population is not None:
-        rows.append(("Nearest training cases", _neighbours(population)))
+        rows.append(("Nearest training cases", _neighbours(population) + decides_words(film.kept)))
     if rows:
         st.html(paragraphs(rows))
 

@@ -227,7 +227,7 @@ def _beside(assessment: Assessment, card: ModelCard, reading: Reading | None) ->
     if assessment.regions is not None:
         said.append((_INFLUENCE, evidence_sentence(assessment.regions)))
     if population is not None:
-        said += [(_DISTANCE, population_sentence(population)), (_SIMILAR, neighbours_sentence(population))]
+        said += [(_DISTANCE, population_sentence(assessment)), (_SIMILAR, neighbours_sentence(population))]
     items: list[TextContentItem | CodeContentItem] = [_text(name, plain(words)) for name, words in said if words]
     if reading is not None:
         items += _reading(reading)

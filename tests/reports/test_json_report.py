@@ -506,6 +506,16 @@ def test_the_outline_of_the_lungs_is_drawn_where_the_screen_shows_it_and_the_cap
     assert "Dashed" not in printed(report_pdf(make_assessment(), CARD, drawing=lungs)), "nobody looked for them"
 
 
+def test_a_film_beyond_the_limit_that_gets_a_finding_says_why():
+    far = Population(1.3, 1.0, NEIGHBOURS)
+    inside = replace(framed_assessment(), population=far)
+    why = "Distribution distance 1.30 (limit 1.00). Performance was measured on this group, which decides."
+    assert why in printed(report_pdf(inside, CARD))
+    outside = replace(make_assessment(issues=(OUTSIDE,)), population=far)
+    for other in (outside, replace(refused_assessment(decoded=True), population=far)):
+        assert "which decides" not in printed(report_pdf(other, CARD))
+
+
 def test_json_calls_no_film_outside_the_population_likely_or_unlikely():
     content = json.loads(report_json(make_assessment(issues=(OUTSIDE,)), CARD))
     assert content["status"] == "outside" and content["finding"] is None and content["probability"] == 0.94
