@@ -124,7 +124,11 @@ def _inner_edge(reach: Float, down: Float, lung: Mask, furthest: np.ufunc) -> Fl
     edge = np.full(int(height.max()) + 1, -np.inf if furthest is np.maximum else np.inf)
     furthest.at(edge, height[lung], reach[lung])
     known = np.flatnonzero(np.isfinite(edge))
-    return np.asarray(np.interp(np.arange(len(edge)), known, edge[known])[height], np.float64)
+    edge = np.interp(np.arange(len(edge)), known, edge[known])
+    # Below the dome of the diaphragm the lung recedes to its outer angle; what lies there is no mediastinum.
+    lowest = slice(int(known[0] + _THIRDS[1] * (known[-1] - known[0])), None)
+    edge[lowest] = furthest.accumulate(edge[lowest])
+    return np.asarray(edge[height], np.float64)
 
 
 def is_mirrored(header: FilmHeader | None) -> bool:

@@ -86,6 +86,17 @@ def test_the_thorax_holds_both_lungs_and_what_lies_between() -> None:
         assert zones[row, column] == 0, "corners, abdomen and neck are no thorax"
 
 
+def test_below_the_dome_of_the_diaphragm_is_no_mediastinum() -> None:
+    lungs = np.zeros((ROWS, COLUMNS), np.uint8)
+    for column in (220, 500):
+        cv2.rectangle(lungs, (column - 90, 100), (column + 90, 480), 1, -1)
+        inner = column + (40 if column < 360 else -40)
+        cv2.ellipse(lungs, (inner, 480), (110, 110), 0, 0, 360, 0, -1)
+    zones = zone_map(anatomy_of(lungs > 0), ROWS, COLUMNS)
+    assert (zones[300, 360], zones[440, 360]) == (7, 7)
+    assert (zones[440, 260], zones[440, 460]) == (3, 6)
+
+
 @pytest.mark.parametrize("degrees", [-15, 15])
 @pytest.mark.parametrize("zone", list(PLACES))
 def test_a_leaning_child_is_followed(zone: str, degrees: float) -> None:
