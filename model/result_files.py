@@ -104,7 +104,9 @@ class ResultFile:
             text = csv_heading(values) + text
         self._has_heading = True
         if self._file is None:
-            tqdm.write(text, file=sys.stdout, end="")  # clears a progress bar on the same terminal first
+            # Lines of a terminal or a pipe: a carriage return would be escaped there.
+            lines = text.replace("\r\n", "\n")
+            tqdm.write(lines, file=sys.stdout, end="")  # clears a progress bar on the same terminal first
             sys.stdout.flush()
         else:
             self._file.write(text)

@@ -103,7 +103,10 @@ def test_the_csv_has_the_same_columns(tmp_path: Path, capsys: pytest.CaptureFixt
     assert {"finding", "probability", ASIDE, "issues", "messages", "corrections", "population_distance"} <= set(rows[0])
     film, target = tmp_path / "ward" / "a.png", tmp_path / "x.jsonl"
     assert cli.main(["assess", str(film), "--csv", "-", "--json", str(target)]) == 0
-    assert capsys.readouterr().out.startswith("path,status,finding")
+    shown = capsys.readouterr().out
+    assert shown.startswith("path,status,finding") and "u000d" not in shown
+    (streamed,) = csv.DictReader(shown.splitlines())
+    assert len(streamed["sha256"]) == 64
     assert len(lines(target.read_text())) == 1
 
 
