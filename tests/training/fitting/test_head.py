@@ -20,6 +20,8 @@ from model.networks.graphs import logit_function
 from model.networks.layers import POOL_LAYER
 from model.networks.weights import save_network
 from model.registry import file_sha256
+from tests.lungs import ellipses
+from tests.model.networks.small_network import lung_network
 from training.fitting import head
 from training.fitting.config import Stage, TrainingConfig
 from training.fitting.fit import TrainingData
@@ -186,3 +188,35 @@ def test_start_from_a_damaged_version_or_another_architecture_is_refused(version
     version.write_bytes(data)
     with pytest.raises(ClassifierError, match="sha256"):
         build_initial_network(str(version), from_version())
+
+
+def test_the_head_of_a_framed_network_learns_from_films_framed_by_their_lungs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = np.arange(16) % 2
+    # A film with pneumonia has one grey lung, which levelling does not take away.
+    pairs = np.stack([_pair(seed, bool(label)) for seed, label in enumerate(labels)])
+    looks = np.arange(16) % 3
+    films = TrainingData(pairs, labels, pairs[:8], labels[:8], train_looks=looks)
+    drawn: list[Any] = []
+    batches = head.batches
+
+    def watched(*arguments: Any) -> Any:
+        drawn.append(arguments[-1])
+        return batches(*arguments)
+
+    monkeypatch.setattr(head, "batches", watched)
+    keras.utils.set_random_seed(1)
+    network = lung_network(48)
+    stage = Stage("head", 30, 48, POOL_LAYER, 0.1)
+    chosen = config(input_px=48, detail_px=64, augmentation="lungs_finetune", stages=(stage,))
+    history = head.fit_head(network, chosen, films, tmp_path, ignore)
+    assert history[-1]["loss"] < history[0]["loss"] and history[-1]["images"] == 32
+    assert len(drawn) == 1 and np.array_equal(drawn[0], looks), "every style lends its look"
+
+
+def _pair(seed: int, ill: bool) -> np.ndarray:
+    lungs = ellipses(64)
+    noise = np.random.default_rng(seed).normal(0, 8, (64, 64))
+    film = np.where(lungs.max(0) > 0, 60, 160) + np.where((lungs[seed % 2] > 0) & ill, 70, 0) + noise
+    return np.dstack((np.clip(film, 0, 255).astype(np.uint8), *lungs))

@@ -16,6 +16,7 @@ pytest.importorskip("keras")
 import model.engine
 import training.data.audit
 import training.data.style_audit
+import training.fitting.population
 import training.runs.recalibrate
 import training.runs.run
 from core.errors import ClassifierError
@@ -92,6 +93,8 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]
             patch.setattr(module, "load_anatomy_finder", load)
         for module in (training.data.audit, training.data.style_audit):
             patch.setattr(module, "baseline_auroc", lambda *_: 0.5)  # boosted trees, most of the time of a small run
+        for name in ("MIN_FILMS", "MIN_HELD_OUT"):
+            patch.setattr(training.fitting.population, name, 10)
         yield Settings(home / "data", architectures=(OWN,), shipped_weights=home / "shipped")
 
 
@@ -130,6 +133,7 @@ def test_a_run_that_was_interrupted_makes_a_version_that_frames_films_by_their_l
     assert [row["epoch"] for row in card.history] == [1, 2] == [1, 1 + sum(_is_epoch(one) for one in reported)]
     lungs = [one for one in reported if one.phase == "finding the lungs"]
     assert lungs[-1].done == lungs[-1].total == 4 * PATIENTS
+    assert card.population_sha256 and load_classifier(folder, (OWN,)).population is not None
     assert {"validation", "validation_shifted"} <= set(card.evaluations)
     assert execute(installation.runs_dir / "framed", installation, ignore) == folder, "a finished run is not repeated"
 
@@ -163,6 +167,9 @@ def test_recalibrated_versions_keep_their_anatomy(
     again = recalibrate(installation, card.version, films, installation.versions_dir)
     renewed = verify(again)
     assert (renewed.sha256, renewed.anatomy_sha256) == (card.sha256, card.anatomy_sha256)
+    before, after = (load_classifier(one, (OWN,)).population for one in (trained[0], again))
+    assert before is not None and after is not None
+    np.testing.assert_allclose(after.references, before.references, atol=1e-2)
     # The same films, networks and seeds: the same scale, so films were framed as in training.
     assert renewed.calibration.bias == pytest.approx(card.calibration.bias, abs=1e-3)
     assert renewed.operating_point.probability == pytest.approx(card.operating_point.probability, abs=2e-3)
