@@ -10,6 +10,7 @@
 <run>/status.json    progress, rewritten during the run
 <run>/progress.jsonl while fitting, a row every two seconds
 <run>/checkpoint.npz all that the next epoch depends on
+<run>/anatomy.npz    of a network that sees films framed by their lungs, the anatomy network that finds them
 <run>/version.json   the version that was made
 """
 
@@ -40,7 +41,7 @@ from model.networks.graphs import logit_function
 from model.networks.layers import sees_lungs
 from model.networks.weights import load_network, round_to_half, save_network
 from model.population import TrainingPopulation, save_population
-from model.registry import add_version, next_version
+from model.registry import ANATOMY, add_version, file_sha256, next_version
 from training.data.audit import Audit, audit_folder, audit_to_json, with_split
 from training.data.audit_split import SplitAudit, audit_split, side_features
 from training.data.data_request import DataRequest
@@ -117,7 +118,7 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
     report(Progress("building the network"))
     # Before the radiographs are read, which takes minutes: a function or weights that do not fit are said at once.
     network = _network_to_train(run_dir, request, config)
-    find_anatomy = load_anatomy_finder(*shipped_anatomy(settings)) if sees_lungs(network) else None
+    find_anatomy = _anatomy_of_run(run_dir, settings) if sees_lungs(network) else None
     audit, loaded = prepared or (
         audited(request.data, report),
         load(request.data, config, report, keeps_duplicates=keeps_duplicates(run_dir)),
@@ -177,7 +178,7 @@ def _execute(run_dir: Path, settings: Settings, report: Report, prepared: tuple[
         card,
         lambda path: save_network(network, path),
         None if population is None else lambda path: save_population(population, path),
-        None if find_anatomy is None else shipped_anatomy(settings)[0],
+        None if find_anatomy is None else run_dir / ANATOMY,
     )
     save_films(folder, loaded.samples, loaded.held_out, loaded.fingerprints)
     return folder
@@ -339,6 +340,17 @@ def _network_to_train(run_dir: Path, request: RunRequest, config: TrainingConfig
                 advice="Name one of its layers with --train-after, or leave the option out.",
             )
     return network
+
+
+def _anatomy_of_run(run_dir: Path, settings: Settings) -> AnatomyFinder:
+    """Load the anatomy network with which the run began: an update of the software may ship another one meanwhile."""
+    kept = run_dir / ANATOMY
+    if kept.exists():
+        return load_anatomy_finder(kept, file_sha256(kept))
+    path, sha256 = shipped_anatomy(settings)
+    found = load_anatomy_finder(path, sha256)
+    write_atomically(kept, path.read_bytes())
+    return found
 
 
 def _at_serving_size(network: keras.Model, config: TrainingConfig, run_dir: Path) -> keras.Model:

@@ -107,7 +107,10 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> DataRequest:
 
 @pytest.fixture(scope="module")
 def trained(installation: Settings, films: DataRequest) -> tuple[Path, list[Progress]]:
-    """The version of a run that was interrupted after its first epoch and continued; what the second half reported."""
+    """The version of a run that was interrupted after its first epoch and continued; what the second half reported.
+
+    Meanwhile the software was updated and ships another anatomy network.
+    """
     run = installation.runs_dir / "framed"
     create_run(run, CONFIG, RunRequest(films, installation.versions_dir, "random"))
 
@@ -118,8 +121,15 @@ def trained(installation: Settings, films: DataRequest) -> tuple[Path, list[Prog
     with pytest.raises(KeyboardInterrupt):
         execute(run, installation, interrupt)
     assert not installation.versions_dir.exists()
-    reported: list[Progress] = []
-    return execute(run, installation, reported.append), reported
+    shipped = installation.shipped_weights / FOLDER
+    recorded, reported = (shipped / RECORD).read_text(), list[Progress]()
+    (shipped / ANATOMY).write_bytes(b"of the next release")
+    (shipped / RECORD).write_text(json.dumps({"sha256": file_sha256(shipped / ANATOMY)}))
+    try:
+        return execute(run, installation, reported.append), reported
+    finally:
+        (shipped / ANATOMY).write_bytes(b"drawn")
+        (shipped / RECORD).write_text(recorded)
 
 
 def test_a_run_that_was_interrupted_makes_a_version_that_frames_films_by_their_lungs(
