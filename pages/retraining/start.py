@@ -38,6 +38,12 @@ AUGMENTATIONS = {
     "keras_notebook": "Basic: small rotations, mirroring and zoom",
     "plain": "None",
 }
+# Of networks that see the film framed by its lungs.
+LUNG_AUGMENTATIONS = {
+    "lungs": "Strong: frame, exposure, and the look of another X-ray unit (recommended)",
+    "lungs_finetune": "Strong, with nearly the whole frame",
+    "plain": "None",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +162,15 @@ def show_advanced(in_use: ModelCard) -> tuple[str, dict[str, Any]]:
         format_func=lambda name: f"{name}: {ARCHITECTURES[name].summary}",
         help="The shipped classifier uses InceptionV3. Small networks train in minutes and are less accurate.",
     )
+    is_framed = find_architecture(architecture).is_framed
+    offered = LUNG_AUGMENTATIONS if is_framed else AUGMENTATIONS
     left, right = st.columns(2)
     with left:
         augmentation = st.selectbox(
             "Data augmentation",
-            list(AUGMENTATIONS),
-            format_func=AUGMENTATIONS.__getitem__,
-            key="start.augmentation",
+            list(offered),
+            format_func=offered.__getitem__,
+            key="start.augmentation_lungs" if is_framed else "start.augmentation",
             help="Random transformations during training, to reduce dependence on one hospital's framing, exposure "
             "and export.",
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from core.errors import ClassifierError
 from model.networks.architectures import find_architecture
 from model.registry import CARD, read_card, verify
+from training.data.recipes import RECIPES
 from training.fitting.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -93,8 +94,42 @@ def build_initial_network(weights: str, config: TrainingConfig) -> keras.Model:
     Raises
     ------
     ClassifierError
-        If the weights are missing or do not fit the architecture.
+        If the weights are missing or do not fit the architecture, or the configuration's augmentation is for films
+        framed by their lungs and the network sees whole films.
     """
+    network = _built(weights, config)
+    refuse_recipes_for_lungs(network, config)
+    return network
+
+
+def refuse_recipes_for_lungs(network: keras.Model, config: TrainingConfig) -> None:
+    """Refuse a recipe for the lungs for a network that sees whole films: most of it would silently have no effect.
+
+    Parameters
+    ----------
+    network
+        A network with one input.
+    config
+        Its recipes.
+
+    Raises
+    ------
+    ClassifierError
+        If a recipe does not fit.
+    """
+    from model.networks.layers import sees_lungs
+
+    used = {config.augmentation, *(stage.augmentation for stage in config.stages if stage.augmentation)}
+    if not sees_lungs(network) and (unfit := sorted(name for name in used if RECIPES[name].is_for_lungs)):
+        whole = ", ".join(name for name, recipe in RECIPES.items() if not recipe.is_for_lungs)
+        raise ClassifierError(
+            f"expected an augmentation for whole films, one of {whole}, with {config.architecture}. Received: "
+            f"{', '.join(unfit)}",
+            advice="Choose one of these with --augmentation, or a network that sees the lungs: inception_v3_lungs.",
+        )
+
+
+def _built(weights: str, config: TrainingConfig) -> keras.Model:
     from model.networks.build import build_network
     from model.networks.weights import read_weights
 

@@ -124,6 +124,17 @@ def test_press_puts_what_was_chosen_into_the_queue(settings: Settings, key: str)
     assert read_request(job.folder).stated == {"ages": "0–16 years"}
 
 
+def test_a_network_that_sees_the_lungs_is_trained_with_a_recipe_for_them(settings: Settings, key: str) -> None:
+    app = open_start(key)
+    app.selectbox(key="start.architecture").set_value("inception_v3_lungs").run()
+    assert app.selectbox(key="start.augmentation_lungs").value == "lungs" and not app.exception
+    app.button(key="start.go").click().run()
+    assert not app.exception
+    (job,) = jobs.list_jobs(settings)
+    config = TrainingConfig.from_json((job.folder / "config.json").read_text())
+    assert (config.architecture, config.augmentation) == ("inception_v3_lungs", "lungs")
+
+
 @pytest.mark.usefixtures("settings")
 def test_second_training_waits_in_the_queue(key: str) -> None:
     app = open_start(key)

@@ -23,7 +23,7 @@ from model.registry import file_sha256
 from tests.lungs import ellipses
 from tests.model.networks.small_network import lung_network
 from training.fitting import head
-from training.fitting.config import Stage, TrainingConfig
+from training.fitting.config import Stage, TrainingConfig, default_config
 from training.fitting.fit import TrainingData
 from training.fitting.initial_weights import (
     build_initial_network,
@@ -220,3 +220,15 @@ def _pair(seed: int, ill: bool) -> np.ndarray:
     noise = np.random.default_rng(seed).normal(0, 8, (64, 64))
     film = np.where(lungs.max(0) > 0, 60, 160) + np.where((lungs[seed % 2] > 0) & ill, 70, 0) + noise
     return np.dstack((np.clip(film, 0, 255).astype(np.uint8), *lungs))
+
+
+def test_a_recipe_for_the_lungs_is_refused_for_a_network_that_sees_whole_films() -> None:
+    unfit = dataclasses.replace(default_config("cnn_2_1", input_px=32), augmentation="lungs")
+    with pytest.raises(ClassifierError, match=r"plain, strong, .* with cnn_2_1\. Received: lungs"):
+        build_initial_network("random", unfit)
+    late = dataclasses.replace(unfit.stages[0], augmentation="another_unit")
+    with pytest.raises(ClassifierError, match="Received: another_unit"):
+        build_initial_network("random", dataclasses.replace(unfit, augmentation="strong", stages=(late,)))
+    own = "tests.model.networks.small_network:lung_network"
+    build_initial_network("random", default_config(own, input_px=48, augmentation="lungs"))
+    build_initial_network("random", default_config(own, input_px=48, augmentation="strong"))
