@@ -76,7 +76,7 @@ def load_data(data: Path | DataRequest, config: TrainingConfig, report: Report) 
     shift = as_served(ANOTHER_UNIT if is_framed else DOMAIN_SHIFT, config)
     return TuningData(
         fitting,
-        perturbed(fitting.val_pictures, shift, config.copies[0], config.seed, fitting.val_labels),
+        perturbed(fitting.val_pictures, shift, config.copies[0], config.seed, fitting.val_labels, config.input_px),
         {"data": digest(loaded.samples), "held_out": digest(loaded.side(True))},
     )
 

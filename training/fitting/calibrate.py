@@ -6,7 +6,8 @@ export them: an operating point chosen on one source alone is wrong elsewhere ev
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,16 @@ from training.data.recipes import Augmentation
 Array = npt.NDArray[Any]
 MIN_SENSITIVITY = 0.96
 NEAR_QUANTILE = 0.9
+_FRAMED_AT_ONCE = 64
 
 
 def perturbed(
-    pictures: npt.NDArray[np.uint8], recipe: Augmentation, copies: int, seed: int, labels: Array | None = None
+    pictures: npt.NDArray[np.uint8],
+    recipe: Augmentation,
+    copies: int,
+    seed: int,
+    labels: Array | None = None,
+    input_px: int | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Return augmented copies of squashed pictures.
 
@@ -40,22 +47,19 @@ def perturbed(
         Of the augmentation.
     labels
         (n,), int: for films with lungs, so that films of the other class lend their look.
+    input_px
+        Side of copies of films with lungs; None for that of the pictures. Framed at the size of the network's input
+        they are resampled once, as in service.
 
     Returns
     -------
     ndarray
-        (copies · n, px, px), uint8, copy by copy; (copies · n, px, px, 2) of films with lungs, framed by them.
+        (copies · n, px, px), uint8, copy by copy; (copies · n, input_px, input_px, 2) of films with lungs, framed by
+        them.
     """
     px = pictures.shape[1]
     if pictures.ndim == 4:
-        donors = {} if labels is None else {label: Donors(np.flatnonzero(labels != label)) for label in (0, 1)}
-        framed = []
-        for copy in range(copies):
-            for i, picture in enumerate(pictures):
-                rng = np.random.default_rng((seed, copy, i))
-                donor = None if labels is None else donors[int(labels[i])].draw(rng)
-                framed.append(augment_framed(picture, rng, recipe, px, None if donor is None else pictures[donor]))
-        return np.stack(framed)
+        return np.stack([*_framed_copies(pictures, recipe, copies, seed, labels, input_px or px)])
     return np.stack(
         [
             augment(picture, np.random.default_rng((seed, copy, i)), recipe, px)
@@ -63,6 +67,18 @@ def perturbed(
             for i, picture in enumerate(pictures)
         ]
     )
+
+
+def _framed_copies(
+    pictures: npt.NDArray[np.uint8], recipe: Augmentation, copies: int, seed: int, labels: Array | None, px: int
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield the copies of films with lungs, uint8 (px, px, 2), copy by copy."""
+    donors = {} if labels is None else {label: Donors(np.flatnonzero(labels != label)) for label in (0, 1)}
+    for copy in range(copies):
+        for i, picture in enumerate(pictures):
+            rng = np.random.default_rng((seed, copy, i))
+            donor = None if labels is None else donors[int(labels[i])].draw(rng)
+            yield augment_framed(picture, rng, recipe, px, None if donor is None else pictures[donor])
 
 
 def class_balance(labels: Array) -> npt.NDArray[np.float64]:
@@ -174,14 +190,15 @@ def logits_by_copy(
     copies: int,
     seed: int,
     labels: Array | None = None,
+    input_px: int | None = None,
 ) -> npt.NDArray[np.float32]:
     """Return the logits of augmented copies of pictures.
 
     Parameters
     ----------
     predict
-        Maps uint8 (m, px, px) to logits (m,).
-    pictures, recipe, copies, seed, labels
+        Maps uint8 (m, px, px), or (m, input_px, input_px, 2), to logits (m,).
+    pictures, recipe, copies, seed, labels, input_px
         As in `perturbed`.
 
     Returns
@@ -189,5 +206,13 @@ def logits_by_copy(
     ndarray
         (copies, n), float32.
     """
-    changed = perturbed(pictures, recipe, copies, seed, labels)
-    return np.asarray(predict(changed), np.float32).reshape(copies, len(pictures))
+    if pictures.ndim == 4:
+        # A few at a time: at the size of the input, all of them would take several times the memory of the pictures.
+        drawn = _framed_copies(pictures, recipe, copies, seed, labels, input_px or pictures.shape[1])
+        parts = []
+        while some := [*islice(drawn, _FRAMED_AT_ONCE)]:
+            parts.append(predict(np.stack(some)))
+        logits = np.concatenate(parts)
+    else:
+        logits = predict(perturbed(pictures, recipe, copies, seed))
+    return np.asarray(logits, np.float32).reshape(copies, len(pictures))

@@ -167,8 +167,9 @@ def calibrate_held_out(
         pictures, shift = pairs_of(pictures, find_anatomy), ANOTHER_UNIT
     shift_copies, jitter_copies = config.copies
     clean = predict(pictures)
-    shifted = logits_by_copy(predict, pictures, as_served(shift, config), shift_copies, config.seed, labels)
-    jittered = logits_by_copy(predict, pictures, as_served(JITTER, config), jitter_copies, config.seed + 1)
+    px = config.input_px
+    shifted = logits_by_copy(predict, pictures, as_served(shift, config), shift_copies, config.seed, labels, px)
+    jittered = logits_by_copy(predict, pictures, as_served(JITTER, config), jitter_copies, config.seed + 1, input_px=px)
     patients = loaded.groups_of_side(True)
 
     def choose(chosen: npt.NDArray[np.bool_]) -> Scale:

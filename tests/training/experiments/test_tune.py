@@ -458,7 +458,7 @@ def test_a_network_that_sees_the_lungs_is_tuned_on_films_framed_by_them(
     config = recipe(plan, plan.defaults)
     data = trial.load_data(films, config, ignore)
     n = len(data.fitting.val_labels)
-    assert data.fitting.val_pictures.shape == (n, 64, 64, 3) and data.shifted.shape == (3 * n, 64, 64, 2)
+    assert data.fitting.val_pictures.shape == (n, 64, 64, 3) and data.shifted.shape == (3 * n, 40, 40, 2)
     outcome = trial.training_objective(data, "random", tmp_path / "s.trial")(config, ignore)
     assert np.isfinite([outcome.loss, outcome.loss_shifted]).all() and 0 <= outcome.auroc <= 1
 

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from model.calibration import probabilities
+from model.framing import network_pictures
+from tests.lungs import pair
 from tests.phantoms import chest
-from training.data.recipes import DOMAIN_SHIFT
-from training.fitting.calibrate import calibrate, choose_operating_point, class_balance, perturbed
+from training.data.recipes import ANOTHER_UNIT, DOMAIN_SHIFT, PLAIN
+from training.fitting import calibrate as module
+from training.fitting.calibrate import calibrate, choose_operating_point, class_balance, logits_by_copy, perturbed
 
 
 def sample(n: int = 3000, share: float = 0.74) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -58,6 +61,26 @@ def test_near_band_lies_about_the_point_and_grows_with_instability() -> None:
     for point in (calm, shaky):
         assert point.near_low < point.probability < point.near_high
     assert shaky.near_high - shaky.near_low > calm.near_high - calm.near_low
+
+
+def test_copies_of_framed_films_are_resampled_once_as_in_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    films, labels = np.stack([pair(seed, pneumonia=bool(seed % 2)) for seed in range(3)]), np.array([0, 1, 0])
+    seen: list[np.ndarray] = []
+
+    def predict(pictures: np.ndarray) -> np.ndarray:
+        seen.append(pictures)
+        return pictures.mean((1, 2, 3))
+
+    monkeypatch.setattr(module, "_FRAMED_AT_ONCE", 4)
+    for recipe in (PLAIN, ANOTHER_UNIT):
+        seen.clear()
+        logits = logits_by_copy(predict, films, recipe, 2, 7, labels, 64)
+        shown = np.concatenate(seen)
+        assert [len(some) for some in seen] == [4, 2] and logits.shape == (2, 3)
+        assert np.array_equal(shown, perturbed(films, recipe, 2, 7, labels, 64)) and shown.shape == (6, 64, 64, 2)
+        assert logits.ravel() == pytest.approx(shown.mean((1, 2, 3)))
+        served = np.tile(network_pictures(films, 64), (2, 1, 1, 1))
+        assert np.array_equal(shown, served) is (recipe is PLAIN)
 
 
 def test_perturbed_copies_come_copy_by_copy_and_repeat() -> None:
