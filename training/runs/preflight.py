@@ -18,7 +18,8 @@ from training.runs.request import RunRequest
 _LARGEST = max(one.parameters for one in ARCHITECTURES.values())
 # A checkpoint holds weights, their average and two moments of the optimiser, 4 bytes each; a version half of one.
 _CHECKPOINT_BYTES, _VERSION_BYTES = 16, 2.2
-_FEATURE_BYTES = 2048 * 4
+# Of one copy of a radiograph; InceptionV3 over the lungs pools most.
+_FEATURE_BYTES = 2816 * 4
 _SMALL_FILES = 64e6
 # TensorFlow with its libraries; the network with gradients, average and moments; the activations of a batch. Measured
 # for InceptionV3 with 32 pictures of 299 px: 3.5 GB in total.
