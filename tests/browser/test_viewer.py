@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import cv2
@@ -463,6 +464,8 @@ def test_what_is_missing_is_said(browser, address):
 
 
 def test_pixels_travel_as_bytes_are_requested_again_and_released(browser, address):
+    from playwright.sync_api import TimeoutError
+
     page = browser.new_page()
     page.set_default_timeout(PATIENCE_MS)
     requests: list[Any] = []
@@ -483,6 +486,12 @@ def test_pixels_travel_as_bytes_are_requested_again_and_released(browser, addres
     page.get_by_text(re.compile(rf"^held .*\b{size}\b")).wait_for()
     press(page, "p")
     loaded(page, "released")
-    page.get_by_role("button", name="Run again").click()
-    page.get_by_text(re.compile(rf"^held \[(?!.*\b{size}\b)")).wait_for()
+    # Files that no script refers to are released after a rerun has ended, so the first one may still list it.
+    released = page.get_by_text(re.compile(rf"^held \[(?!.*\b{size}\b)"))
+    for _ in range(PATIENCE_MS // 5000):
+        page.get_by_role("button", name="Run again").click()
+        with suppress(TimeoutError):
+            released.wait_for(timeout=5000)
+            break
+    released.wait_for()
     page.close()
