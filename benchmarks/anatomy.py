@@ -58,7 +58,7 @@ def main() -> int:
         if options.folders:
             start_tensorflow()
             find = _finder(options.weights)
-            print("| folder | films | no two lungs | doubtful | either | pose told right |\n|---|---|---|---|---|---|")
+            print("| folder | films | no two lungs | doubtful | either | pose found |\n|---|---|---|---|---|---|")
         for folder in options.folders:
             names, squares = _squares(folder, options.limit)
             for pose in range(len(POSES) if options.turned else 1):

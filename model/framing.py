@@ -172,7 +172,7 @@ def pooled_lungs(anatomy: Anatomy) -> Grey:
     Returns
     -------
     ndarray
-        (2, px, px), uint8, 0 to 255; of the thorax twice the same, since its lungs are not told apart.
+        (2, px, px), uint8, 0 to 255; of the thorax twice the same, since its lungs are not distinguished.
     """
     if not anatomy.is_doubtful:
         return anatomy.lungs

@@ -72,14 +72,14 @@ def group_standing(card: ModelCard, header: FilmHeader | None) -> GroupStanding:
     view = header.view_position if header else None
     narrow = results.get((AGE_AND_VIEW, age_and_view(band, view))) if band and view else None
     by_age, by_view = results.get((AGE, band or "")), results.get((VIEW, view or ""))
-    told = next((one for one in (narrow, by_age) if one is not None and is_measured(one)), None)
-    seen = by_view if by_view is not None and is_measured(by_view) else None
+    of_age = next((one for one in (narrow, by_age) if one is not None and is_measured(one)), None)
+    of_view = by_view if by_view is not None and is_measured(by_view) else None
     # The narrow group has the projection in it.
-    seen = seen if told is None or told is not narrow else None
-    groups = tuple(one for one in (told, seen) if one is not None)
+    of_view = of_view if of_age is None or of_age is not narrow else None
+    groups = tuple(one for one in (of_age, of_view) if one is not None)
     if any(not is_good(one) for one in groups):
         return GroupStanding(groups, False)
-    return GroupStanding(groups, True if told is not None else None)
+    return GroupStanding(groups, True if of_age is not None else None)
 
 
 def is_measured(group: GroupResult) -> bool:

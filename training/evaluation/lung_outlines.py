@@ -78,7 +78,7 @@ class Outlines:
     groups
         Figures by group: "all", class and pathogen by the films' folders and names, and "much opacity".
     turned
-        Share of turned and inverted copies whose pose is told right; nan where it was not measured.
+        Share of turned and inverted copies whose pose is found; nan where it was not measured.
     patients_known
         Whether every patient is known; else a film counts as a patient.
     left_out
@@ -184,7 +184,7 @@ def _dice_of_lungs(found: Anatomy, labels: Pictures) -> float:
 
 
 def _turned(find: AnatomyFinder, films: LungFilms) -> Measure:
-    """Return the share of turned and inverted copies of some films whose pose is told right."""
+    """Return the share of turned and inverted copies of some films whose pose is found."""
     places = np.linspace(0, len(films.films) - 1, min(len(films.films), _TURNED_FILMS)).astype(int)
     chosen = np.unique(places)
     right: list[bool] = []
@@ -217,7 +217,7 @@ def outlines_to_text(result: Outlines, title: str) -> str:
             f"{format_estimate(one.without_lungs, 3)}; doubtful {format_rate(one.doubtful.value, 3)}; upright "
             f"{format_rate(one.upright.value, 3)}"
         )
-    lines.append(f"  pose of turned and inverted copies told right: {format_estimate(result.turned, 3)}")
+    lines.append(f"  pose of turned and inverted copies found: {format_estimate(result.turned, 3)}")
     if not result.patients_known:
         lines.append("  patients are not known for every film; each of those counts as a patient of its own")
     lines += [f"  not used: {n} {reason}" for reason, n in result.left_out.items()]
